@@ -1,0 +1,163 @@
+//! Memory that is used again: a fresh page costs as much to touch as a byte costs to copy.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, Weak},
+};
+
+use crate::sync::lock;
+
+/// Smallest capacity kept: below it the allocator is as fast as the pool.
+const SMALLEST: usize = 4 << 10;
+
+/// Keeps buffers that were dropped, up to a number of bytes, for the next ones of about the same size.
+#[derive(Clone)]
+pub struct BufferPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limit: usize,
+    free: Mutex<Free>,
+}
+
+#[derive(Default)]
+struct Free {
+    bytes: usize,
+    /// By capacity class; see [`class_of`].
+    classes: Vec<Vec<Vec<u8>>>,
+}
+
+/// Two classes for each power of two, so that at most a third of a buffer is unused.
+fn class_of(length: usize) -> (usize, usize) {
+    let mut capacity = SMALLEST;
+    let mut class = 0;
+    while capacity < length {
+        let half_step = capacity + capacity / 2;
+        if class % 2 == 0 && half_step >= length {
+            return (class + 1, half_step);
+        }
+        capacity *= 2;
+        class += 2;
+    }
+    (class, capacity)
+}
+
+impl BufferPool {
+    /// A pool that keeps at most `limit` bytes of buffers not in use.
+    pub fn new(limit: usize) -> Self {
+        Self { shared: Arc::new(Shared { limit, free: Mutex::default() }) }
+    }
+
+    /// A buffer of `length` bytes of unspecified content.
+    pub fn take(&self, length: usize) -> PooledBuffer {
+        if length < SMALLEST {
+            return PooledBuffer { bytes: vec![0; length], length, pool: Weak::new() };
+        }
+        let (class, capacity) = class_of(length);
+        let reused = {
+            let mut free = lock(&self.shared.free);
+            let reused = free.classes.get_mut(class).and_then(Vec::pop);
+            if reused.is_some() {
+                free.bytes -= capacity;
+            }
+            reused
+        };
+        let bytes = reused.unwrap_or_else(|| vec![0; capacity]);
+        PooledBuffer { bytes, length, pool: Arc::downgrade(&self.shared) }
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "BufferPool({} bytes free)", lock(&self.shared.free).bytes)
+    }
+}
+
+/// Bytes that return to their pool when dropped.
+pub struct PooledBuffer {
+    /// Longer than `length` by what the capacity class rounds up.
+    bytes: Vec<u8>,
+    length: usize,
+    pool: Weak<Shared>,
+}
+
+impl PooledBuffer {
+    /// A buffer that belongs to no pool.
+    pub fn detached(bytes: Vec<u8>) -> Self {
+        Self { length: bytes.len(), bytes, pool: Weak::new() }
+    }
+}
+
+impl Deref for PooledBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl DerefMut for PooledBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.length]
+    }
+}
+
+impl Drop for PooledBuffer {
+    fn drop(&mut self) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let bytes = std::mem::take(&mut self.bytes);
+        let (class, capacity) = class_of(bytes.len());
+        let mut free = lock(&pool.free);
+        if free.bytes + capacity > pool.limit {
+            return;
+        }
+        free.bytes += capacity;
+        if free.classes.len() <= class {
+            free.classes.resize_with(class + 1, Vec::new);
+        }
+        free.classes[class].push(bytes);
+    }
+}
+
+impl fmt::Debug for PooledBuffer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PooledBuffer({} bytes)", self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_cover_every_length_with_little_waste() {
+        for length in (SMALLEST..3 << 20).step_by(977) {
+            let (class, capacity) = class_of(length);
+            assert!(capacity >= length);
+            assert!(capacity <= length + length / 2 + 1, "{length} takes {capacity}");
+            assert_eq!(class_of(capacity), (class, capacity));
+        }
+    }
+
+    #[test]
+    fn a_dropped_buffer_is_used_again() {
+        let pool = BufferPool::new(1 << 20);
+        let mut first = pool.take(100_000);
+        first[0] = 7;
+        let address = first.as_ptr();
+        drop(first);
+        let second = pool.take(98_305);
+        assert_eq!(second.as_ptr(), address);
+        assert_eq!(second.len(), 98_305);
+    }
+
+    #[test]
+    fn the_pool_keeps_no_more_than_its_limit() {
+        let pool = BufferPool::new(200_000);
+        let buffers: Vec<_> = (0..8).map(|_| pool.take(100_000)).collect();
+        drop(buffers);
+        assert!(lock(&pool.shared.free).bytes <= 200_000);
+    }
+}

@@ -1,0 +1,263 @@
+//! The one seam that every operation goes through.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use oss_protocol::{
+    canonical,
+    error_code::ErrorCode,
+    header as oss_header,
+    sign::{RequestTarget, SignatureVersion, v1, v4},
+    time,
+    xml::error::ErrorBody,
+};
+
+use crate::{
+    buffer::BufferPool,
+    config::ClientConfig,
+    credentials::{CredentialCache, CredentialProvider, Signer},
+    error::{Error, ErrorKind, Result},
+    http::{Request, Response},
+    prefetch::Concurrency,
+    retry::RetryBudget,
+    transport::Transport,
+};
+
+/// An error body is a few hundred bytes; anything longer is not one.
+const ERROR_BODY_LIMIT: usize = 64 << 10;
+
+/// Sends requests to one endpoint. Cheap to clone; clones share connections, credentials and buffers.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ClientConfig,
+    credentials: CredentialCache,
+    transport: Transport,
+    /// Seconds by which the server's clock is ahead of ours.
+    clock_offset: AtomicI64,
+    buffers: BufferPool,
+    concurrency: Concurrency,
+}
+
+impl Client {
+    /// Makes a client; nothing is sent yet.
+    pub fn new(config: ClientConfig, provider: Arc<dyn CredentialProvider>) -> Result<Self> {
+        let shared = Shared {
+            credentials: CredentialCache::new(provider, config.credential_refresh),
+            transport: Transport::new(&config)?,
+            clock_offset: AtomicI64::new(0),
+            buffers: BufferPool::new(config.prefetch_bytes),
+            concurrency: Concurrency::new(config.prefetch_concurrency, config.max_concurrency),
+            config,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The configuration the client was made with.
+    pub fn config(&self) -> &ClientConfig {
+        &self.shared.config
+    }
+
+    /// Memory that bodies are received into.
+    pub fn buffers(&self) -> &BufferPool {
+        &self.shared.buffers
+    }
+
+    /// How many requests the streams of this client keep in flight.
+    pub(crate) fn concurrency(&self) -> &Concurrency {
+        &self.shared.concurrency
+    }
+
+    /// Signs and sends a request, retrying what may be retried, and returns the head of a successful response.
+    ///
+    /// A failure while the body is received is the caller's to retry; see [`crate::ops::get`] for how reads resume.
+    pub async fn send(&self, request: &Request) -> Result<Response> {
+        self.send_within(request, &mut self.budget()).await
+    }
+
+    pub(crate) fn budget(&self) -> RetryBudget {
+        RetryBudget::new(&self.shared.config)
+    }
+
+    /// [`Client::send`] within a budget that other requests of the same operation draw on too.
+    pub(crate) async fn send_within(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
+        loop {
+            let error = match self.attempt(request, budget).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error.on(request.bucket.as_deref(), request.key.as_deref()),
+            };
+            if error.is_throttle() || matches!(error.kind(), ErrorKind::Timeout(_)) {
+                self.shared.concurrency.back_off();
+            }
+            budget.wait_after(error).await?;
+        }
+    }
+
+    /// One attempt; a refusal that fresh credentials or a corrected clock cures is sent once more at once.
+    async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
+        loop {
+            let signer = self.shared.credentials.signer().await.map_err(|error| budget.give_up(error))?;
+            let (host, head) = self.sign(request, signer.as_ref())?;
+            let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
+            if answer.status.is_success() {
+                return Ok(answer);
+            }
+            let (error, server_time) = read_error(answer).await?;
+            if self.cured(&error, server_time, signer.as_ref(), budget).await? {
+                budget.record(&error);
+                continue;
+            }
+            return Err(error);
+        }
+    }
+
+    /// Whether the cause of a refusal has been removed, so that the request is worth sending again at once.
+    async fn cured(
+        &self,
+        error: &Error,
+        server_time: Option<SystemTime>,
+        signer: Option<&Signer>,
+        budget: &mut RetryBudget,
+    ) -> Result<bool> {
+        match (error.code(), signer) {
+            (Some(ErrorCode::RequestTimeTooSkewed), _) if !budget.corrected_clock => {
+                budget.corrected_clock = true;
+                let Some(server_time) = server_time else { return Ok(false) };
+                self.shared.clock_offset.store(seconds_ahead(server_time), Ordering::Relaxed);
+                Ok(true)
+            }
+            (
+                Some(
+                    ErrorCode::SecurityTokenExpired
+                    | ErrorCode::InvalidSecurityToken
+                    | ErrorCode::InvalidAccessKeyId
+                    | ErrorCode::SignatureDoesNotMatch,
+                ),
+                Some(signer),
+            ) if !budget.renewed_credentials => {
+                budget.renewed_credentials = true;
+                self.shared.credentials.renew_after_refusal(signer).await
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(String, http::Request<()>)> {
+        let config = &self.shared.config;
+        let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
+        let mut path = config.endpoint.path(bucket, key);
+        if !request.query.is_empty() {
+            path.push('?');
+            path.push_str(&canonical::format_query(&request.query));
+        }
+        let invalid = |error: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Config(format!("the request cannot be sent: {error}"))).on(bucket, key)
+        };
+        let mut head = http::Request::new(());
+        *head.method_mut() = request.method.clone();
+        *head.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| invalid(&error))?;
+        let headers = head.headers_mut();
+        headers.clone_from(&request.headers);
+        let authority = config.endpoint.authority(bucket);
+        insert(headers, header::HOST, &authority).map_err(|error| invalid(&error))?;
+        if matches!(request.method, http::Method::PUT | http::Method::POST) {
+            // OSS refuses a write without it, also an empty one.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+        }
+        insert(headers, header::USER_AGENT, &config.user_agent).map_err(|error| invalid(&error))?;
+        if let Some(signer) = signer {
+            let time = self.now();
+            let target = RequestTarget { method: &request.method, bucket, key, query: &request.query };
+            let credentials = &signer.credentials;
+            match config.signature_version {
+                SignatureVersion::V4 => {
+                    let signing_key = signer.signing_key(time, &config.region);
+                    let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &[] };
+                    v4::sign_headers(target, headers, &signer)
+                }
+                SignatureVersion::V1 => v1::sign_headers(target, headers, credentials, time),
+            }
+            .map_err(|error| invalid(&error))?;
+        }
+        Ok((config.endpoint.connect_host(bucket), head))
+    }
+
+    /// The time as the server sees it.
+    fn now(&self) -> SystemTime {
+        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
+        let by = Duration::from_secs(offset.unsigned_abs());
+        let now = SystemTime::now();
+        if offset < 0 { now - by } else { now + by }
+    }
+}
+
+fn insert(
+    headers: &mut http::HeaderMap,
+    name: HeaderName,
+    value: &str,
+) -> std::result::Result<(), http::header::InvalidHeaderValue> {
+    headers.insert(name, HeaderValue::from_str(value)?);
+    Ok(())
+}
+
+fn seconds_ahead(server_time: SystemTime) -> i64 {
+    let now = SystemTime::now();
+    let seconds = |ahead: Duration| i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX);
+    match server_time.duration_since(now) {
+        Ok(ahead) => seconds(ahead),
+        Err(behind) => -seconds(behind.duration()),
+    }
+}
+
+/// Makes an error of a response that is not a success; also returns the server's time.
+async fn read_error(response: Response) -> Result<(Error, Option<SystemTime>)> {
+    let status = response.status;
+    let header = |name: &HeaderName| response.header(name).map(str::to_owned);
+    let server_time = header(&header::DATE).and_then(|date| time::parse_http_date(&date).ok());
+    let mut ec = header(&oss_header::EC);
+    let mut request_id = header(&oss_header::REQUEST_ID);
+    let retry_after = header(&oss_header::QOS_DELAY_TIME)
+        .and_then(|text| text.parse().ok().map(Duration::from_millis))
+        .or_else(|| header(&header::RETRY_AFTER).and_then(|text| text.parse().ok().map(Duration::from_secs)));
+    // The answer to a HEAD has no body; OSS puts the error into a header instead.
+    let encoded = header(&oss_header::ERR);
+    let mut xml = response.body.collect(ERROR_BODY_LIMIT).await.unwrap_or_default();
+    if xml.is_empty()
+        && let Some(encoded) = encoded
+    {
+        xml = STANDARD.decode(encoded).unwrap_or_default();
+    }
+    let (mut code, mut message) = (code_of_status(status), String::new());
+    if let Ok(body) = ErrorBody::parse(&xml) {
+        code = ErrorCode::from(body.code.as_str());
+        message = body.message;
+        ec = ec.or(body.ec);
+        request_id = request_id.or(Some(body.request_id).filter(|id| !id.is_empty()));
+    }
+    let kind = ErrorKind::Service { status, code, message, ec, request_id, retry_after };
+    Ok((Error::new(kind), server_time))
+}
+
+/// The code to assume where the server sends no readable error.
+fn code_of_status(status: StatusCode) -> ErrorCode {
+    match status {
+        StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,
+        StatusCode::FORBIDDEN => ErrorCode::AccessDenied,
+        StatusCode::PRECONDITION_FAILED => ErrorCode::PreconditionFailed,
+        StatusCode::RANGE_NOT_SATISFIABLE => ErrorCode::InvalidRange,
+        StatusCode::SERVICE_UNAVAILABLE => ErrorCode::ServiceUnavailable,
+        StatusCode::INTERNAL_SERVER_ERROR => ErrorCode::InternalError,
+        _ => ErrorCode::from(status.as_str()),
+    }
+}

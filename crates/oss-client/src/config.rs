@@ -1,0 +1,64 @@
+//! What a client needs to know, resolved once by the caller.
+
+use std::{path::PathBuf, time::Duration};
+
+use oss_protocol::{endpoint::Endpoint, sign::SignatureVersion};
+
+/// Resolved configuration of a client. Nothing below this value reads the environment.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Where requests go, and how the bucket is addressed.
+    pub endpoint: Endpoint,
+    /// Region that V4 signatures are bound to, without the `oss-` prefix.
+    pub region: String,
+    /// How requests are signed.
+    pub signature_version: SignatureVersion,
+    /// Longest time to establish a connection, name resolution and TLS included; also how long connection failures
+    /// are retried.
+    pub connect_timeout: Duration,
+    /// Longest silence while a request is sent or a response received.
+    pub read_timeout: Duration,
+    /// Longest time for one request over all its attempts.
+    pub total_timeout: Duration,
+    /// Attempts made for one request, the first included.
+    pub max_attempts: u32,
+    /// Bytes that one stream may hold fetched or in flight.
+    pub prefetch_bytes: usize,
+    /// Requests in flight at which growth starts.
+    pub prefetch_concurrency: usize,
+    /// Most requests in flight.
+    pub max_concurrency: usize,
+    /// Bytes of one part of a large transfer.
+    pub part_size: usize,
+    /// Most parts of one upload in flight.
+    pub upload_concurrency: usize,
+    /// PEM file of the certificates to trust instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// How long credentials without an expiration are used before the provider is asked again.
+    pub credential_refresh: Duration,
+    /// Value of the `User-Agent` header.
+    pub user_agent: String,
+}
+
+impl ClientConfig {
+    /// The defaults for an endpoint and region.
+    pub fn new(endpoint: Endpoint, region: impl Into<String>) -> Self {
+        Self {
+            endpoint,
+            region: region.into(),
+            signature_version: SignatureVersion::V4,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(20),
+            total_timeout: Duration::from_secs(600),
+            max_attempts: 6,
+            prefetch_bytes: 256 << 20,
+            prefetch_concurrency: 24,
+            max_concurrency: 512,
+            part_size: 8 << 20,
+            upload_concurrency: 16,
+            ca_bundle: None,
+            credential_refresh: Duration::from_secs(60),
+            user_agent: concat!("osstorchconnector/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}

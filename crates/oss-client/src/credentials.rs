@@ -1,0 +1,158 @@
+//! Credentials that refresh themselves ahead of their expiration.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use oss_protocol::{credentials::Credentials, sign::v4::SigningKey};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    sync::lock,
+};
+
+/// Credentials are renewed this long before they expire, so that a request signed just before still arrives in time.
+const REFRESH_AHEAD: Duration = Duration::from_secs(300);
+
+/// Where credentials come from.
+///
+/// `fetch` may block (it can read a file or call into Python); it runs on a blocking thread.
+pub trait CredentialProvider: Send + Sync + 'static {
+    /// Returns the current credentials, or `None` for anonymous access.
+    fn fetch(&self) -> std::result::Result<Option<Credentials>, String>;
+}
+
+/// Credentials that never change.
+pub struct StaticCredentials(pub Option<Credentials>);
+
+impl CredentialProvider for StaticCredentials {
+    fn fetch(&self) -> std::result::Result<Option<Credentials>, String> {
+        Ok(self.0.clone())
+    }
+}
+
+impl fmt::Debug for StaticCredentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("StaticCredentials")
+    }
+}
+
+/// The credentials in use, and the signing key derived from them for the current day.
+#[derive(Clone, Debug)]
+pub(crate) struct Signer {
+    pub(crate) credentials: Credentials,
+    key: Arc<Mutex<Option<SigningKey>>>,
+}
+
+impl Signer {
+    fn new(credentials: Credentials) -> Self {
+        Self { credentials, key: Arc::new(Mutex::new(None)) }
+    }
+
+    /// The key for the day of `time`; derived once a day, since that costs more than the signature itself.
+    pub(crate) fn signing_key(&self, time: SystemTime, region: &str) -> SigningKey {
+        let mut cached = lock(&self.key);
+        match &*cached {
+            Some(key) if key.serves(time) => key.clone(),
+            _ => {
+                let key = SigningKey::for_time(self.credentials.access_key_secret(), time, region);
+                *cached = Some(key.clone());
+                key
+            }
+        }
+    }
+}
+
+struct Cached {
+    signer: Option<Signer>,
+    fetched: Instant,
+}
+
+/// Caches what a provider returns, and asks it again when that is old, about to expire, or refused by the server.
+pub(crate) struct CredentialCache {
+    provider: Arc<dyn CredentialProvider>,
+    refresh: Duration,
+    cached: Mutex<Option<Cached>>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+impl CredentialCache {
+    pub(crate) fn new(provider: Arc<dyn CredentialProvider>, refresh: Duration) -> Self {
+        Self { provider, refresh, cached: Mutex::new(None), fetching: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The signer to use now; `None` signs nothing.
+    pub(crate) async fn signer(&self) -> Result<Option<Signer>> {
+        if let Some(signer) = self.fresh() {
+            return Ok(signer);
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(signer) = self.fresh() {
+            return Ok(signer);
+        }
+        self.fetch().await
+    }
+
+    /// Asks the provider again after a refusal; returns whether the credentials are now different ones.
+    pub(crate) async fn renew_after_refusal(&self, refused: &Signer) -> Result<bool> {
+        let _one_at_a_time = self.fetching.lock().await;
+        let differs = |signer: &Option<Signer>| {
+            signer.as_ref().is_some_and(|signer| !same(&signer.credentials, &refused.credentials))
+        };
+        if self.fresh().as_ref().is_some_and(&differs) {
+            return Ok(true);
+        }
+        Ok(differs(&self.fetch().await?))
+    }
+
+    fn fresh(&self) -> Option<Option<Signer>> {
+        let cached = lock(&self.cached);
+        let cached = cached.as_ref()?;
+        let expires = cached.signer.as_ref().and_then(|signer| signer.credentials.expiration());
+        let now = SystemTime::now();
+        // An expiration says itself how long the credentials hold; without one the provider may rotate at any time.
+        let (expired, lasting) = match expires {
+            Some(expires) => (expires <= now, now + REFRESH_AHEAD < expires),
+            None => (false, false),
+        };
+        let recent = cached.fetched.elapsed() < self.refresh;
+        (!expired && (lasting || recent)).then(|| cached.signer.clone())
+    }
+
+    async fn fetch(&self) -> Result<Option<Signer>> {
+        let provider = Arc::clone(&self.provider);
+        let fetched = tokio::task::spawn_blocking(move || provider.fetch()).await;
+        let credentials = match fetched {
+            Ok(Ok(credentials)) => credentials,
+            Ok(Err(message)) => return Err(Error::new(ErrorKind::Credentials(message))),
+            Err(_) => {
+                let message = "the credential provider panicked".to_owned();
+                return Err(Error::new(ErrorKind::Credentials(message)));
+            }
+        };
+        let mut cached = lock(&self.cached);
+        let signer = credentials.map(|new| match &*cached {
+            // The same credentials keep their derived key.
+            Some(Cached { signer: Some(old), .. }) if same(&old.credentials, &new) => {
+                Signer { credentials: new, key: Arc::clone(&old.key) }
+            }
+            _ => Signer::new(new),
+        });
+        *cached = Some(Cached { signer: signer.clone(), fetched: Instant::now() });
+        Ok(signer)
+    }
+}
+
+fn same(one: &Credentials, other: &Credentials) -> bool {
+    one.access_key_id() == other.access_key_id()
+        && one.access_key_secret() == other.access_key_secret()
+        && one.security_token() == other.security_token()
+}
+
+impl fmt::Debug for CredentialCache {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("CredentialCache")
+    }
+}

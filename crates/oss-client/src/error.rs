@@ -1,0 +1,208 @@
+//! One error type: what failed, on which object, after how many attempts.
+
+use std::fmt;
+
+use http::StatusCode;
+use oss_protocol::error_code::ErrorCode;
+
+/// The result of every operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failed operation. Boxed, so that `Result`s stay small.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    bucket: Option<String>,
+    key: Option<String>,
+    attempts: Vec<String>,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The server answered with an error. Retried for the statuses and codes that OSS calls temporary.
+    Service {
+        /// HTTP status of the answer.
+        status: StatusCode,
+        /// OSS error code, for example `NoSuchKey`.
+        code: ErrorCode,
+        /// The server's own words.
+        message: String,
+        /// OSS error classification (`x-oss-ec`), where sent.
+        ec: Option<String>,
+        /// Request id to quote to support.
+        request_id: Option<String>,
+        /// How long the server asks to wait before the next attempt, where it says so.
+        retry_after: Option<std::time::Duration>,
+    },
+    /// No connection could be made. Retried until the connect timeout has passed since the first attempt.
+    Connect(String),
+    /// Nothing arrived for as long as a timeout allows. Retried.
+    Timeout(String),
+    /// The connection broke. Retried.
+    Transport(String),
+    /// Bytes arrived that are not the object's bytes: wrong length, wrong range or wrong checksum. Retried.
+    Integrity(String),
+    /// The object was replaced while it was being read. Never retried: the bytes read so far belong to the old one.
+    Changed(String),
+    /// The server's answer is not of the form the protocol defines. Never retried.
+    InvalidReply(String),
+    /// No usable credentials. Never retried.
+    Credentials(String),
+    /// The request or the configuration is wrong. Nothing was sent.
+    Config(String),
+    /// The operation was cancelled or its owner is gone.
+    Cancelled(String),
+}
+
+impl Error {
+    /// An error that concerns no particular object yet.
+    pub fn new(kind: ErrorKind) -> Self {
+        Self(Box::new(Inner { kind, bucket: None, key: None, attempts: Vec::new() }))
+    }
+
+    /// Names the object the error is about; an object already named stays.
+    #[must_use]
+    pub fn on(mut self, bucket: Option<&str>, key: Option<&str>) -> Self {
+        if self.0.bucket.is_none() {
+            self.0.bucket = bucket.map(str::to_owned);
+            self.0.key = key.filter(|key| !key.is_empty()).map(str::to_owned);
+        }
+        self
+    }
+
+    /// The same error about another object.
+    #[must_use]
+    pub(crate) fn about(mut self, bucket: &str, key: &str) -> Self {
+        self.0.bucket = Some(bucket.to_owned());
+        self.0.key = Some(key.to_owned());
+        self
+    }
+
+    /// Adds the failures of the attempts that came before this one.
+    #[must_use]
+    pub(crate) fn after(mut self, mut earlier: Vec<String>) -> Self {
+        earlier.append(&mut self.0.attempts);
+        self.0.attempts = earlier;
+        self
+    }
+
+    /// Why the operation failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// The bucket concerned.
+    pub fn bucket(&self) -> Option<&str> {
+        self.0.bucket.as_deref()
+    }
+
+    /// The object key concerned.
+    pub fn key(&self) -> Option<&str> {
+        self.0.key.as_deref()
+    }
+
+    /// Number of attempts made, the last one included.
+    pub fn attempts(&self) -> usize {
+        self.0.attempts.len() + 1
+    }
+
+    /// What went wrong, without the object and the attempts.
+    pub fn message(&self) -> String {
+        match &self.0.kind {
+            ErrorKind::Service { status, message, .. } if message.is_empty() => {
+                format!("the server answered {status}")
+            }
+            ErrorKind::Service { message, .. } => message.clone(),
+            ErrorKind::Connect(text)
+            | ErrorKind::Timeout(text)
+            | ErrorKind::Transport(text)
+            | ErrorKind::Integrity(text)
+            | ErrorKind::Changed(text)
+            | ErrorKind::InvalidReply(text)
+            | ErrorKind::Credentials(text)
+            | ErrorKind::Config(text)
+            | ErrorKind::Cancelled(text) => text.clone(),
+        }
+    }
+
+    /// What the earlier attempts failed with, first one first, where there was more than this one.
+    pub fn earlier_attempts(&self) -> &[String] {
+        &self.0.attempts
+    }
+
+    /// OSS error code of a service error.
+    pub fn code(&self) -> Option<&ErrorCode> {
+        match &self.0.kind {
+            ErrorKind::Service { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// HTTP status of a service error.
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.0.kind {
+            ErrorKind::Service { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether the server says that the object, bucket or upload does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND)
+    }
+
+    /// Whether the server asks for fewer requests.
+    pub fn is_throttle(&self) -> bool {
+        self.status() == Some(StatusCode::SERVICE_UNAVAILABLE) || self.code().is_some_and(ErrorCode::is_throttle)
+    }
+
+    /// Whether another attempt may succeed.
+    pub fn is_retryable(&self) -> bool {
+        match &self.0.kind {
+            ErrorKind::Service { status, code, .. } => {
+                status.is_server_error() || matches!(status.as_u16(), 401 | 408 | 429) || code.is_retryable()
+            }
+            ErrorKind::Connect(_) | ErrorKind::Timeout(_) | ErrorKind::Transport(_) | ErrorKind::Integrity(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(code) = self.code() {
+            write!(formatter, "{}: ", code.as_str())?;
+        }
+        formatter.write_str(&self.message())?;
+        match (self.bucket(), self.key()) {
+            (Some(bucket), Some(key)) => write!(formatter, " (oss://{bucket}/{key})"),
+            (Some(bucket), None) => write!(formatter, " (oss://{bucket})"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("bucket", &self.0.bucket)
+            .field("key", &self.0.key)
+            .field("attempts", &self.0.attempts)
+            .finish()
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,30 @@
+//! How the bytes move between this process and Alibaba Cloud OSS.
+//!
+//! Everything goes through one seam: [`Client::send`] signs and sends a [`Request`], retries what may be retried, and
+//! returns the response head with a [`Body`] whose bytes the caller receives into memory of its choice. The operations
+//! in [`ops`] are thin functions over that seam; [`prefetch`] keeps many of them in flight for datasets, and
+//! [`upload`] publishes objects of any size in one step.
+//!
+//! A [`Client`] belongs to the tokio runtime that drives it: connections are tasks of that runtime.
+
+pub mod backoff;
+pub mod buffer;
+mod client;
+pub mod config;
+pub mod credentials;
+pub mod error;
+pub mod http;
+pub mod ops;
+pub mod paginate;
+pub mod prefetch;
+pub mod reader;
+mod retry;
+pub mod sync;
+mod tls;
+mod transport;
+pub mod upload;
+
+pub use client::Client;
+pub use config::ClientConfig;
+pub use error::{Error, ErrorKind, Result};
+pub use http::{Body, Request, Response};

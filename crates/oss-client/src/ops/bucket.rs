@@ -1,0 +1,42 @@
+//! Buckets.
+
+use http::Method;
+use oss_protocol::xml::bucket::ListBucketsResult;
+
+use super::parse_body;
+use crate::{client::Client, error::Result, http::Request};
+
+/// A page of at most 1,000 buckets.
+const ANSWER_LIMIT: usize = 4 << 20;
+
+impl Client {
+    /// Creates a bucket; one that the same account owns already is left as it is.
+    pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
+        self.send(&Request::bucket(Method::PUT, bucket)).await?.body.finish().await
+    }
+
+    /// Removes an empty bucket.
+    pub async fn delete_bucket(&self, bucket: &str) -> Result<()> {
+        self.send(&Request::bucket(Method::DELETE, bucket)).await?.body.finish().await
+    }
+
+    /// Names of the account's buckets.
+    pub async fn list_buckets(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut marker = String::new();
+        loop {
+            let mut request = Request::bucket(Method::GET, "");
+            request.bucket = None;
+            if !marker.is_empty() {
+                request = request.query("marker", marker.as_str());
+            }
+            let response = self.send(&request).await?;
+            let page = parse_body(&request, response, ANSWER_LIMIT, ListBucketsResult::parse).await?;
+            names.extend(page.buckets.into_iter().map(|bucket| bucket.name));
+            match page.next_marker {
+                Some(next) if page.is_truncated && next > marker => marker = next,
+                _ => return Ok(names),
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading objects: whole or by range, resumed where a connection breaks, verified against length and checksum.
+
+use http::{Method, StatusCode, header};
+use oss_protocol::{crc64::Crc64, header as oss_header, range::ContentRange};
+
+use super::{head::ObjectMeta, incomplete, set_header};
+use crate::{
+    buffer::PooledBuffer,
+    client::Client,
+    error::{Error, ErrorKind, Result},
+    http::{Request, Response},
+    retry::RetryBudget,
+};
+
+/// A fetched object.
+#[derive(Debug)]
+pub struct FetchedObject {
+    /// What it is.
+    pub meta: ObjectMeta,
+    /// Its bytes; `None` where it is larger than the caller wanted to hold.
+    pub bytes: Option<PooledBuffer>,
+}
+
+impl Client {
+    /// Fetches an object whole, unless it is larger than `limit` bytes; then only its description.
+    ///
+    /// Length and CRC-64 are verified. A broken connection resumes where it broke, with the same ETag.
+    pub async fn get(&self, bucket: &str, key: &str, limit: u64) -> Result<FetchedObject> {
+        let mut budget = self.budget();
+        let request = Request::object(Method::GET, bucket, key);
+        loop {
+            let response = self.send_within(&request, &mut budget).await?;
+            let meta = ObjectMeta::of(&request, &response)?;
+            if meta.size > limit {
+                return Ok(FetchedObject { meta, bytes: None });
+            }
+            let mut bytes = self.buffers().take(meta.size as usize);
+            let checked = match self.fill(&request, response, &meta.etag, 0, &mut bytes, &mut budget).await {
+                Ok(checksum) => verify(&meta, checksum),
+                Err(error) => Err(error),
+            };
+            match checked {
+                Ok(()) => return Ok(FetchedObject { meta, bytes: Some(bytes) }),
+                // Replaced while being read: nothing has been handed out, so the new object can be read instead.
+                Err(error) if matches!(error.kind(), ErrorKind::Changed(_)) => {
+                    budget.wait_after(retryable_change(&error)).await?;
+                }
+                Err(error) => budget.wait_after(error.on(Some(bucket), Some(key))).await?,
+            }
+        }
+    }
+
+    /// Fills `buffer` from byte `start` of an object whose ETag is `etag`; returns the CRC-64 of those bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Changed`] where the object is another one by now.
+    pub async fn get_range(&self, bucket: &str, key: &str, etag: &str, start: u64, buffer: &mut [u8]) -> Result<u64> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let request = Request::object(Method::GET, bucket, key);
+        let mut budget = self.budget();
+        let response = self.request_range(&request, etag, start, buffer.len(), &mut budget).await?;
+        self.fill(&request, response, etag, start, buffer, &mut budget).await
+    }
+
+    /// Receives `buffer.len()` bytes from `response`, which starts at byte `start` of the object; asks for the rest
+    /// again where it breaks.
+    async fn fill(
+        &self,
+        request: &Request,
+        mut response: Response,
+        etag: &str,
+        start: u64,
+        buffer: &mut [u8],
+        budget: &mut RetryBudget,
+    ) -> Result<u64> {
+        let mut crc = Crc64::default();
+        let mut filled = 0;
+        loop {
+            let error = loop {
+                // In pieces, so that what a broken connection delivered is known and kept.
+                let end = buffer.len().min(filled + RECEIVE_PIECE);
+                match response.body.read_into(&mut buffer[filled..end]).await {
+                    Ok(0) if filled < end => {
+                        let text = format!("the body ended after {filled} of {} bytes", buffer.len());
+                        break Error::new(ErrorKind::Transport(text));
+                    }
+                    Ok(count) => {
+                        crc.update(&buffer[filled..filled + count]);
+                        filled += count;
+                        budget.progressed(count);
+                        if filled == buffer.len() {
+                            response.body.finish().await?;
+                            return Ok(crc.value());
+                        }
+                    }
+                    Err(error) => break error,
+                }
+            };
+            let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
+            budget.wait_after(error.on(bucket, key)).await?;
+            let at = start + filled as u64;
+            response = self.request_range(request, etag, at, buffer.len() - filled, budget).await?;
+        }
+    }
+
+    /// Asks for `length` bytes from `start` of the object with this ETag, and checks that this is what is answered.
+    async fn request_range(
+        &self,
+        request: &Request,
+        etag: &str,
+        start: u64,
+        length: usize,
+        budget: &mut RetryBudget,
+    ) -> Result<Response> {
+        let mut request = request.clone();
+        let end = start + length as u64 - 1;
+        set_header(&mut request.headers, header::RANGE, &format!("bytes={start}-{end}"))?;
+        set_header(&mut request.headers, header::IF_MATCH, etag)?;
+        // Without it OSS answers a range past the end with the whole object.
+        set_header(&mut request.headers, oss_header::RANGE_BEHAVIOR, "standard")?;
+        let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
+        let response = match self.send_within(&request, budget).await {
+            Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
+                return Err(on(changed(etag).into()));
+            }
+            other => other?,
+        };
+        if response.etag().is_some_and(|now| now != etag) {
+            return Err(on(changed(etag).into()));
+        }
+        let range = match (response.status, response.header(&header::CONTENT_RANGE)) {
+            (StatusCode::PARTIAL_CONTENT, Some(text)) => {
+                ContentRange::parse(text).ok_or_else(|| incomplete(&request, "Content-Range"))?
+            }
+            // The whole object answers a range that is the whole object.
+            _ if start == 0 && response.content_length() == Some(length as u64) => return Ok(response),
+            _ => {
+                let text = format!("asked for bytes {start}-{end}, answered with {}", response.status);
+                return Err(on(ErrorKind::InvalidReply(text).into()));
+            }
+        };
+        if range.start != start || range.end != end {
+            let text = format!("asked for bytes {start}-{end}, answered with {}-{}", range.start, range.end);
+            return Err(on(ErrorKind::InvalidReply(text).into()));
+        }
+        Ok(response)
+    }
+}
+
+/// Bytes received before progress is recorded. Also the piece that is checksummed while it is still in the
+/// processor's cache.
+const RECEIVE_PIECE: usize = 256 << 10;
+
+fn changed(etag: &str) -> ErrorKind {
+    ErrorKind::Changed(format!(
+        "the object was replaced while it was being read (it no longer has ETag {etag}); read it again from the start"
+    ))
+}
+
+fn retryable_change(error: &Error) -> Error {
+    let text = error.message();
+    Error::new(ErrorKind::Integrity(text)).on(error.bucket(), error.key())
+}
+
+fn verify(meta: &ObjectMeta, checksum: u64) -> Result<()> {
+    match meta.crc64 {
+        Some(stored) if stored != checksum => {
+            let text = format!(
+                "the bytes received have CRC-64 {checksum}, the object has {stored}: they were corrupted on the way"
+            );
+            Err(ErrorKind::Integrity(text).into())
+        }
+        _ => Ok(()),
+    }
+}

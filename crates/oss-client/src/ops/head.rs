@@ -1,0 +1,54 @@
+//! What an object is, without its bytes.
+
+use std::time::SystemTime;
+
+use http::{Method, header};
+use oss_protocol::{header as oss_header, time};
+
+use super::incomplete;
+use crate::{
+    client::Client,
+    error::Result,
+    http::{Request, Response},
+};
+
+/// Description of a stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Size in bytes.
+    pub size: u64,
+    /// ETag, quotes included, as it is sent back in `If-Match`.
+    pub etag: String,
+    /// CRC-64 of the content, which OSS stores for every object it received whole.
+    pub crc64: Option<u64>,
+    /// When the object was last written.
+    pub last_modified: Option<SystemTime>,
+    /// Media type.
+    pub content_type: Option<String>,
+    /// `Normal`, `Multipart`, `Appendable` or `Symlink`.
+    pub object_type: Option<String>,
+}
+
+impl ObjectMeta {
+    /// Reads the description from the head of an answer that carries the whole object.
+    pub(crate) fn of(request: &Request, response: &Response) -> Result<Self> {
+        let text = |name| response.header(name).map(str::to_owned);
+        Ok(Self {
+            size: response.content_length().ok_or_else(|| incomplete(request, "Content-Length"))?,
+            etag: response.etag().ok_or_else(|| incomplete(request, "ETag"))?.to_owned(),
+            crc64: response.crc64(),
+            last_modified: response.header(&header::LAST_MODIFIED).and_then(|text| time::parse_http_date(text).ok()),
+            content_type: text(&header::CONTENT_TYPE),
+            object_type: text(&oss_header::OBJECT_TYPE),
+        })
+    }
+}
+
+impl Client {
+    /// Describes an object.
+    pub async fn head(&self, bucket: &str, key: &str) -> Result<ObjectMeta> {
+        let request = Request::object(Method::HEAD, bucket, key);
+        let response = self.send(&request).await?;
+        ObjectMeta::of(&request, &response)
+    }
+}

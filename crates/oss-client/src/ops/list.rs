@@ -1,0 +1,57 @@
+//! One page of a listing.
+
+use http::Method;
+use oss_protocol::xml::list::ListObjectsV2Result;
+
+use super::parse_body;
+use crate::{client::Client, error::Result, http::Request};
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// Only keys that start with this.
+    pub prefix: String,
+    /// Only keys after this one.
+    pub start_after: Option<String>,
+    /// Keys that share what follows the prefix up to this are rolled up into one common prefix.
+    pub delimiter: Option<String>,
+    /// Most keys and common prefixes of a page: 1 to 1,000; 1,000 where absent.
+    pub max_keys: Option<u16>,
+}
+
+/// 1,000 keys of 1,023 bytes, each byte percent-encoded, with their elements.
+const PAGE_LIMIT: usize = 16 << 20;
+
+impl Client {
+    /// Lists one page, from the start or from where the page before ended.
+    pub async fn list_page(
+        &self,
+        bucket: &str,
+        options: &ListOptions,
+        continuation: Option<&str>,
+    ) -> Result<ListObjectsV2Result> {
+        let mut request = Request::bucket(Method::GET, bucket)
+            .query("list-type", "2")
+            .query("encoding-type", "url")
+            .query("max-keys", options.max_keys.unwrap_or(1000).to_string());
+        if !options.prefix.is_empty() {
+            request = request.query("prefix", options.prefix.as_str());
+        }
+        if let Some(delimiter) = &options.delimiter {
+            request = request.query("delimiter", delimiter.as_str());
+        }
+        if let Some(token) = continuation {
+            request = request.query("continuation-token", token);
+        } else if let Some(start_after) = &options.start_after {
+            request = request.query("start-after", start_after.as_str());
+        }
+        let mut budget = self.budget();
+        loop {
+            let response = self.send_within(&request, &mut budget).await?;
+            match parse_body(&request, response, PAGE_LIMIT, ListObjectsV2Result::parse).await {
+                Err(error) if error.is_retryable() => budget.wait_after(error).await?,
+                other => return other,
+            }
+        }
+    }
+}

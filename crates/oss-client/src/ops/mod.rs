@@ -1,0 +1,51 @@
+//! The operations of OSS, each a thin function over [`crate::Client::send`].
+
+pub mod bucket;
+pub mod copy;
+pub mod delete;
+pub mod get;
+pub mod head;
+pub mod list;
+pub mod multipart;
+pub mod put;
+
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    http::{Request, Response},
+};
+
+/// Sets a header of a request; a value that HTTP cannot carry is the caller's mistake.
+fn set_header(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<()> {
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| ErrorKind::Config(format!("{value:?} cannot be sent as header {name}")))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
+fn set_content_type(request: &mut Request, content_type: Option<&str>) -> Result<()> {
+    set_header(&mut request.headers, CONTENT_TYPE, content_type.unwrap_or("application/octet-stream"))
+}
+
+/// Receives and parses an XML answer.
+async fn parse_body<T, E: std::fmt::Display>(
+    request: &Request,
+    response: Response,
+    limit: usize,
+    parse: impl FnOnce(&[u8]) -> std::result::Result<T, E>,
+) -> Result<T> {
+    let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
+    let body = response.body.collect(limit).await.map_err(on)?;
+    parse(&body).map_err(|error| {
+        let text = format!("the answer is not the XML that OSS sends here: {error}");
+        on(ErrorKind::InvalidReply(text).into())
+    })
+}
+
+/// An answer lacks something the protocol promises.
+fn incomplete(request: &Request, what: &str) -> Error {
+    let text = format!("the answer has no readable {what}");
+    Error::new(ErrorKind::InvalidReply(text)).on(request.bucket.as_deref(), request.key.as_deref())
+}

@@ -1,0 +1,174 @@
+//! The requests that an upload in parts is made of.
+
+use bytes::Bytes;
+use http::Method;
+use oss_protocol::{
+    crc64,
+    xml::multipart::{
+        CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
+        ListMultipartUploadsResult,
+    },
+};
+
+use super::{incomplete, parse_body, put::PutOptions, put::compare_crc64, set_header};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Result},
+    http::Request,
+};
+
+/// Answers to the requests about one upload hold a few names.
+const ANSWER_LIMIT: usize = 64 << 10;
+
+/// A page of at most 1,000 uploads.
+const PAGE_LIMIT: usize = 16 << 20;
+
+/// A part that the server has confirmed.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its ETag.
+    pub etag: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its CRC-64.
+    pub crc64: u64,
+}
+
+/// An upload that was begun and neither completed nor aborted.
+#[derive(Clone, Debug)]
+pub struct OpenUpload {
+    /// Key it would publish.
+    pub key: String,
+    /// Its id.
+    pub upload_id: String,
+}
+
+impl Client {
+    /// Begins an upload and returns its id.
+    pub async fn initiate_multipart(&self, bucket: &str, key: &str, options: &PutOptions) -> Result<String> {
+        let mut request = Request::object(Method::POST, bucket, key).query("uploads", "");
+        options.apply(&mut request)?;
+        let response = self.send(&request).await?;
+        let result = parse_body(&request, response, ANSWER_LIMIT, InitiateMultipartUploadResult::parse).await?;
+        Ok(result.upload_id)
+    }
+
+    /// Uploads one part; its checksum is compared with the server's.
+    pub async fn upload_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        number: u32,
+        bytes: Bytes,
+    ) -> Result<Part> {
+        let (length, checksum) = (bytes.len() as u64, crc64::checksum(&bytes));
+        let mut request = Request::object(Method::PUT, bucket, key)
+            .query("partNumber", number.to_string())
+            .query("uploadId", upload_id)
+            .with_body(bytes);
+        set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/octet-stream")?;
+        let mut budget = self.budget();
+        loop {
+            let response = self.send_within(&request, &mut budget).await?;
+            match compare_crc64(&request, &response, checksum) {
+                Ok(()) => {
+                    let etag = response.etag().ok_or_else(|| incomplete(&request, "ETag"))?.to_owned();
+                    response.body.finish().await?;
+                    return Ok(Part { number, etag, length, crc64: checksum });
+                }
+                Err(error) => budget.wait_after(error).await?,
+            }
+        }
+    }
+
+    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag.
+    pub async fn complete_multipart(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        parts: &[Part],
+        options: &PutOptions,
+    ) -> Result<String> {
+        let whole = parts.iter().fold(0, |crc, part| crc64::combine(crc, part.crc64, part.length));
+        let uploaded =
+            parts.iter().map(|part| CompletedPart { part_number: part.number, etag: part.etag.clone() }).collect();
+        let body = CompleteMultipartUpload { parts: uploaded }.to_xml();
+        let mut request = Request::object(Method::POST, bucket, key).query("uploadId", upload_id).with_body(body);
+        options.apply(&mut request)?;
+        set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/xml")?;
+        let mut budget = self.budget();
+        let response = match self.send_within(&request, &mut budget).await {
+            // The upload is gone because an earlier attempt completed it and only its answer was lost.
+            Err(error) if error.is_not_found() && error.attempts() > 1 => {
+                return self.completed_before(bucket, key, whole, parts, error).await;
+            }
+            other => other?,
+        };
+        compare_crc64(&request, &response, whole)?;
+        let result = parse_body(&request, response, ANSWER_LIMIT, CompleteMultipartUploadResult::parse).await?;
+        Ok(result.etag)
+    }
+
+    async fn completed_before(
+        &self,
+        bucket: &str,
+        key: &str,
+        crc64: u64,
+        parts: &[Part],
+        error: Error,
+    ) -> Result<String> {
+        let size: u64 = parts.iter().map(|part| part.length).sum();
+        match self.head(bucket, key).await {
+            Ok(meta) if meta.crc64 == Some(crc64) && meta.size == size => Ok(meta.etag),
+            Ok(_) => Err(error),
+            Err(second) if second.is_not_found() => Err(error),
+            Err(second) => {
+                let text = format!("{error}; and whether it was published is unknown: {second}");
+                Err(Error::new(ErrorKind::Transport(text)).on(Some(bucket), Some(key)))
+            }
+        }
+    }
+
+    /// Gives up an upload; its parts are removed. An upload that does not exist counts as given up.
+    pub async fn abort_multipart(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> {
+        let request = Request::object(Method::DELETE, bucket, key).query("uploadId", upload_id);
+        match self.send(&request).await {
+            Ok(response) => response.body.finish().await,
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Uploads under a prefix that were neither completed nor aborted.
+    pub async fn list_multipart_uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<OpenUpload>> {
+        let mut uploads = Vec::new();
+        let mut markers: Option<(String, String)> = None;
+        loop {
+            let mut request = Request::bucket(Method::GET, bucket)
+                .query("uploads", "")
+                .query("encoding-type", "url")
+                .query("prefix", prefix);
+            if let Some((key, upload_id)) = &markers {
+                request = request.query("key-marker", key.as_str()).query("upload-id-marker", upload_id.as_str());
+            }
+            let response = self.send(&request).await?;
+            let page = parse_body(&request, response, PAGE_LIMIT, ListMultipartUploadsResult::parse).await?;
+            uploads.extend(
+                page.uploads.into_iter().map(|upload| OpenUpload { key: upload.key, upload_id: upload.upload_id }),
+            );
+            let next = page.next_key_marker.zip(page.next_upload_id_marker);
+            if !page.is_truncated {
+                return Ok(uploads);
+            }
+            // Without this a server's mistake would make the listing endless or, worse, silently short.
+            if next.is_none() || next == markers {
+                return Err(incomplete(&request, "NextKeyMarker and NextUploadIdMarker"));
+            }
+            markers = next;
+        }
+    }
+}

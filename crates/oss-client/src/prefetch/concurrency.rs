@@ -1,0 +1,169 @@
+//! How many requests to keep in flight: more while more brings more, fewer when the service asks for it.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::sync::lock;
+
+/// A round is measured over at least this long: shorter ones measure the scheduler.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Growth per step. At 35 ms to the first byte, 24 requests reach 512 in eight rounds, a third of a second.
+const GROWTH: f64 = 1.5;
+
+/// A step up stays only where it brought at least this much more: half of what would be free of queueing is 1.25.
+const WORTHWHILE: f64 = 1.1;
+
+/// Rounds to stay put after a step that did not pay, before the next attempt.
+const PATIENCE: u32 = 50;
+
+/// Fewest requests in flight however often the service asks for fewer.
+const FLOOR: usize = 4;
+
+/// The number of requests that one client keeps in flight, steered by the throughput it brings.
+#[derive(Debug)]
+pub struct Concurrency {
+    limit: AtomicUsize,
+    max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    round: Option<Round>,
+    /// Limit and rate before the last step up, while it is on trial.
+    trial: Option<(usize, f64)>,
+    stay: u32,
+}
+
+#[derive(Debug)]
+struct Round {
+    start: Instant,
+    completed: usize,
+    hungry: bool,
+}
+
+impl Concurrency {
+    /// Starts at `start` and grows to at most `max`.
+    pub fn new(start: usize, max: usize) -> Self {
+        let max = max.max(1);
+        Self { limit: AtomicUsize::new(start.clamp(1, max)), max, state: Mutex::default() }
+    }
+
+    /// Most requests to have in flight now.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Records finished requests. `hungry`: all that are allowed were in flight and the reader still had to wait.
+    pub fn completed(&self, count: usize, hungry: bool, now: Instant) {
+        let mut state = lock(&self.state);
+        let round = state.round.get_or_insert(Round { start: now, completed: 0, hungry: false });
+        round.completed += count;
+        round.hungry |= hungry;
+        let elapsed = now.duration_since(round.start);
+        if elapsed < ROUND || round.completed < self.limit() {
+            return;
+        }
+        let rate = round.completed as f64 / elapsed.as_secs_f64();
+        let hungry = round.hungry;
+        state.round = Some(Round { start: now, completed: 0, hungry: false });
+        self.end_round(&mut state, rate, hungry);
+    }
+
+    fn end_round(&self, state: &mut State, rate: f64, hungry: bool) {
+        if let Some((limit_before, rate_before)) = state.trial.take()
+            && rate < rate_before * WORTHWHILE
+        {
+            self.limit.store(limit_before, Ordering::Relaxed);
+            state.stay = PATIENCE;
+            return;
+        }
+        if state.stay > 0 {
+            state.stay -= 1;
+            return;
+        }
+        let limit = self.limit();
+        let next = ((limit as f64 * GROWTH).ceil() as usize).min(self.max);
+        if hungry && next > limit {
+            state.trial = Some((limit, rate));
+            self.limit.store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// The service is overloaded: halves the number of requests and stays there for a while.
+    pub fn back_off(&self) {
+        let mut state = lock(&self.state);
+        // One overload answers many requests in flight; it counts once.
+        if state.stay < PATIENCE {
+            let limit = self.limit();
+            self.limit.store((limit / 2).max(FLOOR.min(limit)), Ordering::Relaxed);
+        }
+        *state = State { round: None, trial: None, stay: PATIENCE };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service with `latency` per request that serves at most `capacity` requests a second.
+    fn simulate(concurrency: &Concurrency, latency: Duration, capacity: f64, rounds: usize) -> usize {
+        let mut now = Instant::now();
+        concurrency.completed(0, true, now);
+        for _ in 0..rounds {
+            let limit = concurrency.limit();
+            let rate = (limit as f64 / latency.as_secs_f64()).min(capacity);
+            let count = limit.max((rate * ROUND.as_secs_f64()).ceil() as usize);
+            now += Duration::from_secs_f64(count as f64 / rate);
+            concurrency.completed(count, true, now);
+        }
+        concurrency.limit()
+    }
+
+    #[test]
+    fn grows_to_the_ceiling_where_latency_rules() {
+        let concurrency = Concurrency::new(24, 512);
+        assert_eq!(simulate(&concurrency, Duration::from_millis(35), 1e9, 20), 512);
+    }
+
+    #[test]
+    fn stops_growing_where_more_brings_nothing() {
+        let concurrency = Concurrency::new(24, 512);
+        // 10,000 a second at 5 ms: 50 in flight suffice.
+        let limit = simulate(&concurrency, Duration::from_millis(5), 10_000.0, 40);
+        assert!((50..=81).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn does_not_grow_while_the_reader_is_slower() {
+        let concurrency = Concurrency::new(24, 512);
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            now += ROUND;
+            concurrency.completed(1000, false, now);
+        }
+        assert_eq!(concurrency.limit(), 24);
+    }
+
+    #[test]
+    fn backs_off_once_per_overload() {
+        let concurrency = Concurrency::new(256, 512);
+        for _ in 0..100 {
+            concurrency.back_off();
+        }
+        assert_eq!(concurrency.limit(), 128);
+    }
+
+    #[test]
+    fn a_configured_single_request_stays_single_under_overload() {
+        let concurrency = Concurrency::new(1, 1);
+        concurrency.back_off();
+        assert_eq!(concurrency.limit(), 1);
+    }
+}

@@ -1,0 +1,271 @@
+//! Keeps the requests of one stream in flight.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    sync::Arc,
+    time::Instant,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+
+use super::{Entry, Item, Outcome, Queue, Source, queue::Load};
+use crate::{
+    client::Client,
+    error::{Error, Result},
+    ops::get::FetchedObject,
+};
+
+/// Objects between the one being delivered and the one being requested. The byte budget bounds what they hold; this
+/// bounds their number where they are tiny.
+const WINDOW: usize = 4096;
+
+/// Reserved for an object of unknown size until its head arrives, unless the objects before were larger.
+const UNKNOWN_SIZE: usize = 1 << 20;
+
+/// Share of the budget above which an object is not fetched ahead: it would push all others out.
+const LARGE_SHARE: usize = 4;
+
+/// Share of the budget that one batch may hold in the reader's hands.
+const BATCH_SHARE: usize = 8;
+
+/// Starts fetching what `source` names, in order, within `budget` bytes. Returns the queue to take it from, and the task
+/// that fills it: spawn it on the client's runtime.
+pub fn start(client: Client, source: Source, budget: usize) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
+    let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
+    let driver = Driver {
+        client,
+        source,
+        queue: Arc::clone(&queue),
+        budget,
+        window: VecDeque::new(),
+        first: 0,
+        reserved: 0,
+        deferred: BTreeSet::new(),
+        unknown_size: UNKNOWN_SIZE.min(budget / LARGE_SHARE),
+        end: Ok(()),
+    };
+    (queue, driver.run())
+}
+
+struct Driver {
+    client: Client,
+    source: Source,
+    queue: Arc<Queue>,
+    budget: usize,
+    /// Objects requested and not handed over yet, in order.
+    window: VecDeque<Slot>,
+    /// Position in the stream of `window[0]`.
+    first: u64,
+    /// Bytes that the window holds or expects.
+    reserved: usize,
+    /// Positions of the objects to be requested again.
+    deferred: BTreeSet<u64>,
+    unknown_size: usize,
+    end: Result<()>,
+}
+
+enum Slot {
+    /// Requested; so many bytes are reserved for it.
+    InFlight(usize),
+    /// To be requested again, now that its size is known.
+    Deferred(Entry),
+    Done(Item),
+}
+
+struct Fetched {
+    position: u64,
+    entry: Entry,
+    result: Result<FetchedObject>,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            let Some(blocked) = self.admit(&mut in_flight) else { return };
+            let waited = self.hand_over();
+            if self.window.is_empty() && (self.source.is_exhausted() || self.end.is_err()) {
+                self.queue.finish(std::mem::replace(&mut self.end, Ok(())));
+                return;
+            }
+            tokio::select! {
+                biased;
+                Some(fetched) = in_flight.next(), if !in_flight.is_empty() => {
+                    let mut count = 1;
+                    self.finish(fetched);
+                    // All that is ready crosses to the reader in one go.
+                    while let Some(Some(fetched)) = in_flight.next().now_or_never() {
+                        self.finish(fetched);
+                        count += 1;
+                    }
+                    let starved = || self.queue.load().is_some_and(|load| load.items == 0);
+                    let hungry = blocked == Blocked::ByConcurrency && (waited || starved());
+                    self.client.concurrency().completed(count, hungry, Instant::now());
+                }
+                filled = self.source.fill(), if blocked == Blocked::BySource => {
+                    if let Err(error) = filled {
+                        self.end = Err(error);
+                    }
+                }
+                () = self.queue.room.notified() => {}
+            }
+        }
+    }
+
+    /// Requests as many of the next objects as concurrency and budget allow, and says what stopped it; `None` once
+    /// nobody reads any more.
+    fn admit(&mut self, in_flight: &mut FuturesUnordered<FetchFuture>) -> Option<Blocked> {
+        loop {
+            let mut load = self.queue.load()?;
+            if in_flight.len() >= self.client.concurrency().limit() {
+                return Some(Blocked::ByConcurrency);
+            }
+            let deferred = self.deferred.first().copied();
+            let Some(size) = self.next_size(deferred) else {
+                let at_end = self.source.is_exhausted() || self.end.is_err();
+                return Some(if at_end { Blocked::AtEnd } else { Blocked::BySource });
+            };
+            let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+            let large = size.is_some_and(|size| size > self.budget / LARGE_SHARE);
+            let reserve = if large { 0 } else { size.unwrap_or(self.unknown_size) };
+            if !self.fits(deferred, reserve, load) {
+                load = self.queue.load_before_waiting()?;
+                if !self.fits(deferred, reserve, load) {
+                    return Some(Blocked::ByBudget);
+                }
+            }
+            let Some((position, entry)) = self.take_next(deferred) else { continue };
+            let slot = if large {
+                Slot::Done(Item { entry, outcome: Ok(Outcome::Large(None)) })
+            } else {
+                self.reserved += reserve;
+                in_flight.push(fetch(self.client.clone(), position, entry, reserve));
+                Slot::InFlight(reserve)
+            };
+            self.set(position, slot);
+        }
+    }
+
+    /// Size of the object to be requested next; the inner `None` where it is unknown, the outer where there is none.
+    fn next_size(&mut self, deferred: Option<u64>) -> Option<Option<u64>> {
+        if let Some(position) = deferred {
+            return match self.window.get((position - self.first) as usize) {
+                Some(Slot::Deferred(entry)) => Some(entry.size),
+                _ => None,
+            };
+        }
+        if self.end.is_err() { None } else { self.source.peek().map(|entry| entry.size) }
+    }
+
+    /// Whether budget and window have room for an object of `reserve` bytes.
+    fn fits(&self, deferred: Option<u64>, reserve: usize, load: Load) -> bool {
+        // One object is always allowed, or an object larger than the budget would stop the stream. The first of the
+        // window counts as that one: everything behind it waits for it.
+        let first_in_line = match deferred {
+            Some(position) => position == self.first,
+            None => self.window.is_empty() && load.items == 0,
+        };
+        let in_window = deferred.is_some() || self.window.len() + load.items < WINDOW;
+        first_in_line || (in_window && self.reserved + load.bytes + reserve <= self.budget)
+    }
+
+    fn take_next(&mut self, deferred: Option<u64>) -> Option<(u64, Entry)> {
+        if let Some(position) = deferred {
+            self.deferred.remove(&position);
+            let slot = self.window.get_mut((position - self.first) as usize)?;
+            return match std::mem::replace(slot, Slot::InFlight(0)) {
+                Slot::Deferred(entry) => Some((position, entry)),
+                other => {
+                    *slot = other;
+                    None
+                }
+            };
+        }
+        let entry = self.source.pop()?;
+        self.window.push_back(Slot::InFlight(0));
+        Some((self.first + self.window.len() as u64 - 1, entry))
+    }
+
+    fn set(&mut self, position: u64, slot: Slot) {
+        if let Some(place) = self.window.get_mut((position - self.first) as usize) {
+            *place = slot;
+        }
+    }
+
+    fn finish(&mut self, fetched: Fetched) {
+        let Fetched { position, mut entry, result } = fetched;
+        let Some(slot) = self.window.get_mut((position - self.first) as usize) else { return };
+        if let Slot::InFlight(reserve) = slot {
+            self.reserved -= *reserve;
+        }
+        *slot = match result {
+            Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
+                self.reserved += bytes.len();
+                if entry.size.is_none() {
+                    let ceiling = self.budget / LARGE_SHARE;
+                    self.unknown_size = self.unknown_size.max(2 * bytes.len()).min(ceiling);
+                }
+                Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
+            }
+            Ok(FetchedObject { meta, bytes: None }) => {
+                let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
+                if size > self.budget / LARGE_SHARE {
+                    Slot::Done(Item { entry, outcome: Ok(Outcome::Large(Some(meta))) })
+                } else {
+                    entry.size = Some(meta.size);
+                    self.deferred.insert(position);
+                    Slot::Deferred(entry)
+                }
+            }
+            Err(error) => Slot::Done(Item { entry, outcome: Err(error) }),
+        };
+    }
+
+    /// Hands over what is finished at the front of the window; returns whether the reader was waiting.
+    fn hand_over(&mut self) -> bool {
+        let done = self.window.iter().take_while(|slot| matches!(slot, Slot::Done(_))).count();
+        if done == 0 {
+            return false;
+        }
+        self.first += done as u64;
+        let mut handed = 0;
+        let items = self.window.drain(..done).filter_map(|slot| match slot {
+            Slot::Done(item) => {
+                handed += item.held();
+                Some(item)
+            }
+            _ => None,
+        });
+        let waited = self.queue.put(items);
+        self.reserved -= handed;
+        waited
+    }
+}
+
+/// Why no further request is started now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    ByConcurrency,
+    ByBudget,
+    BySource,
+    AtEnd,
+}
+
+type FetchFuture = futures_util::future::BoxFuture<'static, Fetched>;
+
+fn fetch(client: Client, position: u64, entry: Entry, limit: usize) -> FetchFuture {
+    async move {
+        let result = client.get(&entry.bucket, &entry.key, limit as u64).await;
+        Fetched { position, entry, result }
+    }
+    .boxed()
+}
+
+impl Drop for Driver {
+    /// A cancelled driver must not leave its reader waiting for ever.
+    fn drop(&mut self) {
+        let cancelled = crate::error::ErrorKind::Cancelled("the stream was stopped".to_owned());
+        self.queue.finish(Err(Error::new(cancelled)));
+    }
+}

@@ -1,0 +1,92 @@
+//! Retrying is data: what is left of attempts and time, carried through every request of one operation.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    backoff,
+    config::ClientConfig,
+    error::{Error, ErrorKind},
+};
+
+/// What one operation may still spend on attempts; spans its first request and all its resumptions.
+#[derive(Debug)]
+pub(crate) struct RetryBudget {
+    started: Instant,
+    connect_timeout: Duration,
+    max_attempts: u32,
+    pub(crate) deadline: Instant,
+    failures: Vec<String>,
+    since_progress: u32,
+    progress: usize,
+    pub(crate) renewed_credentials: bool,
+    pub(crate) corrected_clock: bool,
+}
+
+/// Bytes between two failures that count as progress: fewer, and a server that breaks off after each first bytes would
+/// be asked for ever.
+const PROGRESS: usize = 1 << 20;
+
+/// Most failures spelled out in an error; a resumed transfer of terabytes may see many.
+const FAILURES_KEPT: usize = 16;
+
+impl RetryBudget {
+    pub(crate) fn new(config: &ClientConfig) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            connect_timeout: config.connect_timeout,
+            max_attempts: config.max_attempts,
+            deadline: started + config.total_timeout,
+            failures: Vec::new(),
+            since_progress: 0,
+            progress: 0,
+            renewed_credentials: false,
+            corrected_clock: false,
+        }
+    }
+
+    /// Bytes arrived. Enough of them, and the next failure starts counting anew, since the service works after all.
+    pub(crate) fn progressed(&mut self, bytes: usize) {
+        self.progress += bytes;
+        if self.progress >= PROGRESS {
+            self.since_progress = 0;
+        }
+    }
+
+    /// Records the failure of an attempt and waits before the next one, or returns the error if there is none.
+    pub(crate) async fn wait_after(&mut self, error: Error) -> Result<(), Error> {
+        self.since_progress += 1;
+        self.progress = 0;
+        let unreachable =
+            matches!(error.kind(), ErrorKind::Connect(_)) && self.started.elapsed() >= self.connect_timeout;
+        if !error.is_retryable() || unreachable || self.since_progress >= self.max_attempts {
+            return Err(self.give_up(error));
+        }
+        let asked = match error.kind() {
+            ErrorKind::Service { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let wait = asked.unwrap_or_default().max(backoff::full_jitter(self.since_progress, &mut rand::rng()));
+        if Instant::now() + wait >= self.deadline {
+            return Err(self.give_up(error));
+        }
+        tracing::warn!(%error, attempt = self.since_progress, wait_ms = wait.as_millis() as u64, "retrying");
+        self.record(&error);
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Records a failure that the next attempt answers at once, with other credentials or another clock.
+    pub(crate) fn record(&mut self, error: &Error) {
+        if self.failures.len() < FAILURES_KEPT {
+            self.failures.push(error.to_string());
+        }
+    }
+
+    /// The error to return, with the attempts that came before it.
+    pub(crate) fn give_up(&mut self, error: Error) -> Error {
+        error.after(std::mem::take(&mut self.failures))
+    }
+}

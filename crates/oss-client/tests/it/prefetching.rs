@@ -1,0 +1,160 @@
+//! Streams of objects: in order, whole, within their budget, to the end.
+
+use std::{sync::Arc, time::Duration};
+
+use oss_client::{
+    Client, ClientConfig,
+    ops::put::PutOptions,
+    prefetch::{self, Entry, Item, Outcome, Source, Taken},
+};
+
+use crate::support::{BUCKET, client, config, emulator, pattern};
+
+async fn filled(sizes: &[usize], adjust: impl FnOnce(&mut ClientConfig)) -> (Client, Vec<Entry>) {
+    let mut config = config(&emulator().await);
+    adjust(&mut config);
+    let client = client(config);
+    let mut entries = Vec::new();
+    for (index, size) in sizes.iter().enumerate() {
+        let key = format!("p/{index:05}");
+        client.put(BUCKET, &key, pattern(*size).into(), &PutOptions::default()).await.unwrap();
+        entries.push(Entry { bucket: BUCKET.into(), key: key.into(), size: None, etag: None, label: None });
+    }
+    (client, entries)
+}
+
+/// Takes everything, on a thread that blocks as Python's does.
+async fn drain(client: &Client, source: Source, budget: usize) -> (Vec<Item>, Result<(), oss_client::Error>) {
+    let (queue, driver) = prefetch::start(client.clone(), source, budget);
+    tokio::spawn(driver);
+    tokio::task::spawn_blocking(move || {
+        let mut items = Vec::new();
+        loop {
+            match queue.take(Duration::from_secs(10)) {
+                Taken::Items(batch) => items.extend(batch),
+                Taken::Nothing => panic!("nothing for ten seconds"),
+                Taken::End(end) => return (items, end),
+            }
+        }
+    })
+    .await
+    .unwrap()
+}
+
+fn assert_whole(items: &[Item], sizes: &[usize]) {
+    assert_eq!(items.len(), sizes.len());
+    for (index, (item, size)) in items.iter().zip(sizes).enumerate() {
+        assert_eq!(&*item.entry.key, format!("p/{index:05}"));
+        match item.outcome.as_ref().unwrap() {
+            Outcome::Fetched(meta, bytes) => {
+                assert_eq!(meta.size, *size as u64);
+                assert_eq!(&bytes[..], pattern(*size));
+            }
+            Outcome::Large(_) => panic!("{index} was not fetched"),
+        }
+    }
+}
+
+fn mixed(count: usize) -> Vec<usize> {
+    (0..count).map(|index| (index * index * 37) % 20_000).collect()
+}
+
+#[tokio::test]
+async fn a_listing_is_delivered_in_order() {
+    let sizes = mixed(300);
+    let (client, _) = filled(&sizes, |_| ()).await;
+    let source = Source::listing(client.clone(), BUCKET, "p/", 0, 1);
+    let (items, end) = drain(&client, source, 1 << 20).await;
+    end.unwrap();
+    assert_whole(&items, &sizes);
+}
+
+#[tokio::test]
+async fn objects_of_unknown_size_stay_within_small_budgets() {
+    let sizes = mixed(200);
+    // Every object but the first few is larger than what is reserved for an unknown size under the smallest budget.
+    for budget in [80_000, 1 << 20] {
+        let (client, entries) = filled(&sizes, |config| config.prefetch_concurrency = 8).await;
+        let (items, end) = drain(&client, Source::entries(entries.into_iter()), budget).await;
+        end.unwrap();
+        assert_whole(&items, &sizes);
+    }
+}
+
+#[tokio::test]
+async fn objects_above_a_quarter_of_the_budget_are_not_fetched_ahead() {
+    let sizes = [10, 30_000, 20, 25_000, 30];
+    let (client, entries) = filled(&sizes, |_| ()).await;
+    for source in [Source::listing(client.clone(), BUCKET, "p/", 0, 1), Source::entries(entries.into_iter())] {
+        let (items, end) = drain(&client, source, 80_000).await;
+        end.unwrap();
+        let large: Vec<bool> =
+            items.iter().map(|item| matches!(item.outcome.as_ref().unwrap(), Outcome::Large(_))).collect();
+        assert_eq!(large, [false, true, false, true, false]);
+    }
+}
+
+#[tokio::test]
+async fn shares_are_disjoint_and_complete() {
+    let sizes = mixed(101);
+    let (client, _) = filled(&sizes, |_| ()).await;
+    let mut seen = Vec::new();
+    for index in 0..3 {
+        let source = Source::listing(client.clone(), BUCKET, "p/", index, 3);
+        let (items, end) = drain(&client, source, 1 << 20).await;
+        end.unwrap();
+        for (place, item) in items.iter().enumerate() {
+            assert_eq!(&*item.entry.key, format!("p/{:05}", place as u64 * 3 + index));
+        }
+        seen.extend(items);
+    }
+    assert_eq!(seen.len(), sizes.len());
+}
+
+#[tokio::test]
+async fn a_missing_object_fails_at_its_place_and_the_stream_goes_on() {
+    let sizes = mixed(20);
+    let (client, entries) = filled(&sizes, |_| ()).await;
+    client.delete(BUCKET, "p/00007").await.unwrap();
+    let (items, end) = drain(&client, Source::entries(entries.into_iter()), 1 << 20).await;
+    end.unwrap();
+    assert_eq!(items.len(), 20);
+    for (index, item) in items.iter().enumerate() {
+        assert_eq!(item.outcome.is_err(), index == 7);
+    }
+    assert!(items[7].outcome.as_ref().unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_failed_listing_ends_the_stream_with_its_error() {
+    let (client, _) = filled(&[1], |_| ()).await;
+    let source = Source::listing(client.clone(), "nosuchbucket", "p/", 0, 1);
+    let (items, end) = drain(&client, source, 1 << 20).await;
+    assert!(items.is_empty());
+    assert_eq!(end.unwrap_err().code().unwrap().as_str(), "NoSuchBucket");
+}
+
+#[tokio::test]
+async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
+    let sizes = vec![10_000; 200];
+    let (client, entries) = filled(&sizes, |_| ()).await;
+    let budget = 200_000;
+    let (queue, driver) = prefetch::start(client, Source::entries(entries.into_iter()), budget);
+    tokio::spawn(driver);
+    // The driver is done when it has put what the budget allows and waits for room.
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut held = 0;
+        let mut quiet = 0;
+        while quiet < 3 {
+            let bytes = queue.held();
+            quiet = if bytes == held && bytes > 0 { quiet + 1 } else { 0 };
+            held = bytes;
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        (held, Arc::strong_count(&queue))
+    })
+    .await
+    .unwrap();
+    assert!(taken.0 <= budget, "{} bytes ahead", taken.0);
+    assert!(taken.0 >= budget / 2, "{} bytes ahead", taken.0);
+}

@@ -1,0 +1,96 @@
+//! Uploads: in one request, in parts, given up, and completed by an answer that was lost.
+
+use oss_client::{Client, ops::put::PutOptions, upload::Upload};
+use oss_protocol::crc64;
+
+use crate::support::{BUCKET, Reply, client, config, emulator, error_xml, pattern, response, scripted};
+
+const PART: usize = 100 << 10;
+
+async fn emulated() -> Client {
+    let mut config = config(&emulator().await);
+    config.part_size = PART;
+    config.upload_concurrency = 3;
+    client(config)
+}
+
+fn upload(client: &Client, key: &str) -> Upload {
+    Upload::new(client.clone(), BUCKET, key, PutOptions::default())
+}
+
+#[tokio::test]
+async fn every_size_around_the_part_size_round_trips() {
+    let client = emulated().await;
+    for size in [0, 1, PART - 1, PART, PART + 1, 2 * PART, 7 * PART + 12_345] {
+        let content = pattern(size);
+        let mut upload = upload(&client, "object");
+        for piece in content.chunks(30_000) {
+            upload.write(piece).await.unwrap();
+        }
+        assert_eq!(upload.written(), size as u64);
+        upload.finish().await.unwrap();
+        let fetched = client.get(BUCKET, "object", u64::MAX).await.unwrap();
+        assert_eq!(fetched.bytes.as_deref(), Some(&content[..]), "{size}");
+        assert_eq!(fetched.meta.crc64, Some(crc64::checksum(&content)));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_visible_before_the_end_nor_after_an_abort() {
+    let client = emulated().await;
+    let old = pattern(10);
+    client.put(BUCKET, "object", old.clone().into(), &PutOptions::default()).await.unwrap();
+    let mut upload = upload(&client, "object");
+    upload.write(&pattern(5 * PART)).await.unwrap();
+    assert_eq!(client.list_multipart_uploads(BUCKET, "").await.unwrap().len(), 1);
+    let fetched = client.get(BUCKET, "object", u64::MAX).await.unwrap();
+    assert_eq!(fetched.bytes.as_deref(), Some(&old[..]));
+    upload.abort().await.unwrap();
+    assert!(client.list_multipart_uploads(BUCKET, "").await.unwrap().is_empty());
+    let fetched = client.get(BUCKET, "object", u64::MAX).await.unwrap();
+    assert_eq!(fetched.bytes.as_deref(), Some(&old[..]));
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_was_lost_is_recognised() {
+    let parts = [pattern(PART), pattern(500)];
+    let whole: Vec<u8> = parts.concat();
+    let crc = |bytes: &[u8]| format!("x-oss-hash-crc64ecma: {}\r\nETag: \"P\"\r\n", crc64::checksum(bytes));
+    let initiated = b"<InitiateMultipartUploadResult><Bucket>examplebucket</Bucket><Key>object</Key><UploadId>U1</UploadId></InitiateMultipartUploadResult>";
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{}\r\n", whole.len(), crc(&whole));
+    let (url, mut requests) = scripted(vec![
+        Reply::Send(response("200 OK", "", initiated)),
+        Reply::Send(response("200 OK", &crc(&parts[0]), b"")),
+        Reply::Send(response("200 OK", &crc(&parts[1]), b"")),
+        // Carried out, but the connection breaks before the answer.
+        Reply::SendAndClose(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()),
+        Reply::Send(response("404 Gone", "", &error_xml("NoSuchUpload"))),
+        Reply::Send(head.into_bytes()),
+    ])
+    .await;
+    let mut config = config(&url);
+    config.part_size = PART;
+    config.upload_concurrency = 1;
+    let mut upload = upload(&client(config), "object");
+    upload.write(&whole).await.unwrap();
+    assert_eq!(upload.finish().await.unwrap(), "\"P\"");
+    let mut methods = Vec::new();
+    while let Ok(request) = requests.try_recv() {
+        methods.push(request.split(' ').next().unwrap().to_owned());
+    }
+    assert_eq!(methods, ["POST", "PUT", "PUT", "POST", "POST", "HEAD"]);
+}
+
+#[tokio::test]
+async fn a_part_stored_wrong_fails_the_upload() {
+    let initiated = b"<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>";
+    let wrong = || Reply::Send(response("200 OK", "x-oss-hash-crc64ecma: 1\r\nETag: \"P\"\r\n", b""));
+    let (url, _requests) = scripted(vec![Reply::Send(response("200 OK", "", initiated)), wrong(), wrong()]).await;
+    let mut config = config(&url);
+    config.part_size = PART;
+    config.max_attempts = 2;
+    let mut upload = upload(&client(config), "object");
+    upload.write(&pattern(PART + 1)).await.unwrap();
+    let error = upload.finish().await.unwrap_err();
+    assert!(matches!(error.kind(), oss_client::ErrorKind::Integrity(_)), "{error:?}");
+}

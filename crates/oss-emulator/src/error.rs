@@ -1,0 +1,72 @@
+//! Why an emulator could not start.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::store::StoreError;
+
+/// Why an [`Emulator`](crate::Emulator) could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another process listens on the address.
+    #[error("{address} is taken by another process; choose another port, or port 0 for any free one")]
+    AddressTaken {
+        /// `host:port` as configured.
+        address: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// `host:port` as configured.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A configured bucket name is not allowed.
+    #[error("bucket name {name:?} is not valid: {reason}")]
+    BucketName {
+        /// The name.
+        name: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// The region is not allowed.
+    #[error("region {region:?} is not valid; a region such as cn-hangzhou has lowercase letters, digits and hyphens")]
+    Region {
+        /// The region.
+        region: String,
+    },
+    /// The directory is used by a running emulator.
+    #[error("{} is in use by another emulator", root.display())]
+    RootInUse {
+        /// The directory.
+        root: PathBuf,
+    },
+    /// The directory cannot keep objects.
+    #[error("{} cannot be used as the root directory: {reason}", root.display())]
+    RootUnusable {
+        /// The directory.
+        root: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A configured bucket could not be created.
+    #[error("cannot create bucket {name:?}: {source}")]
+    CreateBucket {
+        /// The bucket.
+        name: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    pub(crate) fn from_store(name: &str, error: StoreError) -> Option<Self> {
+        match error {
+            StoreError::BucketAlreadyExists => None,
+            StoreError::Io(source) => Some(Self::CreateBucket { name: name.to_owned(), source }),
+            other => Some(Self::CreateBucket { name: name.to_owned(), source: io::Error::other(other) }),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A local server that speaks the Object Storage Service (OSS) protocol, for tests, demonstrations and benchmarks.
+//!
+//! It is strict: signatures are verified, checksums are checked, and a request that the service would refuse is refused
+//! with the same code. Objects live in memory or under a directory that survives a restart.
+//!
+//! [`Emulator::bind`] opens the socket, [`Emulator::serve`] answers requests until told to stop, and
+//! [`Emulator::request_log`] tells what was asked.
+
+mod auth;
+mod body;
+mod condition;
+mod config;
+mod error;
+mod ingest;
+mod ops;
+mod record;
+mod request;
+mod response;
+mod route;
+mod server;
+mod store;
+
+pub use config::{EmulatorConfig, EtagMode, KeyPair};
+pub use error::StartError;
+pub use record::{RequestLog, RequestRecord};
+pub use route::Operation;
+pub use server::Emulator;

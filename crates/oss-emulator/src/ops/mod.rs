@@ -1,0 +1,116 @@
+//! What each operation does.
+
+mod append;
+mod attributes;
+mod bucket;
+mod copy;
+mod delete;
+mod list;
+mod multipart;
+mod object;
+mod page;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use oss_protocol::error_code::ErrorCode;
+
+use crate::config::EtagMode;
+use crate::request::Request;
+use crate::response::{Response, ServiceError};
+use crate::route::Operation;
+use crate::store::{Acl, Bucket, Object, Store};
+
+/// What operations work on.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) store: Arc<Store>,
+    pub(crate) etag: EtagMode,
+    pub(crate) region: String,
+    pub(crate) address: SocketAddr,
+}
+
+impl Context {
+    fn bucket(&self, name: &str) -> Result<Arc<Bucket>, ServiceError> {
+        self.store.bucket(name).ok_or_else(|| ServiceError::no_such_bucket(name))
+    }
+
+    /// The location of every bucket, which is the region with a prefix.
+    fn location(&self) -> String {
+        format!("oss-{}", self.region)
+    }
+}
+
+/// Performs an operation for a sender who is known, or for anyone where an access control list allows that.
+pub(crate) async fn perform(
+    context: &Context,
+    operation: Operation,
+    request: &mut Request,
+) -> Result<Response, ServiceError> {
+    if request.anonymous {
+        check_anonymous(context, operation, request)?;
+    }
+    match operation {
+        Operation::ListBuckets => bucket::list(context, request),
+        Operation::PutBucket => bucket::put(context, request).await,
+        Operation::DeleteBucket => bucket::delete(context, request).await,
+        Operation::GetBucketInfo => bucket::info(context, request),
+        Operation::GetBucketLocation => bucket::location(context, request),
+        Operation::GetBucketStat => bucket::stat(context, request),
+        Operation::GetBucketAcl => bucket::get_acl(context, request),
+        Operation::PutBucketAcl => bucket::put_acl(context, request).await,
+        Operation::ListObjects => list::objects(context, request),
+        Operation::ListObjectsV2 => list::objects_v2(context, request),
+        Operation::DeleteMultipleObjects => delete::multiple(context, request).await,
+        Operation::ListMultipartUploads => multipart::list_uploads(context, request),
+        Operation::PutObject => object::put(context, request).await,
+        Operation::CopyObject => copy::object(context, request).await,
+        Operation::AppendObject => append::append(context, request).await,
+        Operation::GetObject => object::get(context, request),
+        Operation::HeadObject => object::head(context, request),
+        Operation::GetObjectMeta => object::meta(context, request),
+        Operation::DeleteObject => delete::object(context, request).await,
+        Operation::GetObjectAcl => object::get_acl(context, request),
+        Operation::PutObjectAcl => object::put_acl(context, request).await,
+        Operation::InitiateMultipartUpload => multipart::initiate(context, request).await,
+        Operation::UploadPart => multipart::upload_part(context, request).await,
+        Operation::UploadPartCopy => copy::part(context, request).await,
+        Operation::CompleteMultipartUpload => multipart::complete(context, request).await,
+        Operation::AbortMultipartUpload => multipart::abort(context, request).await,
+        Operation::ListParts => multipart::list_parts(context, request),
+    }
+}
+
+fn check_anonymous(context: &Context, operation: Operation, request: &Request) -> Result<(), ServiceError> {
+    let denied = || {
+        ServiceError::new(ErrorCode::AccessDenied).with_message("Anonymous user has no right to access this bucket.")
+    };
+    if !operation.may_be_anonymous() {
+        return Err(denied());
+    }
+    let bucket = context.bucket(&request.bucket)?;
+    let write = operation.is_write();
+    let acl = match bucket.object(&request.key).map(|object| object.attributes.acl) {
+        // A write replaces the object, so what counts is the bucket; a read is ruled by the object if it has a rule.
+        Some(acl) if !write && acl != Acl::Default => acl,
+        _ => bucket.acl(),
+    };
+    if !acl.allows_anyone(write) {
+        return Err(denied());
+    }
+    // A copy also reads its source, which may be anywhere.
+    if matches!(operation, Operation::CopyObject | Operation::UploadPartCopy) {
+        return Err(denied());
+    }
+    Ok(())
+}
+
+/// What a listing says of its owner; all buckets belong to the one account.
+const OWNER: &str = "1000000000000000";
+
+fn check_overwrite(forbid: bool, before: Option<&Object>) -> Result<(), ServiceError> {
+    if forbid && before.is_some() {
+        return Err(ServiceError::new(ErrorCode::FileAlreadyExists));
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What was asked of the server, kept for assertions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use http::Method;
+use parking_lot::Mutex;
+
+use crate::route::Operation;
+
+/// Records kept before the oldest is forgotten: the requests of any one test, in at most a few megabytes.
+const CAPACITY: usize = 16_384;
+
+/// One answered request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestRecord {
+    /// Method on the wire.
+    pub method: Method,
+    /// What was asked for; `None` when the request could not be understood.
+    pub operation: Option<Operation>,
+    /// Bucket addressed.
+    pub bucket: Option<String>,
+    /// Key addressed, decoded.
+    pub key: Option<String>,
+    /// The `Range` header as sent.
+    pub range: Option<String>,
+    /// Status answered.
+    pub status: u16,
+    /// Error code answered, such as `NoSuchKey`.
+    pub error_code: Option<String>,
+    /// Size of the response body as announced.
+    pub response_bytes: u64,
+    /// Request identifier answered.
+    pub request_id: String,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    recent: VecDeque<RequestRecord>,
+    total: u64,
+    per_operation: BTreeMap<Operation, u64>,
+}
+
+/// Handle to the requests answered so far. Clones share one log. The latest 16,384 records are kept, the counts are exact.
+#[derive(Debug, Clone, Default)]
+pub struct RequestLog {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl RequestLog {
+    pub(crate) fn push(&self, record: RequestRecord) {
+        let mut inner = self.inner.lock();
+        inner.total += 1;
+        if let Some(operation) = record.operation {
+            *inner.per_operation.entry(operation).or_default() += 1;
+        }
+        if inner.recent.len() == CAPACITY {
+            inner.recent.pop_front();
+        }
+        inner.recent.push_back(record);
+    }
+
+    /// The kept records, oldest first.
+    pub fn records(&self) -> Vec<RequestRecord> {
+        self.inner.lock().recent.iter().cloned().collect()
+    }
+
+    /// How many requests were answered since the start or the last [`clear`](Self::clear).
+    pub fn total(&self) -> u64 {
+        self.inner.lock().total
+    }
+
+    /// How many requests of one kind were answered.
+    pub fn count(&self, operation: Operation) -> u64 {
+        self.inner.lock().per_operation.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// Forgets records and counts.
+    pub fn clear(&self) {
+        *self.inner.lock() = Inner::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: usize) -> RequestRecord {
+        RequestRecord {
+            method: Method::GET,
+            operation: Some(Operation::GetObject),
+            bucket: Some("bucket".to_owned()),
+            key: Some(number.to_string()),
+            range: None,
+            status: 200,
+            error_code: None,
+            response_bytes: 1,
+            request_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn keeps_the_latest_and_counts_all() {
+        let log = RequestLog::default();
+        for number in 0..CAPACITY + 3 {
+            log.push(record(number));
+        }
+        let records = log.records();
+        assert_eq!(records.len(), CAPACITY);
+        assert_eq!(records[0].key.as_deref(), Some("3"));
+        assert_eq!(log.total(), CAPACITY as u64 + 3);
+        assert_eq!(log.count(Operation::GetObject), CAPACITY as u64 + 3);
+        assert_eq!(log.count(Operation::PutObject), 0);
+        log.clear();
+        assert_eq!((log.total(), log.records().len()), (0, 0));
+    }
+}

@@ -1,0 +1,243 @@
+//! One bucket: its objects in key order, and its uploads.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::directory::BucketDirectory;
+use super::object::{Acl, Object};
+use super::upload::{Part, Upload};
+use super::StoreError;
+
+/// Key and upload identifier, which is also the order of a listing of uploads.
+pub(crate) type UploadName = (Arc<str>, String);
+
+/// A bucket. Methods that change it may write to the disk, so they run through [`Store`](super::Store), which chooses the
+/// thread.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) created: SystemTime,
+    pub(crate) storage_class: String,
+    acl: Mutex<Acl>,
+    objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
+    uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
+    /// Held while a change is made, so that disk and index change in the same order and readers of the index never wait for
+    /// the disk. The value tells whether the bucket is deleted.
+    commit: Mutex<bool>,
+    disk: Option<BucketDirectory>,
+}
+
+impl Bucket {
+    pub(super) fn new(
+        name: String,
+        created: SystemTime,
+        storage_class: String,
+        acl: Acl,
+        disk: Option<BucketDirectory>,
+    ) -> Self {
+        Self {
+            name,
+            created,
+            storage_class,
+            acl: Mutex::new(acl),
+            objects: RwLock::default(),
+            uploads: RwLock::default(),
+            commit: Mutex::new(false),
+            disk,
+        }
+    }
+
+    /// Fills a bucket read from the disk.
+    pub(super) fn load(&mut self, objects: BTreeMap<Arc<str>, Arc<Object>>, uploads: Vec<Upload>) {
+        *self.objects.get_mut() = objects;
+        *self.uploads.get_mut() =
+            uploads.into_iter().map(|upload| ((Arc::clone(&upload.key), upload.id.clone()), Arc::new(upload))).collect();
+    }
+
+    pub(crate) fn acl(&self) -> Acl {
+        *self.acl.lock()
+    }
+
+    pub(crate) fn object(&self, key: &str) -> Option<Arc<Object>> {
+        self.objects.read().get(key).cloned()
+    }
+
+    pub(crate) fn upload(&self, key: &str, id: &str) -> Option<Arc<Upload>> {
+        self.uploads.read().get(&(Arc::from(key), id.to_owned())).cloned()
+    }
+
+    /// Calls `visit` with each object from `from` on, in key order, until it says where to go on.
+    pub(crate) fn walk_objects(&self, from: Bound<String>, mut visit: impl FnMut(&Arc<str>, &Arc<Object>) -> Walk) {
+        let objects = self.objects.read();
+        let mut from = from;
+        'seek: loop {
+            for (key, object) in objects.range::<str, _>((from.as_ref().map(String::as_str), Bound::Unbounded)) {
+                match visit(key, object) {
+                    Walk::Next => {}
+                    Walk::Seek(next) => {
+                        from = Bound::Included(next);
+                        continue 'seek;
+                    }
+                    Walk::Stop => return,
+                }
+            }
+            return;
+        }
+    }
+
+    /// The same for uploads.
+    pub(crate) fn walk_uploads(&self, from: Bound<UploadName>, mut visit: impl FnMut(&Arc<Upload>) -> Walk) {
+        let uploads = self.uploads.read();
+        let mut from = from;
+        'seek: loop {
+            for upload in uploads.range((from.as_ref(), Bound::Unbounded)).map(|(_, upload)| upload) {
+                match visit(upload) {
+                    Walk::Next => {}
+                    Walk::Seek(next) => {
+                        from = Bound::Included((Arc::from(next), String::new()));
+                        continue 'seek;
+                    }
+                    Walk::Stop => return,
+                }
+            }
+            return;
+        }
+    }
+
+    /// Number of objects, their bytes, and number of uploads.
+    pub(crate) fn totals(&self) -> (u64, u64, u64) {
+        let objects = self.objects.read();
+        let bytes = objects.values().map(|object| object.size()).sum();
+        (objects.len() as u64, bytes, self.uploads.read().len() as u64)
+    }
+
+    pub(super) fn set_acl(&self, acl: Acl) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        if let Some(disk) = &self.disk {
+            disk.write_bucket(self.created, &self.storage_class, acl)?;
+        }
+        *self.acl.lock() = acl;
+        Ok(())
+    }
+
+    /// Marks the bucket as deleted if it holds nothing.
+    pub(super) fn retire(&self) -> Result<(), StoreError> {
+        let mut deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        if !self.objects.read().is_empty() || !self.uploads.read().is_empty() {
+            return Err(StoreError::BucketNotEmpty);
+        }
+        if let Some(disk) = &self.disk {
+            disk.remove_bucket()?;
+        }
+        *deleted = true;
+        Ok(())
+    }
+
+    /// Replaces the object under `key` with what `make` makes of the present one. With an upload, which must still be
+    /// there, the upload ends.
+    pub(super) fn replace<E: From<StoreError>>(
+        &self,
+        key: &str,
+        upload: Option<&str>,
+        make: impl FnOnce(Option<&Object>) -> Result<Object, E>,
+    ) -> Result<Arc<Object>, E> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        if let Some(id) = upload {
+            self.upload(key, id).ok_or(StoreError::NoSuchUpload)?;
+        }
+        let before = self.object(key);
+        let mut object = make(before.as_deref())?;
+        object.record = None;
+        if let Some(disk) = &self.disk {
+            object.record = Some(disk.write_object(key, &object).map_err(StoreError::from)?);
+        }
+        let object = Arc::new(object);
+        self.objects.write().insert(Arc::from(key), Arc::clone(&object));
+        if let (Some(disk), Some(before)) = (&self.disk, &before) {
+            disk.remove_object(before).map_err(StoreError::from)?;
+        }
+        if let Some(id) = upload {
+            self.end_upload(key, id)?;
+        }
+        Ok(object)
+    }
+
+    /// Removes the object under `key`, if there is one.
+    pub(super) fn remove(&self, key: &str) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        let Some(object) = self.object(key) else { return Ok(()) };
+        if let Some(disk) = &self.disk {
+            disk.remove_object(&object)?;
+        }
+        self.objects.write().remove(key);
+        Ok(())
+    }
+
+    pub(super) fn add_upload(&self, upload: Upload) -> Result<Arc<Upload>, StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        if let Some(disk) = &self.disk {
+            disk.write_upload(&upload)?;
+        }
+        let upload = Arc::new(upload);
+        self.uploads.write().insert((Arc::clone(&upload.key), upload.id.clone()), Arc::clone(&upload));
+        Ok(upload)
+    }
+
+    pub(super) fn add_part(&self, upload: &Upload, number: u16, part: Part) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        // The upload may have been completed or aborted while the part was on its way.
+        self.upload(&upload.key, &upload.id).ok_or(StoreError::NoSuchUpload)?;
+        if let Some(disk) = &self.disk {
+            disk.write_part(&upload.id, number, &part)?;
+        }
+        upload.parts.lock().insert(number, part);
+        Ok(())
+    }
+
+    pub(super) fn remove_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        self.upload(key, id).ok_or(StoreError::NoSuchUpload)?;
+        self.end_upload(key, id)
+    }
+
+    /// The caller holds the commit lock.
+    fn end_upload(&self, key: &str, id: &str) -> Result<(), StoreError> {
+        if let Some(disk) = &self.disk {
+            disk.remove_upload(id)?;
+        }
+        self.uploads.write().remove(&(Arc::from(key), id.to_owned()));
+        Ok(())
+    }
+
+}
+
+fn check_exists(deleted: bool) -> Result<(), StoreError> {
+    if deleted { Err(StoreError::NoSuchBucket) } else { Ok(()) }
+}
+
+/// What a walk does after an entry.
+#[derive(Debug)]
+pub(crate) enum Walk {
+    Next,
+    /// Goes on at the first entry not before this key.
+    Seek(String),
+    Stop,
+}
+
+impl From<io::Error> for StoreError {
+    fn from(source: io::Error) -> Self {
+        Self::Io(source)
+    }
+}

@@ -1,0 +1,297 @@
+//! The bytes of an object: blocks in memory or slices of files, shared rather than copied.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+use super::directory::Directory;
+
+/// Bodies up to this size become one block, so that a later GET writes them in one piece; it is also how much of a longer
+/// body is gathered before a file is touched, so that a hop to the blocking pool moves enough bytes to be worth it.
+const BLOCK: usize = 1024 * 1024;
+
+/// Frames from the connection at least this large are kept as they are. Smaller ones are copied together: a later GET would
+/// pay more for each of them than the copy costs.
+const KEEP_FRAME: usize = 64 * 1024;
+
+/// How much of a file is read at a time: large enough that the hop to the blocking pool (some 10 µs) is small beside the
+/// read, small enough that a thousand responses in flight fit in memory.
+pub(crate) const READ_CHUNK: usize = 256 * 1024;
+
+/// A file of the directory store. It is removed once no object, part or response refers to it.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+    /// Set when the store closes: what is still referred to then must stay.
+    pub(super) closing: Arc<AtomicBool>,
+}
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        if self.closing.load(Ordering::Acquire) {
+            return;
+        }
+        // A file that cannot be removed is found unreferenced, and removed, at the next start.
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove a file that is no longer referred to");
+        }
+    }
+}
+
+/// A run of bytes.
+#[derive(Debug, Clone)]
+pub(crate) enum Segment {
+    Memory(Bytes),
+    File { file: Arc<DataFile>, offset: u64, length: u64 },
+}
+
+impl Segment {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+}
+
+/// The bytes of an object or a part, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Content {
+    segments: Vec<Segment>,
+    size: u64,
+}
+
+impl Content {
+    pub(crate) fn new(segments: Vec<Segment>) -> Self {
+        let size = segments.iter().map(Segment::len).sum();
+        Self { segments, size }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The same bytes followed by those of `other`.
+    pub(crate) fn followed_by(&self, other: &Self) -> Self {
+        let segments = self.segments.iter().chain(&other.segments).cloned().collect();
+        Self { segments, size: self.size + other.size }
+    }
+
+    /// `length` bytes from `start` on, or fewer where the content ends.
+    pub(crate) fn slice(&self, start: u64, length: u64) -> Self {
+        let mut skip = start;
+        let mut left = length;
+        let mut segments = Vec::new();
+        for segment in &self.segments {
+            if left == 0 {
+                break;
+            }
+            if skip >= segment.len() {
+                skip -= segment.len();
+                continue;
+            }
+            let take = left.min(segment.len() - skip);
+            segments.push(match segment {
+                Segment::Memory(bytes) => Segment::Memory(bytes.slice(skip as usize..(skip + take) as usize)),
+                Segment::File { file, offset, .. } => {
+                    Segment::File { file: Arc::clone(file), offset: offset + skip, length: take }
+                }
+            });
+            skip = 0;
+            left -= take;
+        }
+        Self::new(segments)
+    }
+
+    /// The segments as a queue for a reader.
+    pub(crate) fn into_queue(self) -> VecDeque<Segment> {
+        self.segments.into()
+    }
+}
+
+/// Reads up to [`READ_CHUNK`] bytes, opening the file unless it is already open. Runs on the blocking pool.
+pub(crate) fn read_chunk(
+    file: &DataFile,
+    open: Option<Arc<File>>,
+    offset: u64,
+    length: u64,
+) -> io::Result<(Arc<File>, Bytes)> {
+    let open = match open {
+        Some(open) => open,
+        None => Arc::new(File::open(&file.path)?),
+    };
+    let mut buffer = vec![0; length.min(READ_CHUNK as u64) as usize];
+    open.read_exact_at(&mut buffer, offset)?;
+    Ok((open, buffer.into()))
+}
+
+/// Gathers a body as it arrives.
+#[derive(Debug)]
+pub(crate) struct ContentWriter {
+    target: Target,
+    pending: BytesMut,
+    single: bool,
+}
+
+#[derive(Debug)]
+enum Target {
+    Memory(Vec<Segment>),
+    Directory { directory: Arc<Directory>, file: Option<super::directory::DataWriter>, size: u64 },
+}
+
+impl ContentWriter {
+    /// `expected` is the announced size, which decides how memory is laid out and nothing else.
+    pub(super) fn new(directory: Option<Arc<Directory>>, expected: Option<u64>) -> Self {
+        let single = expected.is_some_and(|size| size <= BLOCK as u64);
+        let pending = BytesMut::with_capacity(expected.filter(|_| single).unwrap_or(0) as usize);
+        let target = match directory {
+            None => Target::Memory(Vec::new()),
+            Some(directory) => Target::Directory { directory, file: None, size: 0 },
+        };
+        Self { target, pending, single }
+    }
+
+    pub(crate) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
+        match &mut self.target {
+            Target::Memory(segments) if !self.single && frame.len() >= KEEP_FRAME => {
+                if !self.pending.is_empty() {
+                    segments.push(Segment::Memory(self.pending.split().freeze()));
+                }
+                segments.push(Segment::Memory(frame));
+                Ok(())
+            }
+            _ => {
+                self.pending.extend_from_slice(&frame);
+                if self.single || self.pending.len() < BLOCK { Ok(()) } else { self.flush().await }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        match &mut self.target {
+            Target::Memory(segments) => {
+                segments.push(Segment::Memory(self.pending.split().freeze()));
+                Ok(())
+            }
+            Target::Directory { directory, file, size } => {
+                let block = std::mem::take(&mut self.pending);
+                *size += block.len() as u64;
+                let directory = Arc::clone(directory);
+                let open = file.take();
+                let (writer, mut block) = blocking(move || {
+                    let mut writer = match open {
+                        Some(writer) => writer,
+                        None => directory.create_data()?,
+                    };
+                    writer.write(&block)?;
+                    Ok((writer, block))
+                })
+                .await?;
+                *file = Some(writer);
+                block.clear();
+                self.pending = block;
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) async fn finish(mut self) -> io::Result<Content> {
+        match self.target {
+            Target::Memory(mut segments) => {
+                if !self.pending.is_empty() {
+                    segments.push(Segment::Memory(self.pending.freeze()));
+                }
+                Ok(Content::new(segments))
+            }
+            Target::Directory { directory, file, size } => {
+                let block = std::mem::take(&mut self.pending);
+                let size = size + block.len() as u64;
+                if size == 0 {
+                    return Ok(Content::default());
+                }
+                let file = blocking(move || {
+                    let mut writer = match file {
+                        Some(writer) => writer,
+                        None => directory.create_data()?,
+                    };
+                    writer.write(&block)?;
+                    writer.finish()
+                })
+                .await?;
+                Ok(Content::new(vec![Segment::File { file, offset: 0, length: size }]))
+            }
+        }
+    }
+}
+
+/// Runs file work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(parts: &[&'static str]) -> Content {
+        Content::new(parts.iter().map(|part| Segment::Memory(Bytes::from_static(part.as_bytes()))).collect())
+    }
+
+    fn text(content: &Content) -> String {
+        content
+            .segments()
+            .iter()
+            .map(|segment| match segment {
+                Segment::Memory(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+                Segment::File { .. } => panic!("memory only"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_slice_equals_the_slice_of_the_whole() {
+        let content = memory(&["abc", "d", "", "efghi"]);
+        let whole = "abcdefghi";
+        for start in 0..=whole.len() {
+            for length in 0..=whole.len() + 2 {
+                let end = (start + length).min(whole.len());
+                let slice = content.slice(start as u64, length as u64);
+                assert_eq!(text(&slice), whole[start..end], "{start} {length}");
+                assert_eq!(slice.size(), (end - start) as u64);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn small_bodies_become_one_block_and_large_frames_stay() {
+        let mut writer = ContentWriter::new(None, Some(6));
+        writer.write(Bytes::from_static(b"abc")).await.unwrap();
+        writer.write(Bytes::from_static(b"def")).await.unwrap();
+        let content = writer.finish().await.unwrap();
+        assert_eq!((content.segments().len(), text(&content)), (1, "abcdef".to_owned()));
+
+        let large = Bytes::from(vec![b'x'; KEEP_FRAME]);
+        let mut writer = ContentWriter::new(None, None);
+        writer.write(Bytes::from_static(b"a")).await.unwrap();
+        writer.write(large.clone()).await.unwrap();
+        writer.write(Bytes::from_static(b"b")).await.unwrap();
+        let content = writer.finish().await.unwrap();
+        assert_eq!(content.size(), KEEP_FRAME as u64 + 2);
+        let Segment::Memory(kept) = &content.segments()[1] else { panic!("memory only") };
+        assert_eq!(kept.as_ptr(), large.as_ptr());
+    }
+}

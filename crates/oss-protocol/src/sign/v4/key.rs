@@ -1,0 +1,172 @@
+//! The signing key of one day and region, and the hashes it is made with.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use hmac::{Hmac, Mac};
+use sha2::{Digest, Sha256};
+
+use super::{ALGORITHM, PRODUCT, TERMINATOR, scope};
+use crate::time::format_oss_date;
+
+/// A key derived from a secret for one day and one region.
+///
+/// Deriving takes four rounds of HMAC, so a client keeps the key until the day changes. Its `Debug` does not show it.
+#[derive(Clone)]
+pub struct SigningKey {
+    date: String,
+    region: String,
+    scope: String,
+    /// HMAC with the key already taken in, which saves two of the four hash blocks of every signature.
+    mac: Hmac<Sha256>,
+}
+
+impl SigningKey {
+    /// Derives the key for a day, `YYYYMMDD`, and a region.
+    pub fn derive(secret: &str, date: &str, region: &str) -> Self {
+        Self {
+            date: date.to_owned(),
+            region: region.to_owned(),
+            scope: scope(date, region),
+            mac: keyed(&derive_bytes(secret, date, region)),
+        }
+    }
+
+    /// Derives the key for the day of `time`.
+    pub fn for_time(secret: &str, time: SystemTime, region: &str) -> Self {
+        let date_time = format_oss_date(time);
+        Self::derive(secret, date_time.get(..8).unwrap_or(&date_time), region)
+    }
+
+    /// Whether the key serves requests of `time`.
+    pub fn serves(&self, time: SystemTime) -> bool {
+        format_oss_date(time).starts_with(&self.date)
+    }
+
+    /// The day of the key, `YYYYMMDD`.
+    pub fn date(&self) -> &str {
+        &self.date
+    }
+
+    /// The region of the key.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The scope of signatures made with the key.
+    pub fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    /// Appends the signature of a canonical request in hexadecimal.
+    pub(super) fn push_signature(&self, out: &mut String, date_time: &str, canonical_request: &str) {
+        let mut hash = [0; 64];
+        write_hex(&mut hash, &sha256(canonical_request.as_bytes()));
+        let mut mac = self.mac.clone();
+        for piece in [ALGORITHM, "\n", date_time, "\n", &self.scope, "\n"] {
+            mac.update(piece.as_bytes());
+        }
+        mac.update(&hash);
+        push_hex(out, &mac.finalize().into_bytes());
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("date", &self.date)
+            .field("region", &self.region)
+            .field("key", &"***")
+            .finish_non_exhaustive()
+    }
+}
+
+fn derive_bytes(secret: &str, date: &str, region: &str) -> [u8; 32] {
+    let first = [b"aliyun_v4", secret.as_bytes()].concat();
+    let mut key = hmac_sha256(&first, date.as_bytes());
+    for part in [region, PRODUCT, TERMINATOR] {
+        key = hmac_sha256(&key, part.as_bytes());
+    }
+    key
+}
+
+fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = keyed(key);
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// HMAC takes keys of any length, so the error of `new_from_slice` cannot occur; a key of one block needs no `Result`.
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    let mut block = [0u8; 64];
+    if let Some(start) = block.get_mut(..key.len()) {
+        start.copy_from_slice(key);
+    } else {
+        block[..32].copy_from_slice(&sha256(key));
+    }
+    <Hmac<Sha256> as hmac::digest::KeyInit>::new(&block.into())
+}
+
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+fn write_hex(out: &mut [u8; 64], bytes: &[u8; 32]) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::parse_oss_date;
+
+    fn derived_hex(secret: &str, date: &str) -> String {
+        let mut text = String::new();
+        push_hex(&mut text, &derive_bytes(secret, date, "cn-hangzhou"));
+        text
+    }
+
+    #[test]
+    fn derived_keys_of_the_vectors() {
+        assert_eq!(derived_hex("sk", "20231216"), "b412a03b134ebddd720f5167b5de6db66620ebb3b01cff4d49e3ccb09f8de97f");
+        assert_eq!(
+            derived_hex("example-secret", "20250101"),
+            "f507ed8427c578fc5cc81a338911126dabf48ef319309dcaa6af63ba96664428"
+        );
+    }
+
+    #[test]
+    fn long_keys_are_hashed_first() {
+        // RFC 4231, test case 6: a key of 131 bytes.
+        let mut text = String::new();
+        push_hex(&mut text, &hmac_sha256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First"));
+        assert_eq!(text, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+    }
+
+    #[test]
+    fn a_key_serves_its_day_only() {
+        let key = SigningKey::derive("sk", "20231216", "cn-hangzhou");
+        assert!(key.serves(parse_oss_date("20231216T235959Z").unwrap()));
+        assert!(!key.serves(parse_oss_date("20231217T000000Z").unwrap()));
+        assert_eq!(key.scope(), "20231216/cn-hangzhou/oss/aliyun_v4_request");
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let key = SigningKey::derive("the-secret", "20231216", "cn-hangzhou");
+        let shown = format!("{key:?}");
+        assert!(!shown.contains("the-secret") && shown.contains("***") && !shown.contains("mac"), "{shown}");
+    }
+}

@@ -1,0 +1,183 @@
+//! The XML bodies of OSS, read and written.
+//!
+//! Reading is event by event into plain structures: name spaces, unknown elements and the order of elements do not
+//! matter, and nothing recurses. What a program cannot go on without (a key, a size, whether a listing is truncated) is
+//! required; everything else may be absent. Writing gives one line without a name space, since the parsers of the
+//! official SDKs look elements up by bare names.
+
+pub mod bucket;
+pub mod copy;
+mod cursor;
+pub mod delete;
+pub mod error;
+pub mod list;
+pub mod multipart;
+pub mod restore;
+pub mod tagging;
+mod writer;
+
+use cursor::Cursor;
+use writer::Writer;
+
+use crate::canonical::{decode, encode_query};
+
+/// Why a body could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum XmlError {
+    /// The bytes are not UTF-8.
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// The body is not well-formed XML.
+    #[error("the body is not well-formed XML: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The body ends in the middle.
+    #[error("the body ends before its last element does")]
+    Truncated,
+    /// The body is another document.
+    #[error("the body is <{found}>, not <{expected}>")]
+    UnexpectedRoot {
+        /// The element that should be the root.
+        expected: &'static str,
+        /// The element that is.
+        found: String,
+    },
+    /// An element that cannot be done without is absent.
+    #[error("<{element}> is missing")]
+    Missing {
+        /// The element.
+        element: &'static str,
+    },
+    /// An element holds something else than it should.
+    #[error("<{element}> holds {value:?}, which is not {expected}")]
+    Invalid {
+        /// The element.
+        element: &'static str,
+        /// Its text.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+}
+
+/// The owner of a bucket or object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The account's id.
+    pub id: String,
+    /// The account's name; OSS repeats the id.
+    pub display_name: String,
+}
+
+impl Owner {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
+        let mut owner = Self::default();
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "ID" => owner.id = cursor.text()?,
+                "DisplayName" => owner.display_name = cursor.text()?,
+                _ => cursor.skip()?,
+            }
+        }
+        Ok(owner)
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.open("Owner");
+        writer.leaf("ID", &self.id);
+        writer.leaf("DisplayName", &self.display_name);
+        writer.close("Owner");
+    }
+}
+
+/// How the keys in a body are encoded: as `EncodingType` says.
+///
+/// XML 1.0 has no way to write most control characters, so clients ask for `url` and keys are percent-encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EncodingType {
+    /// As they are.
+    #[default]
+    None,
+    /// Percent-encoded.
+    Url,
+}
+
+impl EncodingType {
+    /// Returns the encoding that the value of `encoding-type` names, `None` when there is no such encoding.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" => Some(Self::None),
+            "url" => Some(Self::Url),
+            _ => None,
+        }
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
+        let text = cursor.text()?;
+        Self::parse(&text).ok_or(XmlError::Invalid { element: "EncodingType", value: text, expected: "url" })
+    }
+
+    /// Writes the element that announces the encoding, where there is one.
+    fn write(self, writer: &mut Writer) {
+        if self == Self::Url {
+            writer.leaf("EncodingType", "url");
+        }
+    }
+
+    /// Writes an element whose text is encoded.
+    fn write_leaf(self, writer: &mut Writer, name: &str, text: &str) {
+        match self {
+            Self::None => writer.leaf(name, text),
+            Self::Url => writer.leaf(name, &encode_query(text)),
+        }
+    }
+
+    fn write_option(self, writer: &mut Writer, name: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.write_leaf(writer, name, text);
+        }
+    }
+
+    /// Decodes `text` in place. Bodies name their encoding before or after the keys, so this comes last.
+    fn decode(self, element: &'static str, text: &mut String) -> Result<(), XmlError> {
+        if self == Self::None || !text.contains('%') {
+            return Ok(());
+        }
+        let decoded = decode(text)
+            .map_err(|_| XmlError::Invalid { element, value: text.clone(), expected: "percent-encoded UTF-8" })?
+            .into_owned();
+        *text = decoded;
+        Ok(())
+    }
+
+    fn decode_option(self, element: &'static str, text: &mut Option<String>) -> Result<(), XmlError> {
+        text.as_mut().map_or(Ok(()), |text| self.decode(element, text))
+    }
+}
+
+/// Common prefixes stand each in an element of its own.
+fn read_common_prefix(cursor: &mut Cursor<'_>, prefixes: &mut Vec<String>) -> Result<(), XmlError> {
+    while let Some(name) = cursor.child()? {
+        match name.local() {
+            "Prefix" => prefixes.push(cursor.text()?),
+            _ => cursor.skip()?,
+        }
+    }
+    Ok(())
+}
+
+fn write_common_prefixes(writer: &mut Writer, encoding: EncodingType, prefixes: &[String]) {
+    for prefix in prefixes {
+        writer.open("CommonPrefixes");
+        encoding.write_leaf(writer, "Prefix", prefix);
+        writer.close("CommonPrefixes");
+    }
+}
+
+/// Returns `None` for the empty text, which is how OSS writes an absent marker, prefix or delimiter.
+fn non_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}

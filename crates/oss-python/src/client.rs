@@ -1,0 +1,286 @@
+//! The native client: one configuration, in one process.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use oss_client::{
+    Client as OssClient,
+    buffer::PooledBuffer,
+    credentials::{CredentialProvider, StaticCredentials},
+    error::{Error, ErrorKind},
+    ops::{head::ObjectMeta, list::ListOptions, put::PutOptions},
+    paginate::Pages,
+    prefetch::{Entry, Source},
+    reader::ObjectReader,
+    upload::Upload,
+};
+use pyo3::{
+    buffer::PyUntypedBuffer,
+    prelude::*,
+    types::{PyBytes, PyList},
+};
+
+use crate::{
+    buffer::bytes_of,
+    config::{Settings, resolve},
+    credentials::PythonProvider,
+    data_object::{DataObject, unquoted},
+    error,
+    listing::ObjectListing,
+    process::ProcessBound,
+    runtime::{self, Reactor},
+    stream::ObjectStream,
+    table::ObjectTable,
+    wait::block_on,
+    writer::Writer,
+};
+
+/// A client and the I/O thread that drives it.
+pub(crate) struct Connection(ProcessBound<(OssClient, Reactor)>);
+
+impl Connection {
+    pub(crate) fn get(&self, py: Python<'_>) -> PyResult<(&OssClient, &Reactor)> {
+        self.0.get(py, "connection").map(|(client, reactor)| (client, reactor))
+    }
+}
+
+/// Connections to one endpoint, one for each I/O thread.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct Client {
+    connections: Vec<Arc<Connection>>,
+    next: AtomicUsize,
+}
+
+impl Client {
+    /// Streams and readers take turns on the I/O threads.
+    fn connection(&self) -> &Arc<Connection> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.connections[turn % self.connections.len()]
+    }
+
+    /// Runs an operation on the first I/O thread and waits for it.
+    fn run<T: Send + 'static, F>(&self, py: Python<'_>, operation: impl FnOnce(OssClient) -> F) -> PyResult<T>
+    where
+        F: Future<Output = oss_client::Result<T>> + Send + 'static,
+    {
+        let (client, reactor) = self.connections[0].get(py)?;
+        block_on(py, reactor, operation(client.clone()))
+    }
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads))]
+    fn new(
+        py: Python<'_>,
+        endpoint: &str,
+        region: &str,
+        config: Settings,
+        credentials: Option<Py<PyAny>>,
+        io_threads: usize,
+    ) -> PyResult<Self> {
+        let config = resolve(py, endpoint, region, config)?;
+        let provider: Arc<dyn CredentialProvider> = match credentials {
+            Some(callable) => Arc::new(PythonProvider { callable }),
+            None => Arc::new(StaticCredentials(None)),
+        };
+        let connections = runtime::reactors(io_threads)?
+            .into_iter()
+            .map(|reactor| {
+                let client = OssClient::new(config.clone(), Arc::clone(&provider))
+                    .map_err(|cause| error::to_python(py, &cause))?;
+                Ok(Arc::new(Connection(ProcessBound::new((client, reactor)))))
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(Self { connections, next: AtomicUsize::new(0) })
+    }
+
+    fn head(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
+        let entry = entry(&bucket, &key);
+        let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;
+        DataObject::opened(py, entry, self.connection(), meta)
+    }
+
+    fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
+        self.head(py, bucket, key)
+    }
+
+    #[pyo3(signature = (bucket, key, start = None, end = None))]
+    fn get<'py>(
+        &self,
+        py: Python<'py>,
+        bucket: String,
+        key: String,
+        start: Option<u64>,
+        end: Option<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = if start.is_none() && end.is_none() {
+            self.run(py, |client| async move {
+                let fetched = client.get(&bucket, &key, u64::MAX).await?;
+                fetched.bytes.ok_or_else(|| unreadable(&bucket, &key))
+            })?
+        } else {
+            self.run(py, |client| async move {
+                let reader = ObjectReader::open(client.clone(), &bucket, &key).await?;
+                let start = start.unwrap_or(0);
+                let end = end.unwrap_or(u64::MAX).min(reader.meta().size);
+                let mut bytes = vec![0; end.saturating_sub(start) as usize];
+                reader.read_at(start, &mut bytes).await?;
+                Ok(PooledBuffer::detached(bytes))
+            })?
+        };
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[pyo3(signature = (bucket, key, data, *, content_type = None, forbid_overwrite = false))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        bucket: String,
+        key: String,
+        data: &Bound<'_, PyAny>,
+        content_type: Option<String>,
+        forbid_overwrite: bool,
+    ) -> PyResult<String> {
+        let buffer = PyUntypedBuffer::get(data)?;
+        let bytes = Bytes::copy_from_slice(bytes_of(&buffer)?);
+        let options = PutOptions { content_type, forbid_overwrite };
+        let etag = self.run(py, |client| async move {
+            if bytes.len() <= client.config().part_size {
+                return client.put(&bucket, &key, bytes, &options).await;
+            }
+            let mut upload = Upload::new(client, &bucket, &key, options);
+            let written = match upload.write(&bytes).await {
+                Ok(()) => upload.finish().await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(etag) => Ok(etag),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })?;
+        Ok(unquoted(&etag))
+    }
+
+    fn delete(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<()> {
+        self.run(py, |client| async move { client.delete(&bucket, &key).await })
+    }
+
+    fn delete_many(&self, py: Python<'_>, bucket: String, keys: Vec<String>) -> PyResult<()> {
+        self.run(py, |client| async move { client.delete_many(&bucket, &keys).await })
+    }
+
+    fn copy(
+        &self,
+        py: Python<'_>,
+        source_bucket: String,
+        source_key: String,
+        bucket: String,
+        key: String,
+    ) -> PyResult<()> {
+        self.run(py, |client| async move { client.copy(&source_bucket, &source_key, &bucket, &key).await.map(drop) })
+    }
+
+    fn create_bucket(&self, py: Python<'_>, bucket: String) -> PyResult<()> {
+        self.run(py, |client| async move { client.create_bucket(&bucket).await })
+    }
+
+    fn delete_bucket(&self, py: Python<'_>, bucket: String) -> PyResult<()> {
+        self.run(py, |client| async move { client.delete_bucket(&bucket).await })
+    }
+
+    fn list_buckets(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.run(py, |client| async move { client.list_buckets().await })
+    }
+
+    fn list(&self, py: Python<'_>, bucket: &str, prefix: &str) -> PyResult<ObjectListing> {
+        let connection = self.connection();
+        let (client, _) = connection.get(py)?;
+        let options = ListOptions { prefix: prefix.to_owned(), ..ListOptions::default() };
+        let pages = Pages::new(client.clone(), bucket, options);
+        Ok(ObjectListing::new(Arc::clone(connection), bucket, pages))
+    }
+
+    fn list_table(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<ObjectTable> {
+        self.run(py, |client| async move {
+            let options = ListOptions { prefix, ..ListOptions::default() };
+            let mut pages = Pages::new(client, bucket.as_str(), options);
+            let mut table = ObjectTable::builder();
+            while let Some(page) = pages.next().await? {
+                for object in page.contents {
+                    table.push(&bucket, &object.key, Some(object.size));
+                }
+            }
+            Ok(table.build())
+        })
+    }
+
+    fn stream_prefix(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        index: u64,
+        count: u64,
+    ) -> PyResult<ObjectStream> {
+        let connection = self.connection();
+        let (client, reactor) = connection.get(py)?;
+        let source = {
+            // The listing task is spawned on the I/O thread.
+            let _on_reactor = reactor.handle.enter();
+            Source::listing(client.clone(), bucket, prefix, index, count.max(1))
+        };
+        ObjectStream::start(py, connection, source)
+    }
+
+    fn stream_table(
+        &self,
+        py: Python<'_>,
+        table: &Bound<'_, ObjectTable>,
+        index: usize,
+        count: usize,
+    ) -> PyResult<ObjectStream> {
+        let source = Source::entries(table.get().share(index, count.max(1)));
+        ObjectStream::start(py, self.connection(), source)
+    }
+
+    fn fetch<'py>(
+        &self,
+        py: Python<'py>,
+        table: &Bound<'py, ObjectTable>,
+        indices: Vec<isize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let entries = table.get().entries_at(&indices)?;
+        let stream = ObjectStream::start(py, self.connection(), Source::entries(entries.into_iter()))?;
+        let objects = PyList::empty(py);
+        while let Some(object) = stream.next(py)? {
+            objects.append(Bound::new(py, object)?)?;
+        }
+        Ok(objects)
+    }
+
+    fn writer(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<Writer> {
+        Writer::new(py, self.connection(), bucket, key)
+    }
+}
+
+impl Connection {
+    /// A reader of an object whose description is known.
+    pub(crate) fn reader(&self, py: Python<'_>, entry: &Entry, meta: ObjectMeta) -> PyResult<ObjectReader> {
+        let (client, _) = self.get(py)?;
+        Ok(ObjectReader::with_meta(client.clone(), &entry.bucket, &entry.key, meta))
+    }
+}
+
+fn entry(bucket: &str, key: &str) -> Entry {
+    Entry { bucket: bucket.into(), key: key.into(), size: None, etag: None, label: None }
+}
+
+fn unreadable(bucket: &str, key: &str) -> Error {
+    let kind = ErrorKind::InvalidReply("the object has no readable size".to_owned());
+    Error::new(kind).on(Some(bucket), Some(key))
+}

@@ -1,0 +1,511 @@
+//! One object, as a readable binary stream.
+
+use std::sync::{Arc, Mutex};
+
+use oss_client::{
+    buffer::PooledBuffer,
+    ops::head::ObjectMeta,
+    prefetch::{Entry, Item, Outcome},
+    reader::ObjectReader,
+};
+use oss_protocol::uri::OssUri;
+use pyo3::{
+    buffer::PyUntypedBuffer,
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    sync::MutexExt,
+    types::{PyBytes, PyList},
+};
+
+use crate::{
+    buffer::{LentBuffer, bytes_of, copy_into},
+    client::Connection,
+    error,
+    process::ProcessBound,
+    runtime::Reactor,
+    wait::block_on,
+};
+
+/// How a stream that reads by ranges asks ahead: at least so much at a time, so that many small reads are one request.
+const SMALLEST_RANGE: usize = 1 << 20;
+
+/// Bytes searched for a newline at a time; most lines are shorter.
+const LINE_PIECE: usize = 4 << 10;
+
+/// An object of OSS: its name, its size, and its bytes as a stream.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct DataObject {
+    entry: Entry,
+    state: Mutex<State>,
+}
+
+struct State {
+    content: Content,
+    position: u64,
+}
+
+enum Content {
+    /// In memory.
+    Bytes {
+        bytes: Arc<ProcessBound<PooledBuffer>>,
+        etag: Option<String>,
+    },
+    /// Known by name; opened at the first use that needs more.
+    Described(Option<Arc<Connection>>),
+    /// Read by ranges.
+    Open(Arc<Connection>, ProcessBound<Ranged>),
+    Closed,
+}
+
+/// An object being read by ranges, with the range read last.
+struct Ranged {
+    reader: ObjectReader,
+    ahead: Vec<u8>,
+    ahead_start: u64,
+}
+
+impl DataObject {
+    /// An object that is known by name.
+    pub(crate) fn described(entry: Entry, connection: Option<Arc<Connection>>) -> Self {
+        let content = Content::Described(connection);
+        Self { entry, state: Mutex::new(State { content, position: 0 }) }
+    }
+
+    /// An object whose head has been read.
+    pub(crate) fn opened(
+        py: Python<'_>,
+        mut entry: Entry,
+        connection: &Arc<Connection>,
+        meta: ObjectMeta,
+    ) -> PyResult<Self> {
+        entry.size = Some(meta.size);
+        let reader = connection.reader(py, &entry, meta)?;
+        let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
+        let content = Content::Open(Arc::clone(connection), ProcessBound::new(ranged));
+        Ok(Self { entry, state: Mutex::new(State { content, position: 0 }) })
+    }
+
+    /// What a stream delivered.
+    pub(crate) fn from_item(py: Python<'_>, item: Item, connection: &Arc<Connection>) -> PyResult<Self> {
+        let mut entry = item.entry;
+        match item.outcome.map_err(|cause| error::to_python(py, &cause))? {
+            Outcome::Fetched(meta, bytes) => {
+                entry.size = Some(meta.size);
+                Ok(Self::in_memory(entry, bytes, Some(meta.etag)))
+            }
+            Outcome::Large(Some(meta)) => Self::opened(py, entry, connection, meta),
+            Outcome::Large(None) => Ok(Self::described(entry, Some(Arc::clone(connection)))),
+        }
+    }
+
+    fn in_memory(entry: Entry, bytes: PooledBuffer, etag: Option<String>) -> Self {
+        let content = Content::Bytes { bytes: Arc::new(ProcessBound::new(bytes)), etag };
+        Self { entry, state: Mutex::new(State { content, position: 0 }) }
+    }
+
+    /// Runs `action` on the content, opened if it was not.
+    fn with_content<T>(&self, py: Python<'_>, action: impl FnOnce(&mut State, u64) -> PyResult<T>) -> PyResult<T> {
+        let mut state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.open(py, &mut state)?;
+        let size = match &state.content {
+            Content::Bytes { bytes, .. } => bytes.anywhere().map_or(0, |bytes| bytes.len() as u64),
+            Content::Open(_, ranged) => ranged.get(py, "object")?.reader.meta().size,
+            Content::Closed | Content::Described(_) => {
+                return Err(PyValueError::new_err("I/O operation on closed object"));
+            }
+        };
+        action(&mut state, size)
+    }
+
+    fn open(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        let Content::Described(connection) = &state.content else { return Ok(()) };
+        let Some(connection) = connection.clone() else {
+            let message = "this object is a description without a connection; open its `uri` with OssClient.open";
+            return Err(PyValueError::new_err(message));
+        };
+        let (bucket, key) = (self.entry.bucket.to_string(), self.entry.key.to_string());
+        let (client, reactor) = connection.get(py)?;
+        let client = client.clone();
+        let reader = block_on(py, reactor, async move { ObjectReader::open(client, &bucket, &key).await })?;
+        let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
+        state.content = Content::Open(connection, ProcessBound::new(ranged));
+        Ok(())
+    }
+
+    /// Bytes from the current position up to `end` (exclusive, within the object), which becomes the position.
+    fn read_to<'py>(py: Python<'py>, state: &mut State, end: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let start = state.position;
+        let length = end.saturating_sub(start) as usize;
+        let bytes = match &mut state.content {
+            Content::Bytes { bytes, .. } => {
+                let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
+                PyBytes::new(py, bytes.get(start as usize..start as usize + length).unwrap_or_default())
+            }
+            Content::Open(connection, ranged) => {
+                let (_, reactor) = connection.get(py)?;
+                let reactor = reactor.clone();
+                let ranged = ranged.get_mut(py, "object")?;
+                PyBytes::new_with(py, length, |target| {
+                    ranged.read(py, &reactor, start, LentBuffer::of_slice(target)).map(|_| ())
+                })?
+            }
+            Content::Described(_) | Content::Closed => PyBytes::new(py, &[]),
+        };
+        state.position = start.max(end);
+        Ok(bytes)
+    }
+}
+
+impl Ranged {
+    /// Fills `target` from byte `start`; the range lies within the object.
+    fn read(&mut self, py: Python<'_>, reactor: &Reactor, start: u64, mut target: LentBuffer) -> PyResult<usize> {
+        let length = target.len();
+        if length == 0 {
+            return Ok(0);
+        }
+        if let Some(ready) = self.cached(start, length) {
+            target.as_mut_slice().copy_from_slice(ready);
+            return Ok(length);
+        }
+        if length >= SMALLEST_RANGE {
+            let reader = self.reader.clone();
+            block_on(py, reactor, async move { reader.read_at(start, target.as_mut_slice()).await })?;
+            return Ok(length);
+        }
+        let reader = self.reader.clone();
+        let available = self.reader.meta().size - start;
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.resize(SMALLEST_RANGE.min(usize::try_from(available).unwrap_or(SMALLEST_RANGE)), 0);
+        self.ahead = block_on(py, reactor, async move {
+            reader.read_at(start, &mut ahead).await?;
+            Ok(ahead)
+        })?;
+        self.ahead_start = start;
+        if let Some(ready) = self.cached(start, length) {
+            target.as_mut_slice().copy_from_slice(ready);
+        }
+        Ok(length)
+    }
+
+    /// Where the line that starts at `start` ends.
+    fn end_of_line(
+        &mut self,
+        py: Python<'_>,
+        reactor: &Reactor,
+        start: u64,
+        total: u64,
+        limit: usize,
+    ) -> PyResult<u64> {
+        let mut piece = [0; LINE_PIECE];
+        let mut at = start;
+        let stop = total.min(start.saturating_add(limit as u64));
+        while at < stop {
+            let length = LINE_PIECE.min((stop - at) as usize);
+            self.read(py, reactor, at, LentBuffer::of_slice(&mut piece[..length]))?;
+            let found = line_length(&piece[..length], length);
+            at += found as u64;
+            if piece[found - 1] == b'\n' {
+                break;
+            }
+        }
+        Ok(at.max(start))
+    }
+
+    fn cached(&self, start: u64, length: usize) -> Option<&[u8]> {
+        let offset = usize::try_from(start.checked_sub(self.ahead_start)?).ok()?;
+        self.ahead.get(offset..offset.checked_add(length)?)
+    }
+}
+
+#[pymethods]
+impl DataObject {
+    #[getter]
+    fn key(&self) -> String {
+        format!("/{}/{}", self.entry.bucket, self.entry.key)
+    }
+
+    #[getter]
+    fn bucket(&self) -> &str {
+        &self.entry.bucket
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.entry.key
+    }
+
+    #[getter]
+    fn uri(&self) -> String {
+        format!("oss://{}/{}", self.entry.bucket, self.entry.key)
+    }
+
+    #[getter]
+    fn label(&self) -> &str {
+        self.entry.label.as_deref().unwrap_or_default()
+    }
+
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        match self.entry.size {
+            Some(size) => Ok(size),
+            None => self.with_content(py, |_, size| Ok(size)),
+        }
+    }
+
+    #[getter]
+    fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let etag = match &state.content {
+            Content::Bytes { etag, .. } => etag.as_deref(),
+            Content::Open(_, ranged) => Some(ranged.get(py, "object")?.reader.meta().etag.as_str()),
+            Content::Described(_) | Content::Closed => self.entry.etag.as_deref(),
+        };
+        Ok(etag.map(unquoted))
+    }
+
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        matches!(state.content, Content::Closed)
+    }
+
+    #[pyo3(signature = (size = -1, /))]
+    fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        self.with_content(py, |state, total| {
+            let end = match size.and_then(|size| u64::try_from(size).ok()) {
+                Some(size) => state.position.saturating_add(size).min(total),
+                None => total,
+            };
+            Self::read_to(py, state, end)
+        })
+    }
+
+    #[pyo3(signature = (size = -1, /))]
+    fn read1<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        self.read(py, size)
+    }
+
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let target = PyUntypedBuffer::get(buffer)?;
+        self.with_content(py, |state, total| {
+            let start = state.position;
+            let count = match &mut state.content {
+                Content::Bytes { bytes, .. } => {
+                    let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
+                    copy_into(&target, bytes.get(start as usize..).unwrap_or_default())?
+                }
+                Content::Open(connection, ranged) => {
+                    let (_, reactor) = connection.get(py)?;
+                    let reactor = reactor.clone();
+                    let available = total.saturating_sub(start);
+                    let lent =
+                        LentBuffer::of_buffer(&target)?.shortened(usize::try_from(available).unwrap_or(usize::MAX));
+                    ranged.get_mut(py, "object")?.read(py, &reactor, start, lent)?
+                }
+                Content::Described(_) | Content::Closed => 0,
+            };
+            state.position += count as u64;
+            Ok(count)
+        })
+    }
+
+    fn readinto1(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.readinto(py, buffer)
+    }
+
+    #[pyo3(signature = (size = -1, /))]
+    fn readline<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        let limit = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
+        self.with_content(py, |state, total| {
+            let start = state.position;
+            let end = match &mut state.content {
+                Content::Bytes { bytes, .. } => {
+                    let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
+                    start + line_length(bytes.get(start as usize..).unwrap_or_default(), limit) as u64
+                }
+                Content::Open(connection, ranged) => {
+                    let (_, reactor) = connection.get(py)?;
+                    let reactor = reactor.clone();
+                    let ranged = ranged.get_mut(py, "object")?;
+                    ranged.end_of_line(py, &reactor, start, total, limit)?
+                }
+                Content::Described(_) | Content::Closed => start,
+            };
+            Self::read_to(py, state, end)
+        })
+    }
+
+    #[pyo3(signature = (hint = -1, /))]
+    fn readlines<'py>(&self, py: Python<'py>, hint: Option<i64>) -> PyResult<Bound<'py, PyList>> {
+        let hint = hint.and_then(|hint| usize::try_from(hint).ok()).filter(|hint| *hint > 0);
+        let lines = PyList::empty(py);
+        let mut bytes = 0;
+        loop {
+            let line = self.readline(py, None)?;
+            let length = line.len()?;
+            if length == 0 {
+                return Ok(lines);
+            }
+            bytes += length;
+            lines.append(line)?;
+            if hint.is_some_and(|hint| bytes >= hint) {
+                return Ok(lines);
+            }
+        }
+    }
+
+    #[pyo3(signature = (offset, whence = 0, /))]
+    fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> PyResult<u64> {
+        self.with_content(py, |state, total| {
+            let base = match whence {
+                0 => 0,
+                1 => state.position,
+                2 => total,
+                other => {
+                    return Err(PyValueError::new_err(format!("invalid whence ({other}, should be 0, 1 or 2)")));
+                }
+            };
+            let target = i128::from(base) + i128::from(offset);
+            if target < 0 && whence == 0 {
+                return Err(PyValueError::new_err(format!("negative seek value {offset}")));
+            }
+            state.position = u64::try_from(target.max(0)).unwrap_or(u64::MAX);
+            Ok(state.position)
+        })
+    }
+
+    fn tell(&self, py: Python<'_>) -> PyResult<u64> {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        match state.content {
+            Content::Closed => Err(PyValueError::new_err("I/O operation on closed object")),
+            _ => Ok(state.position),
+        }
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let mut state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.content = Content::Closed;
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.tell(py).map(|_| ())
+    }
+
+    fn readable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.tell(py).map(|_| true)
+    }
+
+    fn seekable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.tell(py).map(|_| true)
+    }
+
+    fn writable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.tell(py).map(|_| false)
+    }
+
+    fn isatty(&self, py: Python<'_>) -> PyResult<bool> {
+        self.tell(py).map(|_| false)
+    }
+
+    /// The same object with a position of its own; bytes in memory are shared.
+    fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let content = match &state.content {
+            Content::Bytes { bytes, etag } => Content::Bytes { bytes: Arc::clone(bytes), etag: etag.clone() },
+            Content::Open(connection, ranged) => {
+                let reader = ranged.get(py, "object")?.reader.clone();
+                let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
+                Content::Open(Arc::clone(connection), ProcessBound::new(ranged))
+            }
+            Content::Described(connection) => Content::Described(connection.clone()),
+            Content::Closed => return Err(PyValueError::new_err("I/O operation on closed object")),
+        };
+        Ok(Self { entry: self.entry.clone(), state: Mutex::new(State { content, position: 0 }) })
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
+        self.close(py);
+    }
+
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let line = self.readline(py, None)?;
+        Ok(if line.len()? == 0 { None } else { Some(line) })
+    }
+
+    fn __repr__(&self) -> String {
+        let size = self.entry.size.map_or("unknown".to_owned(), |size| size.to_string());
+        format!("DataObject(uri='oss://{}/{}', size={size})", self.entry.bucket, self.entry.key)
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Pickled<'py>)> {
+        let rebuild = py.import("osstorchconnector._native")?.getattr("data_object_from_bytes")?;
+        let etag = self.etag(py)?;
+        let bytes = self.with_content(py, |state, total| {
+            let position = std::mem::replace(&mut state.position, 0);
+            let bytes = Self::read_to(py, state, total);
+            state.position = position;
+            bytes
+        })?;
+        Ok((rebuild, (self.uri(), bytes, etag, self.label().to_owned())))
+    }
+}
+
+/// An ETag as the official SDKs show it.
+pub(crate) fn unquoted(etag: &str) -> String {
+    etag.trim_matches('"').to_owned()
+}
+
+type Pickled<'py> = (String, Bound<'py, PyBytes>, Option<String>, String);
+
+/// Bytes up to and with the first newline, at most `limit`.
+fn line_length(bytes: &[u8], limit: usize) -> usize {
+    let bytes = &bytes[..bytes.len().min(limit)];
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1)
+}
+
+/// Describes an object without connecting to it.
+#[pyfunction]
+#[pyo3(signature = (key, size, label = ""))]
+pub(crate) fn new_data_object(py: Python<'_>, key: &str, size: i64, label: &str) -> PyResult<DataObject> {
+    let mut entry = entry_of(py, key, label)?;
+    entry.size = u64::try_from(size).ok();
+    Ok(DataObject::described(entry, None))
+}
+
+/// An object whose bytes are known; what unpickling a `DataObject` calls.
+#[pyfunction]
+#[pyo3(signature = (uri, data, etag = None, label = ""))]
+pub(crate) fn data_object_from_bytes(
+    py: Python<'_>,
+    uri: &str,
+    data: &Bound<'_, PyAny>,
+    etag: Option<String>,
+    label: &str,
+) -> PyResult<DataObject> {
+    let buffer =
+        PyUntypedBuffer::get(data).map_err(|_| PyTypeError::new_err("the data of an object must be bytes-like"))?;
+    let bytes = bytes_of(&buffer)?.to_vec();
+    let mut entry = entry_of(py, uri, label)?;
+    entry.size = Some(bytes.len() as u64);
+    Ok(DataObject::in_memory(entry, PooledBuffer::detached(bytes), etag))
+}
+
+fn entry_of(py: Python<'_>, uri: &str, label: &str) -> PyResult<Entry> {
+    let parsed = OssUri::parse(uri).map_err(|cause| error::config(py, cause))?;
+    Ok(Entry {
+        bucket: parsed.bucket.into(),
+        key: parsed.key.into(),
+        size: None,
+        etag: None,
+        label: Some(label).filter(|label| !label.is_empty()).map(Into::into),
+    })
+}

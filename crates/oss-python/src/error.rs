@@ -1,0 +1,92 @@
+//! From the client's errors to the Python exception tree: the one place that maps them.
+
+use http::StatusCode;
+use oss_client::{Error, ErrorKind};
+use pyo3::{
+    prelude::*,
+    types::{IntoPyDict, PyDict, PyType},
+};
+
+mod classes {
+    pyo3::import_exception!(osstorchconnector.exceptions, OssError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssConfigError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssConnectionError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssCredentialsError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssIntegrityError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssNotFoundError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssPermissionError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssThrottledError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssTimeoutError);
+}
+
+/// The Python exception for an error of the client.
+pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    build(py, error).unwrap_or_else(|failure| failure)
+}
+
+fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let fields = PyDict::new(py);
+    if let ErrorKind::Service { status, code, ec, request_id, .. } = error.kind() {
+        fields.set_item("code", code.as_str())?;
+        fields.set_item("status", status.as_u16())?;
+        fields.set_item("ec", ec.as_deref())?;
+        fields.set_item("request_id", request_id.as_deref())?;
+    }
+    fields.set_item("bucket", error.bucket())?;
+    fields.set_item("key", error.key())?;
+    fields.set_item("attempts", error.attempts())?;
+    let mut message = match error.code() {
+        Some(code) => format!("{}: {}", code.as_str(), error.message()),
+        None => error.message(),
+    };
+    if let [earlier @ .., last] = error.earlier_attempts() {
+        let count = earlier.len() + 1;
+        message = format!("{message} (after {count} failed attempts, the last one: {last})");
+    }
+    let exception = class_of(py, error).call((message,), Some(&fields))?;
+    Ok(PyErr::from_value(exception))
+}
+
+fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
+    match error.kind() {
+        ErrorKind::Service { status, .. } if error.is_throttle() && *status != StatusCode::FORBIDDEN => {
+            py.get_type::<classes::OssThrottledError>()
+        }
+        ErrorKind::Service { status, .. } => match *status {
+            StatusCode::NOT_FOUND => py.get_type::<classes::OssNotFoundError>(),
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => py.get_type::<classes::OssPermissionError>(),
+            StatusCode::REQUEST_TIMEOUT => py.get_type::<classes::OssTimeoutError>(),
+            _ => py.get_type::<classes::OssError>(),
+        },
+        ErrorKind::Connect(_) | ErrorKind::Transport(_) => py.get_type::<classes::OssConnectionError>(),
+        ErrorKind::Timeout(_) => py.get_type::<classes::OssTimeoutError>(),
+        ErrorKind::Integrity(_) | ErrorKind::Changed(_) => py.get_type::<classes::OssIntegrityError>(),
+        ErrorKind::Credentials(_) => py.get_type::<classes::OssCredentialsError>(),
+        ErrorKind::Config(_) => py.get_type::<classes::OssConfigError>(),
+        _ => py.get_type::<classes::OssError>(),
+    }
+}
+
+/// A URI or a setting that cannot be used.
+pub(crate) fn config(py: Python<'_>, message: impl std::fmt::Display) -> PyErr {
+    let error = Error::new(ErrorKind::Config(message.to_string()));
+    match py.get_type::<classes::OssConfigError>().call((error.message(),), None) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(failure) => failure,
+    }
+}
+
+/// A native object met in a process that did not make it.
+pub(crate) fn foreign_process(py: Python<'_>, what: &str, owner: u32) -> PyErr {
+    let message = format!(
+        "this {what} belongs to process {owner} and cannot be used in process {}; make a new one here",
+        std::process::id()
+    );
+    let made = [("bucket", py.None())]
+        .into_py_dict(py)
+        .and_then(|fields| py.get_type::<classes::OssError>().call((message,), Some(&fields)));
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(failure) => failure,
+    }
+}

@@ -1,0 +1,51 @@
+//! `osstorchconnector._native`: the border between Python and the core.
+//!
+//! Each function converts, leaves the interpreter, lets an I/O thread do the work, and converts back. No logic lives
+//! here beyond that, and no other crate knows Python.
+
+#![expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "arguments and receivers are as Python passes them")]
+
+mod buffer;
+mod client;
+mod config;
+mod credentials;
+mod data_object;
+mod emulator;
+mod error;
+mod listing;
+mod log;
+mod process;
+mod runtime;
+mod stream;
+mod table;
+mod uri;
+mod wait;
+mod writer;
+
+/// The native core.
+#[pyo3::pymodule]
+mod _native {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::{
+        client::Client,
+        config::infer_region,
+        data_object::{DataObject, data_object_from_bytes, new_data_object},
+        emulator::run_emulator,
+        listing::ObjectListing,
+        log::set_log_level,
+        stream::ObjectStream,
+        table::ObjectTable,
+        uri::parse_uri,
+        writer::Writer,
+    };
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::log::install();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        module.add("build_profile", profile)
+    }
+}

@@ -1,0 +1,59 @@
+//! What belongs to one process and must not act in another.
+
+use pyo3::{PyResult, Python};
+
+use crate::error;
+
+/// A value that exists in the process that made it.
+///
+/// After a fork the child holds a copy of every native object. Sockets, threads and unfinished uploads behind that copy
+/// are the parent's: using it raises, and dropping it forgets it.
+pub(crate) struct ProcessBound<T> {
+    process: u32,
+    value: Option<T>,
+}
+
+impl<T> ProcessBound<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { process: std::process::id(), value: Some(value) }
+    }
+
+    /// The value, in the process that made it.
+    pub(crate) fn get(&self, py: Python<'_>, what: &str) -> PyResult<&T> {
+        match &self.value {
+            Some(value) if self.process == std::process::id() => Ok(value),
+            _ => Err(error::foreign_process(py, what, self.process)),
+        }
+    }
+
+    /// The value to change, in the process that made it.
+    pub(crate) fn get_mut(&mut self, py: Python<'_>, what: &str) -> PyResult<&mut T> {
+        match &mut self.value {
+            Some(value) if self.process == std::process::id() => Ok(value),
+            _ => Err(error::foreign_process(py, what, self.process)),
+        }
+    }
+
+    /// The value in whatever process: for plain memory, which a fork copies whole.
+    pub(crate) fn anywhere(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+
+    /// Takes the value out, in the process that made it.
+    pub(crate) fn take(&mut self, py: Python<'_>, what: &str) -> PyResult<T> {
+        if self.process == std::process::id()
+            && let Some(value) = self.value.take()
+        {
+            return Ok(value);
+        }
+        Err(error::foreign_process(py, what, self.process))
+    }
+}
+
+impl<T> Drop for ProcessBound<T> {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Objects ahead of their reader, as a Python iterator.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use oss_client::prefetch::{self, Item, Queue, Source, Taken};
+use pyo3::{prelude::*, sync::MutexExt};
+use tokio::task::AbortHandle;
+
+use crate::{client::Connection, data_object::DataObject, error, process::ProcessBound, wait::SIGNAL_INTERVAL};
+
+/// Iterator over the objects of a source, in its order. An object's error is raised at its place; the stream then goes
+/// on with the next.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct ObjectStream {
+    connection: Arc<Connection>,
+    running: ProcessBound<Running>,
+    batch: Mutex<Batch>,
+}
+
+/// The driver task and where it puts what it fetched. Dropping it stops the task.
+struct Running {
+    queue: Arc<Queue>,
+    driver: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        self.driver.abort();
+    }
+}
+
+/// Items taken from the queue and not handed to Python yet.
+struct Batch {
+    items: ProcessBound<VecDeque<Item>>,
+    ended: bool,
+}
+
+impl ObjectStream {
+    pub(crate) fn start(py: Python<'_>, connection: &Arc<Connection>, source: Source) -> PyResult<Self> {
+        let (client, reactor) = connection.get(py)?;
+        let budget = client.config().prefetch_bytes;
+        let (queue, driver) = prefetch::start(client.clone(), source, budget);
+        let driver = reactor.handle.spawn(driver).abort_handle();
+        Ok(Self {
+            connection: Arc::clone(connection),
+            running: ProcessBound::new(Running { queue, driver }),
+            batch: Mutex::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
+        })
+    }
+
+    /// The next object, or `None` at the end.
+    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+        let running = self.running.get(py, "stream")?;
+        let mut batch = self.batch.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if batch.ended {
+                return Ok(None);
+            }
+            if let Some(item) = batch.items.get_mut(py, "stream")?.pop_front() {
+                return DataObject::from_item(py, item, &self.connection).map(Some);
+            }
+            match py.detach(|| running.queue.take(SIGNAL_INTERVAL)) {
+                Taken::Items(items) => *batch.items.get_mut(py, "stream")? = items,
+                Taken::Nothing => py.check_signals()?,
+                Taken::End(end) => {
+                    batch.ended = true;
+                    end.map_err(|cause| error::to_python(py, &cause))?;
+                }
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl ObjectStream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+        self.next(py)
+    }
+
+    /// Stops fetching and frees what was fetched ahead.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let running = self.running.get(py, "stream")?;
+        let mut batch = self.batch.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        batch.ended = true;
+        batch.items.get_mut(py, "stream")?.clear();
+        running.queue.abandon();
+        running.driver.abort();
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+"""PyTorch training jobs read datasets from, and write checkpoints to, Alibaba Cloud OSS.
+
+::
+
+    from osstorchconnector import OssIterableDataset
+
+    dataset = OssIterableDataset.from_prefix(
+        "oss://bucket/train/",
+        endpoint="oss-cn-hangzhou-internal.aliyuncs.com",
+        cred_path="/root/.alibabacloud/credentials",
+    )
+    for item in dataset:
+        content = item.read()
+
+Names that need torch are loaded at their first use, so that the command line tool and the emulator start without it.
+"""
+
+import importlib
+import io
+from typing import TYPE_CHECKING, Final
+
+from osstorchconnector._client import OssClient
+from osstorchconnector._config import OssConfig
+from osstorchconnector._native import DataObject, ObjectListing, Writer, __version__, new_data_object
+from osstorchconnector.exceptions import (
+    OssConfigError,
+    OssConnectionError,
+    OssCredentialsError,
+    OssError,
+    OssIntegrityError,
+    OssNotFoundError,
+    OssPermissionError,
+    OssThrottledError,
+    OssTimeoutError,
+)
+
+if TYPE_CHECKING:
+    from osstorchconnector.iterable_dataset import OssIterableDataset
+    from osstorchconnector.map_dataset import OssMapDataset
+
+__all__ = [
+    "__version__",
+    "DataObject",
+    "new_data_object",
+    "ObjectListing",
+    "OssClient",
+    "OssConfig",
+    "OssConfigError",
+    "OssConnectionError",
+    "OssCredentialsError",
+    "OssError",
+    "OssIntegrityError",
+    "OssIterableDataset",
+    "OssMapDataset",
+    "OssNotFoundError",
+    "OssPermissionError",
+    "OssThrottledError",
+    "OssTimeoutError",
+    "Writer",
+]
+
+_NEEDS_TORCH: Final = {
+    "OssIterableDataset": "osstorchconnector.iterable_dataset",
+    "OssMapDataset": "osstorchconnector.map_dataset",
+}
+
+# Native classes cannot inherit from it; torch, PIL and zipfile ask with isinstance.
+io.BufferedIOBase.register(DataObject)
+io.BufferedIOBase.register(Writer)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

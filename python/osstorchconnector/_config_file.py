@@ -1,0 +1,162 @@
+"""The JSON configuration file.
+
+Every key that the original connector documents or knows is accepted. "here" says what it does in this package.
+
+===========================================  ========  =====================================================
+key                                          type      here
+===========================================  ========  =====================================================
+``logLevel``                                 number    ``log_level``: 0 debug, 1 info, 2 warning, 3 error
+``logPath``                                  string    ``log_path``; empty: none
+``auditPath``                                string    ``audit_path``; empty: none; not written so far
+``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: where growth starts, no ceiling
+``datasetConfig.prefetchWorker``             number    accepted; threads follow ``io_threads``
+``datasetConfig.enableFastList``             boolean   accepted
+``datasetConfig.listConcurrency``            number    accepted
+``datasetConfig.listWorker``                 number    accepted
+``checkpointConfig.prefetchConcurrency``     number    accepted; a reader sizes its own window
+``checkpointConfig.prefetchWorker``          number    accepted; threads follow ``io_threads``
+``checkpointConfig.uploadConcurrency``       number    ``upload_concurrency``
+``prefetch.vcpus``, ``prefetch.workers``     number    accepted: model connector
+``fastList.vcpus``, ``fastList.workers``     number    accepted: model connector
+``maxConcurrency``                           number    ``max_concurrency``: this package's own key
+``prefetchMB``                               number    ``prefetch_bytes``, in MiB
+``timeoutMs``                                number    ``read_timeout``, in milliseconds
+``uploadIoSizeMB``                           number    ``part_size``, in MiB
+``batchGetSize``, ``prefetchIoSizeMB``,      number    accepted
+``prefetchUnitMB``, ``uploadBufferSizeMB``,
+``writeIoSizeMB``
+``enableBatchGet``                           boolean   accepted
+``ioEngineType``                             any       accepted
+===========================================  ========  =====================================================
+
+The keys from ``maxConcurrency`` on may stand at the top, in ``datasetConfig`` or in ``checkpointConfig``; where one
+stands more than once, ``datasetConfig`` wins over ``checkpointConfig``, and that over the top. An unknown key warns
+once and is ignored.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from osstorchconnector.exceptions import OssConfigError
+
+_LOG_LEVELS: Final = {0: "debug", 1: "info", 2: "warning", 3: "error"}
+_MIB: Final = 1024 * 1024
+
+
+class _Key(NamedTuple):
+    types: tuple[type, ...]
+    allowed: str
+    #: The OssConfig field it sets; None where this package has no such knob.
+    field: str | None = None
+    convert: Callable[[Any], Any] = lambda value: value
+
+
+def _whole_number(field: str | None = None, convert: Callable[[Any], Any] = lambda value: value) -> _Key:
+    return _Key((int,), "a whole number", field, convert)
+
+
+_BOOLEAN: Final = _Key((bool,), "true or false")
+
+_ANYWHERE: Final = {
+    "maxConcurrency": _whole_number("max_concurrency"),
+    "prefetchMB": _whole_number("prefetch_bytes", lambda value: value * _MIB),
+    "timeoutMs": _Key((int, float), "a number", "read_timeout", lambda value: value / 1000),
+    "uploadIoSizeMB": _whole_number("part_size", lambda value: value * _MIB),
+    "batchGetSize": _whole_number(),
+    "prefetchIoSizeMB": _whole_number(),
+    "prefetchUnitMB": _whole_number(),
+    "uploadBufferSizeMB": _whole_number(),
+    "writeIoSizeMB": _whole_number(),
+    "enableBatchGet": _BOOLEAN,
+    "ioEngineType": _Key((bool, int, float, str, type(None)), "a single value"),
+}
+_TOP: Final = {
+    "logLevel": _whole_number("log_level", lambda value: _LOG_LEVELS.get(value, value)),
+    "logPath": _Key((str,), "a string", "log_path", lambda value: value or None),
+    "auditPath": _Key((str,), "a string", "audit_path", lambda value: value or None),
+    **_ANYWHERE,
+}
+# In rising precedence.
+_SECTIONS: Final = {
+    "prefetch": {"vcpus": _whole_number(), "workers": _whole_number()},
+    "fastList": {"vcpus": _whole_number(), "workers": _whole_number()},
+    "checkpointConfig": {
+        "prefetchConcurrency": _whole_number(),
+        "prefetchWorker": _whole_number(),
+        "uploadConcurrency": _whole_number("upload_concurrency"),
+        **_ANYWHERE,
+    },
+    "datasetConfig": {
+        "prefetchConcurrency": _whole_number("prefetch_concurrency"),
+        "prefetchWorker": _whole_number(),
+        "enableFastList": _BOOLEAN,
+        "listConcurrency": _whole_number(),
+        "listWorker": _whole_number(),
+        **_ANYWHERE,
+    },
+}
+
+_warned: Final[set[tuple[str, str]]] = set()
+
+
+class Setting(NamedTuple):
+    """One value of the file that this package has a knob for."""
+
+    #: The key as it stands in the file, with its section.
+    key: str
+    #: The field of OssConfig.
+    field: str
+    #: In the unit of that field, and not checked for its range.
+    value: Any
+
+
+def read_config_file(path: str) -> list[Setting]:
+    """Return what the file sets, in rising precedence.
+
+    Raises:
+        OssConfigError: The file is missing, is not JSON, or a key has a value of the wrong type; the message names the
+            file and the key.
+    """
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise OssConfigError(f"configuration file {path!r} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise OssConfigError(f"configuration file {path!r} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise OssConfigError(f"configuration file {path!r} must hold a JSON object")
+    settings = []
+    for name, key, value in _entries(path, document):
+        # To Python a boolean is an integer, to the file it is not.
+        if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
+            raise OssConfigError(f"configuration file {path!r}: {name} is {value!r}: {key.allowed} is needed")
+        if key.field is not None:
+            settings.append(Setting(name, key.field, key.convert(value)))
+    return settings
+
+
+def _entries(path: str, document: dict[str, Any]) -> Iterator[tuple[str, _Key, Any]]:
+    for name, value in document.items():
+        if name in _TOP:
+            yield name, _TOP[name], value
+        elif name not in _SECTIONS:
+            _warn_unknown(path, name)
+        elif not isinstance(value, dict):
+            raise OssConfigError(f"configuration file {path!r}: {name} must be a JSON object")
+    for section, keys in _SECTIONS.items():
+        for name, value in document.get(section, {}).items():
+            if name in keys:
+                yield f"{section}.{name}", keys[name], value
+            else:
+                _warn_unknown(path, f"{section}.{name}")
+
+
+def _warn_unknown(path: str, name: str) -> None:
+    if (path, name) in _warned:
+        return
+    _warned.add((path, name))
+    # The reader's caller's caller is the dataset or client that was given the path.
+    warnings.warn(f"configuration file {path!r}: unknown key {name} is ignored", stacklevel=2)

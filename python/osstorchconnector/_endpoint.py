@@ -1,0 +1,86 @@
+"""Endpoint and region: what the user wrote, made explicit."""
+
+import ipaddress
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from osstorchconnector import _native
+from osstorchconnector.exceptions import OssConfigError
+
+# https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints: region IDs are lowercase words and digits.
+_REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def normalize_endpoint(endpoint: str) -> str:
+    """Return the endpoint as ``scheme://host[:port]``.
+
+    An endpoint without a scheme is reached over HTTPS, unless it is an IP address or ``localhost``, which is reached
+    over HTTP.
+
+    Raises:
+        OssConfigError: The endpoint is empty, or is not a host with an optional scheme and port.
+    """
+    if not isinstance(endpoint, str):
+        raise OssConfigError(f"endpoint must be a string, not {type(endpoint).__name__}")
+    if not endpoint:
+        raise OssConfigError("endpoint must not be empty: give one like 'oss-cn-hangzhou-internal.aliyuncs.com'")
+    if "@" in endpoint:
+        # The text before the @ may be a password, so it is not repeated here.
+        raise OssConfigError("endpoint must not contain a user name or password: give them as credentials")
+    scheme, separator, rest = endpoint.partition("://")
+    authority = rest if separator else endpoint
+    try:
+        parts = urlsplit(f"//{authority}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise OssConfigError(f"endpoint {endpoint!r} cannot be read: {error}") from None
+    if not host or re.search(r"[\s\\]", authority):
+        raise OssConfigError(f"endpoint {endpoint!r} has no valid host name")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise OssConfigError(f"endpoint {endpoint!r} must be a host with an optional scheme and port, without a path")
+    if port == 0:
+        raise OssConfigError(f"endpoint {endpoint!r} has port 0, which no server listens on")
+    if not separator:
+        scheme = "http" if _is_local(host) else "https"
+    scheme = scheme.lower()
+    if scheme not in {"http", "https"}:
+        raise OssConfigError(f"endpoint {endpoint!r} has scheme {scheme!r}: allowed are http and https")
+    return f"{scheme}://{parts.netloc}"
+
+
+def check_region(region: str, argument: str) -> str:
+    """Return the region if it is well-formed.
+
+    Args:
+        region: A region ID such as ``cn-hangzhou``.
+        argument: Where it came from, for the message.
+
+    Raises:
+        OssConfigError: It is not a region ID.
+    """
+    if not isinstance(region, str) or _REGION.fullmatch(region) is None:
+        raise OssConfigError(f"{argument} must be a region ID such as 'cn-hangzhou', not {region!r}")
+    if region.startswith("oss-"):
+        # Bucket locations carry this prefix; a signature made with it is refused.
+        raise OssConfigError(f"{argument} is a bucket location, {region!r}: the region ID is {region[4:]!r}")
+    return region
+
+
+def infer_region(endpoint: str) -> str | None:
+    """Return the region that the endpoint's host name tells, or None.
+
+    Args:
+        endpoint: An endpoint as :func:`normalize_endpoint` returns it.
+    """
+    return _native.infer_region(endpoint)
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,410 @@
+"""Native core: moves the bytes. Policy, defaults and configuration live in the Python modules.
+
+Every object here belongs to the process that made it. In another process, after a fork, its methods raise and its end
+changes nothing. Errors are those of `osstorchconnector.exceptions`.
+"""
+
+import builtins
+from collections.abc import Callable, Iterable
+from typing import Any, Self, SupportsIndex, final
+
+from typing_extensions import Buffer
+
+__version__: str
+build_profile: str
+"""How the native core was compiled: ``"release"`` or ``"debug"``."""
+
+def infer_region(endpoint: str) -> str | None:
+    """Return the region ID that an endpoint's host name tells, or None.
+
+    Args:
+        endpoint: ``scheme://host[:port]``.
+    """
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and key of ``oss://bucket/key`` or ``/bucket/key``. The key is empty for a bucket alone.
+
+    Raises:
+        OssConfigError: It is not such a URI, or the bucket name or the key breaks a rule of OSS; the message repeats
+            the URI and names the rule.
+    """
+
+def set_log_level(level: int) -> None:
+    """Set the least severe level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
+
+@final
+class Client:
+    """One connection configuration in one process. It does not pickle."""
+
+    def __new__(
+        cls,
+        *,
+        endpoint: str,
+        region: str,
+        config: Any,
+        credentials: Callable[[], tuple[str, str, str | None, float | None]] | None,
+        io_threads: int,
+    ) -> Self:
+        """Prepare a client. No thread and no connection exists before the first request.
+
+        Args:
+            endpoint: ``scheme://host[:port]``.
+            region: Region ID; empty only for signature V1 and for anonymous requests.
+            config: An `OssConfig`, of which the attributes are read by name. Its access key is not.
+            credentials: Returns access key ID, secret, security token and expiration in Unix seconds. It is called from
+                a native thread, with the GIL, when the last answer is older than ``credential_refresh_seconds``, is
+                about to expire, or was refused. None: requests are not signed.
+            io_threads: Native I/O threads.
+
+        Raises:
+            OssConfigError: A value is wrong.
+        """
+
+    def head(self, bucket: str, key: str) -> DataObject:
+        """Return an object's description, unfetched.
+
+        Raises:
+            OssNotFoundError: It does not exist.
+        """
+
+    def get(self, bucket: str, key: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return the bytes from `start` to before `end`.
+
+        Raises:
+            OssNotFoundError: It does not exist.
+        """
+
+    def put(
+        self, bucket: str, key: str, data: Buffer, *, content_type: str | None = None, forbid_overwrite: bool = False
+    ) -> str:
+        """Store an object, in parts where it is larger than one, and return its ETag."""
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; it need not exist."""
+
+    def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
+        """Delete objects, up to a thousand per request; they need not exist."""
+
+    def copy(self, source_bucket: str, source_key: str, bucket: str, key: str) -> None:
+        """Copy an object inside the service.
+
+        Raises:
+            OssNotFoundError: The source does not exist.
+        """
+
+    def create_bucket(self, bucket: str) -> None:
+        """Create a bucket."""
+
+    def delete_bucket(self, bucket: str) -> None:
+        """Delete an empty bucket."""
+
+    def list_buckets(self) -> builtins.list[str]:
+        """Return the names of this account's buckets, in order."""
+
+    def list(self, bucket: str, prefix: str) -> ObjectListing:
+        """List descriptions under a prefix, in key order, unfetched."""
+
+    def list_table(self, bucket: str, prefix: str) -> ObjectTable:
+        """List everything under a prefix."""
+
+    def stream_prefix(self, bucket: str, prefix: str, index: int, count: int) -> ObjectStream:
+        """List a prefix and fetch entry i where ``i % count == index``, ahead of the reader and in key order."""
+
+    def stream_table(self, table: ObjectTable, index: int, count: int) -> ObjectStream:
+        """Fetch entry i of a table where ``i % count == index``, ahead of the reader and in table order."""
+
+    def fetch(self, table: ObjectTable, indices: Iterable[int]) -> builtins.list[DataObject]:
+        """Fetch entries of a table concurrently and return them in the order of `indices`.
+
+        Raises:
+            IndexError: There is no such entry.
+            OssError: One of them could not be fetched.
+        """
+
+    def open(self, bucket: str, key: str) -> DataObject:
+        """Ask for an object's size and ETag, and return it for lazy reading by ranges.
+
+        Raises:
+            OssNotFoundError: It does not exist.
+        """
+
+    def writer(self, bucket: str, key: str) -> Writer:
+        """Open an object for sequential writing."""
+
+@final
+class ObjectTable:
+    """Packed keys, sizes, ETags and labels. It pickles as one bytes object."""
+
+    @staticmethod
+    def from_uris(uris: Iterable[str]) -> ObjectTable:
+        """Pack ``oss://bucket/key`` or ``/bucket/key`` URIs, in their order.
+
+        Raises:
+            OssConfigError: One is not a string or not the URI of an object; the message repeats it.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+
+    def __getitem__(self, index: SupportsIndex) -> DataObject:
+        """Return an entry, unfetched. A negative index counts from the end.
+
+        Raises:
+            IndexError: There is no such entry.
+        """
+
+@final
+class ObjectListing:
+    """Iterator of unfetched objects under a prefix, in key order; a page is asked for when the one before ends."""
+
+    def __iter__(self) -> Self:
+        """Return the listing itself."""
+
+    def __next__(self) -> DataObject:
+        """Return the next object.
+
+        Raises:
+            OssError: The page could not be fetched; the listing then ends.
+            StopIteration: There is none left.
+        """
+
+@final
+class ObjectStream:
+    """Iterator of objects. An object's error is raised in its place; the stream then goes on with the next."""
+
+    def __iter__(self) -> Self:
+        """Return the stream itself."""
+
+    def __next__(self) -> DataObject:
+        """Return the next object.
+
+        Raises:
+            OssError: This object could not be fetched, or the listing failed.
+            StopIteration: There is none left.
+        """
+
+    def close(self) -> None:
+        """Cancel what is in flight. Iterating then stops."""
+
+@final
+class DataObject:
+    """One object as a readable binary stream. ``isinstance(item, io.BufferedIOBase)`` holds.
+
+    It pickles with its bytes. It may be a description whose bytes are fetched when it is first read.
+    """
+
+    @property
+    def key(self) -> str:
+        """``/bucket/name``."""
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+
+    @property
+    def name(self) -> str:
+        """The key inside the bucket."""
+
+    @property
+    def uri(self) -> str:
+        """``oss://bucket/name``."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object; asked for where they are not known yet."""
+
+    @property
+    def label(self) -> str:
+        """The label that a dataset gave it, or an empty string."""
+
+    @property
+    def etag(self) -> str | None:
+        """The entity tag, without quotes; None where it is not known yet."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, or all that are left; nothing at the end.
+
+        Raises:
+            OssError: They could not be fetched.
+            ValueError: It is closed.
+        """
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes with at most one request."""
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Read into memory and return how many bytes; 0 at the end. Nothing is written to it after the return."""
+
+    def readinto1(self, buffer: Buffer, /) -> int:
+        """Read into memory with at most one request."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return one line with its line feed, or up to `size` bytes of it."""
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """Return the lines that are left, until they have `hint` bytes together."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to an offset from the start (0), from here (1) or from the end (2), and return the position.
+
+        Raises:
+            ValueError: `offset` is negative and from the start, or `whence` is none of these.
+        """
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def readable(self) -> bool:
+        """Return True."""
+
+    def writable(self) -> bool:
+        """Return False."""
+
+    def seekable(self) -> bool:
+        """Return True."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+
+    def flush(self) -> None:
+        """Do nothing: it is not written to."""
+
+    def close(self) -> None:
+        """Let go of the bytes."""
+
+    def copy(self) -> DataObject:
+        """Return an independent stream over the same bytes, at the start."""
+
+    def __enter__(self) -> Self:
+        """Return the object."""
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+
+    def __iter__(self) -> Self:
+        """Return the object, which iterates over its lines."""
+
+    def __next__(self) -> bytes:
+        """Return the next line.
+
+        Raises:
+            StopIteration: There is none left.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with its bytes, which are fetched now where they are not here yet."""
+
+@final
+class Writer:
+    """Sequential upload of one object. Nothing is visible before `close` succeeds, and nothing ever where it does not.
+
+    ``isinstance(writer, io.BufferedIOBase)`` holds. It does not pickle.
+    """
+
+    @property
+    def uri(self) -> str:
+        """``oss://bucket/name``."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or aborted."""
+
+    def write(self, data: Buffer, /) -> int:
+        """Take bytes and return how many; wait while as many parts as allowed are in flight.
+
+        Raises:
+            OssError: An earlier part could not be uploaded.
+            ValueError: It is closed.
+        """
+
+    def tell(self) -> int:
+        """Return the number of bytes taken."""
+
+    def readable(self) -> bool:
+        """Return False."""
+
+    def writable(self) -> bool:
+        """Return True."""
+
+    def seekable(self) -> bool:
+        """Return False."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+
+    def flush(self) -> None:
+        """Do nothing: bytes become visible on `close`, all at once."""
+
+    def close(self) -> None:
+        """Upload what is left and publish the object. Closing again does nothing.
+
+        Raises:
+            OssError: The object was not published; the previous one is untouched.
+        """
+
+    def __del__(self) -> None:
+        """Warn about a writer that was neither closed nor aborted."""
+
+    def abort(self) -> None:
+        """Give the upload up. The previous object is untouched."""
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+
+    def __exit__(self, *exception: object) -> None:
+        """Publish the object, or abort where the block raised."""
+
+def new_data_object(key: str, size: int, label: str = "") -> DataObject:
+    """Describe an object without asking for it.
+
+    Args:
+        key: ``/bucket/key`` or ``oss://bucket/key``.
+        size: Its size in bytes.
+        label: A label to carry.
+
+    Raises:
+        OssConfigError: The key is not such a URI.
+    """
+
+def data_object_from_bytes(uri: str, data: Buffer, etag: str | None = None, label: str = "") -> DataObject:
+    """Return an object whose bytes are here: what a pickle calls."""
+
+def run_emulator(
+    *,
+    host: str,
+    port: int,
+    region: str,
+    domain: str | None,
+    key_pairs: list[tuple[str, str, str | None]],
+    buckets: list[str],
+    root: str | None,
+    fsync: bool,
+    fast_etag: bool,
+    verify_signatures: bool,
+    ready: Callable[[str], None],
+    until_stdin_closes: bool,
+) -> None:
+    """Run an OSS server in this process until a signal handler raises.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        region: Region ID that signatures must be for.
+        domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style, else
+            the first label is the bucket.
+        key_pairs: Access key ID, secret and security token of each accepted key.
+        buckets: Buckets to start with.
+        root: Directory to store in. None: memory.
+        fsync: Wait for the disk before a write is answered.
+        fast_etag: Make ETags without MD5.
+        verify_signatures: Refuse requests whose signature is wrong.
+        ready: Called once with ``http://host:port`` when connections are accepted.
+        until_stdin_closes: Return when standard input ends.
+
+    Raises:
+        OSError: The port is taken, the directory is unusable or a bucket name is wrong; the message says so.
+    """

@@ -1,0 +1,28 @@
+"""Object URIs, as text."""
+
+from osstorchconnector import _native
+from osstorchconnector.exceptions import OssConfigError
+
+
+def split_prefix(uri: str) -> tuple[str, str]:
+    """Return bucket and key prefix of ``oss://bucket/prefix`` or ``/bucket/prefix``; the prefix may be empty.
+
+    Raises:
+        OssConfigError: It is not such a URI.
+    """
+    if not isinstance(uri, str):
+        # str(Path("oss://bucket/key")) has lost a slash, so a path is not converted.
+        raise OssConfigError(f"an OSS URI must be a string like 'oss://bucket/key', not {type(uri).__name__}")
+    return _native.parse_uri(uri)
+
+
+def split_object(uri: str) -> tuple[str, str]:
+    """Return bucket and key of ``oss://bucket/key`` or ``/bucket/key``.
+
+    Raises:
+        OssConfigError: It is not such a URI, or names no object.
+    """
+    bucket, key = split_prefix(uri)
+    if not key:
+        raise OssConfigError(f"OSS URI {uri!r} names a bucket: an object is needed, like 'oss://bucket/key'")
+    return bucket, key

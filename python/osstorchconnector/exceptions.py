@@ -1,0 +1,166 @@
+"""The exceptions of this package.
+
+::
+
+    OssError
+    ├── OssNotFoundError     (FileNotFoundError)  no such object, bucket or upload
+    ├── OssPermissionError   (PermissionError)    the service refused the key, the signature or the action
+    ├── OssThrottledError                         still throttled after the last attempt
+    ├── OssTimeoutError      (TimeoutError)       connecting, reading or the whole request took too long
+    ├── OssConnectionError   (ConnectionError)    no connection, or it broke, and no attempt was left
+    ├── OssIntegrityError                         bytes or their length do not agree with what was announced
+    └── OssConfigError       (ValueError)         an argument, a configuration file or a URI is wrong
+        └── OssCredentialsError                   no usable access key
+
+Every class can be built from one string. ``str(error)`` ends with the fields that are set, in a fixed form::
+
+    object not found [code="NoSuchKey", status=404, request_id="66F0", bucket="b", key="k", attempts=1]
+
+and an exception built from a text that holds such a form has the fields again. That is how they survive a
+``torch.utils.data.DataLoader`` worker, whose exceptions arrive as ``type(error)(traceback_text)``.
+"""
+
+import errno as error_numbers
+import json
+import re
+from typing import Final
+
+__all__ = [
+    "OssConfigError",
+    "OssConnectionError",
+    "OssCredentialsError",
+    "OssError",
+    "OssIntegrityError",
+    "OssNotFoundError",
+    "OssPermissionError",
+    "OssThrottledError",
+    "OssTimeoutError",
+]
+
+# Brackets inside a value are escaped when written, so no value can contain, end or imitate the form around it.
+_TEXT_FIELD: Final = r'(code|ec|request_id|bucket|key)=("(?:[^"\\\[\]]|\\.)*")'
+_NUMBER_FIELD: Final = r"(status|attempts)=(\d+)"
+_FIELD: Final = re.compile(f"{_TEXT_FIELD}|{_NUMBER_FIELD}")
+_FORM: Final = re.compile(rf"\[(?:{_FIELD.pattern})(?:, (?:{_FIELD.pattern}))*\]")
+
+
+class OssError(Exception):
+    """Base of every error this package raises for a failed operation.
+
+    Attributes:
+        code: The service's error code, such as ``NoSuchKey``.
+        status: The HTTP status of the response.
+        ec: The service's fine-grained error code, such as ``0026-00000001``.
+        request_id: The service's identifier of the request, which its support asks for.
+        bucket: The bucket concerned.
+        key: The object's key inside the bucket.
+        attempts: How many times the request was sent.
+    """
+
+    code: str | None
+    status: int | None
+    ec: str | None
+    request_id: str | None
+    bucket: str | None
+    key: str | None
+    attempts: int | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        status: int | None = None,
+        ec: str | None = None,
+        request_id: str | None = None,
+        bucket: str | None = None,
+        key: str | None = None,
+        attempts: int | None = None,
+    ) -> None:
+        """Build the exception from its message and fields, or from the text of an earlier one.
+
+        Args:
+            message: What failed, on which object, and what to do. Where no field is given, the fields are those of
+                the last bracketed form in this text.
+            code: The service's error code.
+            status: The HTTP status.
+            ec: The service's fine-grained error code.
+            request_id: The service's identifier of the request.
+            bucket: The bucket concerned.
+            key: The object's key inside the bucket.
+            attempts: How many times the request was sent.
+        """
+        fields: dict[str, str | int | None] = {
+            "code": code,
+            "status": status,
+            "ec": ec,
+            "request_id": request_id,
+            "bucket": bucket,
+            "key": key,
+            "attempts": attempts,
+        }
+        form = ", ".join(f"{name}={_encode(value)}" for name, value in fields.items() if value is not None)
+        if form:
+            text = f"{message} [{form}]"
+        else:
+            text = message
+            fields.update(_fields_in(message))
+        super().__init__(text)
+        self.__dict__.update(fields)
+
+
+class OssNotFoundError(OssError, FileNotFoundError):
+    """The object, bucket or multipart upload does not exist."""
+
+    errno = error_numbers.ENOENT
+
+
+class OssPermissionError(OssError, PermissionError):
+    """The service refused the access key, the signature or the action."""
+
+    errno = error_numbers.EACCES
+
+
+class OssThrottledError(OssError):
+    """The service still asked for a lower request rate after the last attempt."""
+
+
+class OssTimeoutError(OssError, TimeoutError):
+    """Connecting, waiting for the next byte, or the request with all its attempts took longer than configured."""
+
+    errno = error_numbers.ETIMEDOUT
+
+
+class OssConnectionError(OssError, ConnectionError):
+    """No connection could be made, or it broke, and no attempt was left."""
+
+
+class OssIntegrityError(OssError):
+    """The bytes received or stored do not agree with the announced checksum, length or ETag."""
+
+
+class OssConfigError(OssError, ValueError):
+    """An argument, a configuration value, a configuration file or a URI is wrong."""
+
+
+class OssCredentialsError(OssConfigError):
+    """There is no usable access key, or a secret would have left the process in a pickle."""
+
+
+def _encode(value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("[", "\\u005b").replace("]", "\\u005d")
+
+
+def _fields_in(text: str) -> dict[str, str | int]:
+    start = text.rfind("[")
+    while start >= 0:
+        form = _FORM.match(text, start)
+        if form is not None:
+            return {
+                text_name or number_name: json.loads(quoted) if text_name else int(digits)
+                for text_name, quoted, number_name, digits in _FIELD.findall(form.group())
+            }
+        start = text.rfind("[", 0, start)
+    return {}

@@ -1,0 +1,126 @@
+"""Datasets in DataLoader workers, however these are started."""
+
+import operator
+import pickle
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader
+
+from osstorchconnector import (
+    OssClient,
+    OssConfig,
+    OssCredentialsError,
+    OssIterableDataset,
+    OssMapDataset,
+    OssNotFoundError,
+)
+from osstorchconnector.testing import Emulator
+
+CONTENTS = [f"content {number}".encode() for number in range(23)]
+DATASETS = [OssIterableDataset, OssMapDataset]
+# Each started worker imports torch, which takes seconds on a machine that is doing something else too.
+METHODS = [
+    pytest.param("fork"),
+    pytest.param("forkserver", marks=pytest.mark.slow(120)),
+    pytest.param("spawn", marks=pytest.mark.slow(120)),
+]
+WITH_WORKERS = [pytest.param(*method.values, 2, marks=method.marks) for method in METHODS]
+READ = operator.methodcaller("read")
+
+
+class Provider:
+    def __init__(self, config: OssConfig) -> None:
+        self.access_key = (config.access_key_id, config.access_key_secret)
+
+    def get_credentials(self) -> OssConfig:
+        return OssConfig(access_key_id=self.access_key[0], access_key_secret=self.access_key[1])
+
+
+@pytest.fixture
+def filled(client: OssClient, bucket: str) -> str:
+    for number, content in enumerate(CONTENTS):
+        client.put(f"oss://{bucket}/{number:02}", content)
+    return bucket
+
+
+def load(dataset: Any, method: str | None, workers: int) -> list[bytes]:
+    return list(DataLoader(dataset, batch_size=None, num_workers=workers, multiprocessing_context=method))
+
+
+@pytest.mark.parametrize(("method", "workers"), [pytest.param(None, 0), *WITH_WORKERS])
+@pytest.mark.parametrize("dataset_type", DATASETS)
+@pytest.mark.parametrize("source", ["prefix", "objects"])
+def test_every_object_is_delivered_exactly_once(
+    emulator: Emulator, filled: str, dataset_type: Any, source: str, method: str | None, workers: int
+) -> None:
+    if source == "prefix":
+        dataset = dataset_type.from_prefix(f"oss://{filled}/", transform=READ, **emulator.connection)
+    else:
+        uris = [f"oss://{filled}/{number:02}" for number in range(len(CONTENTS))]
+        dataset = dataset_type.from_objects(uris, transform=READ, **emulator.connection)
+    assert sorted(load(dataset, method, workers)) == sorted(CONTENTS)
+
+
+@pytest.mark.parametrize(("method", "workers"), WITH_WORKERS)
+@pytest.mark.parametrize("dataset_type", DATASETS)
+def test_a_dataset_used_before_is_used_in_workers_and_after(
+    emulator: Emulator, filled: str, dataset_type: Any, method: str, workers: int
+) -> None:
+    dataset = dataset_type.from_prefix(f"oss://{filled}/", transform=READ, **emulator.connection)
+    first = iter(dataset)
+    assert next(first) == CONTENTS[0]
+    assert sorted(load(dataset, method, workers)) == sorted(CONTENTS)
+    # The iteration from before the workers goes on where it stood.
+    assert list(first) == CONTENTS[1:]
+    assert list(dataset) == CONTENTS
+
+
+@pytest.mark.parametrize(("method", "workers"), WITH_WORKERS)
+@pytest.mark.parametrize("explicit", [True, False])
+def test_secrets_reach_the_workers(
+    emulator: Emulator, filled: str, method: str, workers: int, *, explicit: bool
+) -> None:
+    how: dict[str, Any] = {"config": emulator.config} if explicit else {"cred_provider": Provider(emulator.config)}
+    dataset = OssIterableDataset.from_prefix(
+        f"oss://{filled}/", emulator.endpoint, transform=READ, region=emulator.region, **how
+    )
+    assert sorted(load(dataset, method, workers)) == sorted(CONTENTS)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dataset_type", DATASETS)
+def test_a_workers_error_keeps_its_class_and_fields(
+    emulator: Emulator, bucket: str, dataset_type: Any, method: str
+) -> None:
+    # One worker: a second one might still be starting while the error takes the loader down, and then it ends badly.
+    dataset = dataset_type.from_objects(f"oss://{bucket}/missing [x]", transform=READ, **emulator.connection)
+    with pytest.raises(OssNotFoundError, match="in DataLoader worker process") as caught:
+        load(dataset, method, 1)
+    error = caught.value
+    assert (error.code, error.status, error.bucket, error.key) == ("NoSuchKey", 404, bucket, "missing [x]")
+    assert error.request_id
+
+
+@pytest.mark.parametrize("dataset_type", DATASETS)
+def test_a_dataset_pickles_without_its_secret(emulator: Emulator, filled: str, dataset_type: Any) -> None:
+    dataset = dataset_type.from_prefix(f"oss://{filled}/", transform=READ, **emulator.connection)
+    assert next(iter(dataset)) == CONTENTS[0]
+    pickled = pickle.dumps(dataset)
+    assert emulator.access_key_secret.encode() not in pickled
+    assert list(pickle.loads(pickled)) == CONTENTS
+
+
+@pytest.mark.parametrize("dataset_type", DATASETS)
+def test_a_dataset_with_its_secret_does_not_pickle(emulator: Emulator, filled: str, dataset_type: Any) -> None:
+    for how in ({"config": emulator.config}, {"cred_provider": Provider(emulator.config)}):
+        dataset = dataset_type.from_prefix(f"oss://{filled}/", emulator.endpoint, region=emulator.region, **how)
+        with pytest.raises(OssCredentialsError, match="cred_path"):
+            pickle.dumps(dataset)
+
+
+def test_native_handles_do_not_pickle(client: OssClient, bucket: str) -> None:
+    with client.writer(f"oss://{bucket}/a") as writer:
+        for handle in (client._native_client, client.list(f"oss://{bucket}/"), writer):
+            with pytest.raises(TypeError, match="pickle"):
+                pickle.dumps(handle)

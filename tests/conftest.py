@@ -1,0 +1,49 @@
+"""What all tests share: bounds, a clean environment, one emulator and a bucket of the test's own."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from osstorchconnector import OssClient
+from osstorchconnector.testing import Emulator
+
+LONGEST_SECONDS = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        if slow is not None:
+            (seconds,) = slow.args
+            if seconds > LONGEST_SECONDS:
+                raise pytest.UsageError(f"{item.nodeid}: slow({seconds}) is above {LONGEST_SECONDS} seconds")
+            item.add_marker(pytest.mark.timeout(seconds))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("OSS_", "ALIBABA_CLOUD_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    """One server for all tests that write to a bucket of their own."""
+    with Emulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(emulator: Emulator) -> OssClient:
+    return emulator.client()
+
+
+@pytest.fixture
+def bucket(client: OssClient) -> str:
+    """An empty bucket that no other test knows."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(name)
+    return name

@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import osstorchconnector
+
+
+def test_all_is_what_can_be_imported_sorted() -> None:
+    for name in osstorchconnector.__all__:
+        assert getattr(osstorchconnector, name) is not None
+    public = {
+        name
+        for name, value in vars(osstorchconnector).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name not in {"Final", "TYPE_CHECKING"}
+    }
+    assert osstorchconnector.__all__ == sorted(public | {"__version__"}, key=str.casefold)
+
+
+def test_everything_of_the_exceptions_module_is_at_the_top() -> None:
+    from osstorchconnector import exceptions  # noqa: PLC0415 - in vars() it would count as public above
+
+    assert set(exceptions.__all__) <= set(osstorchconnector.__all__)
+
+
+def test_star_import() -> None:
+    namespace: dict[str, object] = {}
+    exec("from osstorchconnector import *", namespace)
+    assert set(osstorchconnector.__all__) <= set(namespace)
+
+
+def test_lazy_names_are_listed() -> None:
+    assert set(osstorchconnector.__all__) <= set(dir(osstorchconnector))
+
+
+def test_an_unknown_name_is_told() -> None:
+    with pytest.raises(AttributeError, match="module 'osstorchconnector' has no attribute 'OssNothing'"):
+        osstorchconnector.OssNothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import osstorchconnector",
+        "from osstorchconnector import OssClient, OssConfig, OssError",
+        "import osstorchconnector.testing",
+        "import osstorchconnector.testing_plugin",
+        "import osstorchconnector.cli.__main__",
+    ],
+)
+def test_torch_is_not_imported_before_it_is_needed(statement: str) -> None:
+    check = "import sys; print('torch' in sys.modules, 'osstorchconnector' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", f"{statement}\n{check}"], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]
+
+
+def test_a_lazy_name_imports_torch() -> None:
+    check = "from osstorchconnector import OssIterableDataset; import sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True"]

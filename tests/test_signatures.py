@@ -1,0 +1,74 @@
+"""The documented constructors take the arguments that version 1.2.3 of the original takes."""
+
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Any
+
+import pytest
+
+from osstorchconnector import OssClient, OssIterableDataset, OssMapDataset, new_data_object
+
+POSITIONAL = Parameter.POSITIONAL_OR_KEYWORD
+KEYWORD = Parameter.KEYWORD_ONLY
+REQUIRED = Parameter.empty
+
+# inspect.signature of osstorchconnector 1.2.3: name, kind, default. The default transform is the function "identity".
+OPTIONS = [
+    ("cred_path", KEYWORD, ""),
+    ("cred_provider", KEYWORD, None),
+    ("config_path", KEYWORD, ""),
+    ("transform", KEYWORD, "identity"),
+    ("region", KEYWORD, ""),
+]
+RECORDED: dict[str, list[tuple[str, Any, Any]]] = {
+    "from_objects": [("object_uris", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
+    "from_prefix": [("oss_uri", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
+}
+OURS = ("config", KEYWORD, None)
+
+
+def table_of(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
+    return [
+        (parameter.name, parameter.kind, getattr(parameter.default, "__name__", parameter.default))
+        if parameter.default is not REQUIRED
+        else (parameter.name, parameter.kind, REQUIRED)
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize("dataset", [OssIterableDataset, OssMapDataset])
+@pytest.mark.parametrize("constructor", RECORDED)
+def test_dataset_constructors(dataset: type, constructor: str) -> None:
+    assert table_of(getattr(dataset, constructor)) == [*RECORDED[constructor], OURS]
+
+
+def test_client() -> None:
+    assert table_of(OssClient) == [
+        ("endpoint", POSITIONAL, REQUIRED),
+        ("cred_path", POSITIONAL, ""),
+        ("config_path", POSITIONAL, ""),
+        ("cred_provider", POSITIONAL, None),
+        ("region", POSITIONAL, ""),
+        OURS,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        ("get_object", ["bucket", "key", "size", "type", "label"]),
+        ("put_object", ["bucket", "key"]),
+        ("head_object", ["bucket", "key"]),
+        ("rename_object", ["bucket", "key", "new_bucket", "new_key"]),
+        ("remove_object", ["bucket", "key"]),
+        ("list_objects", ["bucket", "prefix"]),
+    ],
+)
+def test_client_methods(method: str, names: list[str]) -> None:
+    assert list(inspect.signature(getattr(OssClient, method)).parameters) == ["self", *names]
+
+
+def test_new_data_object_takes_positional_arguments() -> None:
+    item = new_data_object("/bucket/key", 3, "label")
+    assert (item.key, item.size, item.label) == ("/bucket/key", 3, "label")
