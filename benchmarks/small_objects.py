@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ BUCKET = "bench"
 REGION = "cn-hangzhou"
 
 
-def measure(endpoint: str, prefix: str, cred_path: str) -> dict[str, float]:
+def write_config(folder: str) -> str:
+    """Write the documented configuration file, without which the original does not start; return its path."""
+    path = Path(folder) / "config.json"
+    logs = {"logLevel": 2, "logPath": f"{folder}/connector.log", "auditPath": f"{folder}/audit.log"}
+    dataset = {"prefetchConcurrency": 24, "prefetchWorker": 2}
+    path.write_text(json.dumps({**logs, "datasetConfig": dataset}))
+    return str(path)
+
+
+def measure(endpoint: str, prefix: str, cred_path: str, config_path: str) -> dict[str, float]:
     """Read every object under a prefix with whichever connector is importable; called in a process of its own."""
     from osstorchconnector import OssIterableDataset
 
@@ -31,7 +41,12 @@ def measure(endpoint: str, prefix: str, cred_path: str) -> dict[str, float]:
         return item
 
     dataset = OssIterableDataset.from_prefix(
-        f"oss://{BUCKET}/{prefix}", endpoint=endpoint, cred_path=cred_path, region=REGION, transform=identity
+        f"oss://{BUCKET}/{prefix}",
+        endpoint=endpoint,
+        cred_path=cred_path,
+        config_path=config_path,
+        region=REGION,
+        transform=identity,
     )
     before = resource.getrusage(resource.RUSAGE_SELF)
     start = time.perf_counter()
@@ -45,13 +60,15 @@ def measure(endpoint: str, prefix: str, cred_path: str) -> dict[str, float]:
     return {"objects": count, "bytes": total, "seconds": seconds, "cpu": cpu}
 
 
-def run(python_path: Path | None, endpoint: str, prefix: str, cred_path: str) -> dict[str, float]:
+def run(python_path: Path | None, *arguments: str) -> dict[str, float]:
     """Measure one connector in a fresh interpreter."""
     environment = dict(os.environ)
     if python_path is not None:
         environment["PYTHONPATH"] = str(python_path)
-    command = [sys.executable, __file__, "--measure", endpoint, prefix, cred_path]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    command = [sys.executable, __file__, "--measure", *arguments]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -80,20 +97,20 @@ def compare(count: int, size: int, rounds: int) -> None:
     from osstorchconnector.testing import Emulator
 
     prefix = f"{size}/"
-    with Emulator(region=REGION) as emulator:
+    with Emulator(region=REGION) as emulator, tempfile.TemporaryDirectory() as folder:
         emulator.create_bucket(BUCKET)
         client = emulator.client()
         body = os.urandom(size)
         for index in tqdm(range(count), desc=f"{count} objects of {size} bytes", leave=False):
             client.put(f"oss://{BUCKET}/{prefix}{index:06}", body)
         port = urlsplit(emulator.endpoint).port or 80
-        peers: dict[str, tuple[Path | None, str]] = {"this package": (None, emulator.endpoint)}
+        peers: dict[str, tuple[Path | None, str, str]] = {"this package": (None, emulator.endpoint, "")}
         if (endpoint := original_endpoint(port)) is not None:
-            peers["original 1.2.3"] = (PEER, endpoint)
+            peers["original 1.2.3"] = (PEER, endpoint, write_config(folder))
         results: dict[str, list[dict[str, float]]] = {name: [] for name in peers}
         for _ in range(rounds):
-            for name, (path, endpoint) in peers.items():
-                result = run(path, endpoint, prefix, emulator.cred_path)
+            for name, (path, endpoint, config_path) in peers.items():
+                result = run(path, endpoint, prefix, emulator.cred_path, config_path)
                 if (result["objects"], result["bytes"]) != (count, count * size):
                     raise SystemExit(f"{name} read {result['objects']:.0f} objects of {result['bytes']:.0f} bytes")
                 results[name].append(result)
@@ -109,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--measure", nargs=3, metavar=("ENDPOINT", "PREFIX", "CREDENTIALS"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(*arguments.measure)))

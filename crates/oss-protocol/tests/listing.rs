@@ -171,7 +171,7 @@ fn bodies_are_written_as_the_official_parsers_want_them() {
          <MaxKeys>1000</MaxKeys><Delimiter>%2F</Delimiter><EncodingType>url</EncodingType>\
          <IsTruncated>true</IsTruncated><NextContinuationToken>CgJiZA--</NextContinuationToken>\
          <Contents><Key>a%20b%2Fc</Key><LastModified>2023-12-16T16:20:57.000Z</LastModified>\
-         <ETag>&quot;5B3C1A2E053D763E1B002CC607C5A0FE&quot;</ETag><Type>Normal</Type><Size>344606</Size>\
+         <ETag>\"5B3C1A2E053D763E1B002CC607C5A0FE\"</ETag><Type>Normal</Type><Size>344606</Size>\
          <StorageClass>Standard</StorageClass><Owner><ID>1</ID><DisplayName>n</DisplayName></Owner></Contents>\
          <CommonPrefixes><Prefix>a%20b%2Fc</Prefix></CommonPrefixes><KeyCount>2</KeyCount></ListBucketResult>"
     );

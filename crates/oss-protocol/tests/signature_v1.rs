@@ -1,5 +1,7 @@
 //! Signature version 1 against signatures that the official signers made.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};

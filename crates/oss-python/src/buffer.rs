@@ -6,11 +6,7 @@
 
 #![expect(unsafe_code, reason = "lending a Python buffer to another thread needs raw pointers")]
 
-use pyo3::{
-    buffer::PyUntypedBuffer,
-    exceptions::{PyBufferError, PyValueError},
-    prelude::*,
-};
+use pyo3::{buffer::PyUntypedBuffer, exceptions::PyBufferError, prelude::*};
 
 /// A writable range of memory that another thread may fill while its lender waits.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ pub(crate) fn copy_into(buffer: &PyUntypedBuffer, bytes: &[u8]) -> PyResult<usiz
 
 fn contiguous(buffer: &PyUntypedBuffer) -> PyResult<(*mut u8, usize)> {
     if !buffer.is_c_contiguous() {
-        return Err(PyValueError::new_err("the buffer is not contiguous; pass a contiguous copy"));
+        return Err(PyBufferError::new_err("the buffer is not contiguous; pass a contiguous copy"));
     }
     Ok((buffer.buf_ptr().cast(), buffer.len_bytes()))
 }

@@ -8,7 +8,6 @@ use oss_client::{
     prefetch::{Entry, Item, Outcome},
     reader::ObjectReader,
 };
-use oss_protocol::uri::OssUri;
 use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyTypeError, PyValueError},
@@ -23,6 +22,7 @@ use crate::{
     error,
     process::ProcessBound,
     runtime::Reactor,
+    uri::parse_object,
     wait::block_on,
 };
 
@@ -500,7 +500,7 @@ pub(crate) fn data_object_from_bytes(
 }
 
 fn entry_of(py: Python<'_>, uri: &str, label: &str) -> PyResult<Entry> {
-    let parsed = OssUri::parse(uri).map_err(|cause| error::config(py, cause))?;
+    let parsed = parse_object(py, uri)?;
     Ok(Entry {
         bucket: parsed.bucket.into(),
         key: parsed.key.into(),

@@ -3,7 +3,11 @@
 //! Each function converts, leaves the interpreter, lets an I/O thread do the work, and converts back. No logic lives
 //! here beyond that, and no other crate knows Python.
 
-#![expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "arguments and receivers are as Python passes them")]
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    reason = "arguments and receivers are as Python passes them"
+)]
 
 mod buffer;
 mod client;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use oss_client::prefetch::Entry;
-use oss_protocol::uri::OssUri;
 use pyo3::{
     exceptions::{PyIndexError, PyValueError},
     prelude::*,
     types::{PyBytes, PyIterator},
 };
 
-use crate::{data_object::DataObject, error};
+use crate::{data_object::DataObject, error, uri::parse_object};
 
 /// Stands for a size that no listing told.
 const UNKNOWN_SIZE: u64 = u64::MAX;
@@ -114,9 +113,7 @@ impl ObjectTable {
                 let message = format!("an object URI must be a str like 'oss://bucket/key', not {kind}");
                 return Err(error::config(py, message));
             };
-            let parsed = OssUri::parse(text).map_err(|cause| error::config(py, cause))?;
-            oss_protocol::uri::validate_key(&parsed.key)
-                .map_err(|cause| error::config(py, format!("{text:?}: {cause}")))?;
+            let parsed = parse_object(py, text)?;
             rows.push(&parsed.bucket, &parsed.key, None);
         }
         Ok(rows.build())

@@ -2,11 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oss_protocol::xml::Owner;
 use oss_protocol::xml::list::{ListObjectsResult, ListObjectsV2Result, ObjectSummary};
 
 use super::page::{self, ObjectPage, Selection};
-use super::{Context, OWNER};
+use super::Context;
+use super::bucket::owner;
 use crate::request::{Query, Request};
 use crate::response::{Response, ServiceError, xml};
 
@@ -111,11 +111,6 @@ fn summaries(page: &ObjectPage, with_owner: bool) -> Vec<ObjectSummary> {
             owner: with_owner.then(owner),
         })
         .collect()
-}
-
-/// The one account that owns everything.
-pub(super) fn owner() -> Owner {
-    Owner { id: OWNER.to_owned(), display_name: OWNER.to_owned() }
 }
 
 /// First byte of a token: no UTF-8 text starts with it, so a key passed as a token by mistake is refused.

@@ -105,9 +105,6 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request) -
     Ok(())
 }
 
-/// What a listing says of its owner; all buckets belong to the one account.
-const OWNER: &str = "1000000000000000";
-
 fn check_overwrite(forbid: bool, before: Option<&Object>) -> Result<(), ServiceError> {
     if forbid && before.is_some() {
         return Err(ServiceError::new(ErrorCode::FileAlreadyExists));

@@ -1,5 +1,501 @@
-//! x
-use super::XmlError;
-macro_rules! t { ($n:ident {$($f:ident: $t:ty),*}) => { #[allow(missing_docs)] #[derive(Debug)] pub struct $n { $(pub $f: $t),* } #[allow(missing_docs)] impl $n { pub fn parse(_b:&[u8])->Result<Self,XmlError>{ unimplemented!() } pub fn to_xml(&self)->String{ unimplemented!() } } } }
-t!(B { name: String });
-t!(ListBucketsResult { buckets: Vec<B>, next_marker: Option<String>, is_truncated: bool });
+//! Buckets: making them, listing them, and what they say about themselves.
+
+use std::time::SystemTime;
+
+use super::{Cursor, Owner, Writer, XmlError, non_empty};
+use crate::time::format_xml_timestamp;
+
+/// The body of `PutBucket`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucket>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateBucketConfiguration {
+    /// The storage class of objects that name none.
+    pub storage_class: Option<String>,
+    /// `LRS` or `ZRS`.
+    pub data_redundancy_type: Option<String>,
+}
+
+impl CreateBucketConfiguration {
+    const ROOT: &'static str = "CreateBucketConfiguration";
+
+    /// Reads a body. An empty body asks for nothing in particular.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut result = Self::default();
+        if body.is_empty() {
+            return Ok(result);
+        }
+        let mut cursor = Cursor::open(body, Self::ROOT)?;
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "StorageClass" => result.storage_class = non_empty(cursor.text()?),
+                "DataRedundancyType" => result.data_redundancy_type = non_empty(cursor.text()?),
+                _ => cursor.skip()?,
+            }
+        }
+        Ok(result)
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        writer.leaf_option("StorageClass", self.storage_class.as_deref());
+        writer.leaf_option("DataRedundancyType", self.data_redundancy_type.as_deref());
+        writer.finish(Self::ROOT)
+    }
+}
+
+/// The answer to `GetBucketInfo`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketinfo>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketInfo {
+    /// The bucket's name.
+    pub name: String,
+    /// Where it is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
+    pub location: String,
+    /// When it was made.
+    pub creation_date: SystemTime,
+    /// The endpoint on the internet.
+    pub extranet_endpoint: String,
+    /// The endpoint inside the cloud.
+    pub intranet_endpoint: String,
+    /// The storage class of objects that name none.
+    pub storage_class: String,
+    /// `LRS` or `ZRS`.
+    pub data_redundancy_type: String,
+    /// The owner.
+    pub owner: Owner,
+    /// The access rule: `private`, `public-read` or `public-read-write`.
+    pub acl: String,
+    /// `Enabled` or `Suspended`, where versions were ever kept.
+    pub versioning: Option<String>,
+    /// Every other element that holds text, such as `Comment` and `TransferAcceleration`.
+    pub extra: Vec<(String, String)>,
+}
+
+impl BucketInfo {
+    const ROOT: &'static str = "BucketInfo";
+
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut cursor = Cursor::open(body, Self::ROOT)?;
+        let mut result = None;
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Bucket" => result = Some(Self::read(&mut cursor)?),
+                _ => cursor.skip()?,
+            }
+        }
+        result.ok_or(XmlError::Missing { element: "Bucket" })
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
+        let (mut bucket_name, mut creation_date) = (None, None);
+        let mut info = Self {
+            name: String::new(),
+            location: String::new(),
+            creation_date: SystemTime::UNIX_EPOCH,
+            extranet_endpoint: String::new(),
+            intranet_endpoint: String::new(),
+            storage_class: String::new(),
+            data_redundancy_type: String::new(),
+            owner: Owner::default(),
+            acl: String::new(),
+            versioning: None,
+            extra: Vec::new(),
+        };
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Name" => bucket_name = Some(cursor.text()?),
+                "Location" => info.location = cursor.text()?,
+                "CreationDate" => creation_date = Some(cursor.time("CreationDate")?),
+                "ExtranetEndpoint" => info.extranet_endpoint = cursor.text()?,
+                "IntranetEndpoint" => info.intranet_endpoint = cursor.text()?,
+                "StorageClass" => info.storage_class = cursor.text()?,
+                "DataRedundancyType" => info.data_redundancy_type = cursor.text()?,
+                "Owner" => info.owner = Owner::read(cursor)?,
+                "AccessControlList" => info.acl = read_grant(cursor)?,
+                "Versioning" => info.versioning = non_empty(cursor.text()?),
+                "ServerSideEncryptionRule" | "BucketPolicy" => cursor.skip()?,
+                other => {
+                    let value = cursor.text()?;
+                    info.extra.push((other.to_owned(), value));
+                }
+            }
+        }
+        info.name = bucket_name.ok_or(XmlError::Missing { element: "Name" })?;
+        info.creation_date = creation_date.ok_or(XmlError::Missing { element: "CreationDate" })?;
+        Ok(info)
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        writer.open("Bucket");
+        writer.leaf("CreationDate", &format_xml_timestamp(self.creation_date));
+        writer.leaf("ExtranetEndpoint", &self.extranet_endpoint);
+        writer.leaf("IntranetEndpoint", &self.intranet_endpoint);
+        writer.leaf("Location", &self.location);
+        writer.leaf("StorageClass", &self.storage_class);
+        writer.leaf("Name", &self.name);
+        self.owner.write(&mut writer);
+        write_grant(&mut writer, &self.acl);
+        writer.leaf("DataRedundancyType", &self.data_redundancy_type);
+        writer.leaf_option("Versioning", self.versioning.as_deref());
+        for (name, value) in &self.extra {
+            writer.leaf(name, value);
+        }
+        writer.close("Bucket");
+        writer.finish(Self::ROOT)
+    }
+}
+
+/// The answer to `GetBucketLocation`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketlocation>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocationConstraint {
+    /// Where the bucket is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
+    pub location: String,
+}
+
+impl LocationConstraint {
+    const ROOT: &'static str = "LocationConstraint";
+
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let location = Cursor::open(body, Self::ROOT)?.text()?;
+        Ok(Self { location: location.trim().to_owned() })
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        writer.text(&self.location);
+        writer.finish(Self::ROOT)
+    }
+}
+
+/// One bucket in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketSummary {
+    /// The bucket's name.
+    pub name: String,
+    /// Where it is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
+    pub location: String,
+    /// The region id.
+    pub region: String,
+    /// When it was made.
+    pub creation_date: SystemTime,
+    /// The storage class of objects that name none.
+    pub storage_class: String,
+    /// The endpoint on the internet.
+    pub extranet_endpoint: String,
+    /// The endpoint inside the cloud.
+    pub intranet_endpoint: String,
+}
+
+impl BucketSummary {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
+        let (mut bucket_name, mut creation_date) = (None, None);
+        let (mut location, mut region, mut storage_class) = (String::new(), String::new(), String::new());
+        let (mut extranet_endpoint, mut intranet_endpoint) = (String::new(), String::new());
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Name" => bucket_name = Some(cursor.text()?),
+                "Location" => location = cursor.text()?,
+                "Region" => region = cursor.text()?,
+                "CreationDate" => creation_date = Some(cursor.time("CreationDate")?),
+                "StorageClass" => storage_class = cursor.text()?,
+                "ExtranetEndpoint" => extranet_endpoint = cursor.text()?,
+                "IntranetEndpoint" => intranet_endpoint = cursor.text()?,
+                _ => cursor.skip()?,
+            }
+        }
+        Ok(Self {
+            name: bucket_name.ok_or(XmlError::Missing { element: "Name" })?,
+            location,
+            region,
+            creation_date: creation_date.ok_or(XmlError::Missing { element: "CreationDate" })?,
+            storage_class,
+            extranet_endpoint,
+            intranet_endpoint,
+        })
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.open("Bucket");
+        writer.leaf("CreationDate", &format_xml_timestamp(self.creation_date));
+        writer.leaf("ExtranetEndpoint", &self.extranet_endpoint);
+        writer.leaf("IntranetEndpoint", &self.intranet_endpoint);
+        writer.leaf("Location", &self.location);
+        writer.leaf("Name", &self.name);
+        writer.leaf("Region", &self.region);
+        writer.leaf("StorageClass", &self.storage_class);
+        writer.close("Bucket");
+    }
+}
+
+/// The answer to `ListBuckets`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/listbuckets>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListBucketsResult {
+    /// The owner of all of them.
+    pub owner: Owner,
+    /// The buckets.
+    pub buckets: Vec<BucketSummary>,
+    /// What every name starts with.
+    pub prefix: Option<String>,
+    /// The name after which the listing starts.
+    pub marker: Option<String>,
+    /// The most entries that a page may have.
+    pub max_keys: Option<u32>,
+    /// Whether there is another page. Absent from answers that hold everything.
+    pub is_truncated: bool,
+    /// Where the next page starts; present whenever there is one.
+    pub next_marker: Option<String>,
+}
+
+impl ListBucketsResult {
+    const ROOT: &'static str = "ListAllMyBucketsResult";
+
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut cursor = Cursor::open(body, Self::ROOT)?;
+        let mut result = Self::default();
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Owner" => result.owner = Owner::read(&mut cursor)?,
+                "Buckets" => result.read_buckets(&mut cursor)?,
+                "Prefix" => result.prefix = non_empty(cursor.text()?),
+                "Marker" => result.marker = non_empty(cursor.text()?),
+                "MaxKeys" => result.max_keys = Some(cursor.number("MaxKeys")?),
+                "IsTruncated" => result.is_truncated = cursor.boolean("IsTruncated")?,
+                "NextMarker" => result.next_marker = non_empty(cursor.text()?),
+                _ => cursor.skip()?,
+            }
+        }
+        if result.is_truncated && result.next_marker.is_none() {
+            return Err(XmlError::Missing { element: "NextMarker" });
+        }
+        Ok(result)
+    }
+
+    fn read_buckets(&mut self, cursor: &mut Cursor<'_>) -> Result<(), XmlError> {
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Bucket" => self.buckets.push(BucketSummary::read(cursor)?),
+                _ => cursor.skip()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        writer.leaf_option("Prefix", self.prefix.as_deref());
+        writer.leaf_option("Marker", self.marker.as_deref());
+        if let Some(max_keys) = self.max_keys {
+            writer.plain("MaxKeys", max_keys);
+        }
+        writer.plain("IsTruncated", self.is_truncated);
+        writer.leaf_option("NextMarker", self.next_marker.as_deref());
+        self.owner.write(&mut writer);
+        writer.open("Buckets");
+        for bucket in &self.buckets {
+            bucket.write(&mut writer);
+        }
+        writer.close("Buckets");
+        writer.finish(Self::ROOT)
+    }
+}
+
+/// The answer to `GetBucketStat`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketstat>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketStat {
+    /// The bytes stored.
+    pub storage: u64,
+    /// The number of objects.
+    pub object_count: u64,
+    /// The number of uploads that are neither complete nor aborted.
+    pub multipart_upload_count: u64,
+}
+
+impl BucketStat {
+    const ROOT: &'static str = "BucketStat";
+
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut cursor = Cursor::open(body, Self::ROOT)?;
+        let mut result = Self::default();
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Storage" => result.storage = cursor.number("Storage")?,
+                "ObjectCount" => result.object_count = cursor.number("ObjectCount")?,
+                "MultipartUploadCount" => result.multipart_upload_count = cursor.number("MultipartUploadCount")?,
+                _ => cursor.skip()?,
+            }
+        }
+        Ok(result)
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        writer.plain("Storage", self.storage);
+        writer.plain("ObjectCount", self.object_count);
+        writer.plain("MultipartUploadCount", self.multipart_upload_count);
+        writer.finish(Self::ROOT)
+    }
+}
+
+/// The answer to `GetBucketAcl` and `GetObjectACL`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketacl>
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessControlPolicy {
+    /// The owner.
+    pub owner: Owner,
+    /// The access rule: `private`, `public-read` or `public-read-write`, and `default` for objects.
+    pub grant: String,
+}
+
+impl AccessControlPolicy {
+    const ROOT: &'static str = "AccessControlPolicy";
+
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let mut cursor = Cursor::open(body, Self::ROOT)?;
+        let mut result = Self::default();
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Owner" => result.owner = Owner::read(&mut cursor)?,
+                "AccessControlList" => result.grant = read_grant(&mut cursor)?,
+                _ => cursor.skip()?,
+            }
+        }
+        if result.grant.is_empty() {
+            return Err(XmlError::Missing { element: "Grant" });
+        }
+        Ok(result)
+    }
+
+    /// Writes a body.
+    pub fn to_xml(&self) -> String {
+        let mut writer = Writer::document(Self::ROOT);
+        self.owner.write(&mut writer);
+        write_grant(&mut writer, &self.grant);
+        writer.finish(Self::ROOT)
+    }
+}
+
+fn read_grant(cursor: &mut Cursor<'_>) -> Result<String, XmlError> {
+    let mut grant = String::new();
+    while let Some(name) = cursor.child()? {
+        match name.local() {
+            "Grant" => grant = cursor.text()?,
+            _ => cursor.skip()?,
+        }
+    }
+    Ok(grant)
+}
+
+fn write_grant(writer: &mut Writer, grant: &str) {
+    writer.open("AccessControlList");
+    writer.leaf("Grant", grant);
+    writer.close("AccessControlList");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::from_unix_seconds;
+
+    #[test]
+    fn configurations_may_be_empty() {
+        assert_eq!(CreateBucketConfiguration::parse(b"").unwrap(), CreateBucketConfiguration::default());
+        let configuration = CreateBucketConfiguration {
+            storage_class: Some("IA".to_owned()),
+            data_redundancy_type: Some("ZRS".to_owned()),
+        };
+        assert_eq!(CreateBucketConfiguration::parse(configuration.to_xml().as_bytes()).unwrap(), configuration);
+    }
+
+    #[test]
+    fn documented_bucket_info() {
+        let body = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<BucketInfo>\n  <Bucket>\n    \
+            <AccessMonitor>Disabled</AccessMonitor><CreationDate>2013-07-31T10:56:21.000Z</CreationDate>\
+            <ExtranetEndpoint>oss-cn-hangzhou.aliyuncs.com</ExtranetEndpoint>\
+            <IntranetEndpoint>oss-cn-hangzhou-internal.aliyuncs.com</IntranetEndpoint>\
+            <Location>oss-cn-hangzhou</Location><StorageClass>Standard</StorageClass><Name>oss-example</Name>\
+            <ServerSideEncryptionRule><SSEAlgorithm>None</SSEAlgorithm></ServerSideEncryptionRule>\
+            <Owner><DisplayName>u</DisplayName><ID>27183473914****</ID></Owner>\
+            <AccessControlList><Grant>private</Grant></AccessControlList><Comment>test</Comment>\
+            <DataRedundancyType>LRS</DataRedundancyType><BucketPolicy><LogBucket/></BucketPolicy>\
+            </Bucket></BucketInfo>";
+        let info = BucketInfo::parse(body.as_bytes()).unwrap();
+        assert_eq!((info.name.as_str(), info.location.as_str()), ("oss-example", "oss-cn-hangzhou"));
+        assert_eq!((info.acl.as_str(), info.owner.id.as_str()), ("private", "27183473914****"));
+        assert_eq!(info.creation_date, from_unix_seconds(1_375_268_181));
+        assert_eq!(
+            info.extra,
+            [("AccessMonitor".to_owned(), "Disabled".to_owned()), ("Comment".to_owned(), "test".to_owned())]
+        );
+        assert_eq!(BucketInfo::parse(info.to_xml().as_bytes()).unwrap(), info);
+        assert_eq!(BucketInfo::parse(b"<BucketInfo/>"), Err(XmlError::Missing { element: "Bucket" }));
+    }
+
+    #[test]
+    fn locations_are_the_text_of_the_root() {
+        let location = LocationConstraint { location: "oss-cn-hangzhou".to_owned() };
+        assert_eq!(
+            location.to_xml(),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<LocationConstraint>oss-cn-hangzhou</LocationConstraint>"
+        );
+        let body = b"<LocationConstraint xmlns=\"http://doc.oss-cn-hangzhou.aliyuncs.com\">\noss-cn-hangzhou\n</LocationConstraint >";
+        assert_eq!(LocationConstraint::parse(body).unwrap(), location);
+    }
+
+    #[test]
+    fn lists_of_buckets_round_trip() {
+        let result = ListBucketsResult {
+            owner: Owner { id: "1".to_owned(), display_name: "1".to_owned() },
+            buckets: vec![BucketSummary {
+                name: "examplebucket".to_owned(),
+                location: "oss-cn-hangzhou".to_owned(),
+                region: "cn-hangzhou".to_owned(),
+                creation_date: from_unix_seconds(1_702_743_657),
+                storage_class: "Standard".to_owned(),
+                extranet_endpoint: "oss-cn-hangzhou.aliyuncs.com".to_owned(),
+                intranet_endpoint: "oss-cn-hangzhou-internal.aliyuncs.com".to_owned(),
+            }],
+            prefix: Some("e".to_owned()),
+            marker: None,
+            max_keys: Some(1),
+            is_truncated: true,
+            next_marker: Some("examplebucket".to_owned()),
+        };
+        assert_eq!(ListBucketsResult::parse(result.to_xml().as_bytes()).unwrap(), result);
+        let all = b"<ListAllMyBucketsResult><Owner><ID>1</ID></Owner><Buckets/></ListAllMyBucketsResult>";
+        assert!(!ListBucketsResult::parse(all).unwrap().is_truncated);
+        let endless = b"<ListAllMyBucketsResult><IsTruncated>true</IsTruncated></ListAllMyBucketsResult>";
+        assert_eq!(ListBucketsResult::parse(endless), Err(XmlError::Missing { element: "NextMarker" }));
+    }
+
+    #[test]
+    fn statistics_and_policies_round_trip() {
+        let stat = BucketStat { storage: 1 << 50, object_count: 3, multipart_upload_count: 1 };
+        assert_eq!(BucketStat::parse(stat.to_xml().as_bytes()).unwrap(), stat);
+        let policy = AccessControlPolicy {
+            owner: Owner { id: "1".to_owned(), display_name: "n".to_owned() },
+            grant: "public-read".to_owned(),
+        };
+        assert_eq!(AccessControlPolicy::parse(policy.to_xml().as_bytes()).unwrap(), policy);
+        assert!(AccessControlPolicy::parse(b"<AccessControlPolicy/>").is_err());
+    }
+}

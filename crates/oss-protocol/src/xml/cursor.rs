@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use quick_xml::errors::SyntaxError;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
@@ -168,7 +169,8 @@ fn deeper(depth: usize) -> Result<usize, XmlError> {
 
 fn malformed(error: &quick_xml::Error) -> XmlError {
     match error {
-        quick_xml::Error::Syntax(_) => XmlError::Truncated,
+        // Every other syntax error is something that the end of the input left open.
+        quick_xml::Error::Syntax(error) if !matches!(error, SyntaxError::InvalidBangMarkup) => XmlError::Truncated,
         other => XmlError::Malformed { reason: other.to_string() },
     }
 }
@@ -210,7 +212,14 @@ mod tests {
         for body in ["", "   ", "<R>", "<R><T>", "<R><T>a</T>", "<R><T>a</", "<R><T a", "<R><T><![CDATA[x"] {
             assert_eq!(text_in(body), Err(XmlError::Truncated), "{body}");
         }
-        for body in ["<R><T>a</X></R>", "<R><T>&unknown;</T></R>", "<R><T>&#xFFFFFF;</T></R>", "not xml", "x<R/>"] {
+        for body in [
+            "<R><T>a</X></R>",
+            "<R><T>&unknown;</T></R>",
+            "<R><T>&#xFFFFFF;</T></R>",
+            "not xml",
+            "x<R/>",
+            "<R><!x></R>",
+        ] {
             let error = text_in(body);
             assert!(matches!(error, Err(XmlError::Malformed { .. } | XmlError::Truncated)), "{body}: {error:?}");
         }

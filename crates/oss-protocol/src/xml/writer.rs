@@ -62,9 +62,10 @@ impl Writer {
     }
 }
 
+/// Quotes need no escape outside attributes, and OSS does not escape those of entity tags either.
 fn push_escaped(out: &mut String, text: &str) {
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || c.is_ascii_control()) {
+    while let Some(at) = rest.find(|c: char| matches!(c, '&' | '<' | '>') || c.is_ascii_control()) {
         let (before, special) = rest.split_at(at);
         out.push_str(before);
         let mut characters = special.chars();
@@ -72,8 +73,6 @@ fn push_escaped(out: &mut String, text: &str) {
             Some('&') => out.push_str("&amp;"),
             Some('<') => out.push_str("&lt;"),
             Some('>') => out.push_str("&gt;"),
-            Some('"') => out.push_str("&quot;"),
-            Some('\'') => out.push_str("&#39;"),
             // A bare carriage return would be read back as a line feed.
             Some(control) => {
                 let _ = write!(out, "&#{};", u32::from(control));
@@ -93,7 +92,7 @@ mod tests {
     fn special_characters_are_escaped() {
         let mut out = String::new();
         push_escaped(&mut out, "a<b>&\"c'\r\n\u{1}数");
-        assert_eq!(out, "a&lt;b&gt;&amp;&quot;c&#39;&#13;&#10;&#1;数");
+        assert_eq!(out, "a&lt;b&gt;&amp;\"c'&#13;&#10;&#1;数");
     }
 
     #[test]

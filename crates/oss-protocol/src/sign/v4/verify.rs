@@ -143,7 +143,7 @@ pub fn verify_presigned(
     verifier: &Verifier<'_>,
 ) -> Result<(), VerifyError> {
     let (start, now) = (presigned.time, verifier.now);
-    if start > now + MAX_CLOCK_SKEW {
+    if start.duration_since(now).is_ok_and(|ahead| ahead > MAX_CLOCK_SKEW) {
         return Err(VerifyError::NotYetValid { start, now });
     }
     let end = start + presigned.expires;

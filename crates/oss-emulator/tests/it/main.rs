@@ -1,0 +1,14 @@
+//! The emulator over a real socket, driven by a small HTTP client that signs with oss-protocol.
+
+mod auth;
+mod buckets;
+mod client;
+mod conditions;
+mod copies;
+mod directory;
+mod keys;
+mod listing;
+mod multipart;
+mod objects;
+mod ranges;
+mod server;

@@ -1,0 +1,70 @@
+"""The file system on top of ``oss2``, ``ossfs``. It signs V1 only, and has no operation that creates a bucket."""
+
+from collections.abc import Sequence
+
+import oss2
+import ossfs
+
+from .client import Access, Failure, Head, ObjectClient
+
+# Its uploads have parts of 5 MiB, and up to twice as much is sent as one.
+SMALLEST_IN_PARTS = 10 * 1024 * 1024
+
+
+class OssfsClient(ObjectClient):
+    error = OSError
+
+    def __init__(self, access: Access) -> None:
+        self.files = ossfs.OSSFileSystem(
+            endpoint=access.endpoint,
+            key=access.access_key_id,
+            secret=access.access_key_secret,
+            # Other clients change what is there.
+            use_listings_cache=False,
+            skip_instance_cache=True,
+        )
+
+    def close(self) -> None:
+        self.files._session.session.close()
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        self.files.pipe_file(f"{bucket}/{key}", data)
+
+    def put_in_parts(self, bucket: str, key: str, data: bytes) -> None:
+        assert len(data) >= SMALLEST_IN_PARTS
+        self.files.pipe_file(f"{bucket}/{key}", data)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        body: bytes = self.files.cat_file(f"{bucket}/{key}")
+        return body
+
+    def get_range(self, bucket: str, key: str, first: int, last: int) -> bytes:
+        body: bytes = self.files.get_object(f"{bucket}/{key}", first, last)
+        return body
+
+    def head(self, bucket: str, key: str) -> Head:
+        path = f"{bucket}/{key}"
+        return Head(self.files.info(path)["size"], crc64=self.files.ukey(path))
+
+    def copy(self, bucket: str, source_key: str, key: str) -> None:
+        self.files.cp_file(f"{bucket}/{source_key}", f"{bucket}/{key}")
+
+    def delete(self, bucket: str, key: str) -> None:
+        self.files.rm_file(f"{bucket}/{key}")
+
+    def delete_many(self, bucket: str, keys: Sequence[str]) -> None:
+        # Its public `rm` takes names as patterns, and sends what they match through this.
+        self.files._bulk_delete([f"{bucket}/{key}" for key in keys])
+
+    def list_all(self, bucket: str, prefix: str = "") -> dict[str, int]:
+        found = self.files.find(bucket, prefix=prefix, detail=True)
+        return {path.removeprefix(f"{bucket}/"): info["size"] for path, info in found.items()}
+
+    def list_buckets(self) -> list[str]:
+        paths: list[str] = self.files.ls("", detail=False)
+        return paths
+
+    def failure(self, error: Exception) -> Failure:
+        cause = error.__cause__
+        assert isinstance(cause, oss2.exceptions.OssError), cause
+        return Failure(cause.code, cause.status, cause.request_id)

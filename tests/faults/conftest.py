@@ -1,0 +1,39 @@
+"""Every test of this folder also shows that no secret is shown."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from faults.evidence import Evidence, recording
+from faults.readers import ACCESS_KEY_SECRET, SECURITY_TOKEN
+from osstorchconnector import OssClient, OssConfig, OssError, _native
+from osstorchconnector.testing import Emulator
+
+
+@pytest.fixture
+def secrets(emulator: Emulator) -> list[str]:
+    return [ACCESS_KEY_SECRET, SECURITY_TOKEN, emulator.access_key_secret]
+
+
+@pytest.fixture(autouse=True)
+def evidence(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], secrets: list[str]
+) -> Iterator[Evidence]:
+    """All that is logged, raised and made during the test; it must not contain a secret."""
+    found = Evidence()
+    package, root = logging.getLogger("osstorchconnector"), logging.getLogger()
+    level = package.level
+    # Each native client takes the level over from here.
+    package.setLevel(logging.DEBUG)
+    _native.set_log_level(logging.DEBUG)
+    root.addHandler(found)
+    monkeypatch.setattr(OssError, "__init__", recording(found.errors, OssError.__init__))
+    monkeypatch.setattr(OssClient, "__init__", recording(found.objects, OssClient.__init__))
+    monkeypatch.setattr(OssConfig, "__post_init__", recording(found.objects, OssConfig.__post_init__))
+    yield found
+    root.removeHandler(found)
+    package.setLevel(level)
+    _native.set_log_level(package.getEffectiveLevel())
+    found.lines.extend(capfd.readouterr())
+    assert found.leaks(secrets) == []

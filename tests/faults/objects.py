@@ -1,0 +1,186 @@
+"""A scripted server that answers as OSS does, but for the requests that a test spoils."""
+
+import base64
+import functools
+import itertools
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from faults.server import Answer, Exchange, Request, ScriptedServer
+
+BUCKET = "scripted-bucket"
+
+Fault = Callable[[Exchange, Answer], None]
+
+
+def uri(key: str) -> str:
+    return f"oss://{BUCKET}/{key}"
+
+
+def as_it_should_be(exchange: Exchange, answer: Answer) -> None:
+    exchange.reply(answer)
+
+
+class ObjectServer(ScriptedServer):
+    """Serves objects. A fault gets the right answer to each request it applies to, and sends what it makes of it."""
+
+    def __init__(
+        self,
+        contents: Mapping[str, bytes],
+        fault: Fault = as_it_should_be,
+        *,
+        where: Callable[[Request], bool] = Request.is_object_get,
+        times: int | None = None,
+        page: int = 1000,
+    ) -> None:
+        """Hold the objects.
+
+        Args:
+            contents: Objects by key.
+            fault: What to do instead of answering.
+            where: The requests that the fault applies to.
+            times: How many of these requests it applies to. Default: all.
+            page: Entries of a page of a listing.
+        """
+        super().__init__(self._answer)
+        self.contents = dict(contents)
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.aborted: list[str] = []
+        self._fault = fault
+        self._where = where
+        self._left = iter(range(times)) if times is not None else itertools.repeat(0)
+        self._page = page
+        self._upload_numbers = itertools.count(1)
+
+    def answer_to(self, request: Request) -> Answer:
+        """Return the right answer."""
+        if request.is_listing():
+            return self._listing(request)
+        if request.method in {"GET", "HEAD"}:
+            return self._object(request)
+        if request.method == "PUT" and "uploadId" in request.query:
+            self.uploads[request.query["uploadId"]][int(request.query["partNumber"])] = request.body
+            return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
+        if request.method == "PUT":
+            self.contents[request.key] = request.body
+            return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
+        if request.method == "POST" and "uploads" in request.query:
+            return self._begin(request)
+        if request.method == "POST" and "uploadId" in request.query:
+            return self._complete(request)
+        if request.method == "DELETE" and "uploadId" in request.query:
+            del self.uploads[request.query["uploadId"]]
+            self.aborted.append(request.query["uploadId"])
+            return Answer(204)
+        raise NotImplementedError(request)
+
+    def _answer(self, exchange: Exchange) -> None:
+        answer = self.answer_to(exchange.request)
+        if self._where(exchange.request) and next(self._left, None) is not None:
+            self._fault(exchange, answer)
+        else:
+            exchange.reply(answer)
+
+    def _object(self, request: Request) -> Answer:
+        content = self.contents.get(request.key)
+        if content is None:
+            return error_answer(request, 404, "NoSuchKey", "The specified key does not exist.")
+        headers = {"ETag": etag_of(content), "x-oss-hash-crc64ecma": crc64_text(content), "x-oss-object-type": "Normal"}
+        if request.headers.get("if-match", headers["ETag"]) != headers["ETag"]:
+            return error_answer(request, 412, "PreconditionFailed", "The object is another one.")
+        if request.range is None:
+            return Answer(200, headers, content)
+        start, end = request.range
+        headers["Content-Range"] = f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}"
+        return Answer(206, headers, content[start:end])
+
+    def _listing(self, request: Request) -> Answer:
+        names = sorted(name for name in self.contents if name.startswith(request.query.get("prefix", "")))
+        start = int(request.query.get("continuation-token", "0"))
+        end = start + self._page
+        entries = "".join(
+            f"<Contents><Key>{quote(name)}</Key><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
+            f"<ETag>{etag_of(self.contents[name])}</ETag><Type>Normal</Type>"
+            f"<Size>{len(self.contents[name])}</Size><StorageClass>Standard</StorageClass></Contents>"
+            for name in names[start:end]
+        )
+        truncated = end < len(names)
+        token = f"<NextContinuationToken>{end}</NextContinuationToken>" if truncated else ""
+        return xml_answer(
+            f"<ListBucketResult><Name>{request.bucket}</Name><Prefix></Prefix><MaxKeys>1000</MaxKeys>"
+            f"<EncodingType>url</EncodingType><IsTruncated>{str(truncated).lower()}</IsTruncated>{token}"
+            f"<KeyCount>{len(names[start:end])}</KeyCount>{entries}</ListBucketResult>"
+        )
+
+    def _begin(self, request: Request) -> Answer:
+        upload_id = f"UPLOAD-{next(self._upload_numbers)}"
+        self.uploads[upload_id] = {}
+        return xml_answer(
+            f"<InitiateMultipartUploadResult><Bucket>{request.bucket}</Bucket><Key>{quote(request.key)}</Key>"
+            f"<UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>"
+        )
+
+    def _complete(self, request: Request) -> Answer:
+        parts = self.uploads.pop(request.query["uploadId"])
+        content = b"".join(parts[number] for number in sorted(parts))
+        self.contents[request.key] = content
+        answer = xml_answer(
+            f"<CompleteMultipartUploadResult><Location>http://example.com/</Location><Bucket>{request.bucket}</Bucket>"
+            f"<Key>{quote(request.key)}</Key><ETag>{etag_of(content)}</ETag></CompleteMultipartUploadResult>"
+        )
+        answer.headers["x-oss-hash-crc64ecma"] = crc64_text(content)
+        return answer
+
+
+def xml_answer(body: str, status: int = 200) -> Answer:
+    return Answer(
+        status, {"Content-Type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode()
+    )
+
+
+def error_answer(request: Request, status: int, code: str, message: str, more: str = "") -> Answer:
+    """Return an error as OSS sends it: in the body, or in a header where there can be no body.
+
+    Args:
+        request: What it answers.
+        status: The HTTP status.
+        code: The error code.
+        message: The message.
+        more: Further elements of the body.
+    """
+    answer = xml_answer(
+        f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>REQUEST-IN-BODY</RequestId>"
+        f"<HostId>scripted</HostId><EC>0000-00000001</EC>{more}</Error>",
+        status,
+    )
+    answer.headers["x-oss-ec"] = "0000-00000001"
+    if request.method == "HEAD":
+        answer.headers["x-oss-err"] = base64.b64encode(answer.body).decode()
+    return answer
+
+
+@functools.cache
+def etag_of(content: bytes) -> str:
+    return f'"{crc64(content):016X}"'
+
+
+def crc64_text(content: bytes) -> str:
+    return str(crc64(content))
+
+
+@functools.cache
+def crc64(content: bytes) -> int:
+    """Return the CRC-64/XZ that OSS keeps of each object."""
+    value = 0xFFFFFFFFFFFFFFFF
+    for byte in content:
+        value = _CRC64_TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)
+    return value ^ 0xFFFFFFFFFFFFFFFF
+
+
+def _crc64_of_byte(value: int) -> int:
+    for _ in range(8):
+        value = (value >> 1) ^ (0xC96C5795D7870F42 if value & 1 else 0)
+    return value
+
+
+_CRC64_TABLE = [_crc64_of_byte(byte) for byte in range(256)]

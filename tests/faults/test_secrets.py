@@ -1,0 +1,201 @@
+"""Secrets are shown nowhere: the check itself, and the failures that come closest to showing one."""
+
+import json
+import logging
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.evidence import Evidence
+from faults.objects import ObjectServer, error_answer, uri
+from faults.readers import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    READERS,
+    SECURITY_TOKEN,
+    connect,
+    settings,
+)
+from faults.server import Answer, Exchange
+from osstorchconnector import (
+    OssClient,
+    OssConfig,
+    OssConfigError,
+    OssCredentialsError,
+    OssError,
+    OssIterableDataset,
+    OssMapDataset,
+    OssPermissionError,
+)
+from osstorchconnector.testing import Emulator
+
+LEAKY = [
+    lambda found, text: found.lines.append(text),
+    lambda found, text: found.errors.append(ValueError(text)),
+    lambda found, text: found.errors.append(OssError("failed", key=text)),
+    lambda found, text: found.objects.append([text]),
+    lambda found, text: found.handle(logging.makeLogRecord({"msg": "%s", "args": (text,)})),
+]
+
+
+@pytest.mark.parametrize("leak", LEAKY)
+@pytest.mark.parametrize("secret", [ACCESS_KEY_SECRET, SECURITY_TOKEN])
+def test_the_check_finds_a_secret_wherever_it_shows(evidence: Evidence, leak: Any, secret: str) -> None:
+    found = Evidence()
+    leak(found, f"something {ACCESS_KEY_ID}")
+    assert found.leaks([secret]) == []
+    leak(found, f"something {secret} something")
+    assert found.leaks([secret])
+    # The error was made on purpose.
+    evidence.errors.clear()
+
+
+def test_the_check_finds_a_secret_in_a_cause_and_in_a_note(evidence: Evidence) -> None:
+    for spoil in (
+        lambda error: error.add_note(ACCESS_KEY_SECRET),
+        lambda error: setattr(error, "__cause__", ValueError(ACCESS_KEY_SECRET)),
+    ):
+        found = Evidence()
+        error = OssError("failed")
+        found.errors.append(error)
+        assert found.leaks([ACCESS_KEY_SECRET]) == []
+        spoil(error)
+        assert found.leaks([ACCESS_KEY_SECRET])
+    # The errors were made on purpose.
+    evidence.errors.clear()
+
+
+def test_public_objects_do_not_show_it(evidence: Evidence) -> None:
+    with ObjectServer({"a": b"content", "b": b"content"}) as server:
+        connection = connect(server)
+        client = OssClient(**connection)
+        writer = client.writer(uri("written"))
+        writer.write(b"content")
+        stream = client._native_client.stream_prefix("scripted-bucket", "", 0, 1)
+        table = client._native_client.list_table("scripted-bucket", "")
+        datasets = [kind.from_prefix(uri(""), **connection) for kind in (OssIterableDataset, OssMapDataset)]
+        shown = [
+            connection["config"],
+            client,
+            client.config,
+            client.head(uri("a")),
+            client.open(uri("a")),
+            client.list(uri("")),
+            next(client.list(uri(""))),
+            client._connection,
+            client._connection.credentials,
+            client._native_client,
+            writer,
+            stream,
+            next(stream),
+            table,
+            table[0],
+            *datasets,
+            *(iter(dataset) for dataset in datasets),
+        ]
+        evidence.objects.extend(shown)
+        assert repr(connection["config"]).count("***") == 3
+        assert evidence.leaks([ACCESS_KEY_SECRET, SECURITY_TOKEN]) == []
+        # The access key's ID is no secret, and where it is shown the evidence has it.
+        assert all(repr(one) in list(evidence.texts()) for one in shown)
+        writer.abort()
+
+
+def test_failures_leave_no_secret_in_log_file_error_or_output(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], evidence: Evidence
+) -> None:
+    def spoiled(exchange: Exchange, answer: Answer) -> None:
+        match exchange.number % 4:
+            case 0:
+                exchange.send(b"no HTTP\r\n\r\n")
+            case 1:
+                exchange.reply(answer, upto=len(answer.body) // 2)
+            case 2:
+                exchange.reply(error_answer(exchange.request, 503, "SlowDown", "Please reduce your request rate."))
+            case 3:
+                exchange.reply(Answer(200, {**answer.headers, "x-oss-hash-crc64ecma": "1"}, answer.body))
+        exchange.hang_up()
+
+    log = tmp_path / "connector.log"
+    handlers = list(logging.getLogger("osstorchconnector").handlers)
+    texts = []
+    with ObjectServer({name: b"content" for name in "abc"}, spoiled, where=lambda _: True) as server:
+        for reader in READERS:
+            for attempt in range(3):
+                with pytest.raises(OssError) as caught:
+                    reader(connect(server, log_path=str(log), log_level="debug", max_attempts=1 + attempt % 2), ["a"])
+                texts += traceback.format_exception(caught.value)
+    for handler in logging.getLogger("osstorchconnector").handlers[len(handlers) :]:
+        logging.getLogger("osstorchconnector").removeHandler(handler)
+        handler.close()
+    texts += [log.read_text(), *capfd.readouterr()]
+    assert "retrying" in log.read_text()
+    assert any("retrying" in line for line in evidence.lines)
+    assert len(evidence.errors) >= len(READERS) * 3
+    seen = Evidence()
+    seen.lines += texts
+    assert seen.leaks([ACCESS_KEY_SECRET, SECURITY_TOKEN]) == []
+
+
+def test_what_a_server_repeats_of_the_request_is_not_shown() -> None:
+    def refuse(exchange: Exchange, _: Answer) -> None:
+        # OSS explains a wrong signature with the canonical request, in which the token stands.
+        assert exchange.request.headers["x-oss-security-token"] == SECURITY_TOKEN
+        headers = "".join(f"{name}:{value}\n" for name, value in exchange.request.headers.items())
+        more = f"<CanonicalRequest>{headers}</CanonicalRequest><SecurityToken>{SECURITY_TOKEN}</SecurityToken>"
+        message = "The request signature we calculated does not match."
+        exchange.reply(error_answer(exchange.request, 403, "SignatureDoesNotMatch", message, more))
+
+    with ObjectServer({"a": b""}, refuse, where=lambda _: True) as server:
+        for reader in READERS:
+            with pytest.raises(OssPermissionError) as caught:
+                reader(connect(server), ["a"])
+            assert caught.value.code == "SignatureDoesNotMatch"
+
+
+def test_a_providers_failure_is_told_without_its_words() -> None:
+    class Provider:
+        def get_credentials(self) -> OssConfig:
+            raise ValueError(f"cannot use {ACCESS_KEY_SECRET}")
+
+    with ObjectServer({"a": b"content"}) as server:
+        client = OssClient(server.endpoint, cred_provider=Provider(), region="cn-hangzhou")
+        with pytest.raises(OssCredentialsError, match="failed with ValueError") as caught:
+            client.get(uri("a"))
+        assert ACCESS_KEY_SECRET not in "".join(traceback.format_exception(caught.value))
+        assert server.count() == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', '{"AccessKeyId": "id"}', '{"AccessKeyId": 1}'])
+def test_a_malformed_credential_file_is_not_quoted(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_text(text + ACCESS_KEY_SECRET if text == "{" else text)
+    with pytest.raises(OssCredentialsError) as caught:
+        OssClient("oss-cn-hangzhou.aliyuncs.com", cred_path=str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_a_credential_file_given_as_configuration_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps({"AccessKeyId": ACCESS_KEY_ID, "AccessKeySecret": ACCESS_KEY_SECRET}))
+    with pytest.warns(UserWarning, match="unknown key AccessKey") as warned:
+        OssClient("oss-cn-hangzhou.aliyuncs.com", config_path=str(path), config=settings())
+    assert not any(ACCESS_KEY_SECRET in str(warning.message) for warning in warned)
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_wrong_secret_is_not_shown(emulator: Emulator, reader: Any, version: str) -> None:
+    config = settings(access_key_id=emulator.access_key_id, security_token=None, signature_version=version)
+    with pytest.raises(OssPermissionError) as caught:
+        reader({"endpoint": emulator.endpoint, "region": emulator.region, "config": config}, ["a"])
+    assert caught.value.code == "SignatureDoesNotMatch"
+    assert caught.value.request_id
+
+
+def test_wrong_types_of_secrets_are_not_shown() -> None:
+    for given in ({"access_key_secret": ACCESS_KEY_SECRET.encode()}, {"access_key_secret": [ACCESS_KEY_SECRET]}):
+        with pytest.raises(OssConfigError, match="access_key_secret"):
+            OssConfig(access_key_id="id", **given)  # type: ignore[arg-type]
