@@ -14,9 +14,8 @@ def oldest_torch() -> str:
     """Return the lower bound of the torch requirement."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in project["dependencies"]:
-        if found := re.fullmatch(r"torch>=([\d.]+)", requirement):
-            version = found[1]
-            return version if version.count(".") == 2 else f"{version}.0"
+        if found := re.fullmatch(r"torch>=(\d+\.\d+)", requirement):
+            return f"{found[1]}.0"
     message = "pyproject.toml states no lower bound of torch"
     raise SystemExit(message)
 

@@ -9,7 +9,7 @@ from osstorchconnector._config import Connection, OssConfig, resolve
 from osstorchconnector._log import write_log
 from osstorchconnector._native import Client, DataObject, ObjectListing, Writer
 from osstorchconnector._sharding import worker_shard
-from osstorchconnector._uri import split_object, split_prefix
+from osstorchconnector._uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ class OssClient:
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket. It is no error where it is this account's already."""
-        self._native_client.create_bucket(name)
+        self._native_client.create_bucket(check_bucket(name))
 
     def delete_bucket(self, name: str) -> None:
         """Delete an empty bucket."""
-        self._native_client.delete_bucket(name)
+        self._native_client.delete_bucket(check_bucket(name))
 
     def list_buckets(self) -> builtins.list[str]:
         """Return the names of this account's buckets, in order."""
@@ -172,15 +172,15 @@ class OssClient:
 
     def get_object(self, bucket: str, key: str, size: int = 0, type: int = 0, label: str = "") -> DataObject:  # noqa: A002, ARG002
         """Open an object for reading: :meth:`open` under the original's name, whose tuning arguments are accepted."""
-        return self._native_client.open(bucket, key)
+        return self._native_client.open(*check_object(bucket, key))
 
     def put_object(self, bucket: str, key: str) -> Writer:
         """Open an object for writing: :meth:`writer` under the original's name."""
-        return self._native_client.writer(bucket, key)
+        return self._native_client.writer(*check_object(bucket, key))
 
     def head_object(self, bucket: str, key: str) -> DataObject:
         """Return an object's description: :meth:`head` under the original's name."""
-        return self._native_client.head(bucket, key)
+        return self._native_client.head(*check_object(bucket, key))
 
     def rename_object(self, bucket: str, key: str, new_bucket: str, new_key: str) -> DataObject:
         """Copy an object and delete the source, which is what a rename is on OSS; return the new description.
@@ -188,6 +188,8 @@ class OssClient:
         Where it fails, the source is still there.
         """
         client = self._native_client
+        check_object(bucket, key)
+        check_object(new_bucket, new_key)
         if (bucket, key) == (new_bucket, new_key):
             return client.head(bucket, key)
         client.copy(bucket, key, new_bucket, new_key)
@@ -197,11 +199,11 @@ class OssClient:
 
     def remove_object(self, bucket: str, key: str) -> None:
         """Delete an object: :meth:`delete` under the original's name."""
-        self._native_client.delete(bucket, key)
+        self._native_client.delete(*check_object(bucket, key))
 
     def list_objects(self, bucket: str, prefix: str = "") -> ObjectListing:
         """List objects: :meth:`list` under the original's name."""
-        return self._native_client.list(bucket, prefix)
+        return self._native_client.list(check_bucket(bucket), prefix)
 
     def __repr__(self) -> str:
         """Return endpoint, region and configuration, without access keys."""

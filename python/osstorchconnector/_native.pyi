@@ -10,6 +10,23 @@ from typing import Any, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
 
+__all__ = [
+    "Client",
+    "DataObject",
+    "ObjectListing",
+    "ObjectStream",
+    "ObjectTable",
+    "Writer",
+    "__version__",
+    "build_profile",
+    "data_object_from_bytes",
+    "infer_region",
+    "new_data_object",
+    "parse_uri",
+    "run_emulator",
+    "set_log_level",
+]
+
 __version__: str
 build_profile: str
 """How the native core was compiled: ``"release"`` or ``"debug"``."""
@@ -45,7 +62,7 @@ class Client:
         credentials: Callable[[], tuple[str, str, str | None, float | None]] | None,
         io_threads: int,
     ) -> Self:
-        """Prepare a client. No thread and no connection exists before the first request.
+        """Prepare a client and start its I/O threads. No connection is made before the first request.
 
         Args:
             endpoint: ``scheme://host[:port]``.
@@ -146,7 +163,7 @@ class ObjectTable:
     def __len__(self) -> int:
         """Return the number of entries."""
 
-    def __getitem__(self, index: SupportsIndex) -> DataObject:
+    def __getitem__(self, index: SupportsIndex, /) -> DataObject:
         """Return an entry, unfetched. A negative index counts from the end.
 
         Raises:
@@ -225,7 +242,7 @@ class DataObject:
     def closed(self) -> bool:
         """Whether it was closed."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int | None = ..., /) -> bytes:
         """Return up to `size` bytes, or all that are left; nothing at the end.
 
         Raises:
@@ -233,7 +250,7 @@ class DataObject:
             ValueError: It is closed.
         """
 
-    def read1(self, size: int | None = -1, /) -> bytes:
+    def read1(self, size: int | None = ..., /) -> bytes:
         """Return up to `size` bytes with at most one request."""
 
     def readinto(self, buffer: Buffer, /) -> int:
@@ -242,10 +259,10 @@ class DataObject:
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into memory with at most one request."""
 
-    def readline(self, size: int | None = -1, /) -> bytes:
+    def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
 
-    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+    def readlines(self, hint: int | None = ..., /) -> list[bytes]:
         """Return the lines that are left, until they have `hint` bytes together."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:

@@ -26,3 +26,25 @@ def split_object(uri: str) -> tuple[str, str]:
     if not key:
         raise OssConfigError(f"OSS URI {uri!r} names a bucket: an object is needed, like 'oss://bucket/key'")
     return bucket, key
+
+
+def check_bucket(name: str) -> str:
+    """Return the name if it is one that a bucket can have.
+
+    Raises:
+        OssConfigError: It is not; the message names the rule.
+    """
+    if split_prefix(f"oss://{name}") != (name, ""):
+        raise OssConfigError(f"{name!r} is not a bucket name: it contains a slash")
+    return name
+
+
+def check_object(bucket: str, key: str) -> tuple[str, str]:
+    """Return bucket and key if an object can have them.
+
+    An empty key would make the request one about the bucket: deleting the object would delete the bucket.
+
+    Raises:
+        OssConfigError: It cannot; the message names the rule.
+    """
+    return split_object(f"oss://{check_bucket(bucket)}/{key}")

@@ -1,7 +1,7 @@
 """The clients, each connected to the shared emulator, as fixtures that run a test once for each of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -28,12 +28,37 @@ BUCKET_CLIENTS: dict[str, Callable[[Access], BucketClient]] = {
 CLIENTS: dict[str, Callable[[Access], ObjectClient]] = {**BUCKET_CLIENTS, "ossfs-v1": OssfsClient}
 
 
-class Clients:
-    """Every client, made when it is first asked for."""
+@pytest.fixture(scope="session")
+def access(emulator: Emulator) -> Access:
+    return Access.to(emulator)
 
-    def __init__(self, access: Access, resources: ExitStack) -> None:
-        self.access = access
-        self._resources = resources
 
-    def connect(self, make: Callable[[Access], ObjectClient]):
-        ...
+@pytest.fixture(params=CLIENTS)
+def connect(request: pytest.FixtureRequest) -> Callable[[Access], ObjectClient]:
+    """Return what makes a client."""
+    return CLIENTS[request.param]
+
+
+@pytest.fixture
+def any_client(connect: Callable[[Access], ObjectClient], access: Access) -> Iterator[ObjectClient]:
+    with closing(connect(access)) as connected:
+        yield connected
+
+
+@pytest.fixture(params=CLIENTS)
+def other_client(request: pytest.FixtureRequest, access: Access) -> Iterator[ObjectClient]:
+    """Run a test once for each client that reads what `any_client` wrote."""
+    with closing(CLIENTS[request.param](access)) as connected:
+        yield connected
+
+
+@pytest.fixture(params=BUCKET_CLIENTS)
+def bucket_client(request: pytest.FixtureRequest, access: Access) -> Iterator[BucketClient]:
+    with closing(BUCKET_CLIENTS[request.param](access)) as connected:
+        yield connected
+
+
+@pytest.fixture(params=API_CLIENTS)
+def api_client(request: pytest.FixtureRequest, access: Access) -> Iterator[ApiClient]:
+    with closing(API_CLIENTS[request.param](access)) as connected:
+        yield connected

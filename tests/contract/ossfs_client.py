@@ -19,8 +19,6 @@ class OssfsClient(ObjectClient):
             endpoint=access.endpoint,
             key=access.access_key_id,
             secret=access.access_key_secret,
-            # Other clients change what is there.
-            use_listings_cache=False,
             skip_instance_cache=True,
         )
 
@@ -44,6 +42,7 @@ class OssfsClient(ObjectClient):
 
     def head(self, bucket: str, key: str) -> Head:
         path = f"{bucket}/{key}"
+        self.files.invalidate_cache()
         return Head(self.files.info(path)["size"], crc64=self.files.ukey(path))
 
     def copy(self, bucket: str, source_key: str, key: str) -> None:
@@ -57,10 +56,14 @@ class OssfsClient(ObjectClient):
         self.files._bulk_delete([f"{bucket}/{key}" for key in keys])
 
     def list_all(self, bucket: str, prefix: str = "") -> dict[str, int]:
-        found = self.files.find(bucket, prefix=prefix, detail=True)
-        return {path.removeprefix(f"{bucket}/"): info["size"] for path, info in found.items()}
+        # Other clients change what is there, and it lists into a cache only. Its public `find` uses this where it is
+        # given a prefix; without one it walks directories, and a key such as "a//b" has none.
+        self.files.invalidate_cache()
+        listed = self.files._ls_dir(bucket, delimiter="", prefix=prefix)
+        return {info["name"].removeprefix(f"{bucket}/"): info["size"] for info in listed}
 
     def list_buckets(self) -> list[str]:
+        self.files.invalidate_cache()
         paths: list[str] = self.files.ls("", detail=False)
         return paths
 

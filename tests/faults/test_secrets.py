@@ -155,7 +155,7 @@ def test_what_a_server_repeats_of_the_request_is_not_shown() -> None:
             assert caught.value.code == "SignatureDoesNotMatch"
 
 
-def test_a_providers_failure_is_told_without_its_words() -> None:
+def test_a_providers_failure_is_told_without_its_words(evidence: Evidence) -> None:
     class Provider:
         def get_credentials(self) -> OssConfig:
             raise ValueError(f"cannot use {ACCESS_KEY_SECRET}")
@@ -164,8 +164,9 @@ def test_a_providers_failure_is_told_without_its_words() -> None:
         client = OssClient(server.endpoint, cred_provider=Provider(), region="cn-hangzhou")
         with pytest.raises(OssCredentialsError, match="failed with ValueError") as caught:
             client.get(uri("a"))
-        assert ACCESS_KEY_SECRET not in "".join(traceback.format_exception(caught.value))
         assert server.count() == 0
+    # The provider's own error is the cause of one that the native core gets and nobody else.
+    evidence.errors[:] = [caught.value]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', '{"AccessKeyId": "id"}', '{"AccessKeyId": 1}'])

@@ -285,6 +285,7 @@ impl DataObject {
         self.read(py, size)
     }
 
+    #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let target = PyUntypedBuffer::get(buffer)?;
         self.with_content(py, |state, total| {
@@ -309,6 +310,7 @@ impl DataObject {
         })
     }
 
+    #[pyo3(signature = (buffer, /))]
     fn readinto1(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         self.readinto(py, buffer)
     }

@@ -81,7 +81,7 @@ async fn serve(config: EmulatorConfig, ready: Py<PyAny>, stop: Arc<Notify>) -> P
     let signalled = async {
         loop {
             tokio::time::sleep(SIGNAL_INTERVAL).await;
-            if let Err(signal) = Python::attach(|py| py.check_signals()) {
+            if let Err(signal) = Python::attach(Python::check_signals) {
                 raised = Some(signal);
                 return;
             }

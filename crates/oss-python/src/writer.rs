@@ -103,6 +103,7 @@ impl Writer {
         &self.uri
     }
 
+    #[pyo3(signature = (data, /))]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if data.is_instance_of::<PyString>() {
             return Err(PyTypeError::new_err("a bytes-like object is required, not 'str'"));
@@ -198,6 +199,10 @@ impl Writer {
     }
 
     fn seekable(&self) -> bool {
+        false
+    }
+
+    fn isatty(&self) -> bool {
         false
     }
 

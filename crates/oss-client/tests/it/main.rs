@@ -1,5 +1,7 @@
 //! The client against the emulator, and against servers that misbehave on purpose.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
+
 mod emulated;
 mod prefetching;
 mod scripted;
