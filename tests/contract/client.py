@@ -60,8 +60,8 @@ class Part:
 class ObjectClient(ABC):
     """What every client can do."""
 
-    # The base of the exceptions that its operations raise.
-    error: ClassVar[type[Exception]]
+    # What its operations raise.
+    error: ClassVar[type[Exception] | tuple[type[Exception], ...]]
 
     @abstractmethod
     def put(self, bucket: str, key: str, data: bytes) -> None: ...

@@ -12,7 +12,8 @@ SMALLEST_IN_PARTS = 10 * 1024 * 1024
 
 
 class OssfsClient(ObjectClient):
-    error = OSError
+    # It translates the errors of oss2, except while it lists.
+    error = (OSError, oss2.exceptions.OssError)
 
     def __init__(self, access: Access) -> None:
         self.files = ossfs.OSSFileSystem(
@@ -41,9 +42,7 @@ class OssfsClient(ObjectClient):
         return body
 
     def head(self, bucket: str, key: str) -> Head:
-        path = f"{bucket}/{key}"
-        self.files.invalidate_cache()
-        return Head(self.files.info(path)["size"], crc64=self.files.ukey(path))
+        return Head(self.list_all(bucket, key)[key], crc64=self.files.ukey(f"{bucket}/{key}"))
 
     def copy(self, bucket: str, source_key: str, key: str) -> None:
         self.files.cp_file(f"{bucket}/{source_key}", f"{bucket}/{key}")
@@ -68,6 +67,6 @@ class OssfsClient(ObjectClient):
         return paths
 
     def failure(self, error: Exception) -> Failure:
-        cause = error.__cause__
+        cause = error if isinstance(error, oss2.exceptions.OssError) else error.__cause__
         assert isinstance(cause, oss2.exceptions.OssError), cause
         return Failure(cause.code, cause.status, cause.request_id)

@@ -1,8 +1,11 @@
 """Both listings, page by page: every key once, in the order of its bytes, and groups behind a delimiter."""
 
-from collections.abc import Callable
+import uuid
+from typing import Protocol
 
 import pytest
+
+from osstorchconnector import OssClient
 
 from .client import ApiClient, ObjectClient, Page
 from .keys import HOSTILE_KEYS
@@ -11,29 +14,36 @@ KEYS = sorted(
     [*HOSTILE_KEYS.values(), *(f"d{number}/{name}" for number in range(5) for name in "abcd"), "d1", "d10", "z"],
     key=str.encode,
 )
-# Where a listing goes on, given the page before.
-NextPage = Callable[[Page | None], Page]
+NUMBERED_KEYS = [f"{number:04}" for number in range(1005)]
+
+class ListToTheEnd(Protocol):
+    def __call__(self, *, prefix: str = "", delimiter: str = "", max_keys: int = 1000) -> list[Page]: ...
 
 
-@pytest.fixture
-def filled(api_client: ApiClient, bucket: str) -> str:
-    for number, key in enumerate(KEYS):
-        api_client.put(bucket, key, b"x" * number)
+def fill(client: OssClient, contents: dict[str, bytes]) -> str:
+    bucket = f"listed-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(bucket)
+    for key, content in contents.items():
+        client.put(f"oss://{bucket}/{key}", content)
     return bucket
 
 
+@pytest.fixture(scope="module")
+def filled(client: OssClient) -> str:
+    """A bucket with all keys, of which each object is one byte larger than the one before."""
+    return fill(client, {key: b"x" * number for number, key in enumerate(KEYS)})
+
+
 @pytest.fixture(params=["v1", "v2"])
-def pages(request: pytest.FixtureRequest, api_client: ApiClient, filled: str) -> Callable[..., list[Page]]:
+def pages(request: pytest.FixtureRequest, api_client: ApiClient, filled: str) -> ListToTheEnd:
     """Return what lists the filled bucket to the end with one of the two operations."""
 
-    def list_to_the_end(prefix: str = "", delimiter: str = "", max_keys: int = 1000) -> list[Page]:
+    def list_to_the_end(*, prefix: str = "", delimiter: str = "", max_keys: int = 1000) -> list[Page]:
         found: list[Page] = []
         after = ""
         while after or not found:
             if request.param == "v1":
-                page = api_client.list_v1(
-                    filled, prefix=prefix, delimiter=delimiter, marker=after, max_keys=max_keys
-                )
+                page = api_client.list_v1(filled, prefix=prefix, delimiter=delimiter, marker=after, max_keys=max_keys)
             else:
                 page = api_client.list_v2(filled, prefix=prefix, delimiter=delimiter, token=after, max_keys=max_keys)
             found.append(page)
@@ -52,7 +62,7 @@ def prefixes_in(pages: list[Page]) -> list[str]:
 
 
 @pytest.mark.parametrize("max_keys", [1, 2, 7, len(KEYS) - 1, len(KEYS), 1000])
-def test_pages_have_every_key_once_and_in_order(pages: Callable[..., list[Page]], max_keys: int) -> None:
+def test_pages_have_every_key_once_and_in_order(pages: ListToTheEnd, max_keys: int) -> None:
     found = pages(max_keys=max_keys)
     assert keys_in(found) == KEYS
     assert [len(page.sizes) for page in found[:-1]] == [max_keys] * (len(found) - 1)
@@ -61,7 +71,7 @@ def test_pages_have_every_key_once_and_in_order(pages: Callable[..., list[Page]]
 
 
 @pytest.mark.parametrize("max_keys", [1, 3, 1000])
-def test_a_delimiter_groups_keys(pages: Callable[..., list[Page]], max_keys: int) -> None:
+def test_a_delimiter_groups_keys(pages: ListToTheEnd, max_keys: int) -> None:
     found = pages(delimiter="/", max_keys=max_keys)
     assert keys_in(found) == [key for key in KEYS if "/" not in key]
     groups = sorted({key.partition("/")[0] + "/" for key in KEYS if "/" in key}, key=str.encode)
@@ -69,7 +79,7 @@ def test_a_delimiter_groups_keys(pages: Callable[..., list[Page]], max_keys: int
     assert all(len(page.sizes) + len(page.prefixes) == max_keys for page in found[:-1])
 
 
-def test_a_delimiter_works_behind_a_prefix(pages: Callable[..., list[Page]]) -> None:
+def test_a_delimiter_works_behind_a_prefix(pages: ListToTheEnd) -> None:
     (page,) = pages(prefix="d1", delimiter="/")
     assert (list(page.sizes), page.prefixes) == (["d1", "d10"], ["d1/"])
     (page,) = pages(prefix="a/", delimiter="/")
@@ -79,14 +89,14 @@ def test_a_delimiter_works_behind_a_prefix(pages: Callable[..., list[Page]]) -> 
 
 
 @pytest.mark.parametrize("key", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
-def test_any_key_is_a_prefix(pages: Callable[..., list[Page]], key: str) -> None:
+def test_any_key_is_a_prefix(pages: ListToTheEnd, key: str) -> None:
     for length in {1, len(key) // 2, len(key)}:
         expected = [other for other in KEYS if other.startswith(key[:length])]
         assert keys_in(pages(prefix=key[:length])) == expected
         assert keys_in(pages(prefix=key[:length], max_keys=1)) == expected
 
 
-def test_a_prefix_of_nothing_is_an_empty_page(pages: Callable[..., list[Page]]) -> None:
+def test_a_prefix_of_nothing_is_an_empty_page(pages: ListToTheEnd) -> None:
     assert pages(prefix="none") == [Page({}, [], "")]
 
 
@@ -102,9 +112,12 @@ def test_a_marker_that_is_a_group_skips_it(api_client: ApiClient, filled: str) -
     assert (list(page.sizes), page.prefixes) == (["d10"], ["d2/", "d3/", "d4/"])
 
 
-def test_more_keys_than_a_page_are_listed(any_client: ObjectClient, bucket: str) -> None:
-    keys = [f"{number:04}" for number in range(1005)]
-    for key in keys:
-        any_client.put(bucket, key, b"")
-    assert list(any_client.list_all(bucket)) == keys
-    assert list(any_client.list_all(bucket, "100")) == keys[1000:]
+@pytest.fixture(scope="module")
+def crowded(client: OssClient) -> str:
+    """A bucket with more keys than any page has."""
+    return fill(client, dict.fromkeys(NUMBERED_KEYS, b""))
+
+
+def test_more_keys_than_a_page_are_listed(any_client: ObjectClient, crowded: str) -> None:
+    assert list(any_client.list_all(crowded)) == NUMBERED_KEYS
+    assert list(any_client.list_all(crowded, "100")) == NUMBERED_KEYS[1000:]

@@ -105,14 +105,14 @@ class ScriptedServer:
     What a script raises is raised again when the block ends, but for the loss of its connection.
     """
 
-    def __init__(self, script: Callable[[Exchange], None]) -> None:
+    def __init__(self, script: Callable[[Exchange], None], port: int = 0) -> None:
         self.stopped = threading.Event()
         self.requests: list[Request] = []
         self._arrived = threading.Condition()
         self._script = script
         self._failures: list[Exception] = []
         self._connections: dict[socket.socket, threading.Thread] = {}
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     @property

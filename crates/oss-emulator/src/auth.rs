@@ -20,11 +20,7 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     pub(crate) fn new(config: &EmulatorConfig) -> Self {
-        Self {
-            region: config.region.clone(),
-            key_pairs: config.key_pairs.clone(),
-            verify: config.verify_signatures,
-        }
+        Self { region: config.region.clone(), key_pairs: config.key_pairs.clone(), verify: config.verify_signatures }
     }
 
     /// Returns whether the request is anonymous; an error when it claims a sender and does not prove it.
@@ -60,8 +56,9 @@ fn check_token(pair: &KeyPair, sent: Option<&str>, now: SystemTime) -> Result<()
     match (&pair.security_token, sent) {
         (None, None) => Ok(()),
         // To the service the identifier of temporary credentials is unknown unless the token says otherwise.
-        (Some(_), None) => Err(ServiceError::new(ErrorCode::InvalidAccessKeyId)
-            .with_field("OSSAccessKeyId", &pair.access_key_id)),
+        (Some(_), None) => {
+            Err(ServiceError::new(ErrorCode::InvalidAccessKeyId).with_field("OSSAccessKeyId", &pair.access_key_id))
+        }
         (Some(token), Some(sent)) if token == sent => {
             if pair.expiration.is_some_and(|expiration| now >= expiration) {
                 return Err(ServiceError::new(ErrorCode::SecurityTokenExpired));

@@ -85,7 +85,11 @@ pub(crate) fn fast_etag(crc64: u64, size: u64) -> String {
 }
 
 /// Receives the content of an object or a part.
-pub(crate) async fn receive(request: &mut Request, store: &Store, mode: EtagMode) -> Result<Received, ServiceError> {
+pub(crate) async fn receive(
+    request: &mut Request<'_>,
+    store: &Store,
+    mode: EtagMode,
+) -> Result<Received, ServiceError> {
     let expected = request.content_length()?;
     if expected.is_none() && !request.headers.contains_key(standard::TRANSFER_ENCODING) {
         return Err(ServiceError::new(ErrorCode::MissingContentLength));
@@ -125,7 +129,7 @@ pub(crate) async fn receive(request: &mut Request, store: &Store, mode: EtagMode
 }
 
 /// Receives a small body, such as an XML document.
-pub(crate) async fn receive_document(request: &mut Request, limit: usize) -> Result<Bytes, ServiceError> {
+pub(crate) async fn receive_document(request: &mut Request<'_>, limit: usize) -> Result<Bytes, ServiceError> {
     let expected_md5 = content_md5(request)?;
     let body: Incoming = request.take_body().ok_or_else(incomplete)?;
     let bytes = match Limited::new(body, limit).collect().await {
@@ -141,7 +145,7 @@ pub(crate) async fn receive_document(request: &mut Request, limit: usize) -> Res
     Ok(bytes)
 }
 
-fn content_md5(request: &Request) -> Result<Option<[u8; 16]>, ServiceError> {
+fn content_md5(request: &Request<'_>) -> Result<Option<[u8; 16]>, ServiceError> {
     let name = HeaderName::from_static("content-md5");
     let Some(text) = request.header(&name)? else { return Ok(None) };
     match STANDARD.decode(text).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
@@ -152,7 +156,7 @@ fn content_md5(request: &Request) -> Result<Option<[u8; 16]>, ServiceError> {
     }
 }
 
-fn expected_crc64(request: &Request) -> Result<Option<u64>, ServiceError> {
+fn expected_crc64(request: &Request<'_>) -> Result<Option<u64>, ServiceError> {
     let Some(text) = request.header(&header::HASH_CRC64ECMA)? else { return Ok(None) };
     match text.parse() {
         Ok(value) => Ok(Some(value)),

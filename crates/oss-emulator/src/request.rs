@@ -19,7 +19,8 @@ impl Query {
     pub(crate) fn parse(raw: Option<&str>) -> Result<Self, ServiceError> {
         let Some(raw) = raw else { return Ok(Self::default()) };
         canonical::parse_query(raw).map(Self).map_err(|_| {
-            ServiceError::new(ErrorCode::InvalidArgument).with_message("The query string is not valid percent encoding.")
+            ServiceError::new(ErrorCode::InvalidArgument)
+                .with_message("The query string is not valid percent encoding.")
         })
     }
 
@@ -118,7 +119,7 @@ fn decode(text: &str) -> Result<String, ServiceError> {
 
 /// A request that has been understood.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) bucket: String,
     /// Empty when the request addresses a bucket.
@@ -127,26 +128,19 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     /// Whether nobody proved to have sent it.
     pub(crate) anonymous: bool,
-    body: Option<Incoming>,
+    body: &'a mut Option<Incoming>,
 }
 
-impl Request {
-    pub(crate) fn new(
-        method: Method,
-        bucket: Option<String>,
-        key: Option<String>,
-        query: Query,
-        headers: HeaderMap,
-        body: Incoming,
-    ) -> Self {
+impl<'a> Request<'a> {
+    pub(crate) fn new(parts: Parts, target: Target, anonymous: bool, body: &'a mut Option<Incoming>) -> Self {
         Self {
-            method,
-            bucket: bucket.unwrap_or_default(),
-            key: key.unwrap_or_default(),
-            query,
-            headers,
-            anonymous: true,
-            body: Some(body),
+            method: parts.method,
+            bucket: target.bucket.unwrap_or_default(),
+            key: target.key.unwrap_or_default(),
+            query: target.query,
+            headers: parts.headers,
+            anonymous,
+            body,
         }
     }
 

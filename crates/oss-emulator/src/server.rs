@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, header as standard};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use oss_protocol::error_code::ErrorCode;
 use oss_protocol::region::validate_region;
 use oss_protocol::{header, uri};
 use tokio::net::{TcpListener, TcpStream};
@@ -210,15 +210,21 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
         request_id: String::new(),
     };
     let head = parts.method == Method::HEAD;
+    let mut body = Some(body);
+    let expects = parts.headers.contains_key(standard::EXPECT);
     let (host, result) = match Target::parse(&parts, shared.domain.as_deref()) {
         Ok(mut target) => {
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (host, perform(shared, parts, target, body, &mut record.operation).await)
+            (host, perform(shared, parts, target, &mut body, &mut record.operation).await)
         }
         Err(error) => (String::new(), Err(error)),
     };
+    // A client that asked whether to send its body is told no by the answer; any other is sending already.
+    if let (Err(_), Some(body), false) = (&result, body, expects) {
+        drain(body).await;
+    }
     let mut response = match result {
         Ok(response) => response,
         Err(error) => {
@@ -239,54 +245,28 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
     response
 }
 
+/// Routes, authenticates and performs. A body that was not wanted stays where it is.
 async fn perform(
     shared: &Shared,
     parts: http::request::Parts,
     target: Target,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     operation: &mut Option<Operation>,
 ) -> Result<Response, ServiceError> {
-    let checked = check(shared, &parts, &target, operation);
-    let mut request = Request::new(parts.method, target.bucket, target.key, target.query, parts.headers, body);
-    let result = match checked {
-        Ok(anonymous) => {
-            request.anonymous = anonymous;
-            match *operation {
-                Some(operation) => ops::perform(&shared.context, operation, &mut request).await,
-                None => Err(ServiceError::new(ErrorCode::InternalError)),
-            }
-        }
-        Err(error) => Err(error),
-    };
-    if result.is_err() {
-        drain(&mut request).await;
-    }
-    result
-}
-
-/// Routes and authenticates. Returns whether the request is anonymous.
-fn check(
-    shared: &Shared,
-    parts: &http::request::Parts,
-    target: &Target,
-    operation: &mut Option<Operation>,
-) -> Result<bool, ServiceError> {
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
-    shared.authenticator.check(parts, target)
+    let anonymous = shared.authenticator.check(&parts, &target)?;
+    let mut request = Request::new(parts, target, anonymous, body);
+    ops::perform(&shared.context, routed, &mut request).await
 }
 
-/// Reads what a refused client is still sending, within bounds. A client that asked whether to send is told no by the answer.
-async fn drain(request: &mut Request) {
-    if request.headers.contains_key(standard::EXPECT) {
-        return;
-    }
-    let Some(mut body) = request.take_body() else { return };
+/// Reads what a refused client is still sending, within bounds.
+async fn drain(mut body: Incoming) {
     let read = async {
         let mut left = DRAIN_LIMIT;
         while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len) as u64);
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
             if left == 0 {
                 break;
             }

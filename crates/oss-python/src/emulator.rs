@@ -73,6 +73,13 @@ fn key_pair((id, secret, token): (String, String, Option<String>)) -> KeyPair {
     }
 }
 
+fn check_signals() -> PyResult<()> {
+    Python::attach(|py| {
+        py.check_signals()?;
+        Ok(())
+    })
+}
+
 async fn serve(config: EmulatorConfig, ready: Py<PyAny>, stop: Arc<Notify>) -> PyResult<()> {
     let emulator = Emulator::bind(config).await.map_err(|error| PyOSError::new_err(error.to_string()))?;
     let url = emulator.url();
@@ -81,7 +88,7 @@ async fn serve(config: EmulatorConfig, ready: Py<PyAny>, stop: Arc<Notify>) -> P
     let signalled = async {
         loop {
             tokio::time::sleep(SIGNAL_INTERVAL).await;
-            if let Err(signal) = Python::attach(Python::check_signals) {
+            if let Err(signal) = check_signals() {
                 raised = Some(signal);
                 return;
             }

@@ -34,6 +34,11 @@ impl<T> ProcessBound<T> {
         }
     }
 
+    /// Whether this is the process that made the value.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process == std::process::id()
+    }
+
     /// The value in whatever process: for plain memory, which a fork copies whole.
     pub(crate) fn anywhere(&self) -> Option<&T> {
         self.value.as_ref()
@@ -41,7 +46,7 @@ impl<T> ProcessBound<T> {
 
     /// Takes the value out, in the process that made it.
     pub(crate) fn take(&mut self, py: Python<'_>, what: &str) -> PyResult<T> {
-        if self.process == std::process::id()
+        if self.is_here()
             && let Some(value) = self.value.take()
         {
             return Ok(value);
@@ -52,7 +57,7 @@ impl<T> ProcessBound<T> {
 
 impl<T> Drop for ProcessBound<T> {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        if !self.is_here() {
             std::mem::forget(self.value.take());
         }
     }

@@ -223,7 +223,7 @@ impl Writer {
     fn __del__(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         let here = match &state.progress {
-            Progress::Open(unfinished) => unfinished.get(py, "writer").is_ok(),
+            Progress::Open(unfinished) => unfinished.is_here(),
             _ => false,
         };
         if here {

@@ -12,7 +12,7 @@ use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, set};
 use crate::store::{Object, ObjectKind};
 
-pub(super) async fn append(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn append(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let position = match request.query.text("position").map(|text| (text, text.parse::<u64>())) {
         None => return Err(ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", "position")),

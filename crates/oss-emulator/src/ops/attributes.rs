@@ -33,7 +33,7 @@ pub(super) fn is_archive(storage_class: &str) -> bool {
 }
 
 /// Reads the attributes of an object that is about to be written.
-pub(super) fn read(request: &Request) -> Result<Attributes, ServiceError> {
+pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
     let headers = &request.headers;
     refuse_unsupported(headers)?;
     let mut kept = Vec::new();
@@ -65,13 +65,15 @@ pub(super) fn read(request: &Request) -> Result<Attributes, ServiceError> {
         kept.push((name.clone(), value.clone()));
     }
     if size > LARGEST_METADATA {
-        return Err(ServiceError::new(ErrorCode::InvalidArgument).with_message("The user metadata is larger than 8 KB."));
+        return Err(
+            ServiceError::new(ErrorCode::InvalidArgument).with_message("The user metadata is larger than 8 KB.")
+        );
     }
     Ok(Attributes { headers: kept, acl: acl(request)?.unwrap_or_default(), storage_class: storage_class(request)? })
 }
 
 /// The access control list named by `x-oss-object-acl`.
-pub(super) fn acl(request: &Request) -> Result<Option<Acl>, ServiceError> {
+pub(super) fn acl(request: &Request<'_>) -> Result<Option<Acl>, ServiceError> {
     let Some(text) = request.header(&header::OBJECT_ACL)? else { return Ok(None) };
     match Acl::parse(text) {
         Some(acl) => Ok(Some(acl)),
@@ -80,7 +82,7 @@ pub(super) fn acl(request: &Request) -> Result<Option<Acl>, ServiceError> {
 }
 
 /// The storage class named by `x-oss-storage-class`.
-pub(super) fn storage_class(request: &Request) -> Result<Option<String>, ServiceError> {
+pub(super) fn storage_class(request: &Request<'_>) -> Result<Option<String>, ServiceError> {
     match request.header(&header::STORAGE_CLASS)? {
         None => Ok(None),
         Some(text) => check_storage_class(text).map(Some),

@@ -32,13 +32,13 @@ pub(super) fn owner() -> Owner {
     Owner { id: OWNER.to_owned(), display_name: OWNER.to_owned() }
 }
 
-pub(super) async fn put(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let acl = acl(request)?.unwrap_or(Acl::Private);
     let body = receive_document(request, LARGEST_CONFIGURATION).await?;
     let mut storage_class = "Standard".to_owned();
     if !body.is_empty() {
-        let configuration = CreateBucketConfiguration::parse(&body)
-            .map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
+        let configuration =
+            CreateBucketConfiguration::parse(&body).map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
         if let Some(named) = configuration.storage_class {
             storage_class = attributes::check_storage_class(&named)?;
         }
@@ -48,13 +48,13 @@ pub(super) async fn put(context: &Context, request: &mut Request) -> Result<Resp
     Ok(empty(StatusCode::OK))
 }
 
-pub(super) async fn delete(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn delete(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let deleted = context.store.delete_bucket(&request.bucket).await;
     deleted.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) fn list(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let query = &request.query;
     let limit = query.number("max-keys", DEFAULT_BUCKETS, 1, MOST_BUCKETS)?;
     let prefix = query.get("prefix").unwrap_or_default();
@@ -87,7 +87,7 @@ pub(super) fn list(context: &Context, request: &Request) -> Result<Response, Ser
     Ok(xml(result.to_xml()))
 }
 
-pub(super) fn info(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn info(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     Ok(xml(describe(context, &bucket).to_xml()))
 }
@@ -109,18 +109,18 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
     }
 }
 
-pub(super) fn location(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn location(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     context.bucket(&request.bucket)?;
     Ok(xml(LocationConstraint { location: context.location() }.to_xml()))
 }
 
-pub(super) fn stat(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn stat(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let (object_count, storage, multipart_upload_count) = bucket.totals();
     Ok(xml(BucketStat { storage, object_count, multipart_upload_count }.to_xml()))
 }
 
-pub(super) fn get_acl(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn get_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     Ok(acl_response(bucket.acl()))
 }
@@ -130,7 +130,7 @@ pub(super) fn acl_response(acl: Acl) -> Response {
     xml(AccessControlPolicy { owner: owner(), grant: acl.as_str().to_owned() }.to_xml())
 }
 
-pub(super) async fn put_acl(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let Some(acl) = acl(request)? else {
         return Err(ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::ACL.as_str()));
@@ -140,7 +140,7 @@ pub(super) async fn put_acl(context: &Context, request: &Request) -> Result<Resp
 }
 
 /// The access control list named by `x-oss-acl`.
-fn acl(request: &Request) -> Result<Option<Acl>, ServiceError> {
+fn acl(request: &Request<'_>) -> Result<Option<Acl>, ServiceError> {
     let Some(text) = request.header(&header::ACL)? else { return Ok(None) };
     match Acl::parse(text) {
         Some(acl) if acl != Acl::Default => Ok(Some(acl)),

@@ -24,7 +24,7 @@ struct Source {
     object: std::sync::Arc<Object>,
 }
 
-pub(super) async fn object(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let source = source(context, request)?;
     if source.object.size() > LARGEST_COPY {
@@ -62,7 +62,7 @@ pub(super) async fn object(context: &Context, request: &Request) -> Result<Respo
     Ok(response)
 }
 
-pub(super) async fn part(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn part(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let number = multipart::part_number(request)?;
     let upload = multipart::find_upload(&bucket, request)?;
@@ -91,15 +91,16 @@ pub(super) async fn part(context: &Context, request: &Request) -> Result<Respons
 }
 
 /// Finds the source of a copy and checks the conditions on it.
-fn source(context: &Context, request: &Request) -> Result<Source, ServiceError> {
+fn source(context: &Context, request: &Request<'_>) -> Result<Source, ServiceError> {
     let text = request.header(&header::COPY_SOURCE)?.unwrap_or_default();
     let invalid = || ServiceError::invalid_argument(header::COPY_SOURCE.as_str(), text);
     let path = match text.split_once('?') {
         None => text,
         Some((path, query)) if !query.contains("versionId") => path,
         Some(_) => {
-            return Err(ServiceError::new(ErrorCode::NotImplemented)
-                .with_message("The emulator does not implement versions."));
+            return Err(
+                ServiceError::new(ErrorCode::NotImplemented).with_message("The emulator does not implement versions.")
+            );
         }
     };
     let decoded = canonical::decode(path.strip_prefix('/').unwrap_or(path)).map_err(|_| invalid())?;

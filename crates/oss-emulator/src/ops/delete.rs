@@ -14,13 +14,13 @@ use crate::response::{Response, ServiceError, empty, xml};
 const LARGEST_BODY: usize = 2 * 1024 * 1024;
 
 /// Deletes one object. Deleting what does not exist succeeds.
-pub(super) async fn object(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     context.store.remove(&bucket, vec![request.key.clone()]).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn multiple(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn multiple(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let encoding_type = request.query.encoding_type()?;
     if !request.headers.contains_key("content-md5") {
@@ -35,8 +35,9 @@ pub(super) async fn multiple(context: &Context, request: &mut Request) -> Result
     let mut keys = Vec::with_capacity(delete.objects.len());
     for object in delete.objects {
         if object.version_id.is_some() {
-            return Err(ServiceError::new(ErrorCode::NotImplemented)
-                .with_message("The emulator does not implement versions."));
+            return Err(
+                ServiceError::new(ErrorCode::NotImplemented).with_message("The emulator does not implement versions.")
+            );
         }
         validate_key(&object.key)
             .map_err(|_| ServiceError::new(ErrorCode::InvalidObjectName).with_field("ObjectName", &object.key))?;

@@ -4,9 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use oss_protocol::xml::list::{ListObjectsResult, ListObjectsV2Result, ObjectSummary};
 
-use super::page::{self, ObjectPage, Selection};
 use super::Context;
 use super::bucket::owner;
+use super::page::{self, ObjectPage, Selection};
 use crate::request::{Query, Request};
 use crate::response::{Response, ServiceError, xml};
 
@@ -19,7 +19,7 @@ const MOST_KEYS: u32 = 1000;
 /// Prefixes, delimiters and markers are shorter than this.
 const TEXT_LIMIT: usize = 1024;
 
-pub(super) fn objects(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn objects(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let query = &request.query;
     let (prefix, delimiter, max_keys) = selection(query)?;
@@ -42,7 +42,7 @@ pub(super) fn objects(context: &Context, request: &Request) -> Result<Response, 
     Ok(xml(result.to_xml()))
 }
 
-pub(super) fn objects_v2(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn objects_v2(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let query = &request.query;
     let (prefix, delimiter, max_keys) = selection(query)?;

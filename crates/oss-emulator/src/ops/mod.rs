@@ -45,7 +45,7 @@ impl Context {
 pub(crate) async fn perform(
     context: &Context,
     operation: Operation,
-    request: &mut Request,
+    request: &mut Request<'_>,
 ) -> Result<Response, ServiceError> {
     if request.anonymous {
         check_anonymous(context, operation, request)?;
@@ -81,7 +81,7 @@ pub(crate) async fn perform(
     }
 }
 
-fn check_anonymous(context: &Context, operation: Operation, request: &Request) -> Result<(), ServiceError> {
+fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_>) -> Result<(), ServiceError> {
     let denied = || {
         ServiceError::new(ErrorCode::AccessDenied).with_message("Anonymous user has no right to access this bucket.")
     };

@@ -28,7 +28,7 @@ const LARGEST_LIST: usize = 4 * 1024 * 1024;
 /// Parts or uploads on a page when the client does not say, which is also the most.
 const MOST_ENTRIES: u32 = 1000;
 
-pub(super) async fn initiate(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn initiate(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let encoding_type = request.query.encoding_type()?;
     if request.query.has("sequential") {
@@ -51,7 +51,7 @@ pub(super) async fn initiate(context: &Context, request: &Request) -> Result<Res
     Ok(xml(result.to_xml()))
 }
 
-pub(super) async fn upload_part(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn upload_part(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let number = part_number(request)?;
     let upload = find_upload(&bucket, request)?;
@@ -70,7 +70,7 @@ pub(super) async fn upload_part(context: &Context, request: &mut Request) -> Res
     Ok(response)
 }
 
-pub(super) async fn complete(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let encoding_type = request.query.encoding_type()?;
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
@@ -123,7 +123,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request) -> Result
     Ok(response)
 }
 
-pub(super) async fn abort(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn abort(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let upload = find_upload(&bucket, request)?;
     context
@@ -134,7 +134,7 @@ pub(super) async fn abort(context: &Context, request: &Request) -> Result<Respon
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) fn list_parts(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn list_parts(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let query = &request.query;
     let encoding_type = query.encoding_type()?;
@@ -173,7 +173,7 @@ pub(super) fn list_parts(context: &Context, request: &Request) -> Result<Respons
     Ok(xml(result.to_xml()))
 }
 
-pub(super) fn list_uploads(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn list_uploads(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let query = &request.query;
     let encoding_type = query.encoding_type()?;
@@ -214,7 +214,7 @@ pub(super) fn list_uploads(context: &Context, request: &Request) -> Result<Respo
 }
 
 /// The number of the part that a request sends.
-pub(super) fn part_number(request: &Request) -> Result<u16, ServiceError> {
+pub(super) fn part_number(request: &Request<'_>) -> Result<u16, ServiceError> {
     let text = request.query.get("partNumber").unwrap_or_default();
     match text.parse::<u16>() {
         Ok(number) if (1..=MAX_PARTS).contains(&number.into()) => Ok(number),
@@ -223,7 +223,7 @@ pub(super) fn part_number(request: &Request) -> Result<u16, ServiceError> {
 }
 
 /// The upload that a request names.
-pub(super) fn find_upload(bucket: &Bucket, request: &Request) -> Result<Arc<Upload>, ServiceError> {
+pub(super) fn find_upload(bucket: &Bucket, request: &Request<'_>) -> Result<Arc<Upload>, ServiceError> {
     let id = request.query.get("uploadId").unwrap_or_default();
     bucket.upload(&request.key, id).ok_or_else(|| ServiceError::no_such_upload(id))
 }
@@ -295,9 +295,7 @@ mod tests {
             .iter()
             .map(|(part_number, etag)| CompletedPart { part_number: *part_number, etag: (*etag).to_owned() })
             .collect();
-        choose(uploaded, &listed)
-            .map(|chosen| chosen.len())
-            .map_err(|error| error.code().as_str().to_owned())
+        choose(uploaded, &listed).map(|chosen| chosen.len()).map_err(|error| error.code().as_str().to_owned())
     }
 
     #[test]

@@ -24,7 +24,7 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
     ("response-expires", standard::EXPIRES),
 ];
 
-pub(super) async fn put(context: &Context, request: &mut Request) -> Result<Response, ServiceError> {
+pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let attributes = attributes::read(request)?;
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
@@ -49,7 +49,7 @@ pub(super) async fn put(context: &Context, request: &mut Request) -> Result<Resp
     Ok(response)
 }
 
-pub(super) fn get(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let object = find(context, request)?;
     ConditionHeaders::READ.check(&request.headers, &object)?;
     if attributes::is_archive(&object.storage_class) {
@@ -87,7 +87,7 @@ pub(super) fn get(context: &Context, request: &Request) -> Result<Response, Serv
     Ok(response)
 }
 
-pub(super) fn head(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn head(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let object = find(context, request)?;
     ConditionHeaders::READ.check(&request.headers, &object)?;
     let mut response = empty(StatusCode::OK);
@@ -97,7 +97,7 @@ pub(super) fn head(context: &Context, request: &Request) -> Result<Response, Ser
 }
 
 /// The few headers of an object that cost the service least.
-pub(super) fn meta(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn meta(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let object = find(context, request)?;
     let mut response = empty(StatusCode::OK);
     if request.method == http::Method::HEAD {
@@ -109,16 +109,17 @@ pub(super) fn meta(context: &Context, request: &Request) -> Result<Response, Ser
     Ok(response)
 }
 
-pub(super) fn get_acl(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) fn get_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let object = find(context, request)?;
     Ok(bucket::acl_response(object.attributes.acl))
 }
 
-pub(super) async fn put_acl(context: &Context, request: &Request) -> Result<Response, ServiceError> {
+pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let Some(acl) = attributes::acl(request)? else {
-        return Err(ServiceError::new(ErrorCode::MissingArgument)
-            .with_field("ArgumentName", header::OBJECT_ACL.as_str()));
+        return Err(
+            ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::OBJECT_ACL.as_str())
+        );
     };
     let key = request.key.clone();
     context
@@ -132,7 +133,7 @@ pub(super) async fn put_acl(context: &Context, request: &Request) -> Result<Resp
     Ok(empty(StatusCode::OK))
 }
 
-fn find(context: &Context, request: &Request) -> Result<std::sync::Arc<Object>, ServiceError> {
+fn find(context: &Context, request: &Request<'_>) -> Result<std::sync::Arc<Object>, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     bucket.object(&request.key).ok_or_else(|| ServiceError::no_such_key(&request.key))
 }
@@ -168,7 +169,7 @@ pub(super) fn set_content_md5(response: &mut Response, md5: [u8; 16]) {
     set(response, HeaderName::from_static("content-md5"), text);
 }
 
-fn override_headers(response: &mut Response, request: &Request) -> Result<(), ServiceError> {
+fn override_headers(response: &mut Response, request: &Request<'_>) -> Result<(), ServiceError> {
     if request.query.is_empty() {
         return Ok(());
     }
@@ -178,8 +179,7 @@ fn override_headers(response: &mut Response, request: &Request) -> Result<(), Se
             return Err(ServiceError::new(ErrorCode::InvalidRequest)
                 .with_message("Anonymous requests cannot override response headers."));
         }
-        let value = http::HeaderValue::from_str(value)
-            .map_err(|_| ServiceError::invalid_argument(parameter, value))?;
+        let value = http::HeaderValue::from_str(value).map_err(|_| ServiceError::invalid_argument(parameter, value))?;
         response.headers_mut().insert(name, value);
     }
     Ok(())

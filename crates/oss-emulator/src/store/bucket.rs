@@ -8,10 +8,10 @@ use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
 
+use super::StoreError;
 use super::directory::BucketDirectory;
 use super::object::{Acl, Object};
 use super::upload::{Part, Upload};
-use super::StoreError;
 
 /// Key and upload identifier, which is also the order of a listing of uploads.
 pub(crate) type UploadName = (Arc<str>, String);
@@ -55,8 +55,10 @@ impl Bucket {
     /// Fills a bucket read from the disk.
     pub(super) fn load(&mut self, objects: BTreeMap<Arc<str>, Arc<Object>>, uploads: Vec<Upload>) {
         *self.objects.get_mut() = objects;
-        *self.uploads.get_mut() =
-            uploads.into_iter().map(|upload| ((Arc::clone(&upload.key), upload.id.clone()), Arc::new(upload))).collect();
+        *self.uploads.get_mut() = uploads
+            .into_iter()
+            .map(|upload| ((Arc::clone(&upload.key), upload.id.clone()), Arc::new(upload)))
+            .collect();
     }
 
     pub(crate) fn acl(&self) -> Acl {
@@ -220,7 +222,6 @@ impl Bucket {
         self.uploads.write().remove(&(Arc::from(key), id.to_owned()));
         Ok(())
     }
-
 }
 
 fn check_exists(deleted: bool) -> Result<(), StoreError> {

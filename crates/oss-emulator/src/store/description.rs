@@ -46,11 +46,7 @@ pub(super) struct BucketDescription {
 
 impl BucketDescription {
     pub(super) fn new(created: SystemTime, storage_class: &str, acl: Acl) -> Self {
-        Self {
-            created: unix_seconds(created),
-            storage_class: storage_class.to_owned(),
-            acl: acl.as_str().to_owned(),
-        }
+        Self { created: unix_seconds(created), storage_class: storage_class.to_owned(), acl: acl.as_str().to_owned() }
     }
 
     pub(super) fn into_parts(self) -> (SystemTime, String, Acl) {

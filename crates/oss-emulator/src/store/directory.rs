@@ -309,11 +309,7 @@ impl BucketDirectory {
         fs::remove_dir_all(&path)
     }
 
-    fn load_objects(
-        &self,
-        files: &mut Files,
-        highest: &mut u64,
-    ) -> Result<BTreeMap<Arc<str>, Arc<Object>>, OpenError> {
+    fn load_objects(&self, files: &mut Files, highest: &mut u64) -> Result<BTreeMap<Arc<str>, Arc<Object>>, OpenError> {
         let mut objects: BTreeMap<Arc<str>, Arc<Object>> = BTreeMap::new();
         for shard in list(&self.path.join("objects"))? {
             for path in list(&shard)? {

@@ -16,7 +16,8 @@ async fn every_signature_is_accepted_with_both_addressing_styles() {
     client.call(Call::put("dir/obj name.bin", b"hello")).await.expect(200);
     for signing in SIGNED {
         client.signing = signing;
-        let get = Call::get("dir/obj name.bin").header("range", "bytes=1-2").query("response-cache-control", "no-store");
+        let get =
+            Call::get("dir/obj name.bin").header("range", "bytes=1-2").query("response-cache-control", "no-store");
         assert_eq!(client.call(get.clone()).await.expect(206).body, b"el", "{signing:?}");
         assert_eq!(client.call(get.virtual_host()).await.expect(206).body, b"el", "{signing:?}");
         client.call(Call::bucket(Method::GET).query("prefix", "a/b c+&")).await.expect(200);
@@ -161,7 +162,8 @@ async fn a_signature_serves_every_range() {
 async fn malformed_signatures_are_refused() {
     let (_server, mut client) = start().await;
     client.signing = Signing::None;
-    for value in ["OSS4-HMAC-SHA256 Credential=a", "OSS4-HMAC-SHA256", "OSS a", "Bearer x", "", "OSS4-HMAC-SHA256 x=y"] {
+    for value in ["OSS4-HMAC-SHA256 Credential=a", "OSS4-HMAC-SHA256", "OSS a", "Bearer x", "", "OSS4-HMAC-SHA256 x=y"]
+    {
         let answer = client.call(Call::get("key").header("authorization", value)).await;
         assert!(matches!(answer.status, 400 | 403), "{value}: {answer:?}");
         answer.error();
@@ -169,10 +171,8 @@ async fn malformed_signatures_are_refused() {
     let half = Call::get("key").query("OSSAccessKeyId", ID).query("Expires", "9999999999");
     client.call(half).await.refused(403, "AccessDenied");
     client.signing = Signing::V4;
-    let both = Call::get("key")
-        .query("OSSAccessKeyId", ID)
-        .query("Expires", "9999999999")
-        .query("Signature", "c2lnbmF0dXJl");
+    let both =
+        Call::get("key").query("OSSAccessKeyId", ID).query("Expires", "9999999999").query("Signature", "c2lnbmF0dXJl");
     client.call(both).await.refused(400, "InvalidArgument");
 }
 

@@ -178,7 +178,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| str::from_utf8(value.as_bytes()).unwrap())
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -187,11 +187,8 @@ impl Answer {
 
     /// The error, from the body or from the header that stands for it.
     pub(crate) fn error(&self) -> ErrorBody {
-        let body = if self.body.is_empty() {
-            STANDARD.decode(self.header("x-oss-err")).unwrap()
-        } else {
-            self.body.clone()
-        };
+        let body =
+            if self.body.is_empty() { STANDARD.decode(self.header("x-oss-err")).unwrap() } else { self.body.clone() };
         ErrorBody::parse(&body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
@@ -273,7 +270,8 @@ impl Client {
             }
             body.extend_from_slice(b"0\r\n\r\n");
         } else {
-            if (call.method == Method::PUT || call.method == Method::POST) && !call.headers.contains_key("content-length")
+            if (call.method == Method::PUT || call.method == Method::POST)
+                && !call.headers.contains_key("content-length")
             {
                 head.extend_from_slice(format!("Content-Length: {}\r\n", call.body.len()).as_bytes());
             }

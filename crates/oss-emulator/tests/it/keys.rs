@@ -7,9 +7,44 @@ use crate::client::{Call, Client, Server, Signing, config, start};
 
 pub(crate) fn hostile() -> Vec<String> {
     let mut keys: Vec<String> = [
-        "plain", "a", "a/", "a/b", "a//b", "a/b/", ".", "..", "../up", "a/../b", ".hidden", "with space", " lead", "trail ",
-        "a+b", "100%", "%2F", "%zz", "who?", "#1", "a&b=c", "a;b,c", "\"'<>", "a\\b", "tab\tnewline\nreturn\r", "\u{1}\u{7f}",
-        "数据/文件.png", "e\u{301}", "é", "😀", "\u{10FFFF}", "~", "*", "x=y", "@:", "[]{}|^`", "acl", "?acl",
+        "plain",
+        "a",
+        "a/",
+        "a/b",
+        "a//b",
+        "a/b/",
+        ".",
+        "..",
+        "../up",
+        "a/../b",
+        ".hidden",
+        "with space",
+        " lead",
+        "trail ",
+        "a+b",
+        "100%",
+        "%2F",
+        "%zz",
+        "who?",
+        "#1",
+        "a&b=c",
+        "a;b,c",
+        "\"'<>",
+        "a\\b",
+        "tab\tnewline\nreturn\r",
+        "\u{1}\u{7f}",
+        "数据/文件.png",
+        "e\u{301}",
+        "é",
+        "😀",
+        "\u{10FFFF}",
+        "~",
+        "*",
+        "x=y",
+        "@:",
+        "[]{}|^`",
+        "acl",
+        "?acl",
     ]
     .into_iter()
     .map(str::to_owned)
@@ -30,9 +65,11 @@ async fn round_trip(client: &mut Client, virtual_host: bool) {
         assert_eq!(client.call(call(Method::GET)).await.expect(200).body, body, "{key:?}");
         assert_eq!(client.call(call(Method::HEAD)).await.expect(200).header("content-length"), body.len().to_string());
     }
-    let list = Call::bucket(Method::GET).query("list-type", "2").query("encoding-type", "url").query("max-keys", "1000");
+    let list =
+        Call::bucket(Method::GET).query("list-type", "2").query("encoding-type", "url").query("max-keys", "1000");
     let answer = client.call(list).await.expect(200);
-    let listed: Vec<_> = ListObjectsV2Result::parse(&answer.body).unwrap().contents.into_iter().map(|o| o.key).collect();
+    let listed: Vec<_> =
+        ListObjectsV2Result::parse(&answer.body).unwrap().contents.into_iter().map(|o| o.key).collect();
     let mut expected = hostile();
     expected.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
     assert_eq!(listed, expected);
@@ -56,8 +93,7 @@ async fn in_memory_with_both_addressing_styles_and_all_signatures() {
 #[tokio::test]
 async fn in_a_directory() {
     let directory = tempfile::tempdir().unwrap();
-    let server =
-        Server::start(oss_emulator::EmulatorConfig { root: Some(directory.path().into()), ..config() }).await;
+    let server = Server::start(oss_emulator::EmulatorConfig { root: Some(directory.path().into()), ..config() }).await;
     round_trip(&mut server.connect().await, false).await;
     server.stop().await;
 }

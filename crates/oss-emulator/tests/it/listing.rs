@@ -153,9 +153,8 @@ async fn entries_tell_what_the_object_is() {
     assert!(object.owner.is_some());
     assert_eq!(result.max_keys, 100);
     let list = || Call::bucket(Method::GET).query("list-type", "2");
-    let owner = |answer: crate::client::Answer| {
-        ListObjectsV2Result::parse(&answer.body).unwrap().contents[0].owner.clone()
-    };
+    let owner =
+        |answer: crate::client::Answer| ListObjectsV2Result::parse(&answer.body).unwrap().contents[0].owner.clone();
     assert_eq!(owner(client.call(list()).await.expect(200)), None);
     assert!(owner(client.call(list().query("fetch-owner", "true")).await.expect(200)).is_some());
 }
@@ -211,5 +210,8 @@ async fn a_page_holds_up_to_a_thousand() {
     let second = ListObjectsV2Result::parse(&second.body).unwrap();
     assert_eq!((second.contents.len(), second.contents[0].key.as_str()), (1, "1000"));
     assert_eq!(second.continuation_token.as_deref(), Some(token.as_str()));
-    assert_eq!(ListObjectsResult::parse(&client.call(Call::bucket(Method::GET)).await.body).unwrap().contents.len(), 100);
+    assert_eq!(
+        ListObjectsResult::parse(&client.call(Call::bucket(Method::GET)).await.body).unwrap().contents.len(),
+        100
+    );
 }

@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::crc64::checksum;
 use oss_protocol::xml::delete::{DeleteObjects, DeleteResult, ObjectIdentifier};
 
-use crate::client::{Call, Client, config, Server, pattern, start};
+use crate::client::{Call, Client, Server, config, pattern, start};
 
 const HELLO_MD5: &str = "XrY7u+Ae7tCTyyK7j1rNww==";
 const HELLO_ETAG: &str = "\"5EB63BBBE01EEED093CB22BB8F5ACDC3\"";

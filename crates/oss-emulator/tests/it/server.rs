@@ -58,13 +58,14 @@ async fn a_request_under_way_is_finished() {
     client.send(&head).await;
     client.send(&body[..500]).await;
     let log = server.log.clone();
-    let stopped = tokio::spawn(server.stop());
-    while !stopped.is_finished() && log.total() == 0 {
+    // The server is told to stop before the rest of the body is sent.
+    let ((), answer) = tokio::join!(server.stop(), async {
         client.send(&body[500..]).await;
-        client.receive(&Method::PUT).await.expect(200);
-    }
-    stopped.await.unwrap();
+        client.receive(&Method::PUT).await
+    });
+    answer.expect(200);
     assert_eq!(log.count(Operation::PutObject), 1);
+    assert!(client.is_closed().await);
 }
 
 #[tokio::test]
@@ -117,7 +118,11 @@ async fn requests_that_nobody_should_send_are_answered_or_cut() {
             Some(status) => {
                 assert_eq!(client.receive(&Method::GET).await.status, status, "{request}");
             }
-            None => assert!(!client.is_closed().await || client.is_closed().await),
+            // hyper answers 400 by itself and closes the connection.
+            None => {
+                client.receive(&Method::GET).await;
+                assert!(client.is_closed().await);
+            }
         }
     }
     let mut client = server.connect().await;
@@ -139,27 +144,32 @@ async fn a_body_that_breaks_off_changes_nothing() {
     assert_eq!(client.call(Call::get("key")).await.expect(200).body, b"whole");
 }
 
-#[test]
-fn it_runs_on_many_threads_as_on_one() {
-    for workers in [1, 2] {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let server = Server::start(config()).await;
-            let mut clients = Vec::new();
-            for number in 0..8 * workers {
-                let mut client = server.connect().await;
-                clients.push(tokio::spawn(async move {
-                    for round in 0..20 {
-                        let key = format!("{number}/{round}");
-                        client.call(Call::put(&key, key.as_bytes())).await.expect(200);
-                        assert_eq!(client.call(Call::get(&key)).await.expect(200).body, key.as_bytes());
-                    }
-                }));
+async fn many_clients() {
+    let server = Server::start(config()).await;
+    let mut clients = Vec::new();
+    for number in 0..16 {
+        let mut client = server.connect().await;
+        clients.push(tokio::spawn(async move {
+            for round in 0..20 {
+                let key = format!("{number}/{round}");
+                client.call(Call::put(&key, key.as_bytes())).await.expect(200);
+                assert_eq!(client.call(Call::get(&key)).await.expect(200).body, key.as_bytes());
             }
-            for client in clients {
-                client.await.unwrap();
-            }
-            server.stop().await;
-        });
+        }));
     }
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert_eq!(server.log.count(Operation::GetObject), 320);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn it_serves_many_clients_on_one_thread() {
+    many_clients().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn it_serves_many_clients_on_many_threads() {
+    many_clients().await;
 }
