@@ -32,6 +32,7 @@ class ObjectServer(ScriptedServer):
         where: Callable[[Request], bool] = Request.is_object_get,
         times: int | None = None,
         page: int = 1000,
+        port: int = 0,
     ) -> None:
         """Hold the objects.
 
@@ -41,8 +42,9 @@ class ObjectServer(ScriptedServer):
             where: The requests that the fault applies to.
             times: How many of these requests it applies to. Default: all.
             page: Entries of a page of a listing.
+            port: The port. Default: a free one.
         """
-        super().__init__(self._answer)
+        super().__init__(self._answer, port)
         self.contents = dict(contents)
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.aborted: list[str] = []

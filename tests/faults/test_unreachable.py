@@ -5,6 +5,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def silent_port() -> Iterator[int]:
         yield port
 
 
-def told_in_time(reader: Reader, endpoint: str, **given: Any) -> OssConnectionError:
+def told_in_time(reader: Reader, endpoint: str, tolerance: float = TOLERANCE, **given: Any) -> OssConnectionError:
     connection = {
         "endpoint": endpoint,
         "region": "cn-hangzhou",
@@ -43,7 +44,7 @@ def told_in_time(reader: Reader, endpoint: str, **given: Any) -> OssConnectionEr
     start = time.monotonic()
     with pytest.raises(OssConnectionError) as caught:
         reader(connection, ["a"])
-    assert time.monotonic() - start < CONNECT_TIMEOUT + TOLERANCE
+    assert time.monotonic() - start < CONNECT_TIMEOUT + tolerance
     return caught.value
 
 
@@ -66,8 +67,18 @@ def test_a_refused_connection_is_tried_again_and_told(reader: Reader) -> None:
     assert error.attempts == 2
 
 
+def test_no_pause_between_attempts_outlasts_the_connect_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    # The pauses are random: many at a time, so that a long one is among them.
+    with ThreadPoolExecutor(32) as pool:
+        tried = [pool.submit(told_in_time, READERS[0], endpoint, 1.0) for _ in range(32)]
+        for attempt in tried:
+            attempt.result()
+
+
 def test_a_name_that_does_not_resolve_is_told() -> None:
-    error = told_in_time(READERS[0], "http://no-such-host.invalid")
+    error = told_in_time(READERS[0], "http://no-such-host.invalid", max_attempts=1)
     assert "scripted-bucket.no-such-host.invalid" in str(error)
 
 

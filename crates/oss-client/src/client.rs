@@ -21,11 +21,11 @@ use oss_protocol::{
 
 use crate::{
     buffer::BufferPool,
+    concurrency::Concurrency,
     config::ClientConfig,
     credentials::{CredentialCache, CredentialProvider, Signer},
     error::{Error, ErrorKind, Result},
     http::{Request, Response},
-    prefetch::Concurrency,
     retry::RetryBudget,
     transport::Transport,
 };

@@ -41,6 +41,8 @@ pub enum ErrorKind {
     },
     /// No connection could be made. Retried until the connect timeout has passed since the first attempt.
     Connect(String),
+    /// The server's certificate is not one to trust. Never retried.
+    Untrusted(String),
     /// Nothing arrived for as long as a timeout allows. Retried.
     Timeout(String),
     /// The connection broke. Retried.
@@ -119,6 +121,7 @@ impl Error {
             }
             ErrorKind::Service { message, .. } => message.clone(),
             ErrorKind::Connect(text)
+            | ErrorKind::Untrusted(text)
             | ErrorKind::Timeout(text)
             | ErrorKind::Transport(text)
             | ErrorKind::Integrity(text)

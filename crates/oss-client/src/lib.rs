@@ -10,6 +10,7 @@
 pub mod backoff;
 pub mod buffer;
 mod client;
+mod concurrency;
 pub mod config;
 pub mod credentials;
 pub mod error;

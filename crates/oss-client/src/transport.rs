@@ -214,7 +214,14 @@ impl Transport {
             Some(tls) => {
                 let name = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
                 let connector = TlsConnector::from(Arc::clone(tls));
-                let stream = connector.connect(name, stream).await.map_err(|error| refused(&error))?;
+                let stream =
+                    connector.connect(name, stream).await.map_err(|error| match certificate_fault(&error) {
+                        Some(fault) => {
+                            let text = format!("{host}:{} is not trusted: {fault}; see ca_bundle", self.port);
+                            ErrorKind::Untrusted(text).into()
+                        }
+                        None => refused(&error),
+                    })?;
                 Stream::Tls(Box::new(stream))
             }
         };
@@ -231,6 +238,14 @@ impl Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Transport").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the server's certificate, where that is why a handshake failed.
+fn certificate_fault(error: &std::io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),
+        _ => None,
     }
 }
 

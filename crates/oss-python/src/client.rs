@@ -11,7 +11,7 @@ use oss_client::{
     buffer::PooledBuffer,
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind},
-    ops::{head::ObjectMeta, list::ListOptions, put::PutOptions},
+    ops::{list::ListOptions, put::PutOptions},
     paginate::Pages,
     prefetch::{Entry, Source},
     reader::ObjectReader,
@@ -26,26 +26,17 @@ use pyo3::{
 use crate::{
     buffer::bytes_of,
     config::{Settings, resolve},
+    connection::Connection,
     credentials::PythonProvider,
     data_object::{DataObject, unquoted},
     error,
     listing::ObjectListing,
-    process::ProcessBound,
-    runtime::{self, Reactor},
+    runtime,
     stream::ObjectStream,
     table::ObjectTable,
     wait::block_on,
     writer::Writer,
 };
-
-/// A client and the I/O thread that drives it.
-pub(crate) struct Connection(ProcessBound<(OssClient, Reactor)>);
-
-impl Connection {
-    pub(crate) fn get(&self, py: Python<'_>) -> PyResult<(&OssClient, &Reactor)> {
-        self.0.get(py, "connection").map(|(client, reactor)| (client, reactor))
-    }
-}
 
 /// Connections to one endpoint, one for each I/O thread.
 #[pyclass(frozen, module = "osstorchconnector._native")]
@@ -93,7 +84,7 @@ impl Client {
             .map(|reactor| {
                 let client = OssClient::new(config.clone(), Arc::clone(&provider))
                     .map_err(|cause| error::to_python(py, &cause))?;
-                Ok(Arc::new(Connection(ProcessBound::new((client, reactor)))))
+                Ok(Arc::new(Connection::new(client, reactor)))
             })
             .collect::<PyResult<_>>()?;
         Ok(Self { connections, next: AtomicUsize::new(0) })
@@ -265,14 +256,6 @@ impl Client {
 
     fn writer(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<Writer> {
         Writer::new(py, self.connection(), bucket, key)
-    }
-}
-
-impl Connection {
-    /// A reader of an object whose description is known.
-    pub(crate) fn reader(&self, py: Python<'_>, entry: &Entry, meta: ObjectMeta) -> PyResult<ObjectReader> {
-        let (client, _) = self.get(py)?;
-        Ok(ObjectReader::with_meta(client.clone(), &entry.bucket, &entry.key, meta))
     }
 }
 

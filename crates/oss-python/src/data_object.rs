@@ -18,7 +18,7 @@ use pyo3::{
 
 use crate::{
     buffer::{LentBuffer, bytes_of, copy_into},
-    client::Connection,
+    connection::Connection,
     error,
     process::ProcessBound,
     runtime::Reactor,

@@ -12,6 +12,7 @@
 mod buffer;
 mod client;
 mod config;
+mod connection;
 mod credentials;
 mod data_object;
 mod emulator;

@@ -8,7 +8,7 @@ use std::{
 use oss_client::{paginate::Pages, prefetch::Entry};
 use pyo3::{prelude::*, sync::MutexExt};
 
-use crate::{client::Connection, data_object::DataObject, process::ProcessBound, wait::block_on};
+use crate::{connection::Connection, data_object::DataObject, process::ProcessBound, wait::block_on};
 
 /// Iterator over a listing, in key order; asks for a page when it has delivered the one before.
 #[pyclass(frozen, module = "osstorchconnector._native")]

@@ -9,7 +9,7 @@ use oss_client::prefetch::{self, Item, Queue, Source, Taken};
 use pyo3::{prelude::*, sync::MutexExt};
 use tokio::task::AbortHandle;
 
-use crate::{client::Connection, data_object::DataObject, error, process::ProcessBound, wait::SIGNAL_INTERVAL};
+use crate::{connection::Connection, data_object::DataObject, error, process::ProcessBound, wait::SIGNAL_INTERVAL};
 
 /// Iterator over the objects of a source, in its order. An object's error is raised at its place; the stream then goes
 /// on with the next.

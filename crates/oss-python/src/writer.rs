@@ -12,7 +12,7 @@ use pyo3::{
 };
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{buffer::bytes_of, client::Connection, process::ProcessBound, runtime::Reactor, wait::block_on};
+use crate::{buffer::bytes_of, connection::Connection, process::ProcessBound, runtime::Reactor, wait::block_on};
 
 /// Writes one object, in order. Nothing is visible before `close` has succeeded; an exception in the `with` block,
 /// `abort`, or losing the writer leaves what was there before.

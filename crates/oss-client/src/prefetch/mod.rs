@@ -1,15 +1,13 @@
 //! Objects ahead of their reader: many requests in flight, inside a budget of bytes, delivered in order.
 //!
 //! A [`Source`] names the objects, a driver task on the I/O thread keeps requests for the next ones in flight, and a
-//! [`Queue`] hands what has arrived to the reading thread in batches. [`Concurrency`] decides how many requests that
-//! are, from the throughput they bring.
+//! [`Queue`] hands what has arrived to the reading thread in batches. The client's `Concurrency` decides how many requests
+//! that are, from the throughput they bring.
 
-mod concurrency;
 mod driver;
 mod queue;
 mod source;
 
-pub use concurrency::Concurrency;
 pub use driver::start;
 pub use queue::{Queue, Taken};
 pub use source::{Entry, Source};

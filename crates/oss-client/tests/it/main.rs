@@ -6,4 +6,5 @@ mod emulated;
 mod prefetching;
 mod scripted;
 mod support;
+mod tls;
 mod uploading;

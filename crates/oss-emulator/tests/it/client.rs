@@ -55,6 +55,8 @@ impl Server {
     /// A connection that signs with V4.
     pub(crate) async fn connect(&self) -> Client {
         let stream = TcpStream::connect(&self.authority).await.unwrap();
+        // Head and body are written one after the other; without this the body waits for the server to acknowledge.
+        stream.set_nodelay(true).unwrap();
         Client {
             stream,
             buffer: Vec::new(),

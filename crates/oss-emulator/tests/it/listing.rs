@@ -112,7 +112,7 @@ async fn check(client: &mut Client, keys: &BTreeSet<String>, prefix: &str, delim
 fn pages_agree_with_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (_server, client) = runtime.block_on(start());
-    let client = std::cell::RefCell::new(client);
+    let client = tokio::sync::Mutex::new(client);
     // Few letters, so that keys share prefixes and markers hit them.
     let key = "[ab/é\u{10FFFF}+ ]{1,6}".prop_filter("no leading slash", |key| !key.starts_with('/'));
     let strategy = (
@@ -126,7 +126,7 @@ fn pages_agree_with_the_model() {
     runner
         .run(&strategy, |(keys, prefix, delimiter, after, limit)| {
             runtime.block_on(async {
-                let client = &mut *client.borrow_mut();
+                let client = &mut *client.lock().await;
                 for key in &keys {
                     client.call(Call::put(key, b"")).await.expect(200);
                 }

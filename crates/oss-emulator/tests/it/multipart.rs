@@ -105,7 +105,7 @@ async fn lists_of_parts_are_checked() {
     complete(&mut client, "key", &id, &[one.clone(), one.clone()]).await.refused(400, "InvalidPartOrder");
     complete(&mut client, "key", &id, &[one.clone(), missing]).await.refused(400, "InvalidPart");
     complete(&mut client, "key", &id, &[]).await.refused(400, "MalformedXML");
-    complete(&mut client, "other", &id, &[one.clone()]).await.refused(404, "NoSuchUpload");
+    complete(&mut client, "other", &id, std::slice::from_ref(&one)).await.refused(404, "NoSuchUpload");
     let bad = Call::object(Method::POST, "key").query("uploadId", &id).body(b"not xml");
     client.call(bad).await.refused(400, "MalformedXML");
     // None of that has ended the upload.

@@ -54,8 +54,10 @@ async fn stopping_closes_idle_connections_and_the_socket() {
 #[tokio::test]
 async fn a_request_under_way_is_finished() {
     let (server, mut client) = start().await;
-    let (head, body) = client.render(&Call::put("key", &pattern(1000)));
+    let (head, body) = client.render(&Call::put("key", &pattern(1000)).header("expect", "100-continue"));
     client.send(&head).await;
+    // Once it says so the server is reading the body.
+    client.receive(&Method::PUT).await.expect(100);
     client.send(&body[..500]).await;
     let log = server.log.clone();
     // The server is told to stop before the rest of the body is sent.

@@ -27,7 +27,7 @@ const FLOOR: usize = 4;
 
 /// The number of requests that one client keeps in flight, steered by the throughput it brings.
 #[derive(Debug)]
-pub struct Concurrency {
+pub(crate) struct Concurrency {
     limit: AtomicUsize,
     max: usize,
     state: Mutex<State>,
@@ -50,18 +50,18 @@ struct Round {
 
 impl Concurrency {
     /// Starts at `start` and grows to at most `max`.
-    pub fn new(start: usize, max: usize) -> Self {
+    pub(crate) fn new(start: usize, max: usize) -> Self {
         let max = max.max(1);
         Self { limit: AtomicUsize::new(start.clamp(1, max)), max, state: Mutex::default() }
     }
 
     /// Most requests to have in flight now.
-    pub fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
     /// Records finished requests. `hungry`: all that are allowed were in flight and the reader still had to wait.
-    pub fn completed(&self, count: usize, hungry: bool, now: Instant) {
+    pub(crate) fn completed(&self, count: usize, hungry: bool, now: Instant) {
         let mut state = lock(&self.state);
         let round = state.round.get_or_insert(Round { start: now, completed: 0, hungry: false });
         round.completed += count;
@@ -97,7 +97,7 @@ impl Concurrency {
     }
 
     /// The service is overloaded: halves the number of requests and stays there for a while.
-    pub fn back_off(&self) {
+    pub(crate) fn back_off(&self) {
         let mut state = lock(&self.state);
         // One overload answers many requests in flight; it counts once.
         if state.stay < PATIENCE {

@@ -1,0 +1,134 @@
+"""Listings that are none."""
+
+from typing import Any
+
+import pytest
+
+from faults.objects import ObjectServer, as_it_should_be, uri, xml_answer
+from faults.readers import LISTERS, Connect, Reader, connect
+from faults.server import Answer, Exchange, Request
+from osstorchconnector import OssClient, OssError, OssMapDataset
+
+CONTENTS = {f"{number:02}": f"content {number}".encode() for number in range(10)}
+
+NO_LISTINGS = {
+    "nothing": b"",
+    "text": b"this is no XML",
+    "html": b"<html><body>Log in to the network first</body></html>",
+    "json": b'{"ListBucketResult": []}',
+    "another document": b"<Error><Code>NoSuchBucket</Code></Error>",
+    "no utf-8": b"<ListBucketResult><Name>\xff\xfe</Name></ListBucketResult>",
+    "half": b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</K",
+    "crossed": b"<ListBucketResult><IsTruncated>false</Contents></ListBucketResult>",
+    "no size": b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents></ListBucketResult>",
+    "negative size": (
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>-1</Size>"
+        b"<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
+    ),
+    "no end told": b"<ListBucketResult><Name>a</Name></ListBucketResult>",
+    "no way on": b"<ListBucketResult><IsTruncated>true</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>",
+    "entities": (
+        b'<!DOCTYPE a [<!ENTITY e "eeeeeeeeee"><!ENTITY f "&e;&e;&e;&e;">]>'
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Name>&f;&f;&f;</Name></ListBucketResult>"
+    ),
+    "deep": b"<ListBucketResult>" + b"<a>" * 200_000,
+}
+
+
+def list_all(connection: Connect, _: list[str]) -> list[bytes]:
+    return [item.read() for item in OssClient(**connection).list(uri(""))]
+
+
+def length(connection: Connect, _: list[str]) -> list[bytes]:
+    return [b""] * len(OssMapDataset.from_prefix(uri(""), **connection))
+
+
+@pytest.mark.parametrize("reader", [*LISTERS, list_all, length])
+@pytest.mark.parametrize("body", NO_LISTINGS.values(), ids=NO_LISTINGS)
+def test_a_listing_that_is_none_is_an_error(reader: Reader, body: bytes) -> None:
+    def wrong(exchange: Exchange, answer: Answer) -> None:
+        answer.body = body
+        exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, wrong, where=Request.is_listing) as server:
+        with pytest.raises(OssError) as caught:
+            reader(connect(server), ["00"])
+        error = caught.value
+        assert (error.bucket, error.attempts) == ("scripted-bucket", 1)
+        assert len(str(error)) < 1000
+        assert server.count() == 1
+
+
+@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+def test_what_was_listed_before_a_bad_page_is_delivered(reader: Reader) -> None:
+    def wrong_later(exchange: Exchange, answer: Answer) -> None:
+        if "continuation-token" in exchange.request.query:
+            answer.body = b"this is no XML"
+        exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, wrong_later, where=Request.is_listing, page=4) as server:
+        connection = connect(server)
+        with pytest.raises(OssError, match="XML"):
+            reader(connection, [])
+        found = OssClient(**connection).list(uri(""))
+        assert [next(found).name for _ in range(4)] == sorted(CONTENTS)[:4]
+        with pytest.raises(OssError, match="XML"):
+            next(found)
+        # It ends after the error, as promised.
+        assert list(found) == []
+
+
+@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+def test_a_listing_that_goes_in_circles_is_an_error(reader: Reader) -> None:
+    def again(exchange: Exchange, _: Answer) -> None:
+        exchange.reply(
+            xml_answer(
+                "<ListBucketResult><IsTruncated>true</IsTruncated>"
+                "<NextContinuationToken>0</NextContinuationToken><KeyCount>0</KeyCount></ListBucketResult>"
+            )
+        )
+
+    with ObjectServer(CONTENTS, again, where=Request.is_listing) as server:
+        with pytest.raises(OssError, match="truncated"):
+            reader(connect(server), ["00"])
+        assert server.count() == 2
+
+
+@pytest.mark.parametrize("reader", [*LISTERS, list_all, length])
+def test_a_page_that_never_ends_is_an_error(reader: Reader) -> None:
+    def endless(exchange: Exchange, answer: Answer) -> None:
+        exchange.reply(answer, length=1 << 40)
+        while not exchange.server.stopped.is_set():
+            exchange.send(b"<!-- nothing, again and again -->" * 1000)
+
+    with ObjectServer(CONTENTS, endless, where=Request.is_listing) as server:
+        with pytest.raises(OssError, match="longer than"):
+            reader(connect(server), ["00"])
+
+
+@pytest.mark.parametrize("reader", LISTERS)
+@pytest.mark.parametrize("cut", [0, 1, 100])
+def test_a_page_that_breaks_off_is_asked_for_again(reader: Reader, cut: int) -> None:
+    def broken_off(exchange: Exchange, answer: Answer) -> None:
+        exchange.reply(answer, upto=cut)
+        exchange.hang_up()
+
+    for fault, page in ((broken_off, 3), (as_it_should_be, 10)):
+        with ObjectServer(CONTENTS, fault, where=Request.is_listing, times=1, page=page) as server:
+            names = sorted(CONTENTS)
+            assert reader(connect(server), names) == [CONTENTS[name] for name in names]
+
+
+@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+def test_sizes_that_a_listing_tells_wrongly_do_not_matter(reader: Reader) -> None:
+    def wrong(exchange: Exchange, answer: Answer) -> None:
+        sizes: Any = iter(["0", "1", "100000", str(1 << 40), str((1 << 64) - 1)] * 2)
+        pieces = answer.body.split(b"<Size>")
+        answer.body = pieces[0] + b"".join(
+            b"<Size>" + next(sizes).encode() + piece[piece.index(b"<") :] for piece in pieces[1:]
+        )
+        exchange.reply(answer)
+
+    names = sorted(CONTENTS)
+    with ObjectServer(CONTENTS, wrong, where=Request.is_listing) as server:
+        assert reader(connect(server), names) == [CONTENTS[name] for name in names]

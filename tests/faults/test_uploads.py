@@ -1,0 +1,209 @@
+"""Uploads that fail: the error is told, nothing is published, and what was begun is taken back."""
+
+from typing import Any
+
+import pytest
+
+from faults.objects import ObjectServer, error_answer, uri, xml_answer
+from faults.readers import connect
+from faults.server import Answer, Exchange, Request
+from osstorchconnector import (
+    OssClient,
+    OssConnectionError,
+    OssError,
+    OssIntegrityError,
+    OssPermissionError,
+    OssThrottledError,
+    OssTimeoutError,
+)
+
+PART = 100 * 1024
+LARGE = bytes(range(256)) * 1700
+SMALL = b"small"
+
+
+def is_put(request: Request) -> bool:
+    return request.method == "PUT"
+
+
+def is_initiation(request: Request) -> bool:
+    return request.method == "POST" and "uploads" in request.query
+
+
+def is_completion(request: Request) -> bool:
+    return request.method == "POST" and "uploadId" in request.query
+
+
+def is_third_part(request: Request) -> bool:
+    return request.query.get("partNumber") == "3"
+
+
+def throttled(exchange: Exchange, _: Answer) -> None:
+    exchange.reply(error_answer(exchange.request, 503, "SlowDown", "Please reduce your request rate."))
+
+
+def denied(exchange: Exchange, _: Answer) -> None:
+    exchange.reply(error_answer(exchange.request, 403, "AccessDenied", "You have no right."))
+
+
+def hung_up(exchange: Exchange, _: Answer) -> None:
+    exchange.hang_up()
+
+
+def stalled(exchange: Exchange, _: Answer) -> None:
+    exchange.stall()
+
+
+def with_another_checksum(exchange: Exchange, answer: Answer) -> None:
+    answer.headers["x-oss-hash-crc64ecma"] = "1"
+    exchange.reply(answer)
+
+
+def without_an_etag(exchange: Exchange, answer: Answer) -> None:
+    answer.headers.pop("ETag", None)
+    exchange.reply(answer)
+
+
+def no_xml(exchange: Exchange, answer: Answer) -> None:
+    answer.body = b"this is no XML"
+    exchange.reply(answer)
+
+
+FAULTS: list[tuple[Any, type[OssError]]] = [
+    (throttled, OssThrottledError),
+    (denied, OssPermissionError),
+    (hung_up, OssConnectionError),
+    (stalled, OssTimeoutError),
+]
+
+
+def client_of(server: ObjectServer, **given: Any) -> OssClient:
+    return OssClient(**connect(server, **{"part_size": PART, "upload_concurrency": 2, **given}))
+
+
+def write(client: OssClient, content: bytes) -> None:
+    with client.writer(uri("a")) as writer:
+        for start in range(0, len(content), 50_000):
+            writer.write(content[start : start + 50_000])
+
+
+def put(client: OssClient, content: bytes) -> None:
+    client.put(uri("a"), content)
+
+
+@pytest.mark.parametrize("upload", [write, put])
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+@pytest.mark.parametrize("fault", [throttled, hung_up, with_another_checksum])
+def test_a_failure_that_passes_is_ridden_out(upload: Any, content: bytes, fault: Any) -> None:
+    with ObjectServer({"a": b"previous"}, fault, where=is_put, times=1) as server:
+        upload(client_of(server), content)
+        assert server.contents["a"] == content
+        assert server.uploads == {}
+
+
+@pytest.mark.parametrize("upload", [write, put])
+@pytest.mark.parametrize(("fault", "kind"), FAULTS)
+def test_a_small_object_that_cannot_be_stored_is_told(upload: Any, fault: Any, kind: type[OssError]) -> None:
+    with ObjectServer({}, fault, where=is_put) as server:
+        with pytest.raises(kind) as caught:
+            upload(client_of(server, read_timeout=0.5), SMALL)
+        assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "a")
+        assert caught.value.attempts == (1 if fault is denied else 2)
+
+
+@pytest.mark.parametrize("upload", [write, put])
+@pytest.mark.parametrize(("fault", "kind"), [*FAULTS, (with_another_checksum, OssIntegrityError)])
+@pytest.mark.parametrize("where", [is_put, is_third_part])
+def test_a_part_that_cannot_be_stored_takes_the_upload_back(
+    upload: Any, fault: Any, kind: type[OssError], where: Any
+) -> None:
+    with ObjectServer({"a": b"previous"}, fault, where=where) as server:
+        with pytest.raises(kind) as caught:
+            upload(client_of(server, read_timeout=0.5), LARGE)
+        assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "a")
+        server.wait_for(1, lambda request: request.method == "DELETE")
+        assert server.count(is_completion) == 0
+    assert server.contents == {"a": b"previous"}
+    assert server.aborted == ["UPLOAD-1"]
+
+
+@pytest.mark.parametrize("upload", [write, put])
+@pytest.mark.parametrize(("fault", "kind"), [*FAULTS, (no_xml, OssError)])
+def test_an_upload_that_cannot_begin_is_told(upload: Any, fault: Any, kind: type[OssError]) -> None:
+    with ObjectServer({"a": b"previous"}, fault, where=is_initiation) as server:
+        with pytest.raises(kind) as caught:
+            upload(client_of(server, read_timeout=0.5), LARGE)
+        assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "a")
+        assert server.count(is_put) == 0
+        assert server.contents == {"a": b"previous"}
+
+
+@pytest.mark.parametrize("upload", [write, put])
+def test_a_completion_that_is_denied_takes_the_upload_back(upload: Any) -> None:
+    class Denying(ObjectServer):
+        def answer_to(self, request: Request) -> Answer:
+            if is_completion(request):
+                return error_answer(request, 403, "AccessDenied", "You have no right.")
+            return super().answer_to(request)
+
+    with Denying({"a": b"previous"}) as server:
+        with pytest.raises(OssPermissionError) as caught:
+            upload(client_of(server), LARGE)
+        assert (caught.value.code, caught.value.key) == ("AccessDenied", "a")
+        server.wait_for(1, lambda request: request.method == "DELETE")
+    assert server.contents == {"a": b"previous"}
+    assert server.aborted == ["UPLOAD-1"]
+
+
+@pytest.mark.parametrize("upload", [write, put])
+def test_a_completion_whose_answer_is_lost_is_found_out(upload: Any) -> None:
+    class Completing(ObjectServer):
+        def answer_to(self, request: Request) -> Answer:
+            if is_completion(request) and request.query["uploadId"] not in self.uploads:
+                return error_answer(request, 404, "NoSuchUpload", "The specified upload does not exist.")
+            return super().answer_to(request)
+
+    with Completing({"a": b"previous"}, hung_up, where=is_completion, times=1) as server:
+        upload(client_of(server), LARGE)
+        assert server.contents["a"] == LARGE
+
+
+def test_an_error_in_a_completion_that_began_with_200_is_an_error() -> None:
+    # OSS may have sent the head before it finds that it cannot complete.
+    def fails_late(exchange: Exchange, _: Answer) -> None:
+        exchange.reply(xml_answer("<Error><Code>InternalError</Code><Message>Too late.</Message></Error>"))
+
+    with ObjectServer({"a": b"previous"}, fails_late, where=is_completion) as server, pytest.raises(OssError) as caught:
+        write(client_of(server), LARGE)
+    assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "a")
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_an_answer_without_an_etag_is_an_error(content: bytes) -> None:
+    with ObjectServer({"a": b"previous"}, without_an_etag, where=is_put) as server:
+        with pytest.raises(OssError, match="no readable ETag"):
+            write(client_of(server), content)
+
+
+def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> None:
+    with ObjectServer({"a": b"previous"}, denied, where=is_put) as server:
+        writer = client_of(server).writer(uri("a"))
+        writer.write(SMALL)
+        for use in (writer.close, writer.close, writer.tell, lambda: writer.write(b"more")):
+            with pytest.raises(OssPermissionError) as caught:
+                use()
+            assert caught.value.code == "AccessDenied"
+        writer.abort()
+        assert writer.closed
+        assert server.contents == {"a": b"previous"}
+
+
+def test_an_upload_that_cannot_be_taken_back_tells_its_first_error() -> None:
+    def neither(exchange: Exchange, _: Answer) -> None:
+        code = "AccessDenied" if exchange.request.method == "PUT" else "UserDisable"
+        exchange.reply(error_answer(exchange.request, 403, code, "You have no right."))
+
+    with ObjectServer({}, neither, where=lambda request: request.method in {"PUT", "DELETE"}) as server:
+        with pytest.raises(OssPermissionError) as caught:
+            write(client_of(server), LARGE)
+        assert caught.value.code == "AccessDenied"

@@ -1,0 +1,162 @@
+"""Errors of a DataLoader's workers arrive with their class and all their fields, however the workers are started."""
+
+import operator
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader
+
+from faults.objects import ObjectServer, error_answer, uri, xml_answer
+from faults.readers import Connect, connect, settings
+from faults.server import Answer, Exchange, Request
+from osstorchconnector import (
+    OssConnectionError,
+    OssCredentialsError,
+    OssError,
+    OssIntegrityError,
+    OssIterableDataset,
+    OssMapDataset,
+    OssNotFoundError,
+    OssPermissionError,
+    OssThrottledError,
+    OssTimeoutError,
+)
+
+# Each started worker imports torch, which takes seconds on a machine that is doing something else too.
+METHODS = [
+    pytest.param("fork"),
+    pytest.param("forkserver", marks=pytest.mark.slow(120)),
+    pytest.param("spawn", marks=pytest.mark.slow(120)),
+]
+CONTENT = b"the right content"
+READ = operator.methodcaller("read")
+#: Class, code, status and attempts of the error of each object; None for an object without one.
+EXPECTED: dict[str, tuple[type[OssError], str | None, int | None, int] | None] = {
+    "fine": None,
+    "missing [x], key=\"y\"": (OssNotFoundError, "NoSuchKey", 404, 1),
+    "denied": (OssPermissionError, "AccessDenied", 403, 1),
+    "throttled": (OssThrottledError, "SlowDown", 503, 2),
+    "broken": (OssConnectionError, None, None, 2),
+    "corrupted": (OssIntegrityError, None, None, 2),
+    "no http": (OssError, None, None, 1),
+    "stalled": (OssTimeoutError, None, None, 2),
+    "also fine": None,
+}
+
+
+def spoiled(exchange: Exchange, answer: Answer) -> None:
+    match exchange.request.key:
+        case "denied":
+            exchange.reply(error_answer(exchange.request, 403, "AccessDenied", "You have no right."))
+        case "throttled":
+            exchange.reply(error_answer(exchange.request, 503, "SlowDown", "Please reduce your request rate."))
+        case "broken":
+            exchange.reply(answer, upto=5)
+            exchange.hang_up()
+        case "corrupted":
+            answer.headers["x-oss-hash-crc64ecma"] = "1"
+            exchange.reply(answer)
+        case "no http":
+            exchange.send(b"220 mail.example.com ESMTP\r\n")
+            exchange.hang_up()
+        case "stalled":
+            exchange.reply(answer, upto=5)
+            exchange.stall()
+        case _:
+            exchange.reply(answer)
+
+
+def outcomes(iterator: Any, count: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(count):
+        try:
+            found.append(next(iterator))
+        except OssError as error:
+            found.append(error)
+    with pytest.raises(StopIteration):
+        next(iterator)
+    return found
+
+
+def check(outcome: Any, name: str) -> None:
+    expected = EXPECTED[name]
+    if expected is None:
+        assert outcome == CONTENT
+        return
+    kind, code, status, attempts = expected
+    assert type(outcome) is kind
+    assert (outcome.code, outcome.status, outcome.attempts) == (code, status, attempts)
+    assert (outcome.bucket, outcome.key) == ("scripted-bucket", name)
+    assert (outcome.request_id is None) == (status is None)
+    assert (outcome.ec is None) == (status is None)
+    text = str(outcome)
+    assert "in DataLoader worker process" in text
+    # Neither the worker's traceback nor the message is lost.
+    assert "Traceback" in text
+    if code is not None:
+        assert code in text
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_every_kind_of_error_crosses(kind: Any, method: str) -> None:
+    contents = {name: CONTENT for name in EXPECTED if not name.startswith("missing")}
+    with ObjectServer(contents, spoiled) as server:
+        connection = connect(server, read_timeout=1.5)
+        dataset = kind.from_objects([uri(name) for name in EXPECTED], transform=READ, **connection)
+        # The map dataset asks the loader for one object at a time, the iterable one goes on after each error.
+        loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=method)
+        found = outcomes(iter(loader), len(EXPECTED))
+    for outcome, name in zip(found, EXPECTED, strict=True):
+        check(outcome, name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_tells_its_first_error_and_the_next_batch_comes(method: str) -> None:
+    contents = dict.fromkeys(["a", "b", "denied", "throttled", "c", "d"], CONTENT)
+    with ObjectServer(contents, spoiled) as server:
+        dataset = OssMapDataset.from_objects([uri(name) for name in contents], transform=READ, **connect(server))
+        loader = DataLoader(
+            dataset, batch_size=2, num_workers=1, multiprocessing_context=method, collate_fn=list
+        )
+        first, second, third = outcomes(iter(loader), 3)
+    assert first == third == [CONTENT, CONTENT]
+    check(second, "denied")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_a_listing_that_is_none_crosses(kind: Any, method: str) -> None:
+    def no_listing(exchange: Exchange, _: Answer) -> None:
+        exchange.reply(xml_answer("<Nothing/>"))
+
+    with ObjectServer({"a": CONTENT}, no_listing, where=Request.is_listing) as server:
+        dataset = kind.from_prefix(uri(""), transform=READ, **connect(server))
+        sampler = None if kind is OssIterableDataset else [0]
+        loader = DataLoader(dataset, sampler=sampler, batch_size=None, num_workers=1, multiprocessing_context=method)
+        with pytest.raises(OssError, match="XML") as caught:
+            next(iter(loader))
+    assert caught.value.bucket == "scripted-bucket"
+    assert "in DataLoader worker process" in str(caught.value)
+
+
+class Failing:
+    """A provider that works nowhere."""
+
+    def get_credentials(self) -> object:
+        raise RuntimeError("no metadata service here")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_providers_failure_crosses(method: str) -> None:
+    with ObjectServer({"a": CONTENT}) as server:
+        connection: Connect = {**connect(server), "config": settings_without_a_key(), "cred_provider": Failing()}
+        dataset = OssIterableDataset.from_objects(uri("a"), transform=READ, **connection)
+        loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=method)
+        with pytest.raises(OssCredentialsError, match="failed with RuntimeError"):
+            next(iter(loader))
+        assert server.count() == 0
+
+
+def settings_without_a_key() -> Any:
+    return settings().without_secrets()
