@@ -93,7 +93,7 @@ $(VENV)/.installed: pyproject.toml
 .PHONY: toolchain
 toolchain:
 	@command -v cargo >/dev/null || { \
-	  echo "error: cargo is missing; install Rust 1.88 or newer (rustup, or your distribution's cargo package)" >&2; exit 1; }
+	  echo "error: cargo is missing; install Rust 1.89 or newer (rustup, or your distribution's cargo package)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11" >&2; exit 1; }
 

@@ -3,7 +3,7 @@
 import warnings
 
 with warnings.catch_warnings():
-    # Said of their source code where an installation has not compiled it yet; the category is older Python's and newer's.
+    # Said of their source code where an installation has not compiled it yet, by older Python and by newer.
     for category in (DeprecationWarning, SyntaxWarning):
         warnings.filterwarnings("ignore", ".*invalid escape sequence", category)
     import alibabacloud_oss_v2  # noqa: F401

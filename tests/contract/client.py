@@ -99,8 +99,8 @@ class ObjectClient(ABC):
     @abstractmethod
     def failure(self, error: Exception) -> Failure: ...
 
-    def close(self) -> None:
-        """Close its connections, where it can."""
+    @abstractmethod
+    def close(self) -> None: ...
 
 
 class BucketClient(ObjectClient):

@@ -63,9 +63,7 @@ class Oss2Client(ApiClient):
         return {item.key: item.size for item in oss2.ObjectIteratorV2(self._bucket(bucket), prefix=prefix)}
 
     def list_buckets(self) -> list[str]:
-        service = oss2.Service(
-            self._auth, self._access.endpoint, session=self._session, region=self._access.region
-        )
+        service = oss2.Service(self._auth, self._access.endpoint, session=self._session, region=self._access.region)
         return [item.name for item in oss2.BucketIterator(service)]
 
     def failure(self, error: Exception) -> Failure:
@@ -142,9 +140,7 @@ class Oss2Client(ApiClient):
         return url
 
     def _bucket(self, name: str) -> Any:
-        return oss2.Bucket(
-            self._auth, self._access.endpoint, name, session=self._session, region=self._access.region
-        )
+        return oss2.Bucket(self._auth, self._access.endpoint, name, session=self._session, region=self._access.region)
 
 
 def _page(result: Any, after: str) -> Page:

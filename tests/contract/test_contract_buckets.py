@@ -1,6 +1,7 @@
 """Buckets: created, described, listed, deleted, and refused where they are missing or full."""
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_bucket_that_is_not_empty_stays(bucket_client: BucketClient, bucket: s
 
 def test_a_missing_bucket_is_told(bucket_client: BucketClient) -> None:
     name = f"none-{uuid.uuid4().hex[:16]}"
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: bucket_client.delete_bucket(name),
         lambda: bucket_client.list_all(name),
         lambda: bucket_client.put(name, "a", b""),

@@ -1,9 +1,15 @@
 """What one client writes, every other client reads back."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from osstorchconnector.testing import Emulator
+
 from .checksum import crc64, etag
-from .client import ObjectClient
+from .client import Access, ObjectClient
+from .conftest import BUCKET_CLIENTS, CLIENTS
 from .keys import HOSTILE_KEYS
 
 LARGE = bytes(range(256)) * 41_000 + b"the end"
@@ -55,3 +61,22 @@ def test_a_replaced_object_is_seen_at_once(
     with pytest.raises(other_client.error) as caught:
         other_client.get(bucket, key)
     assert other_client.failure(caught.value).code == "NoSuchKey"
+
+
+def test_a_directory_keeps_what_they_wrote(tmp_path: Path) -> None:
+    with Emulator(root=tmp_path) as emulator:
+        for bucket, connect_writer in BUCKET_CLIENTS.items():
+            with closing(connect_writer(Access.to(emulator))) as writer:
+                writer.create_bucket(bucket)
+                writer.put_in_parts(bucket, "large", LARGE)
+                for key, content in CONTENTS.items():
+                    writer.put(bucket, key, content)
+    sizes = {key: len(content) for key, content in (CONTENTS | {"large": LARGE}).items()}
+    with Emulator(root=tmp_path) as emulator:
+        for connect_reader in CLIENTS.values():
+            with closing(connect_reader(Access.to(emulator))) as reader:
+                assert reader.list_buckets() == sorted(BUCKET_CLIENTS)
+                for bucket in BUCKET_CLIENTS:
+                    assert reader.list_all(bucket) == sizes
+                    assert {key: reader.get(bucket, key) for key in CONTENTS} == CONTENTS
+                    assert reader.get_range(bucket, "large", len(LARGE) - 7, len(LARGE) - 1) == b"the end"

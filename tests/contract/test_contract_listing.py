@@ -16,6 +16,7 @@ KEYS = sorted(
 )
 NUMBERED_KEYS = [f"{number:04}" for number in range(1005)]
 
+
 class ListToTheEnd(Protocol):
     def __call__(self, *, prefix: str = "", delimiter: str = "", max_keys: int = 1000) -> list[Page]: ...
 

@@ -4,12 +4,14 @@ import base64
 import functools
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from faults.server import Answer, Exchange, Request, ScriptedServer
 
 BUCKET = "scripted-bucket"
 
+#: Gets the right answer to a request, and sends what it makes of it.
 Fault = Callable[[Exchange, Answer], None]
 
 
@@ -21,13 +23,22 @@ def as_it_should_be(exchange: Exchange, answer: Answer) -> None:
     exchange.reply(answer)
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An error instead of what was asked for, which is not done."""
+
+    status: int
+    code: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class ObjectServer(ScriptedServer):
-    """Serves objects. A fault gets the right answer to each request it applies to, and sends what it makes of it."""
+    """Serves objects, but for the requests that a fault applies to."""
 
     def __init__(
         self,
         contents: Mapping[str, bytes],
-        fault: Fault = as_it_should_be,
+        fault: Fault | Refusal = as_it_should_be,
         *,
         where: Callable[[Request], bool] = Request.is_object_get,
         times: int | None = None,
@@ -55,7 +66,9 @@ class ObjectServer(ScriptedServer):
         self._upload_numbers = itertools.count(1)
 
     def answer_to(self, request: Request) -> Answer:
-        """Return the right answer."""
+        """Do what is asked for, and return the right answer."""
+        if request.query.get("uploadId", "") not in {"", *self.uploads}:
+            return error_answer(request, 404, "NoSuchUpload", "The specified upload does not exist.")
         if request.is_listing():
             return self._listing(request)
         if request.method in {"GET", "HEAD"}:
@@ -77,11 +90,15 @@ class ObjectServer(ScriptedServer):
         raise NotImplementedError(request)
 
     def _answer(self, exchange: Exchange) -> None:
-        answer = self.answer_to(exchange.request)
-        if self._where(exchange.request) and next(self._left, None) is not None:
-            self._fault(exchange, answer)
-        else:
+        request = exchange.request
+        if not self._where(request) or next(self._left, None) is None:
+            exchange.reply(self.answer_to(request))
+        elif isinstance(self._fault, Refusal):
+            answer = error_answer(request, self._fault.status, self._fault.code, f"It is {self._fault.code}.")
+            answer.headers.update(self._fault.headers)
             exchange.reply(answer)
+        else:
+            self._fault(exchange, self.answer_to(request))
 
     def _object(self, request: Request) -> Answer:
         content = self.contents.get(request.key)

@@ -1,11 +1,9 @@
 """Answers that are errors, or no answers at all."""
 
 import time
-from typing import Any
-
 import pytest
 
-from faults.objects import ObjectServer, error_answer, uri
+from faults.objects import ObjectServer, Refusal, uri
 from faults.readers import LISTERS, READERS, Reader, connect, get
 from faults.server import Answer, Exchange, Request, ScriptedServer
 from osstorchconnector import (
@@ -32,15 +30,6 @@ def is_about_the_first(request: Request) -> bool:
     return request.key == "000"
 
 
-def refusing(status: int, code: str, **headers: str) -> Any:
-    def refuse(exchange: Exchange, _: Answer) -> None:
-        answer = error_answer(exchange.request, status, code, f"It is {code}.")
-        answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-        exchange.reply(answer)
-
-    return refuse
-
-
 @pytest.mark.parametrize(
     ("status", "code", "kind", "attempts"),
     [
@@ -63,7 +52,7 @@ def refusing(status: int, code: str, **headers: str) -> Any:
 def test_a_services_error_keeps_all_it_tells(
     reader: Reader, status: int, code: str, kind: type[OssError], attempts: int
 ) -> None:
-    with ObjectServer(CONTENTS, refusing(status, code), where=is_about_the_first) as server:
+    with ObjectServer(CONTENTS, Refusal(status, code), where=is_about_the_first) as server:
         with pytest.raises(kind) as caught:
             reader(connect(server), ["000"])
         error = caught.value
@@ -132,13 +121,13 @@ def test_a_redirect_is_an_error_and_is_not_followed(reader: Reader, status: int)
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_short_storm_of_503_is_ridden_out(reader: Reader, times: int) -> None:
-    fault = refusing(503, "SlowDown")
+    fault = Refusal(503, "SlowDown")
     with ObjectServer(CONTENTS, fault, where=is_about_the_first, times=times) as server:
         assert reader(connect(server, max_attempts=4), NAMES) == [CONTENTS[name] for name in NAMES]
 
 
 def test_a_storm_over_everything_slows_down_and_loses_nothing() -> None:
-    with ObjectServer(CONTENTS, refusing(503, "SlowDown"), times=50) as server:
+    with ObjectServer(CONTENTS, Refusal(503, "SlowDown"), times=50) as server:
         connection = connect(server, max_attempts=10)
         for dataset in (
             OssIterableDataset.from_prefix(uri(""), **connection),
@@ -149,7 +138,7 @@ def test_a_storm_over_everything_slows_down_and_loses_nothing() -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_storm_that_does_not_end_is_told(reader: Reader) -> None:
-    with ObjectServer(CONTENTS, refusing(503, "SlowDown"), where=every_request) as server:
+    with ObjectServer(CONTENTS, Refusal(503, "SlowDown"), where=every_request) as server:
         with pytest.raises(OssThrottledError) as caught:
             reader(connect(server), ["000"])
         error = caught.value
@@ -160,9 +149,9 @@ def test_a_storm_that_does_not_end_is_told(reader: Reader) -> None:
         assert "after 1 failed attempts" in str(error)
 
 
-@pytest.mark.parametrize("header", [{"Retry_After": "3600"}, {"x_oss_qos_delay_time": "3600000"}])
+@pytest.mark.parametrize("header", [{"Retry-After": "3600"}, {"x-oss-qos-delay-time": "3600000"}])
 def test_a_service_that_asks_for_more_patience_than_there_is_is_not_waited_for(header: dict[str, str]) -> None:
-    with ObjectServer(CONTENTS, refusing(503, "SlowDown", **header)) as server:
+    with ObjectServer(CONTENTS, Refusal(503, "SlowDown", header)) as server:
         start = time.monotonic()
         with pytest.raises(OssThrottledError):
             get(connect(server, max_attempts=5), ["000"])
@@ -171,7 +160,7 @@ def test_a_service_that_asks_for_more_patience_than_there_is_is_not_waited_for(h
 
 
 def test_a_service_that_asks_for_patience_gets_it() -> None:
-    with ObjectServer(CONTENTS, refusing(503, "SlowDown", Retry_After="1"), times=1) as server:
+    with ObjectServer(CONTENTS, Refusal(503, "SlowDown", {"Retry-After": "1"}), times=1) as server:
         start = time.monotonic()
         assert get(connect(server), ["000"]) == [CONTENTS["000"]]
         assert time.monotonic() - start >= 1

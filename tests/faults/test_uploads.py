@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from faults.objects import ObjectServer, error_answer, uri, xml_answer
+from faults.objects import ObjectServer, Refusal, error_answer, uri, xml_answer
 from faults.readers import connect
 from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
@@ -38,12 +38,8 @@ def is_third_part(request: Request) -> bool:
     return request.query.get("partNumber") == "3"
 
 
-def throttled(exchange: Exchange, _: Answer) -> None:
-    exchange.reply(error_answer(exchange.request, 503, "SlowDown", "Please reduce your request rate."))
-
-
-def denied(exchange: Exchange, _: Answer) -> None:
-    exchange.reply(error_answer(exchange.request, 403, "AccessDenied", "You have no right."))
+THROTTLED = Refusal(503, "SlowDown")
+DENIED = Refusal(403, "AccessDenied")
 
 
 def hung_up(exchange: Exchange, _: Answer) -> None:
@@ -70,8 +66,8 @@ def no_xml(exchange: Exchange, answer: Answer) -> None:
 
 
 FAULTS: list[tuple[Any, type[OssError]]] = [
-    (throttled, OssThrottledError),
-    (denied, OssPermissionError),
+    (THROTTLED, OssThrottledError),
+    (DENIED, OssPermissionError),
     (hung_up, OssConnectionError),
     (stalled, OssTimeoutError),
 ]
@@ -93,7 +89,7 @@ def put(client: OssClient, content: bytes) -> None:
 
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-@pytest.mark.parametrize("fault", [throttled, hung_up, with_another_checksum])
+@pytest.mark.parametrize("fault", [THROTTLED, hung_up, with_another_checksum])
 def test_a_failure_that_passes_is_ridden_out(upload: Any, content: bytes, fault: Any) -> None:
     with ObjectServer({"a": b"previous"}, fault, where=is_put, times=1) as server:
         upload(client_of(server), content)
@@ -108,7 +104,7 @@ def test_a_small_object_that_cannot_be_stored_is_told(upload: Any, fault: Any, k
         with pytest.raises(kind) as caught:
             upload(client_of(server, read_timeout=0.5), SMALL)
         assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "a")
-        assert caught.value.attempts == (1 if fault is denied else 2)
+        assert caught.value.attempts == (1 if fault is DENIED else 2)
 
 
 @pytest.mark.parametrize("upload", [write, put])
@@ -140,13 +136,7 @@ def test_an_upload_that_cannot_begin_is_told(upload: Any, fault: Any, kind: type
 
 @pytest.mark.parametrize("upload", [write, put])
 def test_a_completion_that_is_denied_takes_the_upload_back(upload: Any) -> None:
-    class Denying(ObjectServer):
-        def answer_to(self, request: Request) -> Answer:
-            if is_completion(request):
-                return error_answer(request, 403, "AccessDenied", "You have no right.")
-            return super().answer_to(request)
-
-    with Denying({"a": b"previous"}) as server:
+    with ObjectServer({"a": b"previous"}, DENIED, where=is_completion) as server:
         with pytest.raises(OssPermissionError) as caught:
             upload(client_of(server), LARGE)
         assert (caught.value.code, caught.value.key) == ("AccessDenied", "a")
@@ -157,13 +147,7 @@ def test_a_completion_that_is_denied_takes_the_upload_back(upload: Any) -> None:
 
 @pytest.mark.parametrize("upload", [write, put])
 def test_a_completion_whose_answer_is_lost_is_found_out(upload: Any) -> None:
-    class Completing(ObjectServer):
-        def answer_to(self, request: Request) -> Answer:
-            if is_completion(request) and request.query["uploadId"] not in self.uploads:
-                return error_answer(request, 404, "NoSuchUpload", "The specified upload does not exist.")
-            return super().answer_to(request)
-
-    with Completing({"a": b"previous"}, hung_up, where=is_completion, times=1) as server:
+    with ObjectServer({"a": b"previous"}, hung_up, where=is_completion, times=1) as server:
         upload(client_of(server), LARGE)
         assert server.contents["a"] == LARGE
 
@@ -186,7 +170,7 @@ def test_an_answer_without_an_etag_is_an_error(content: bytes) -> None:
 
 
 def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> None:
-    with ObjectServer({"a": b"previous"}, denied, where=is_put) as server:
+    with ObjectServer({"a": b"previous"}, DENIED, where=is_put) as server:
         writer = client_of(server).writer(uri("a"))
         writer.write(SMALL)
         for use in (writer.close, writer.close, writer.tell, lambda: writer.write(b"more")):
@@ -200,7 +184,7 @@ def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> No
 
 def test_an_upload_that_cannot_be_taken_back_tells_its_first_error() -> None:
     def neither(exchange: Exchange, _: Answer) -> None:
-        code = "AccessDenied" if exchange.request.method == "PUT" else "UserDisable"
+        code = "AccessDenied" if is_put(exchange.request) else "UserDisable"
         exchange.reply(error_answer(exchange.request, 403, code, "You have no right."))
 
     with ObjectServer({}, neither, where=lambda request: request.method in {"PUT", "DELETE"}) as server:

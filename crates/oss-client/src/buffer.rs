@@ -50,10 +50,17 @@ impl BufferPool {
         Self { shared: Arc::new(Shared { limit, free: Mutex::default() }) }
     }
 
-    /// A buffer of `length` bytes of unspecified content.
-    pub fn take(&self, length: usize) -> PooledBuffer {
+    /// A buffer of `length` bytes of unspecified content; `None` where there is no memory for it.
+    pub fn take(&self, length: usize) -> Option<PooledBuffer> {
         if length < SMALLEST {
-            return PooledBuffer { bytes: vec![0; length], length, pool: Weak::new() };
+            return Some(PooledBuffer { bytes: vec![0; length], length, pool: Weak::new() });
+        }
+        if length > self.shared.limit {
+            // Never kept, so not rounded up either; and only here can a length be more than memory holds.
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(length).ok()?;
+            bytes.resize(length, 0);
+            return Some(PooledBuffer::detached(bytes));
         }
         let (class, capacity) = class_of(length);
         let reused = {
@@ -65,7 +72,7 @@ impl BufferPool {
             reused
         };
         let bytes = reused.unwrap_or_else(|| vec![0; capacity]);
-        PooledBuffer { bytes, length, pool: Arc::downgrade(&self.shared) }
+        Some(PooledBuffer { bytes, length, pool: Arc::downgrade(&self.shared) })
     }
 }
 
@@ -144,13 +151,21 @@ mod tests {
     #[test]
     fn a_dropped_buffer_is_used_again() {
         let pool = BufferPool::new(1 << 20);
-        let mut first = pool.take(100_000);
+        let mut first = pool.take(100_000).unwrap();
         first[0] = 7;
         let address = first.as_ptr();
         drop(first);
-        let second = pool.take(98_305);
+        let second = pool.take(98_305).unwrap();
         assert_eq!(second.as_ptr(), address);
         assert_eq!(second.len(), 98_305);
+    }
+
+    #[test]
+    fn more_than_memory_holds_is_refused() {
+        let pool = BufferPool::new(1 << 20);
+        assert!(pool.take(1 << 50).is_none());
+        assert!(pool.take(usize::MAX).is_none());
+        assert_eq!(pool.take(3 << 20).unwrap().len(), 3 << 20);
     }
 
     #[test]

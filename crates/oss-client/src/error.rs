@@ -53,6 +53,8 @@ pub enum ErrorKind {
     Changed(String),
     /// The server's answer is not of the form the protocol defines. Never retried.
     InvalidReply(String),
+    /// More bytes than this process can hold. Never retried.
+    TooLarge(String),
     /// No usable credentials. Never retried.
     Credentials(String),
     /// The request or the configuration is wrong. Nothing was sent.
@@ -127,6 +129,7 @@ impl Error {
             | ErrorKind::Integrity(text)
             | ErrorKind::Changed(text)
             | ErrorKind::InvalidReply(text)
+            | ErrorKind::TooLarge(text)
             | ErrorKind::Credentials(text)
             | ErrorKind::Config(text)
             | ErrorKind::Cancelled(text) => text.clone(),
@@ -174,6 +177,12 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// There is no memory for an object of `size` bytes.
+pub fn too_large(size: u64) -> Error {
+    let text = format!("there is no memory for {size} bytes; open the object and read it in pieces");
+    Error::new(ErrorKind::TooLarge(text))
 }
 
 impl From<ErrorKind> for Error {

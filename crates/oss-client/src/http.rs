@@ -106,6 +106,9 @@ impl Response {
     }
 }
 
+/// A new connection costs about as much as receiving so many bytes.
+const FINISH_LIMIT: usize = 64 << 10;
+
 /// A body that is received into memory of the caller's choice.
 ///
 /// Its connection is used again once the body has been received whole, and closed when the body is dropped before.
@@ -155,9 +158,11 @@ impl Body {
     }
 
     /// Receives and forgets what is left of a body that is expected to be empty, so that its connection is free again.
+    /// Where there is more than is worth receiving, the connection is closed instead.
     pub async fn finish(mut self) -> Result<()> {
-        if self.lease.is_some() {
-            while self.receive().await? {}
+        let mut received = 0;
+        while self.lease.is_some() && received < FINISH_LIMIT && self.receive().await? {
+            received += self.pending.len();
         }
         Ok(())
     }

@@ -68,7 +68,11 @@ impl RetryBudget {
             ErrorKind::Service { retry_after, .. } => *retry_after,
             _ => None,
         };
-        let wait = asked.unwrap_or_default().max(backoff::full_jitter(self.since_progress, &mut rand::rng()));
+        let mut wait = asked.unwrap_or_default().max(backoff::full_jitter(self.since_progress, &mut rand::rng()));
+        if matches!(error.kind(), ErrorKind::Connect(_)) {
+            // The last attempt comes when the connect timeout is over, not when the pause would be.
+            wait = wait.min(self.connect_timeout.saturating_sub(self.started.elapsed()));
+        }
         if Instant::now() + wait >= self.deadline {
             return Err(self.give_up(error));
         }

@@ -2,7 +2,7 @@
 //! `OSS_EMULATOR_REGION`, `OSS_EMULATOR_DOMAIN`, `OSS_EMULATOR_ROOT`, `OSS_EMULATOR_BUCKETS` (separated by commas),
 //! `OSS_EMULATOR_ETAG=fast`, `OSS_EMULATOR_VERIFY=false`, and the key pair as `OSS_ACCESS_KEY_ID`,
 //! `OSS_ACCESS_KEY_SECRET` and `OSS_SESSION_TOKEN`.
-#![allow(clippy::print_stdout, reason = "the address is what the program is asked for")]
+#![expect(clippy::print_stdout, reason = "the address is what the program is asked for")]
 
 use std::env;
 use std::error::Error;

@@ -114,7 +114,7 @@ pub(crate) async fn receive(
             md5.update(&bytes);
         }
         crc64.update(&bytes);
-        writer.write(bytes).await.map_err(storage)?;
+        writer.write(&bytes).await.map_err(storage)?;
     }
     let md5: Option<[u8; 16]> = md5.map(|md5| md5.finalize().into());
     if expected_md5.is_some() && expected_md5 != md5 {

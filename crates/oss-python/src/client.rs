@@ -8,9 +8,8 @@ use std::sync::{
 use bytes::Bytes;
 use oss_client::{
     Client as OssClient,
-    buffer::PooledBuffer,
     credentials::{CredentialProvider, StaticCredentials},
-    error::{Error, ErrorKind},
+    error::{Error, ErrorKind, too_large},
     ops::{list::ListOptions, put::PutOptions},
     paginate::Pages,
     prefetch::{Entry, Source},
@@ -119,9 +118,11 @@ impl Client {
                 let reader = ObjectReader::open(client.clone(), &bucket, &key).await?;
                 let start = start.unwrap_or(0);
                 let end = end.unwrap_or(u64::MAX).min(reader.meta().size);
-                let mut bytes = vec![0; end.saturating_sub(start) as usize];
+                let length = end.saturating_sub(start);
+                let bytes = usize::try_from(length).ok().and_then(|length| client.buffers().take(length));
+                let mut bytes = bytes.ok_or_else(|| too_large(length).on(Some(&bucket), Some(&key)))?;
                 reader.read_at(start, &mut bytes).await?;
-                Ok(PooledBuffer::detached(bytes))
+                Ok(bytes)
             })?
         };
         Ok(PyBytes::new(py, &bytes))

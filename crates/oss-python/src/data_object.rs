@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use oss_client::{
     buffer::PooledBuffer,
+    error::too_large,
     ops::head::ObjectMeta,
     prefetch::{Entry, Item, Outcome},
     reader::ObjectReader,
@@ -135,7 +136,9 @@ impl DataObject {
     /// Bytes from the current position up to `end` (exclusive, within the object), which becomes the position.
     fn read_to<'py>(py: Python<'py>, state: &mut State, end: u64) -> PyResult<Bound<'py, PyBytes>> {
         let start = state.position;
-        let length = end.saturating_sub(start) as usize;
+        let length = end.saturating_sub(start);
+        // Python's sizes are signed.
+        let length = isize::try_from(length).map_err(|_| error::to_python(py, &too_large(length)))?.unsigned_abs();
         let bytes = match &mut state.content {
             Content::Bytes { bytes, .. } => {
                 let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);

@@ -58,7 +58,9 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
             StatusCode::REQUEST_TIMEOUT => py.get_type::<classes::OssTimeoutError>(),
             _ => py.get_type::<classes::OssError>(),
         },
-        ErrorKind::Connect(_) | ErrorKind::Untrusted(_) | ErrorKind::Transport(_) => py.get_type::<classes::OssConnectionError>(),
+        ErrorKind::Connect(_) | ErrorKind::Untrusted(_) | ErrorKind::Transport(_) => {
+            py.get_type::<classes::OssConnectionError>()
+        }
         ErrorKind::Timeout(_) => py.get_type::<classes::OssTimeoutError>(),
         ErrorKind::Integrity(_) | ErrorKind::Changed(_) => py.get_type::<classes::OssIntegrityError>(),
         ErrorKind::Credentials(_) => py.get_type::<classes::OssCredentialsError>(),

@@ -7,7 +7,7 @@ use super::{head::ObjectMeta, incomplete, set_header};
 use crate::{
     buffer::PooledBuffer,
     client::Client,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, too_large},
     http::{Request, Response},
     retry::RetryBudget,
 };
@@ -34,7 +34,9 @@ impl Client {
             if meta.size > limit {
                 return Ok(FetchedObject { meta, bytes: None });
             }
-            let mut bytes = self.buffers().take(meta.size as usize);
+            let Some(mut bytes) = usize::try_from(meta.size).ok().and_then(|size| self.buffers().take(size)) else {
+                return Err(too_large(meta.size).on(Some(bucket), Some(key)));
+            };
             let checked = match self.fill(&request, response, &meta.etag, 0, &mut bytes, &mut budget).await {
                 Ok(checksum) => verify(&meta, checksum),
                 Err(error) => Err(error),
@@ -143,6 +145,10 @@ impl Client {
         };
         if range.start != start || range.end != end {
             let text = format!("asked for bytes {start}-{end}, answered with {}-{}", range.start, range.end);
+            return Err(on(ErrorKind::InvalidReply(text).into()));
+        }
+        if response.content_length().is_some_and(|sent| sent != length as u64) {
+            let text = format!("asked for bytes {start}-{end}, answered with another number of bytes");
             return Err(on(ErrorKind::InvalidReply(text).into()));
         }
         Ok(response)

@@ -11,6 +11,7 @@ pub mod put;
 
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use oss_protocol::xml::error::ErrorBody;
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -37,10 +38,23 @@ async fn parse_body<T, E: std::fmt::Display>(
     parse: impl FnOnce(&[u8]) -> std::result::Result<T, E>,
 ) -> Result<T> {
     let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
+    let status = response.status;
     let body = response.body.collect(limit).await.map_err(on)?;
-    parse(&body).map_err(|error| {
-        let text = format!("the answer is not the XML that OSS sends here: {error}");
-        on(ErrorKind::InvalidReply(text).into())
+    parse(&body).map_err(|cause| match ErrorBody::parse(&body) {
+        // OSS may have sent the head of a success before it found that it cannot succeed.
+        Ok(said) => on(ErrorKind::Service {
+            status,
+            code: said.error_code(),
+            message: said.message,
+            ec: said.ec,
+            request_id: Some(said.request_id).filter(|id| !id.is_empty()),
+            retry_after: None,
+        }
+        .into()),
+        Err(_) => {
+            let text = format!("the answer is not the XML that OSS sends here: {cause}");
+            on(ErrorKind::InvalidReply(text).into())
+        }
     })
 }
 

@@ -12,13 +12,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::directory::Directory;
 
-/// Bodies up to this size become one block, so that a later GET writes them in one piece; it is also how much of a longer
-/// body is gathered before a file is touched, so that a hop to the blocking pool moves enough bytes to be worth it.
+/// Size of the blocks that a body is gathered in. A GET writes each block in one piece, so they should be large, and a hop to
+/// the blocking pool should move enough bytes to be worth it; yet a body of a few bytes more than a block should not take
+/// much more memory. Smaller bodies become one block of their own size.
+///
+/// The frames that the connection delivers are copied rather than kept: a kept frame takes its whole read buffer out of use,
+/// and filling fresh buffers all the time costs several times the copy.
 const BLOCK: usize = 1024 * 1024;
-
-/// Frames from the connection at least this large are kept as they are. Smaller ones are copied together: a later GET would
-/// pay more for each of them than the copy costs.
-const KEEP_FRAME: usize = 64 * 1024;
 
 /// How much of a file is read at a time: large enough that the hop to the blocking pool (some 10 µs) is small beside the
 /// read, small enough that a thousand responses in flight fit in memory.
@@ -141,7 +141,8 @@ pub(crate) fn read_chunk(
 pub(crate) struct ContentWriter {
     target: Target,
     pending: BytesMut,
-    single: bool,
+    /// Bytes still to come, if the client said how many there are.
+    expected: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -153,29 +154,29 @@ enum Target {
 impl ContentWriter {
     /// `expected` is the announced size, which decides how memory is laid out and nothing else.
     pub(super) fn new(directory: Option<Arc<Directory>>, expected: Option<u64>) -> Self {
-        let single = expected.is_some_and(|size| size <= BLOCK as u64);
-        let pending = BytesMut::with_capacity(expected.filter(|_| single).unwrap_or(0) as usize);
         let target = match directory {
             None => Target::Memory(Vec::new()),
             Some(directory) => Target::Directory { directory, file: None, size: 0 },
         };
-        Self { target, pending, single }
+        Self { target, pending: BytesMut::new(), expected }
     }
 
-    pub(crate) async fn write(&mut self, frame: Bytes) -> io::Result<()> {
-        match &mut self.target {
-            Target::Memory(segments) if !self.single && frame.len() >= KEEP_FRAME => {
-                if !self.pending.is_empty() {
-                    segments.push(Segment::Memory(self.pending.split().freeze()));
-                }
-                segments.push(Segment::Memory(frame));
-                Ok(())
+    pub(crate) async fn write(&mut self, mut frame: &[u8]) -> io::Result<()> {
+        while !frame.is_empty() {
+            if self.pending.capacity() == 0
+                && let Some(expected) = self.expected
+            {
+                self.pending.reserve(expected.min(BLOCK as u64) as usize);
             }
-            _ => {
-                self.pending.extend_from_slice(&frame);
-                if self.single || self.pending.len() < BLOCK { Ok(()) } else { self.flush().await }
+            let (now, later) = frame.split_at(frame.len().min(BLOCK - self.pending.len()));
+            self.pending.extend_from_slice(now);
+            self.expected = self.expected.map(|expected| expected.saturating_sub(now.len() as u64));
+            frame = later;
+            if self.pending.len() == BLOCK {
+                self.flush().await?;
             }
         }
+        Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -279,21 +280,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_bodies_become_one_block_and_large_frames_stay() {
-        let mut writer = ContentWriter::new(None, Some(6));
-        writer.write(Bytes::from_static(b"abc")).await.unwrap();
-        writer.write(Bytes::from_static(b"def")).await.unwrap();
-        let content = writer.finish().await.unwrap();
-        assert_eq!((content.segments().len(), text(&content)), (1, "abcdef".to_owned()));
-
-        let large = Bytes::from(vec![b'x'; KEEP_FRAME]);
-        let mut writer = ContentWriter::new(None, None);
-        writer.write(Bytes::from_static(b"a")).await.unwrap();
-        writer.write(large.clone()).await.unwrap();
-        writer.write(Bytes::from_static(b"b")).await.unwrap();
-        let content = writer.finish().await.unwrap();
-        assert_eq!(content.size(), KEEP_FRAME as u64 + 2);
-        let Segment::Memory(kept) = &content.segments()[1] else { panic!("memory only") };
-        assert_eq!(kept.as_ptr(), large.as_ptr());
+    async fn bodies_are_gathered_in_blocks() {
+        for (size, expected, blocks) in [
+            (0, Some(0), vec![]),
+            (6, Some(6), vec![6]),
+            (6, None, vec![6]),
+            (BLOCK, Some(BLOCK as u64), vec![BLOCK]),
+            (2 * BLOCK + 1, Some(2 * BLOCK as u64 + 1), vec![BLOCK, BLOCK, 1]),
+            (2 * BLOCK + 1, None, vec![BLOCK, BLOCK, 1]),
+        ] {
+            let body: Vec<u8> = (0..size).map(|at| (at * 31 + at / 251) as u8).collect();
+            let mut writer = ContentWriter::new(None, expected);
+            for frame in body.chunks(BLOCK / 3) {
+                writer.write(frame).await.unwrap();
+            }
+            let content = writer.finish().await.unwrap();
+            assert_eq!(content.segments().iter().map(|segment| segment.len() as usize).collect::<Vec<_>>(), blocks);
+            let gathered: Vec<u8> = content
+                .segments()
+                .iter()
+                .flat_map(|segment| match segment {
+                    Segment::Memory(bytes) => bytes.to_vec(),
+                    Segment::File { .. } => panic!("memory only"),
+                })
+                .collect();
+            assert!(gathered == body, "{size} {expected:?}");
+        }
     }
 }

@@ -11,5 +11,6 @@ mod keys;
 mod listing;
 mod multipart;
 mod objects;
+mod races;
 mod ranges;
 mod server;

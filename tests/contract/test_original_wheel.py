@@ -1,0 +1,210 @@
+"""The published wheel that this package stands in for reads datasets from the emulator, in processes of its own.
+
+Its client always puts the bucket into the host name, so ``bucket.localhost`` has to resolve.
+"""
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from osstorchconnector import OssClient
+from osstorchconnector.testing import Emulator
+
+from .keys import HOSTILE_KEYS
+
+# Installing takes seconds where the package index is slow, and each process imports torch.
+pytestmark = pytest.mark.slow(180)
+
+FOLDER = Path(__file__).resolve().parents[2] / ".venv" / "original-1.2.3"
+# What it imports beside torch; not more of what it requires, since torch is here.
+REQUIREMENTS = {"osstorchconnector": "osstorchconnector==1.2.3", "safetensors": "safetensors>=0.3,<1"}
+INSTALL_SECONDS = 120
+
+NUMBERED = {f"data/{number:04}": bytes([number % 256]) * number for number in range(1, 1100)}
+HOSTILE = {f"hostile/{key}"[:510]: f"content of {key}".encode() for key in HOSTILE_KEYS.values()}
+CHECKPOINT = bytes(range(256)) * 41_000 + b"the end"
+
+READ_DATASETS = """
+import json, sys
+from torch.utils.data import DataLoader
+import osstorchconnector
+from osstorchconnector import OssIterableDataset, OssMapDataset
+
+bucket, connection, result = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+
+def described(item):
+    return item.key, item.size, item.read().hex()
+
+def dataset(kind, prefix):
+    return kind.from_prefix(f"oss://{bucket}/{prefix}", transform=described, **connection)
+
+numbered = dataset(OssMapDataset, "data/")
+found = {
+    "module": osstorchconnector.__file__,
+    "iterable": list(dataset(OssIterableDataset, "data/")),
+    "again": list(dataset(OssIterableDataset, "data/")),
+    "workers": list(DataLoader(dataset(OssIterableDataset, "data/"), batch_size=None, num_workers=2)),
+    "map": [numbered[index] for index in range(len(numbered))],
+    "hostile": list(dataset(OssIterableDataset, "hostile/")),
+    "objects": list(
+        OssIterableDataset.from_objects(
+            [f"oss://{bucket}/data/0003", f"oss://{bucket}/data/0001"], transform=described, **connection
+        )
+    ),
+}
+with open(result, "w") as file:
+    json.dump(found, file)
+"""
+
+COPY_CHECKPOINT = """
+import json, sys
+from osstorchconnector import OssCheckpoint
+
+bucket, connection, source, target = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], sys.argv[4]
+checkpoint = OssCheckpoint(**connection)
+with open(source, "rb") as file, checkpoint.writer(f"oss://{bucket}/checkpoint") as writer:
+    while data := file.read(1_000_000):
+        writer.write(data)
+if target:
+    with open(target, "wb") as file, checkpoint.reader(f"oss://{bucket}/checkpoint") as reader:
+        file.write(reader.read())
+"""
+
+
+def unavailable(reason: str) -> None:
+    """Skip, or fail where the environment says that everything has to be there."""
+    if os.environ.get("OSSTORCHCONNECTOR_REQUIRE_CONTRACT") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def original() -> Path:
+    """Return the folder that the wheel is installed in; the first run installs it."""
+    if all((FOLDER / name).is_dir() for name in REQUIREMENTS):
+        return FOLDER
+    FOLDER.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="original-", dir=FOLDER.parent) as unfinished:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        command += ["--target", f"{unfinished}/site", *REQUIREMENTS.values()]
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            unavailable(f"pip did not install {REQUIREMENTS['osstorchconnector']} within {INSTALL_SECONDS} seconds")
+        if done.returncode != 0:
+            unavailable(f"pip cannot install {REQUIREMENTS['osstorchconnector']}: {done.stderr.strip()}")
+        # Moved into place at the end, so that what is there is complete.
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        Path(unfinished, "site").rename(FOLDER)
+    return FOLDER
+
+
+@pytest.fixture(scope="module")
+def endpoint(emulator: Emulator) -> str:
+    try:
+        socket.getaddrinfo("bucket.localhost", 80)
+    except OSError as error:
+        unavailable(f"bucket.localhost does not resolve ({error}); on Debian the package libnss-myhostname makes it")
+    return f"http://localhost:{urlsplit(emulator.endpoint).port}"
+
+
+@pytest.fixture(scope="module")
+def filled(client: OssClient) -> str:
+    bucket = f"original-{uuid.uuid4().hex[:16]}"
+    client.create_bucket(bucket)
+    for key, content in {**NUMBERED, **HOSTILE}.items():
+        client.put(f"oss://{bucket}/{key}", content)
+    # It leaves these out of every listing.
+    client.put(f"oss://{bucket}/data/empty", b"")
+    client.put(f"oss://{bucket}/data/directory/", b"content")
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def connection(emulator: Emulator, endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("original")
+    config_path = folder / "config.json"
+    # It does not start without this file, and writes its logs to system folders without these paths.
+    config_path.write_text(json.dumps({"logLevel": 2, "logPath": f"{folder}/log", "auditPath": f"{folder}/audit"}))
+    return {
+        "endpoint": endpoint,
+        "cred_path": emulator.cred_path,
+        "config_path": str(config_path),
+        "region": emulator.region,
+    }
+
+
+def run(original: Path, program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(original)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def found(original: Path, filled: str, connection: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what its datasets deliver."""
+    result = tmp_path_factory.mktemp("found") / "found.json"
+    run(original, READ_DATASETS, filled, json.dumps(connection), str(result))
+    return json.loads(result.read_text())
+
+
+def expected(bucket: str, contents: dict[str, bytes]) -> list[list[object]]:
+    return [[f"/{bucket}/{key}", len(content), content.hex()] for key, content in sorted(contents.items())]
+
+
+def test_it_is_the_original_that_runs(found: Any) -> None:
+    assert Path(found["module"]).is_relative_to(FOLDER)
+
+
+@pytest.mark.parametrize("way", ["iterable", "again", "workers", "map"])
+def test_a_dataset_has_every_object(found: Any, filled: str, way: str) -> None:
+    assert sorted(found[way]) == expected(filled, NUMBERED)
+
+
+def test_hostile_keys_are_read(found: Any, filled: str) -> None:
+    assert sorted(found["hostile"]) == expected(filled, HOSTILE)
+
+
+def test_objects_are_read_as_named(found: Any, filled: str) -> None:
+    assert sorted(found["objects"]) == expected(filled, {key: NUMBERED[key] for key in ("data/0001", "data/0003")})
+
+
+def test_its_checkpoint_is_written_and_read(
+    original: Path, client: OssClient, filled: str, connection: dict[str, str], tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(CHECKPOINT)
+    reads = userfaultfd_works()
+    run(original, COPY_CHECKPOINT, filled, json.dumps(connection), str(source), str(target) if reads else "")
+    assert client.get(f"oss://{filled}/checkpoint") == CHECKPOINT
+    if not reads:
+        pytest.skip("it was written; this kernel refuses userfaultfd, with which the original reads it")
+    assert target.read_bytes() == CHECKPOINT
+
+
+def userfaultfd_works() -> bool:
+    # The number of the system call on x86-64, the only processor that the wheel is for.
+    descriptor = ctypes.CDLL(None, use_errno=True).syscall(323, os.O_CLOEXEC | os.O_NONBLOCK)
+    if descriptor < 0:
+        assert ctypes.get_errno() in {errno.EPERM, errno.ENOSYS}
+        return False
+    os.close(descriptor)
+    return True
