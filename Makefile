@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 # No bytecode of examples and tests in the tree; progress output is not wanted in logs.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Length of each fuzz target; they run side by side.
+FUZZ_SECONDS ?= 60
+
 EXTRAS := contract,demo,dev,test
 
 .PHONY: help
@@ -73,6 +76,14 @@ wheel: toolchain $(VENV)/.installed ## Build the wheel into dist/, run the main 
 .PHONY: bench
 bench: build ## Objects per second and CPU per object, beside the original connector
 	$(BIN)/python benchmarks/small_objects.py
+
+.PHONY: bench-emulator
+bench-emulator: build ## The emulator's rates beside nginx's on one core, and its memory per object; needs nginx and wrk
+	$(BIN)/python benchmarks/emulator.py
+
+.PHONY: fuzz
+fuzz: toolchain ## Mutated input for FUZZ_SECONDS (60): XML, Authorization and range parsers, and the whole emulator
+	OSS_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --package oss-emulator --test fuzz -- --nocapture
 
 .PHONY: test-torch-oldest
 test-torch-oldest: build ## Run the Python tests with the oldest supported torch, in an environment of its own

@@ -79,6 +79,36 @@ def test_the_access_key_comes_from_arguments_or_the_environment() -> None:
         client_of(line, "from-env", "env-secret").put("oss://bucket/a", b"")
 
 
+def test_more_access_keys_come_from_files(tmp_path: Path) -> None:
+    permanent, temporary = tmp_path / "permanent.json", tmp_path / "temporary.json"
+    permanent.write_text('{"AccessKeyId": "other-id", "AccessKeySecret": "other-secret"}')
+    temporary.write_text(
+        '{"AccessKeyId": "STS.id", "AccessKeySecret": "sts-secret", "SecurityToken": "token",'
+        ' "Expiration": "2099-01-01T00:00:00Z"}'
+    )
+    files = ["--credentials", str(permanent), "--credentials", str(temporary)]
+    with running("--bucket", "bucket", *files) as (_, line):
+        client_of(line).put("oss://bucket/a", b"content")
+        for path in (permanent, temporary):
+            client = OssClient(line.strip(), str(path), region="cn-hangzhou")
+            assert client.get("oss://bucket/a") == b"content"
+    missing = subprocess.run(
+        [*OSST, "emulator", "--credentials", str(tmp_path / "missing")], capture_output=True, text=True, check=False
+    )
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "missing' cannot be read" in missing.stderr
+
+
+def test_tls_tells_what_to_trust(tmp_path: Path) -> None:
+    ca_bundle = tmp_path / "ca.pem"
+    with running("--tls", "--write-ca-bundle", str(ca_bundle), "--bucket", "bucket") as (_, line):
+        assert line.startswith("https://127.0.0.1:")
+        config = OssConfig(access_key_id="emulator", access_key_secret="emulator-secret", ca_bundle=str(ca_bundle))
+        client = OssClient(line.strip(), region="cn-hangzhou", config=config)
+        client.put("oss://bucket/a", b"content")
+        assert client.get("oss://bucket/a") == b"content"
+
+
 def test_no_verify_accepts_any_signature() -> None:
     with running("--no-verify", "--bucket", "bucket") as (_, line):
         client_of(line, "anyone", "anything").put("oss://bucket/a", b"")
@@ -99,6 +129,8 @@ def test_fast_etags_still_store(tmp_path: Path) -> None:
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--access-key-id", "id"], "needs both its ID and its secret"),
         (["emulator", "--etag", "sha"], "--etag"),
+        (["emulator", "--tls-key", "key.pem"], "need each other"),
+        (["emulator", "--restore-seconds", "-1"], "'-1' is no number of seconds"),
         (["nothing"], "nothing"),
     ],
 )

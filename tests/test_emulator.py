@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -124,3 +126,34 @@ def _wait_until_refused(client: OssClient) -> None:
             client.get("oss://bucket/a")
         except OssConnectionError:
             return
+
+
+@pytest.mark.parametrize("domain", [None, "oss.test"])
+def test_tls_is_trusted_with_its_own_certificates_only(domain: str | None) -> None:
+    with Emulator(tls=True, buckets=["bucket"], domain=domain) as emulator:
+        assert emulator.endpoint.startswith("https://127.0.0.1:")
+        client = emulator.client()
+        client.put("oss://bucket/a", b"x" * 1_000_000)
+        assert client.get("oss://bucket/a") == b"x" * 1_000_000
+        assert OssClient(emulator.endpoint, region=emulator.region, config=emulator.config).get("oss://bucket/a", 0, 3)
+        stranger = OssClient(emulator.endpoint, emulator.cred_path, region=emulator.region)
+        with pytest.raises(OssConnectionError, match="is not trusted"):
+            stranger.get("oss://bucket/a")
+        # As strict as Python's standard library can be.
+        context = ssl.create_default_context(cafile=emulator.ca_bundle)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        name = "localhost" if domain is None else f"bucket.{domain}"
+        port = int(emulator.endpoint.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secure,
+        ):
+            assert secure.version() == "TLSv1.3"
+        ca_bundle = Path(emulator.ca_bundle)
+    assert not ca_bundle.exists()
+
+
+def test_tls_with_files_of_ones_own(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    with pytest.raises(OssConnectionError, match=r"certificate\.pem cannot be used for TLS"):
+        Emulator(tls=(certificate, key)).start()

@@ -279,6 +279,10 @@ def resolve(
     elif not isinstance(config, OssConfig):
         raise OssConfigError(f"config must be an OssConfig, not {type(config).__name__}")
     endpoint = normalize_endpoint(endpoint)
+    for name, path in (("cred_path", cred_path), ("config_path", config_path)):
+        # An error of the file system would repeat it, and with it the secret.
+        if os.fspath(path).lstrip().startswith("{"):
+            raise OssConfigError(f"{name} must be the path of a JSON file, not what the file holds")
     if config_path:
         config = config.over(_settings_of(os.fspath(config_path)))
     if config.ca_bundle is not None and not os.access(config.ca_bundle, os.R_OK):

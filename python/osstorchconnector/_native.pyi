@@ -396,13 +396,20 @@ def run_emulator(
     port: int,
     region: str,
     domain: str | None,
-    key_pairs: list[tuple[str, str, str | None]],
+    key_pairs: list[tuple[str, str, str | None, float | None]],
     buckets: list[str],
     root: str | None,
     fsync: bool,
+    memory_limit: int | None,
+    import_directory: str | None,
     fast_etag: bool,
     verify_signatures: bool,
-    ready: Callable[[str], None],
+    restore_seconds: float,
+    tls: bool,
+    certificate: tuple[str, str] | None,
+    faults: str | None,
+    admin_token: str | None,
+    ready: Callable[[str, str | None], None],
     until_stdin_closes: bool,
 ) -> None:
     """Run an OSS server in this process until a signal handler raises.
@@ -413,15 +420,24 @@ def run_emulator(
         region: Region ID that signatures must be for.
         domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style, else
             the first label is the bucket.
-        key_pairs: Access key ID, secret and security token of each accepted key.
+        key_pairs: Access key ID, secret, security token and the token's end in Unix time, of each accepted key.
         buckets: Buckets to start with.
         root: Directory to store in. None: memory.
         fsync: Wait for the disk before a write is answered.
+        memory_limit: Most bytes of content kept in memory.
+        import_directory: Directory whose files become objects of the one bucket.
         fast_etag: Make ETags without MD5.
         verify_signatures: Refuse requests whose signature is wrong.
-        ready: Called once with ``http://host:port`` when connections are accepted.
+        restore_seconds: How long an archived object takes to be restored.
+        tls: Serve HTTPS with a certificate made at the start.
+        certificate: Serve HTTPS with the certificate and the private key of these PEM files.
+        faults: JSON of a fault rule, or of a list of them.
+        admin_token: Lets its holders change faults and read the request log below ``/-/admin/``.
+        ready: Called once when connections are accepted, with ``http://host:port`` and None, or with
+            ``https://host:port`` and the certificates to trust in PEM form.
         until_stdin_closes: Return when standard input ends.
 
     Raises:
         OSError: The port is taken, the directory is unusable or a bucket name is wrong; the message says so.
+        ValueError: A fault rule or the admin token is wrong; the message says so.
     """

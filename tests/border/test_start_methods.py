@@ -95,8 +95,11 @@ def test_a_workers_error_keeps_its_class_and_fields(
 ) -> None:
     # One worker: a second one might still be starting while the error takes the loader down, and then it ends badly.
     dataset = dataset_type.from_objects(f"oss://{bucket}/missing [x]", transform=READ, **emulator.connection)
+    iterator = iter(DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=method))
     with pytest.raises(OssNotFoundError, match="in DataLoader worker process") as caught:
-        load(dataset, method, 1)
+        next(iterator)
+    # Left to the collector, which the error's traceback makes it, its end takes torch five seconds.
+    iterator._shutdown_workers()  # type: ignore[attr-defined]
     error = caught.value
     assert (error.code, error.status, error.bucket, error.key) == ("NoSuchKey", 404, bucket, "missing [x]")
     assert error.request_id

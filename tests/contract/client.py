@@ -16,13 +16,16 @@ class Access:
     region: str
     access_key_id: str
     access_key_secret: str
+    security_token: str | None = None
 
     @classmethod
     def to(cls, emulator: Emulator) -> Self:
         return cls(emulator.endpoint, emulator.region, emulator.access_key_id, emulator.access_key_secret)
 
-    def with_key(self, access_key_id: str, access_key_secret: str) -> Self:
-        return replace(self, access_key_id=access_key_id, access_key_secret=access_key_secret)
+    def with_key(self, access_key_id: str, access_key_secret: str, security_token: str | None = None) -> Self:
+        return replace(
+            self, access_key_id=access_key_id, access_key_secret=access_key_secret, security_token=security_token
+        )
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,56 @@ class ApiClient(BucketClient):
 
     @abstractmethod
     def abort(self, bucket: str, key: str, upload_id: str) -> None: ...
+
+    @abstractmethod
+    def put_with(
+        self, bucket: str, key: str, data: bytes, *, storage_class: str = "", acl: str = "", tagging: str = ""
+    ) -> None:
+        """Store an object with what a writer can say about it; the tags are in form encoding."""
+
+    @abstractmethod
+    def append(self, bucket: str, key: str, position: int, data: bytes) -> int:
+        """Append and return where the next append must start."""
+
+    @abstractmethod
+    def meta(self, bucket: str, key: str) -> Head:
+        """Return the short description of an object."""
+
+    @abstractmethod
+    def put_symlink(self, bucket: str, key: str, target: str) -> None: ...
+
+    @abstractmethod
+    def get_symlink(self, bucket: str, key: str) -> str:
+        """Return the key that a link points to."""
+
+    @abstractmethod
+    def put_tags(self, bucket: str, key: str, tags: dict[str, str]) -> None: ...
+
+    @abstractmethod
+    def get_tags(self, bucket: str, key: str) -> dict[str, str]: ...
+
+    @abstractmethod
+    def delete_tags(self, bucket: str, key: str) -> None: ...
+
+    @abstractmethod
+    def put_acl(self, bucket: str, key: str, acl: str) -> None: ...
+
+    @abstractmethod
+    def get_acl(self, bucket: str, key: str) -> str: ...
+
+    @abstractmethod
+    def put_bucket_acl(self, bucket: str, acl: str) -> None: ...
+
+    @abstractmethod
+    def get_bucket_acl(self, bucket: str) -> str: ...
+
+    @abstractmethod
+    def restore(self, bucket: str, key: str, days: int) -> int:
+        """Ask for an archived object to be restored and return the status of the answer."""
+
+    @abstractmethod
+    def restoration(self, bucket: str, key: str) -> str | None:
+        """Return what the description of an object says about its restoration."""
 
     @abstractmethod
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str: ...

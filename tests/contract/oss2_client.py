@@ -17,8 +17,11 @@ class Oss2Client(ApiClient):
     def __init__(self, access: Access, version: str) -> None:
         self._access = access
         self._session = oss2.Session()
-        auth = {"v1": oss2.Auth, "v4": oss2.AuthV4}[version]
-        self._auth = auth(access.access_key_id, access.access_key_secret)
+        if access.security_token is not None:
+            self._auth = oss2.StsAuth(access.access_key_id, access.access_key_secret, access.security_token, version)
+        else:
+            auth = {"v1": oss2.Auth, "v4": oss2.AuthV4}[version]
+            self._auth = auth(access.access_key_id, access.access_key_secret)
 
     def close(self) -> None:
         self._session.session.close()
@@ -133,6 +136,63 @@ class Oss2Client(ApiClient):
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
         self._bucket(bucket).abort_multipart_upload(key, upload_id)
+
+    def put_with(
+        self, bucket: str, key: str, data: bytes, *, storage_class: str = "", acl: str = "", tagging: str = ""
+    ) -> None:
+        said = {"x-oss-storage-class": storage_class, "x-oss-object-acl": acl, "x-oss-tagging": tagging}
+        self._bucket(bucket).put_object(key, data, headers={name: value for name, value in said.items() if value})
+
+    def append(self, bucket: str, key: str, position: int, data: bytes) -> int:
+        following: int = self._bucket(bucket).append_object(key, position, data).next_position
+        return following
+
+    def meta(self, bucket: str, key: str) -> Head:
+        result = self._bucket(bucket).get_object_meta(key)
+        return Head(result.content_length, result.etag, int(result.headers["x-oss-hash-crc64ecma"]))
+
+    def put_symlink(self, bucket: str, key: str, target: str) -> None:
+        self._bucket(bucket).put_symlink(target, key)
+
+    def get_symlink(self, bucket: str, key: str) -> str:
+        target: str = self._bucket(bucket).get_symlink(key).target_key
+        return target
+
+    def put_tags(self, bucket: str, key: str, tags: dict[str, str]) -> None:
+        rule = oss2.models.TaggingRule()
+        for name, value in tags.items():
+            rule.add(name, value)
+        self._bucket(bucket).put_object_tagging(key, oss2.models.Tagging(rule))
+
+    def get_tags(self, bucket: str, key: str) -> dict[str, str]:
+        tags: dict[str, str] = self._bucket(bucket).get_object_tagging(key).tag_set.tagging_rule
+        return tags
+
+    def delete_tags(self, bucket: str, key: str) -> None:
+        self._bucket(bucket).delete_object_tagging(key)
+
+    def put_acl(self, bucket: str, key: str, acl: str) -> None:
+        self._bucket(bucket).put_object_acl(key, acl)
+
+    def get_acl(self, bucket: str, key: str) -> str:
+        acl: str = self._bucket(bucket).get_object_acl(key).acl
+        return acl
+
+    def put_bucket_acl(self, bucket: str, acl: str) -> None:
+        self._bucket(bucket).put_bucket_acl(acl)
+
+    def get_bucket_acl(self, bucket: str) -> str:
+        acl: str = self._bucket(bucket).get_bucket_acl().acl
+        return acl
+
+    def restore(self, bucket: str, key: str, days: int) -> int:
+        wanted = oss2.models.RestoreConfiguration(days, oss2.models.RestoreJobParameters("Standard"))
+        status: int = self._bucket(bucket).restore_object(key, input=wanted).status
+        return status
+
+    def restoration(self, bucket: str, key: str) -> str | None:
+        told: str | None = self._bucket(bucket).head_object(key).headers.get("x-oss-restore")
+        return told
 
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str:
         headers = {"Content-Type": content_type} if content_type else None

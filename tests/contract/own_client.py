@@ -17,6 +17,7 @@ class OwnClient(BucketClient):
         config = OssConfig(
             access_key_id=access.access_key_id,
             access_key_secret=access.access_key_secret,
+            security_token=access.security_token,
             signature_version="v1" if version == "v1" else "v4",
             part_size=PART_SIZE,
         )

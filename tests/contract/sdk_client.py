@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote, unquote
 
 import alibabacloud_oss_v2 as oss
 from alibabacloud_oss_v2.transport import RequestsHttpClient
@@ -24,7 +25,7 @@ class SdkClient(ApiClient):
                 endpoint=access.endpoint,
                 signature_version=version,
                 credentials_provider=oss.credentials.StaticCredentialsProvider(
-                    access.access_key_id, access.access_key_secret
+                    access.access_key_id, access.access_key_secret, access.security_token
                 ),
                 http_client=self._http,
             )
@@ -167,6 +168,63 @@ class SdkClient(ApiClient):
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
         self._client.abort_multipart_upload(oss.AbortMultipartUploadRequest(bucket, key, upload_id))
+
+    def put_with(
+        self, bucket: str, key: str, data: bytes, *, storage_class: str = "", acl: str = "", tagging: str = ""
+    ) -> None:
+        said = {"storage_class": storage_class, "acl": acl, "tagging": tagging}
+        given = {name: value for name, value in said.items() if value}
+        self._client.put_object(oss.PutObjectRequest(bucket, key, body=data, **given))
+
+    def append(self, bucket: str, key: str, position: int, data: bytes) -> int:
+        result = self._client.append_object(oss.AppendObjectRequest(bucket, key, position=position, body=data))
+        return int(result.next_position)
+
+    def meta(self, bucket: str, key: str) -> Head:
+        result = self._client.get_object_meta(oss.GetObjectMetaRequest(bucket, key))
+        return Head(result.content_length, result.etag.strip('"'), int(result.hash_crc64))
+
+    def put_symlink(self, bucket: str, key: str, target: str) -> None:
+        self._client.put_symlink(oss.PutSymlinkRequest(bucket, key, symlink_target=quote(target, safe="")))
+
+    def get_symlink(self, bucket: str, key: str) -> str:
+        return unquote(self._client.get_symlink(oss.GetSymlinkRequest(bucket, key)).target)
+
+    def put_tags(self, bucket: str, key: str, tags: dict[str, str]) -> None:
+        tagging = oss.Tagging(oss.TagSet([oss.Tag(name, value) for name, value in tags.items()]))
+        self._client.put_object_tagging(oss.PutObjectTaggingRequest(bucket, key, tagging))
+
+    def get_tags(self, bucket: str, key: str) -> dict[str, str]:
+        found = self._client.get_object_tagging(oss.GetObjectTaggingRequest(bucket, key)).tag_set.tags or ()
+        return {tag.key: tag.value or "" for tag in found}
+
+    def delete_tags(self, bucket: str, key: str) -> None:
+        self._client.delete_object_tagging(oss.DeleteObjectTaggingRequest(bucket, key))
+
+    def put_acl(self, bucket: str, key: str, acl: str) -> None:
+        self._client.put_object_acl(oss.PutObjectAclRequest(bucket, key, acl=acl))
+
+    def get_acl(self, bucket: str, key: str) -> str:
+        acl: str = self._client.get_object_acl(oss.GetObjectAclRequest(bucket, key)).acl
+        return acl
+
+    def put_bucket_acl(self, bucket: str, acl: str) -> None:
+        self._client.put_bucket_acl(oss.PutBucketAclRequest(bucket, acl))
+
+    def get_bucket_acl(self, bucket: str) -> str:
+        acl: str = self._client.get_bucket_acl(oss.GetBucketAclRequest(bucket)).acl
+        return acl
+
+    def restore(self, bucket: str, key: str, days: int) -> int:
+        wanted = oss.RestoreRequest(days=days, tier="Standard")
+        status: int = self._client.restore_object(
+            oss.RestoreObjectRequest(bucket, key, restore_request=wanted)
+        ).status_code
+        return status
+
+    def restoration(self, bucket: str, key: str) -> str | None:
+        told: str | None = self._client.head_object(oss.HeadObjectRequest(bucket, key)).restore
+        return told
 
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str:
         request = {

@@ -3,11 +3,13 @@
 import base64
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import quote
 
-from faults.server import Answer, Exchange, Request, ScriptedServer
+from faults.server import PATIENCE, Answer, Exchange, Request, ScriptedServer
 
 BUCKET = "scripted-bucket"
 
@@ -30,6 +32,29 @@ class Refusal:
     status: int
     code: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Held:
+    """A fault that holds answers back until it is released, at the latest when its block, inside the server's, ends."""
+
+    def __init__(self) -> None:
+        self._released = threading.Event()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def wait(self) -> None:
+        self._released.wait(PATIENCE)
+
+    def __call__(self, exchange: Exchange, answer: Answer) -> None:
+        self.wait()
+        exchange.reply(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class ObjectServer(ScriptedServer):
@@ -69,24 +94,15 @@ class ObjectServer(ScriptedServer):
         """Do what is asked for, and return the right answer."""
         if request.query.get("uploadId", "") not in {"", *self.uploads}:
             return error_answer(request, 404, "NoSuchUpload", "The specified upload does not exist.")
-        if request.is_listing():
-            return self._listing(request)
-        if request.method in {"GET", "HEAD"}:
-            return self._object(request)
-        if request.method == "PUT" and "uploadId" in request.query:
-            self.uploads[request.query["uploadId"]][int(request.query["partNumber"])] = request.body
-            return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
-        if request.method == "PUT":
-            self.contents[request.key] = request.body
-            return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
-        if request.method == "POST" and "uploads" in request.query:
-            return self._begin(request)
-        if request.method == "POST" and "uploadId" in request.query:
-            return self._complete(request)
-        if request.method == "DELETE" and "uploadId" in request.query:
-            del self.uploads[request.query["uploadId"]]
-            self.aborted.append(request.query["uploadId"])
-            return Answer(204)
+        match request.method:
+            case "GET" | "HEAD":
+                return self._listing(request) if request.is_listing() else self._object(request)
+            case "PUT":
+                return self._store(request)
+            case "POST":
+                return self._begin(request) if "uploads" in request.query else self._complete(request)
+            case "DELETE" if "uploadId" in request.query:
+                return self._abort(request)
         raise NotImplementedError(request)
 
     def _answer(self, exchange: Exchange) -> None:
@@ -131,6 +147,18 @@ class ObjectServer(ScriptedServer):
             f"<KeyCount>{len(names[start:end])}</KeyCount>{entries}</ListBucketResult>"
         )
 
+    def _store(self, request: Request) -> Answer:
+        if "uploadId" in request.query:
+            self.uploads[request.query["uploadId"]][int(request.query["partNumber"])] = request.body
+        else:
+            self.contents[request.key] = request.body
+        return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
+
+    def _abort(self, request: Request) -> Answer:
+        del self.uploads[request.query["uploadId"]]
+        self.aborted.append(request.query["uploadId"])
+        return Answer(204)
+
     def _begin(self, request: Request) -> Answer:
         upload_id = f"UPLOAD-{next(self._upload_numbers)}"
         self.uploads[upload_id] = {}
@@ -152,9 +180,7 @@ class ObjectServer(ScriptedServer):
 
 
 def xml_answer(body: str, status: int = 200) -> Answer:
-    return Answer(
-        status, {"Content-Type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode()
-    )
+    return Answer(status, {"Content-Type": "application/xml"}, f'<?xml version="1.0" encoding="UTF-8"?>{body}'.encode())
 
 
 def error_answer(request: Request, status: int, code: str, message: str, more: str = "") -> Answer:

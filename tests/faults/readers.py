@@ -1,7 +1,9 @@
 """All the ways in which a user reads objects."""
 
-from collections.abc import Callable
-from typing import Any
+import inspect
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, ParamSpec
 
 from faults.objects import uri
 from faults.server import ScriptedServer
@@ -74,3 +76,37 @@ def map_prefix(connection: Connect, names: list[str]) -> list[bytes]:
 READERS = [get, open_and_read, iterate_objects, iterate_prefix, map_one_by_one, map_batch, map_prefix]
 #: Those of them that list.
 LISTERS = [iterate_prefix, map_prefix]
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def with_each(readers: Iterable[Reader]) -> Callable[[Callable[Concatenate[Reader, Arguments], None]], Any]:
+    """Make a test one of all readers at the same time: what is wrong takes its time, and no processor's."""
+
+    def decorate(test: Callable[Concatenate[Reader, Arguments], None]) -> Any:
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            failures: dict[str, BaseException] = {}
+
+            def run_one(reader: Reader) -> None:
+                try:
+                    test(reader, *args, **kwargs)
+                except BaseException as error:  # noqa: BLE001 - raised again below
+                    failures[reader.__name__] = error
+
+            # Daemons, so that one that hangs does not keep the test's bound from ending it.
+            threads = [threading.Thread(target=run_one, args=(reader,), daemon=True) for reader in readers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for name, error in failures.items():
+                error.add_note(f"reader {name} of {len(threads)}, of which {len(failures)} failed")
+                raise error
+
+        signature = inspect.signature(test)
+        run.__signature__ = signature.replace(parameters=[*signature.parameters.values()][1:])  # type: ignore[attr-defined]
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return run
+
+    return decorate

@@ -1,5 +1,6 @@
 """A server whose answers a test scripts: what neither OSS nor the emulator sends on purpose."""
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -126,6 +127,12 @@ class ScriptedServer:
             arrived = self._arrived.wait_for(lambda: self.count(wanted) >= count, PATIENCE)
         assert arrived, f"{self.count(wanted)} of {count} requests arrived: {self.requests}"
 
+    def drain(self) -> None:
+        """Wait until the clients have closed all connections, and so all that they sent has been answered."""
+        for thread in list(self._connections.values()):
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "a connection is open"
+
     def count(self, wanted: Callable[[Request], bool] = lambda _: True) -> int:
         return sum(map(wanted, self.requests))
 
@@ -138,11 +145,9 @@ class ScriptedServer:
         self._acceptor.join(PATIENCE)
         self._listener.close()
         for connection, thread in list(self._connections.items()):
-            try:
+            # The client may have been faster.
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # The client was faster.
-                pass
             thread.join(PATIENCE)
             assert not thread.is_alive(), "a script did not end"
             connection.close()

@@ -1,10 +1,11 @@
 """Answers that are errors, or no answers at all."""
 
 import time
+
 import pytest
 
 from faults.objects import ObjectServer, Refusal, uri
-from faults.readers import LISTERS, READERS, Reader, connect, get
+from faults.readers import LISTERS, READERS, Reader, connect, get, with_each
 from faults.server import Answer, Exchange, Request, ScriptedServer
 from osstorchconnector import (
     OssClient,
@@ -48,7 +49,7 @@ def is_about_the_first(request: Request) -> bool:
         (599, "Unheard", OssError, 2),
     ],
 )
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_services_error_keeps_all_it_tells(
     reader: Reader, status: int, code: str, kind: type[OssError], attempts: int
 ) -> None:
@@ -65,7 +66,7 @@ def test_a_services_error_keeps_all_it_tells(
             assert told in str(error)
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_an_error_without_a_body_is_told_by_its_status(reader: Reader) -> None:
     def refuse(exchange: Exchange, _: Answer) -> None:
         exchange.reply(Answer(403))
@@ -101,7 +102,7 @@ def test_an_error_whose_body_stalls_is_told_by_its_status() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_redirect_is_an_error_and_is_not_followed(reader: Reader, status: int) -> None:
     # Following it would send a signed request to whomever the answer names.
     def never(_: Exchange) -> None:
@@ -118,8 +119,8 @@ def test_a_redirect_is_an_error_and_is_not_followed(reader: Reader, status: int)
             assert (caught.value.status, caught.value.attempts) == (status, 1)
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("times", [1, 3])
+@with_each(READERS)
 def test_a_short_storm_of_503_is_ridden_out(reader: Reader, times: int) -> None:
     fault = Refusal(503, "SlowDown")
     with ObjectServer(CONTENTS, fault, where=is_about_the_first, times=times) as server:
@@ -136,7 +137,7 @@ def test_a_storm_over_everything_slows_down_and_loses_nothing() -> None:
             assert [item.read() for item in dataset] == [CONTENTS[name] for name in NAMES]
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_storm_that_does_not_end_is_told(reader: Reader) -> None:
     with ObjectServer(CONTENTS, Refusal(503, "SlowDown"), where=every_request) as server:
         with pytest.raises(OssThrottledError) as caught:
@@ -182,7 +183,7 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("reply", NO_HTTP.values(), ids=NO_HTTP)
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_reply_that_is_not_http_is_an_error(reader: Reader, reply: bytes) -> None:
     def answer(exchange: Exchange, _: Answer) -> None:
         exchange.send(reply)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from faults.objects import ObjectServer, etag_of, uri
-from faults.readers import READERS, Reader, connect, get, open_and_read
+from faults.readers import READERS, Reader, connect, get, open_and_read, with_each
 from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
@@ -79,8 +79,8 @@ def followed_by_a_forged_answer(exchange: Exchange, answer: Answer) -> None:
     exchange.reply(answer, length=length)
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("fault", [broken_off, broken_off_at_once, cut_before_the_head_ends])
+@with_each(READERS)
 def test_a_body_that_breaks_off_once_is_resumed(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault, where=is_get_of_b, times=1) as server:
         assert reader(connect(server), NAMES) == [CONTENTS[name] for name in NAMES]
@@ -93,8 +93,8 @@ def test_a_body_that_breaks_off_once_is_resumed(reader: Reader, fault: Any) -> N
             assert requests[0].headers["authorization"]
 
 
-@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("fault", [broken_off_at_once, cut_before_the_head_ends])
+@with_each(READERS)
 def test_a_body_that_always_breaks_off_is_told(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault) as server:
         with pytest.raises(OssConnectionError) as caught:
@@ -120,13 +120,13 @@ def test_a_large_body_that_keeps_moving_is_read_however_often_it_breaks() -> Non
         assert server.count() == 5
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_stalled_body_is_resumed(reader: Reader) -> None:
     with ObjectServer(CONTENTS, stalled, where=is_get_of_b, times=1) as server:
         assert reader(connect(server, read_timeout=0.5), NAMES) == [CONTENTS[name] for name in NAMES]
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_body_that_always_stalls_times_out(reader: Reader) -> None:
     with ObjectServer(CONTENTS, stalled) as server:
         start = time.monotonic()
@@ -154,16 +154,16 @@ def test_a_trickling_body_is_bounded_by_the_total_timeout() -> None:
         assert time.monotonic() - start < 5
 
 
-@pytest.mark.parametrize("reader", WHOLE)
 @pytest.mark.parametrize("fault", [corrupted, with_another_checksum, shortened, lengthened])
+@with_each(WHOLE)
 def test_bytes_that_do_not_fit_their_checksum_are_fetched_again(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault, where=is_get_of_b, times=1) as server:
         assert reader(connect(server), NAMES) == [CONTENTS[name] for name in NAMES]
         assert server.count(is_get_of_b) == 2
 
 
-@pytest.mark.parametrize("reader", WHOLE)
 @pytest.mark.parametrize("fault", [corrupted, with_another_checksum, shortened, lengthened])
+@with_each(WHOLE)
 def test_bytes_that_never_fit_their_checksum_are_an_error(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault) as server:
         with pytest.raises(OssIntegrityError, match="CRC-64") as caught:
@@ -181,7 +181,7 @@ def test_a_range_of_another_length_is_an_error(fault: Any) -> None:
         assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "b")
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_bytes_after_a_body_are_not_the_next_answer(reader: Reader) -> None:
     with ObjectServer(CONTENTS, followed_by_a_forged_answer) as server:
         assert reader(connect(server, io_threads=1, max_concurrency=1), NAMES) == [CONTENTS[name] for name in NAMES]
@@ -209,7 +209,7 @@ def test_an_answer_to_another_range_is_an_error(spoil: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", ["ETag", "Content-Length"])
-@pytest.mark.parametrize("reader", WHOLE)
+@with_each(WHOLE)
 def test_an_answer_without_what_the_protocol_promises_is_an_error(reader: Reader, missing: str) -> None:
     def incomplete(exchange: Exchange, answer: Answer) -> None:
         headers = {"ETag": '"1"', "Content-Length": str(len(answer.body))}
@@ -235,7 +235,7 @@ def test_an_object_replaced_while_it_is_read_is_never_mixed() -> None:
         assert caught.value.key == "a"
 
 
-@pytest.mark.parametrize("reader", WHOLE)
+@with_each(WHOLE)
 def test_an_object_replaced_while_it_breaks_off_is_read_anew(reader: Reader) -> None:
     def replaced(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, upto=len(answer.body) - 1000)

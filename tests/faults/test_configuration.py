@@ -170,7 +170,7 @@ def test_a_malformed_endpoint_is_told(door: Door, endpoint: str) -> None:
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9400", "https://storage.example.com", "oss-accelerate.aliyuncs.com"])
 def test_a_region_that_cannot_be_told_names_the_argument(door: Door, endpoint: str) -> None:
-    with pytest.raises(OssConfigError, match="give the argument region, .* or set OSS_REGION") as caught:
+    with pytest.raises(OssConfigError, match=r"give the argument region, .* or set OSS_REGION") as caught:
         door(endpoint, config=settings())
     assert endpoint in str(caught.value)
 
@@ -295,18 +295,18 @@ def test_a_wrong_key_of_the_configuration_file_is_named(
 
 def test_a_ca_bundle_without_certificates_is_named(door: Door, tmp_path: Path) -> None:
     path = tmp_path / "bundle.pem"
-    with pytest.raises(OssConfigError, match="ca_bundle.*bundle.pem"):
+    with pytest.raises(OssConfigError, match=r"ca_bundle.*bundle.pem"):
         door("oss-cn-hangzhou.aliyuncs.com", config=settings(ca_bundle=str(path)))
     path.write_text("no certificate")
     one = OssClient("oss-cn-hangzhou.aliyuncs.com", config=settings(ca_bundle=str(path)))
-    with pytest.raises(OssConfigError, match="ca_bundle.*bundle.pem.*no certificate"):
+    with pytest.raises(OssConfigError, match=r"ca_bundle.*bundle.pem.*no certificate"):
         one.get("oss://some-bucket/a")
 
 
 def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "log"
     one = OssClient("oss-cn-hangzhou.aliyuncs.com", config=settings(log_path=str(path)))
-    with pytest.raises(OssConfigError, match="log file .* cannot be written"):
+    with pytest.raises(OssConfigError, match=r"log file .* cannot be written"):
         one.get("oss://some-bucket/a")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from faults.objects import ObjectServer, as_it_should_be, uri, xml_answer
-from faults.readers import LISTERS, Connect, Reader, connect
+from faults.readers import LISTERS, Connect, Reader, connect, with_each
 from faults.server import Answer, Exchange, Request
 from osstorchconnector import OssClient, OssError, OssMapDataset
 
@@ -20,7 +20,9 @@ NO_LISTINGS = {
     "no utf-8": b"<ListBucketResult><Name>\xff\xfe</Name></ListBucketResult>",
     "half": b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</K",
     "crossed": b"<ListBucketResult><IsTruncated>false</Contents></ListBucketResult>",
-    "no size": b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents></ListBucketResult>",
+    "no size": (
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key></Contents></ListBucketResult>"
+    ),
     "negative size": (
         b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>-1</Size>"
         b"<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
@@ -43,8 +45,8 @@ def length(connection: Connect, _: list[str]) -> list[bytes]:
     return [b""] * len(OssMapDataset.from_prefix(uri(""), **connection))
 
 
-@pytest.mark.parametrize("reader", [*LISTERS, list_all, length])
 @pytest.mark.parametrize("body", NO_LISTINGS.values(), ids=NO_LISTINGS)
+@with_each([*LISTERS, list_all, length])
 def test_a_listing_that_is_none_is_an_error(reader: Reader, body: bytes) -> None:
     def wrong(exchange: Exchange, answer: Answer) -> None:
         answer.body = body
@@ -59,7 +61,7 @@ def test_a_listing_that_is_none_is_an_error(reader: Reader, body: bytes) -> None
         assert server.count() == 1
 
 
-@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+@with_each([*LISTERS, list_all])
 def test_what_was_listed_before_a_bad_page_is_delivered(reader: Reader) -> None:
     def wrong_later(exchange: Exchange, answer: Answer) -> None:
         if "continuation-token" in exchange.request.query:
@@ -78,7 +80,7 @@ def test_what_was_listed_before_a_bad_page_is_delivered(reader: Reader) -> None:
         assert list(found) == []
 
 
-@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+@with_each([*LISTERS, list_all])
 def test_a_listing_that_goes_in_circles_is_an_error(reader: Reader) -> None:
     def again(exchange: Exchange, _: Answer) -> None:
         exchange.reply(
@@ -94,20 +96,22 @@ def test_a_listing_that_goes_in_circles_is_an_error(reader: Reader) -> None:
         assert server.count() == 2
 
 
-@pytest.mark.parametrize("reader", [*LISTERS, list_all, length])
+@with_each([*LISTERS, list_all, length])
 def test_a_page_that_never_ends_is_an_error(reader: Reader) -> None:
     def endless(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, length=1 << 40)
         while not exchange.server.stopped.is_set():
             exchange.send(b"<!-- nothing, again and again -->" * 1000)
 
-    with ObjectServer(CONTENTS, endless, where=Request.is_listing) as server:
-        with pytest.raises(OssError, match="longer than"):
-            reader(connect(server), ["00"])
+    with (
+        ObjectServer(CONTENTS, endless, where=Request.is_listing) as server,
+        pytest.raises(OssError, match="longer than"),
+    ):
+        reader(connect(server), ["00"])
 
 
-@pytest.mark.parametrize("reader", LISTERS)
 @pytest.mark.parametrize("cut", [0, 1, 100])
+@with_each(LISTERS)
 def test_a_page_that_breaks_off_is_asked_for_again(reader: Reader, cut: int) -> None:
     def broken_off(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, upto=cut)
@@ -119,7 +123,7 @@ def test_a_page_that_breaks_off_is_asked_for_again(reader: Reader, cut: int) -> 
             assert reader(connect(server), names) == [CONTENTS[name] for name in names]
 
 
-@pytest.mark.parametrize("reader", [*LISTERS, list_all])
+@with_each([*LISTERS, list_all])
 def test_sizes_that_a_listing_tells_wrongly_do_not_matter(reader: Reader) -> None:
     def wrong(exchange: Exchange, answer: Answer) -> None:
         sizes: Any = iter(["0", "1", "100000", str(1 << 40), str((1 << 64) - 1)] * 2)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings
+from faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings, with_each
 from osstorchconnector import (
     OssClient,
     OssError,
@@ -143,8 +143,8 @@ def test_what_was_deleted_meanwhile_is_told_in_its_place(emulator: Emulator, cli
     assert [item.read() for item in iterator] == [b"c"]
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_readers_agree_on_a_missing_bucket(emulator: Emulator, reader: Reader) -> None:
+@with_each(READERS)
+def test_readers_agree_on_a_missing_bucket(reader: Reader, emulator: Emulator) -> None:
     # The bucket of the scripted server does not exist here.
     with pytest.raises(OssError) as caught:
         reader(connection_of(emulator), ["a"])

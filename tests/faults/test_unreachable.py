@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from faults.readers import LISTERS, READERS, Reader, settings
+from faults.readers import LISTERS, READERS, Reader, settings, with_each
 from faults.server import Answer, Exchange, ScriptedServer
 from osstorchconnector import OssClient, OssConnectionError, OssTimeoutError
 
@@ -48,8 +48,8 @@ def told_in_time(reader: Reader, endpoint: str, tolerance: float = TOLERANCE, **
     return caught.value
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(silent_port: int, reader: Reader) -> None:
+@with_each(READERS)
+def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(reader: Reader, silent_port: int) -> None:
     error = told_in_time(reader, f"http://127.0.0.1:{silent_port}")
     assert f"no connection to 127.0.0.1:{silent_port} within 1.0 s" in str(error)
     assert (error.bucket, error.key) == ("scripted-bucket", None if reader in LISTERS else "a")
@@ -57,7 +57,7 @@ def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(silent_port: i
     assert error.code is None
 
 
-@pytest.mark.parametrize("reader", READERS)
+@with_each(READERS)
 def test_a_refused_connection_is_tried_again_and_told(reader: Reader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]

@@ -164,9 +164,11 @@ def test_an_error_in_a_completion_that_began_with_200_is_an_error() -> None:
 
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 def test_an_answer_without_an_etag_is_an_error(content: bytes) -> None:
-    with ObjectServer({"a": b"previous"}, without_an_etag, where=is_put) as server:
-        with pytest.raises(OssError, match="no readable ETag"):
-            write(client_of(server), content)
+    with (
+        ObjectServer({"a": b"previous"}, without_an_etag, where=is_put) as server,
+        pytest.raises(OssError, match="no readable ETag"),
+    ):
+        write(client_of(server), content)
 
 
 def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> None:

@@ -1,30 +1,73 @@
 //! Who sent a request: signatures of both versions, in headers and in URLs.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::request::Parts;
 use oss_protocol::error_code::ErrorCode;
+use oss_protocol::sign::v4::SigningKey;
 use oss_protocol::sign::{Presented, SignedParts, Verifier, VerifyError};
+use parking_lot::RwLock;
+use subtle::ConstantTimeEq;
 
 use crate::config::{EmulatorConfig, KeyPair};
 use crate::request::Target;
 use crate::response::ServiceError;
 
+/// Signing keys kept for each key pair: those of today and of the days before it whose presigned URLs are still valid, and
+/// that of tomorrow for clocks that are ahead.
+const KEPT_SIGNING_KEYS: usize = 9;
+
 /// Checks signatures against the accepted key pairs.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     region: String,
-    key_pairs: Vec<KeyPair>,
+    accounts: HashMap<String, Account>,
     verify: bool,
+}
+
+/// A key pair with the V4 signing keys derived from it, newest last.
+#[derive(Debug)]
+struct Account {
+    pair: KeyPair,
+    signing_keys: RwLock<Vec<Arc<SigningKey>>>,
+}
+
+impl Account {
+    fn new(pair: KeyPair) -> Self {
+        Self { pair, signing_keys: RwLock::default() }
+    }
+
+    fn signing_key(&self, date: &str, region: &str) -> Option<Arc<SigningKey>> {
+        let keys = self.signing_keys.read();
+        keys.iter().rev().find(|key| key.date() == date && key.region() == region).cloned()
+    }
+
+    /// Keeps the key of a day and region. Called only after a signature was found right, so nobody fills the memory with
+    /// keys of days that nobody signs for.
+    fn keep_signing_key(&self, date: &str, region: &str) {
+        let derived = Arc::new(SigningKey::derive(&self.pair.access_key_secret, date, region));
+        let mut keys = self.signing_keys.write();
+        if keys.iter().any(|key| key.date() == date && key.region() == region) {
+            return;
+        }
+        if keys.len() == KEPT_SIGNING_KEYS {
+            keys.remove(0);
+        }
+        keys.push(derived);
+    }
 }
 
 impl Authenticator {
     pub(crate) fn new(config: &EmulatorConfig) -> Self {
-        Self { region: config.region.clone(), key_pairs: config.key_pairs.clone(), verify: config.verify_signatures }
+        let accounts =
+            config.key_pairs.iter().map(|pair| (pair.access_key_id.clone(), Account::new(pair.clone()))).collect();
+        Self { region: config.region.clone(), accounts, verify: config.verify_signatures }
     }
 
     /// Returns whether the request is anonymous; an error when it claims a sender and does not prove it.
-    pub(crate) fn check(&self, parts: &Parts, target: &Target) -> Result<bool, ServiceError> {
+    pub(crate) fn check(&self, parts: &Parts, target: &Target, now: SystemTime) -> Result<bool, ServiceError> {
         if !self.verify {
             return Ok(false);
         }
@@ -33,7 +76,7 @@ impl Authenticator {
             return Ok(true);
         };
         let access_key_id = presented.access_key_id();
-        let Some(pair) = self.key_pairs.iter().find(|pair| pair.access_key_id == access_key_id) else {
+        let Some(account) = self.accounts.get(access_key_id) else {
             return Err(ServiceError::new(ErrorCode::InvalidAccessKeyId).with_field("OSSAccessKeyId", access_key_id));
         };
         let signed = SignedParts {
@@ -43,10 +86,20 @@ impl Authenticator {
             query,
             headers: &parts.headers,
         };
-        let now = SystemTime::now();
+        let pair = &account.pair;
         check_token(pair, presented.security_token(&signed), now)?;
-        let verifier = Verifier { secret: &pair.access_key_secret, region: Some(&self.region), now };
+        let scope = presented.day_and_region();
+        let signing_key = scope.and_then(|(date, region)| account.signing_key(date, region));
+        let verifier = Verifier {
+            secret: &pair.access_key_secret,
+            region: Some(&self.region),
+            now,
+            signing_key: signing_key.as_deref(),
+        };
         presented.verify(&signed, &verifier).map_err(|error| refuse(error, Some(&presented)))?;
+        if let (None, Some((date, region))) = (signing_key, scope) {
+            account.keep_signing_key(date, region);
+        }
         Ok(false)
     }
 }
@@ -59,7 +112,7 @@ fn check_token(pair: &KeyPair, sent: Option<&str>, now: SystemTime) -> Result<()
         (Some(_), None) => {
             Err(ServiceError::new(ErrorCode::InvalidAccessKeyId).with_field("OSSAccessKeyId", &pair.access_key_id))
         }
-        (Some(token), Some(sent)) if token == sent => {
+        (Some(token), Some(sent)) if bool::from(token.as_bytes().ct_eq(sent.as_bytes())) => {
             if pair.expiration.is_some_and(|expiration| now >= expiration) {
                 return Err(ServiceError::new(ErrorCode::SecurityTokenExpired));
             }
@@ -105,4 +158,25 @@ fn refuse(error: VerifyError, presented: Option<&Presented>) -> ServiceError {
 fn hexadecimal(text: &str) -> String {
     let bytes: Vec<String> = text.bytes().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_signing_keys_are_kept() {
+        let account = Account::new(KeyPair::new("id", "secret"));
+        assert!(account.signing_key("20250101", "cn-hangzhou").is_none());
+        for day in 1..=KEPT_SIGNING_KEYS + 1 {
+            for _ in 0..2 {
+                account.keep_signing_key(&format!("202501{day:02}"), "cn-hangzhou");
+            }
+        }
+        assert_eq!(account.signing_keys.read().len(), KEPT_SIGNING_KEYS);
+        assert!(account.signing_key("20250101", "cn-hangzhou").is_none());
+        assert!(account.signing_key("20250102", "cn-beijing").is_none());
+        let kept = account.signing_key("20250102", "cn-hangzhou").unwrap();
+        assert_eq!(kept.scope(), "20250102/cn-hangzhou/oss/aliyun_v4_request");
+    }
 }

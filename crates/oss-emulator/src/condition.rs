@@ -47,20 +47,20 @@ impl ConditionHeaders {
     /// Checks the conditions in the order of RFC 9110, where an ETag wins over a time.
     pub(crate) fn check(&self, headers: &HeaderMap, object: &Object) -> Result<(), ServiceError> {
         if let Some(wanted) = header_text(headers, &self.if_match)? {
-            if !matches_any(wanted, &object.etag) {
+            if !matches_any(wanted, &object.etag()) {
                 return Err(failed(&self.if_match));
             }
         } else if let Some(time) = date(headers, &self.if_unmodified_since)?
-            && object.last_modified > time
+            && object.last_modified() > time
         {
             return Err(failed(&self.if_unmodified_since));
         }
         if let Some(unwanted) = header_text(headers, &self.if_none_match)? {
-            if matches_any(unwanted, &object.etag) {
+            if matches_any(unwanted, &object.etag()) {
                 return Err(not_modified(object));
             }
         } else if let Some(time) = date(headers, &self.if_modified_since)?
-            && object.last_modified <= time
+            && object.last_modified() <= time
         {
             return Err(not_modified(object));
         }
@@ -85,10 +85,10 @@ fn failed(name: &HeaderName) -> ServiceError {
 
 fn not_modified(object: &Object) -> ServiceError {
     let mut error = ServiceError::new(ErrorCode::NotModified);
-    if let Ok(etag) = http::HeaderValue::from_str(&object.etag) {
+    if let Ok(etag) = http::HeaderValue::from_str(&object.etag()) {
         error = error.with_header(standard::ETAG, etag);
     }
-    if let Ok(time) = http::HeaderValue::try_from(oss_protocol::time::format_http_date(object.last_modified)) {
+    if let Ok(time) = http::HeaderValue::try_from(oss_protocol::time::format_http_date(object.last_modified())) {
         error = error.with_header(standard::LAST_MODIFIED, time);
     }
     error

@@ -2,7 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use crate::fault::FaultRule;
+
+/// Long enough that code which reads at once fails as it would against the service, short enough to wait for in a test.
+const DEFAULT_RESTORE_DELAY: Duration = Duration::from_secs(1);
 
 /// How the ETag of a plain object is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +65,47 @@ impl fmt::Debug for KeyPair {
     }
 }
 
+/// The certificate of a server that speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certificate {
+    /// One made at the start, for `localhost`, the loopback addresses, the address listened on, and the domain with its
+    /// subdomains. [`Emulator::trusted_certificates`](crate::Emulator::trusted_certificates) tells what to trust.
+    Generated,
+    /// One from files in PEM form.
+    Files {
+        /// The certificate, followed by those of its issuers.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+}
+
+/// Fewest characters of an [`AdminToken`]: too many to guess over a network.
+const SHORTEST_ADMIN_TOKEN: usize = 16;
+
+/// What proves that a request may change faults and read the request log. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken(String);
+
+impl AdminToken {
+    /// A token; `None` where it is too short or has other than visible ASCII characters.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = text.into();
+        let fits = text.len() >= SHORTEST_ADMIN_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then_some(Self(text))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AdminToken(***)")
+    }
+}
+
 /// Everything an [`Emulator`](crate::Emulator) can be told. The default listens on a free port of the loopback interface,
 /// keeps objects in memory and accepts no key pair.
 #[derive(Debug, Clone)]
@@ -82,10 +128,24 @@ pub struct EmulatorConfig {
     /// Whether each write reaches the disk before it is answered. Without it a write survives the end of the process but
     /// perhaps not a loss of power.
     pub fsync: bool,
+    /// Most bytes of content kept in memory, objects, parts and responses under way together; `None` for no limit. What does
+    /// not fit is refused with `InsufficientStorage`. A store with a root directory keeps no content in memory.
+    pub memory_limit: Option<u64>,
+    /// Directory whose files become objects of the one bucket of `buckets` before the first request; the path of a file below
+    /// the directory is its key.
+    pub import: Option<PathBuf>,
     /// How ETags are made.
     pub etag: EtagMode,
     /// Whether signatures are checked. Turning it off lets every request in, signed or not.
     pub verify_signatures: bool,
+    /// How long an archived object takes to be restored.
+    pub restore_delay: Duration,
+    /// What fails on purpose from the start.
+    pub faults: Vec<FaultRule>,
+    /// Lets its holders change faults and read the request log over HTTP, below the path `/-/admin/`; `None` lets nobody.
+    pub admin_token: Option<AdminToken>,
+    /// The certificate to serve HTTPS with; `None` serves HTTP.
+    pub tls: Option<Certificate>,
 }
 
 impl Default for EmulatorConfig {
@@ -99,8 +159,14 @@ impl Default for EmulatorConfig {
             buckets: Vec::new(),
             root: None,
             fsync: false,
+            memory_limit: None,
+            import: None,
             etag: EtagMode::Md5,
             verify_signatures: true,
+            restore_delay: DEFAULT_RESTORE_DELAY,
+            faults: Vec::new(),
+            admin_token: None,
+            tls: None,
         }
     }
 }
@@ -112,10 +178,19 @@ mod tests {
     #[test]
     fn debug_masks_secret_and_token() {
         let pair = KeyPair::new("id-1", "very-secret").with_security_token("very-token", None);
-        let config = EmulatorConfig { key_pairs: vec![pair], ..EmulatorConfig::default() };
+        let admin_token = AdminToken::new("an-admin-token-that-is-secret");
+        let config = EmulatorConfig { key_pairs: vec![pair], admin_token, ..EmulatorConfig::default() };
         let text = format!("{config:?}");
         assert!(text.contains("id-1"));
         assert!(!text.contains("very-secret"), "{text}");
         assert!(!text.contains("very-token"), "{text}");
+        assert!(!text.contains("an-admin-token"), "{text}");
+    }
+
+    #[test]
+    fn admin_tokens_are_long_and_fit_into_a_header() {
+        assert!(AdminToken::new("0123456789abcdef").is_some());
+        assert!(AdminToken::new("0123456789abcde").is_none());
+        assert!(AdminToken::new("0123456789abcdef\n").is_none());
     }
 }

@@ -51,6 +51,34 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file with the certificate or its key cannot be used.
+    #[error("{} cannot be used for TLS: {reason}", path.display())]
+    CertificateFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No certificate could be made.
+    #[error("cannot make a certificate: {reason}")]
+    GeneratedCertificate {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A configured fault cannot be obeyed.
+    #[error("the faults cannot be used: {reason}")]
+    Fault {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The files to start with could not be loaded.
+    #[error("cannot import {}: {reason}", directory.display())]
+    Import {
+        /// The directory with the files.
+        directory: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
     /// A configured bucket could not be created.
     #[error("cannot create bucket {name:?}: {source}")]
     CreateBucket {

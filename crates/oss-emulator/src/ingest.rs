@@ -15,7 +15,7 @@ use crate::body::ResponseBody;
 use crate::config::EtagMode;
 use crate::request::Request;
 use crate::response::ServiceError;
-use crate::store::{Content, Store};
+use crate::store::{Content, ContentWriter, Etag, Store};
 
 /// Largest body of one put, append or part: 5 GB, a limit of the service.
 const LARGEST_CONTENT: u64 = 5 * 1024 * 1024 * 1024;
@@ -40,7 +40,7 @@ impl Received {
 #[derive(Debug)]
 pub(crate) struct Digests {
     pub(crate) crc64: u64,
-    md5: Option<[u8; 16]>,
+    pub(crate) md5: Option<[u8; 16]>,
     size: u64,
 }
 
@@ -69,19 +69,14 @@ impl Digests {
 
 fn etag(md5: Option<[u8; 16]>, crc64: u64, size: u64) -> String {
     match md5 {
-        Some(md5) => quoted_md5(md5),
+        Some(md5) => Etag::Md5(md5).to_string(),
         None => fast_etag(crc64, size),
     }
 }
 
-/// An MD5 as an ETag: uppercase, with quotes.
-fn quoted_md5(md5: [u8; 16]) -> String {
-    format!("\"{:032X}\"", u128::from_be_bytes(md5))
-}
-
 /// An ETag without an MD5.
 pub(crate) fn fast_etag(crc64: u64, size: u64) -> String {
-    format!("\"{crc64:016X}{size:016X}\"")
+    Etag::Fast { crc64, size }.to_string()
 }
 
 /// Receives the content of an object or a part.
@@ -99,33 +94,69 @@ pub(crate) async fn receive(
     }
     let expected_md5 = content_md5(request)?;
     let expected_crc = expected_crc64(request)?;
-    let mut md5 = (mode == EtagMode::Md5 || expected_md5.is_some()).then(Md5::new);
-    let mut crc64 = Crc64::new();
+    let mut gathering = Gathering::new(store, expected, mode == EtagMode::Md5 || expected_md5.is_some());
     let mut size = 0;
-    let mut writer = store.writer(expected);
     let mut body = request.take_body().ok_or_else(incomplete)?;
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame.map_err(|_| incomplete())?.into_data() else { continue };
         size += bytes.len() as u64;
-        if size > LARGEST_CONTENT {
-            return Err(ServiceError::new(ErrorCode::EntityTooLarge));
-        }
-        if let Some(md5) = &mut md5 {
-            md5.update(&bytes);
-        }
-        crc64.update(&bytes);
-        writer.write(&bytes).await.map_err(storage)?;
+        let refusal = if size > LARGEST_CONTENT {
+            ServiceError::new(ErrorCode::EntityTooLarge)
+        } else if let Err(error) = gathering.write(&bytes).await {
+            storage(error)
+        } else {
+            continue;
+        };
+        request.give_back(body);
+        return Err(refusal);
     }
-    let md5: Option<[u8; 16]> = md5.map(|md5| md5.finalize().into());
-    if expected_md5.is_some() && expected_md5 != md5 {
+    let digests = gathering.digests();
+    if expected_md5.is_some() && expected_md5 != digests.md5 {
         return Err(ServiceError::new(ErrorCode::InvalidDigest));
     }
-    if expected_crc.is_some_and(|expected| expected != crc64.value()) {
+    if expected_crc.is_some_and(|expected| expected != digests.crc64) {
         return Err(ServiceError::new(ErrorCode::InvalidCRC64));
     }
-    let content = writer.finish().await.map_err(storage)?;
-    let md5 = md5.filter(|_| mode == EtagMode::Md5);
-    Ok(Received { content, crc64: crc64.value(), md5 })
+    let mut received = gathering.finish().await.map_err(storage)?;
+    received.md5 = received.md5.filter(|_| mode == EtagMode::Md5);
+    Ok(received)
+}
+
+/// A body on its way into the store, hashed as it arrives.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    writer: ContentWriter,
+    md5: Option<Md5>,
+    crc64: Crc64,
+    size: u64,
+}
+
+impl Gathering {
+    /// `expected` is the announced size.
+    pub(crate) fn new(store: &Store, expected: Option<u64>, with_md5: bool) -> Self {
+        Self { writer: store.writer(expected), md5: with_md5.then(Md5::new), crc64: Crc64::new(), size: 0 }
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &Bytes) -> std::io::Result<()> {
+        // The writer is asked first: what it cannot take need not be hashed.
+        self.writer.write(bytes).await?;
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
+        self.crc64.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn digests(&self) -> Digests {
+        let md5 = self.md5.clone().map(|md5| md5.finalize().into());
+        Digests { crc64: self.crc64.value(), md5, size: self.size }
+    }
+
+    pub(crate) async fn finish(self) -> std::io::Result<Received> {
+        let Digests { crc64, md5, .. } = self.digests();
+        Ok(Received { content: self.writer.finish().await?, crc64, md5 })
+    }
 }
 
 /// Receives a small body, such as an XML document.
@@ -170,15 +201,4 @@ fn incomplete() -> ServiceError {
 
 fn storage(error: std::io::Error) -> ServiceError {
     crate::store::StoreError::Io(error).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn etags_have_32_digits_in_quotes() {
-        assert_eq!(quoted_md5(Md5::digest(b"hello world").into()), "\"5EB63BBBE01EEED093CB22BB8F5ACDC3\"");
-        assert_eq!(fast_etag(0xABC, 17), "\"0000000000000ABC0000000000000011\"");
-    }
 }

@@ -4,13 +4,16 @@
 //! with the same code. Objects live in memory or under a directory that survives a restart.
 //!
 //! [`Emulator::bind`] opens the socket, [`Emulator::serve`] answers requests until told to stop, and
-//! [`Emulator::request_log`] tells what was asked.
+//! [`Emulator::request_log`] tells what was asked. [`Emulator::faults`] makes it fail on purpose.
 
+mod admin;
 mod auth;
 mod body;
 mod condition;
 mod config;
 mod error;
+mod fault;
+mod import;
 mod ingest;
 mod ops;
 mod record;
@@ -19,9 +22,12 @@ mod response;
 mod route;
 mod server;
 mod store;
+mod tls;
+mod traffic;
 
-pub use config::{EmulatorConfig, EtagMode, KeyPair};
+pub use config::{AdminToken, Certificate, EmulatorConfig, EtagMode, KeyPair};
 pub use error::StartError;
+pub use fault::{Delay, FaultRule, FaultRuleError, FaultStatus, Faults, Position};
 pub use record::{RequestLog, RequestRecord};
 pub use route::Operation;
 pub use server::Emulator;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Method;
 use parking_lot::Mutex;
@@ -25,7 +26,7 @@ pub struct RequestRecord {
     pub key: Option<String>,
     /// The `Range` header as sent.
     pub range: Option<String>,
-    /// Status answered.
+    /// Status answered; that of an answer which was lost on purpose too. 0 where none was made.
     pub status: u16,
     /// Error code answered, such as `NoSuchKey`.
     pub error_code: Option<String>,
@@ -33,6 +34,10 @@ pub struct RequestRecord {
     pub response_bytes: u64,
     /// Request identifier answered.
     pub request_id: String,
+    /// How many requests were in flight when this one came, with itself.
+    pub concurrency: u64,
+    /// The faults that acted on it.
+    pub faults: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -46,9 +51,44 @@ struct Inner {
 #[derive(Debug, Clone, Default)]
 pub struct RequestLog {
     inner: Arc<Mutex<Inner>>,
+    flight: Arc<Flight>,
+}
+
+/// Requests in flight.
+#[derive(Debug, Default)]
+struct Flight {
+    now: AtomicU64,
+    peak: AtomicU64,
+}
+
+/// One request in flight, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    flight: Arc<Flight>,
+    /// How many there were when it came, with itself.
+    pub(crate) concurrency: u64,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.flight.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl RequestLog {
+    /// Counts a request as in flight.
+    pub(crate) fn arrive(&self) -> InFlight {
+        let concurrency = self.flight.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.flight.peak.fetch_max(concurrency, Ordering::Relaxed);
+        InFlight { flight: Arc::clone(&self.flight), concurrency }
+    }
+
+    /// The most requests that were in flight at once since the start or the last [`clear`](Self::clear). A request is in
+    /// flight from its head until its answer has been handed to the connection.
+    pub fn peak_concurrency(&self) -> u64 {
+        self.flight.peak.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn push(&self, record: RequestRecord) {
         let mut inner = self.inner.lock();
         inner.total += 1;
@@ -79,6 +119,7 @@ impl RequestLog {
     /// Forgets records and counts.
     pub fn clear(&self) {
         *self.inner.lock() = Inner::default();
+        self.flight.peak.store(self.flight.now.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -97,6 +138,8 @@ mod tests {
             error_code: None,
             response_bytes: 1,
             request_id: String::new(),
+            concurrency: 1,
+            faults: Vec::new(),
         }
     }
 
@@ -114,5 +157,18 @@ mod tests {
         assert_eq!(log.count(Operation::PutObject), 0);
         log.clear();
         assert_eq!((log.total(), log.records().len()), (0, 0));
+    }
+
+    #[test]
+    fn the_peak_is_the_most_at_once() {
+        let log = RequestLog::default();
+        let first = log.arrive();
+        let second = log.arrive();
+        assert_eq!((first.concurrency, second.concurrency, log.peak_concurrency()), (1, 2, 2));
+        drop(first);
+        log.clear();
+        assert_eq!(log.peak_concurrency(), 1);
+        drop(second);
+        assert_eq!((log.arrive().concurrency, log.peak_concurrency()), (1, 1));
     }
 }

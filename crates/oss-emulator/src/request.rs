@@ -84,6 +84,10 @@ impl Target {
             HostAddress::VirtualHost { bucket } => (Some(bucket), decode(path)?),
             HostAddress::PathStyle => {
                 let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+                if !bucket.is_empty() && matches!(split_host(&host, None), HostAddress::VirtualHost { .. }) {
+                    // A domain name that is not local: the server's own domain, where the service insists on virtual hosts.
+                    return Err(ServiceError::new(ErrorCode::SecondLevelDomainForbidden));
+                }
                 (Some(decode(bucket)?).filter(|bucket| !bucket.is_empty()), decode(key)?)
             }
         };
@@ -149,6 +153,11 @@ impl<'a> Request<'a> {
         self.body.take()
     }
 
+    /// Leaves the rest of a body to whoever answers, who knows how to refuse a client that is still sending.
+    pub(crate) fn give_back(&mut self, body: Incoming) {
+        *self.body = Some(body);
+    }
+
     /// The text of a header; an error when it is not text.
     pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&str>, ServiceError> {
         header_text(&self.headers, name)
@@ -202,6 +211,13 @@ mod tests {
         assert_eq!(target("127.0.0.1", "/bucket/"), Ok((Some("bucket".to_owned()), None)));
         assert_eq!(target("127.0.0.1", "/"), Ok((None, None)));
         assert_eq!(target("oss.test", "/"), Ok((None, None)));
+    }
+
+    #[test]
+    fn the_servers_own_domain_takes_no_bucket_in_the_path() {
+        assert_eq!(target("oss.test", "/bucket/key"), Err("SecondLevelDomainForbidden".to_owned()));
+        assert_eq!(target("OSS.test:9400", "/bucket"), Err("SecondLevelDomainForbidden".to_owned()));
+        assert!(target("127.0.0.1", "/bucket/key").is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the server answers: responses, errors and the headers all of them carry.
 
 use std::borrow::Cow;
+use std::io;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -146,6 +147,11 @@ impl From<StoreError> for ServiceError {
             StoreError::NoSuchBucket => Self::new(ErrorCode::NoSuchBucket),
             StoreError::BucketNotEmpty => Self::new(ErrorCode::BucketNotEmpty),
             StoreError::NoSuchUpload => Self::new(ErrorCode::NoSuchUpload),
+            StoreError::PartNotSequential => Self::new(ErrorCode::PartNotSequential),
+            // A limit that was asked for, or a full disk. Sending the request again would not help.
+            StoreError::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+                Self::new(ErrorCode::Other(Cow::Borrowed("InsufficientStorage"))).with_message(source.to_string())
+            }
             StoreError::Io(source) => {
                 tracing::error!(error = %source, "the store failed");
                 Self::new(ErrorCode::InternalError)

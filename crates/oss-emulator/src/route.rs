@@ -55,6 +55,12 @@ operations! {
     DeleteObject,
     GetObjectAcl,
     PutObjectAcl,
+    PutSymlink,
+    GetSymlink,
+    PutObjectTagging,
+    GetObjectTagging,
+    DeleteObjectTagging,
+    RestoreObject,
     InitiateMultipartUpload,
     UploadPart,
     UploadPartCopy,
@@ -86,6 +92,8 @@ impl Operation {
                 | Self::HeadObject
                 | Self::GetObjectMeta
                 | Self::GetObjectAcl
+                | Self::GetSymlink
+                | Self::GetObjectTagging
                 | Self::ListParts
         )
     }
@@ -105,6 +113,8 @@ impl Operation {
                 | Self::HeadObject
                 | Self::GetObjectMeta
                 | Self::DeleteObject
+                | Self::PutSymlink
+                | Self::GetSymlink
                 | Self::InitiateMultipartUpload
                 | Self::UploadPart
                 | Self::UploadPartCopy
@@ -161,21 +171,9 @@ const OTHER_BUCKET_RESOURCES: &[&str] = &[
     "x-oss-batchGet",
 ];
 
-/// The same for objects: without this list `PUT /key?tagging` would overwrite the object.
-const OTHER_OBJECT_RESOURCES: &[&str] = &[
-    "asyncFetch",
-    "callback",
-    "img",
-    "live",
-    "restore",
-    "style",
-    "symlink",
-    "tagging",
-    "versionId",
-    "vod",
-    "x-oss-async-process",
-    "x-oss-process",
-];
+/// The same for objects: without this list `PUT /key?style` would overwrite the object.
+const OTHER_OBJECT_RESOURCES: &[&str] =
+    &["asyncFetch", "callback", "img", "live", "style", "versionId", "vod", "x-oss-async-process", "x-oss-process"];
 
 /// Tells which operation a request asks for.
 pub(crate) fn route(
@@ -223,19 +221,25 @@ fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<O
     match *method {
         Method::GET if query.has("uploadId") => Ok(Operation::ListParts),
         Method::GET if query.has("acl") => Ok(Operation::GetObjectAcl),
+        Method::GET if query.has("symlink") => Ok(Operation::GetSymlink),
+        Method::GET if query.has("tagging") => Ok(Operation::GetObjectTagging),
         // Both spellings of the method are in use: the official Python SDK sends GET, the others HEAD.
         Method::GET | Method::HEAD if query.has("objectMeta") => Ok(Operation::GetObjectMeta),
         Method::GET => Ok(Operation::GetObject),
         Method::HEAD => Ok(Operation::HeadObject),
         Method::PUT if query.has("acl") => Ok(Operation::PutObjectAcl),
+        Method::PUT if query.has("symlink") => Ok(Operation::PutSymlink),
+        Method::PUT if query.has("tagging") => Ok(Operation::PutObjectTagging),
         Method::PUT if query.has("partNumber") || query.has("uploadId") => {
             Ok(if copies { Operation::UploadPartCopy } else { Operation::UploadPart })
         }
         Method::PUT if copies => Ok(Operation::CopyObject),
         Method::PUT => Ok(Operation::PutObject),
+        Method::POST if query.has("restore") => Ok(Operation::RestoreObject),
         Method::POST if query.has("append") => Ok(Operation::AppendObject),
         Method::POST if query.has("uploads") => Ok(Operation::InitiateMultipartUpload),
         Method::POST if query.has("uploadId") => Ok(Operation::CompleteMultipartUpload),
+        Method::DELETE if query.has("tagging") => Ok(Operation::DeleteObjectTagging),
         Method::DELETE if query.has("uploadId") => Ok(Operation::AbortMultipartUpload),
         Method::DELETE => Ok(Operation::DeleteObject),
         _ => Err(method_not_allowed()),
@@ -291,6 +295,12 @@ mod tests {
             (Method::DELETE, bucket, key, "", Operation::DeleteObject),
             (Method::GET, bucket, key, "acl", Operation::GetObjectAcl),
             (Method::PUT, bucket, key, "acl", Operation::PutObjectAcl),
+            (Method::PUT, bucket, key, "symlink", Operation::PutSymlink),
+            (Method::GET, bucket, key, "symlink", Operation::GetSymlink),
+            (Method::PUT, bucket, key, "tagging", Operation::PutObjectTagging),
+            (Method::GET, bucket, key, "tagging", Operation::GetObjectTagging),
+            (Method::DELETE, bucket, key, "tagging", Operation::DeleteObjectTagging),
+            (Method::POST, bucket, key, "restore", Operation::RestoreObject),
             (Method::POST, bucket, key, "uploads", Operation::InitiateMultipartUpload),
             (Method::PUT, bucket, key, "partNumber=1&uploadId=A", Operation::UploadPart),
             (Method::POST, bucket, key, "uploadId=A", Operation::CompleteMultipartUpload),
@@ -314,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_unknown_sub_resource_never_writes() {
-        assert_eq!(routed(&Method::PUT, Some("b"), Some("k"), "tagging"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::PUT, Some("b"), Some("k"), "style"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::PUT, Some("b"), None, "lifecycle"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::DELETE, Some("b"), None, "policy"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::PATCH, Some("b"), Some("k"), ""), Err("MethodNotAllowed".to_owned()));

@@ -18,23 +18,32 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oss_protocol::region::validate_region;
 use oss_protocol::{header, uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::Admin;
 use crate::auth::Authenticator;
 use crate::config::EmulatorConfig;
 use crate::error::StartError;
+use crate::fault::{AnswerBody, Effects, Ending, Faults, Line, Pace, Wire};
+use crate::import::import;
 use crate::ops::{self, Context};
 use crate::record::{RequestLog, RequestRecord};
 use crate::request::{Request, Target};
 use crate::response::{Response, ServiceError};
 use crate::route::{Operation, route};
-use crate::store::{Acl, OpenError, Store};
+use crate::store::{Acl, OpenError, StorageClass, Store};
+use crate::tls::Tls;
+use crate::traffic;
 
 /// How long a connection may take to send the head of a request, and how long it may stay idle: the service closes idle
 /// connections after about a minute.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a TLS handshake may take, which is two round trips.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a stopping server waits for requests under way.
 const GRACE: Duration = Duration::from_secs(5);
@@ -64,7 +73,10 @@ struct Shared {
     domain: Option<String>,
     authenticator: Authenticator,
     log: RequestLog,
+    faults: Faults,
+    admin: Option<Admin>,
     request_ids: RequestIds,
+    tls: Option<Tls>,
 }
 
 impl Emulator {
@@ -78,6 +90,10 @@ impl Emulator {
             uri::validate_bucket(name)
                 .map_err(|error| StartError::BucketName { name: name.clone(), reason: error.to_string() })?;
         }
+        let tls = match &config.tls {
+            None => None,
+            Some(certificate) => Some(Tls::prepare(certificate, &config.host, config.domain.as_deref())?),
+        };
         let address = if config.host.contains(':') {
             format!("[{}]:{}", config.host.trim_matches(['[', ']']), config.port)
         } else {
@@ -91,18 +107,35 @@ impl Emulator {
         let local_addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let store = Arc::new(open_store(&config)?);
         for name in &config.buckets {
-            if let Err(error) = store.create_bucket(name, Acl::Private, "Standard").await
+            if let Err(error) = store.create_bucket(name, Acl::Private, StorageClass::default()).await
                 && let Some(error) = StartError::from_store(name, error)
             {
                 return Err(error);
             }
         }
+        import_files(&store, &config).await?;
+        let faults = Faults::default();
+        for rule in config.faults.iter().cloned() {
+            faults.add(rule).map_err(|error| StartError::Fault { reason: error.to_string() })?;
+        }
+        let log = RequestLog::default();
+        let admin = config.admin_token.clone().map(|token| Admin::new(token, faults.clone(), log.clone()));
         let shared = Shared {
             authenticator: Authenticator::new(&config),
-            context: Context { store, etag: config.etag, region: config.region, address: local_addr },
+            context: Context {
+                store,
+                etag: config.etag,
+                region: config.region,
+                address: local_addr,
+                scheme: if tls.is_some() { "https" } else { "http" },
+                restore_delay: config.restore_delay,
+            },
             domain: config.domain,
-            log: RequestLog::default(),
+            log,
+            faults,
+            admin,
             request_ids: RequestIds::new(),
+            tls,
         };
         Ok(Self { listener, local_addr, shared: Arc::new(shared) })
     }
@@ -110,6 +143,11 @@ impl Emulator {
     /// The address listened on, with the port that was picked.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The certificates, in PEM form, that a client has to trust to reach a server that speaks TLS.
+    pub fn trusted_certificates(&self) -> Option<&str> {
+        self.shared.tls.as_ref().map(|tls| tls.trusted.as_str())
     }
 
     /// The address as an endpoint, such as `http://127.0.0.1:9400`. An unspecified address is given as loopback.
@@ -121,12 +159,17 @@ impl Emulator {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        format!("http://{address}")
+        format!("{}://{address}", self.shared.context.scheme)
     }
 
     /// What has been asked so far. The handle stays good while the server runs and after.
     pub fn request_log(&self) -> RequestLog {
         self.shared.log.clone()
+    }
+
+    /// What fails on purpose, to be changed at any time.
+    pub fn faults(&self) -> Faults {
+        self.shared.faults.clone()
     }
 
     /// Answers requests until `shutdown` completes, then closes idle connections, gives those with a request under way five
@@ -161,11 +204,21 @@ impl Emulator {
 }
 
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {
-    let Some(root) = &config.root else { return Ok(Store::in_memory()) };
+    let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit)) };
     Store::open(root, config.fsync).map_err(|error| match error {
         OpenError::InUse => StartError::RootInUse { root: root.clone() },
         other => StartError::RootUnusable { root: root.clone(), reason: other.to_string() },
     })
+}
+
+async fn import_files(store: &Store, config: &EmulatorConfig) -> Result<(), StartError> {
+    let Some(directory) = &config.import else { return Ok(()) };
+    let failed = |reason: String| StartError::Import { directory: directory.clone(), reason };
+    let [name] = config.buckets.as_slice() else {
+        return Err(failed("name exactly one bucket, which the files go to".to_owned()));
+    };
+    let bucket = store.bucket(name).ok_or_else(|| failed(format!("there is no bucket {name}")))?;
+    import(store, &bucket, config.etag, directory).await.map_err(|error| failed(error.to_string()))
 }
 
 async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
@@ -173,9 +226,31 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: w
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
+    let line = Arc::new(Line::default());
+    let stream = Wire::new(stream, Arc::clone(&line));
+    let Some(tls) = &shared.tls else { return serve_http(stream, line, shared, stopped).await };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream));
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        _ = stopped.changed() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => serve_http(stream, line, shared, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve_http(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    line: Arc<Line>,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let of_requests = Arc::clone(&line);
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        let (shared, line) = (Arc::clone(&shared), Arc::clone(&of_requests));
+        async move { Ok::<_, Infallible>(answer(&shared, &line, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -185,6 +260,10 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: w
     let ended = tokio::select! {
         ended = &mut connection => ended,
         _ = stopped.changed() => {
+            // What a fault holds back would not come in time.
+            if line.is_held() {
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -194,10 +273,17 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: w
     }
 }
 
-async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response {
+async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incoming>) -> http::Response<AnswerBody> {
     let started = Instant::now();
-    let request_id = shared.request_ids.next();
+    line.clear();
     let (parts, body) = request.into_parts();
+    if let Some(admin) = &shared.admin
+        && Admin::is_addressed(parts.uri.path(), &parts.headers)
+    {
+        return admin.answer(&parts, body).await.map(|body| AnswerBody::new(body, None));
+    }
+    let in_flight = shared.log.arrive();
+    let request_id = shared.request_ids.next();
     let mut record = RequestRecord {
         method: parts.method.clone(),
         operation: None,
@@ -208,7 +294,10 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
         error_code: None,
         response_bytes: 0,
         request_id: String::new(),
+        concurrency: in_flight.concurrency,
+        faults: Vec::new(),
     };
+    let mut effects = Effects::default();
     let head = parts.method == Method::HEAD;
     let mut body = Some(body);
     let expects = parts.headers.contains_key(standard::EXPECT);
@@ -217,7 +306,7 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (host, perform(shared, parts, target, &mut body, &mut record.operation).await)
+            (host, perform(shared, parts, target, &mut body, &mut record.operation, &mut effects, line).await)
         }
         Err(error) => (String::new(), Err(error)),
     };
@@ -225,11 +314,24 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
     if let (Err(_), Some(body), false) = (&result, body, expects) {
         drain(body).await;
     }
+    if !effects.delay.is_zero() {
+        line.delay(effects.delay).await;
+    }
     let mut response = match result {
-        Ok(response) => response,
+        Ok(Performed::Answer(response)) => response,
+        Ok(Performed::Nothing(ending)) => {
+            record.request_id = request_id;
+            record.faults = effects.faults;
+            shared.log.push(record);
+            match line.end_now(ending).await {}
+        }
         Err(error) => {
             record.error_code = Some(error.code().as_str().to_owned());
-            error.into_response(&request_id, &host, head)
+            let mut response = error.into_response(&request_id, &host, head);
+            if let Some(status) = effects.status() {
+                *response.status_mut() = status;
+            }
+            response
         }
     };
     let headers = response.headers_mut();
@@ -238,11 +340,28 @@ async fn answer(shared: &Shared, request: hyper::Request<Incoming>) -> Response 
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(header::REQUEST_ID, value);
     }
+    effects.change_headers(&mut response);
     record.request_id = request_id;
     record.status = response.status().as_u16();
-    record.response_bytes = response.body().len();
+    let size = response.body().len();
+    record.response_bytes = size;
+    record.faults.clone_from(&effects.faults);
     shared.log.push(record);
-    response
+    if let Some(ending) = effects.ending_instead(size) {
+        match line.end_now(ending).await {}
+    }
+    response.map(|content| {
+        let mut body = AnswerBody::new(content, Some(in_flight));
+        effects.spoil(&mut body, size, line);
+        body
+    })
+}
+
+/// What became of a request that was not refused.
+enum Performed {
+    Answer(Response),
+    /// A fault ended it before it was carried out.
+    Nothing(Ending),
 }
 
 /// Routes, authenticates and performs. A body that was not wanted stays where it is.
@@ -252,13 +371,30 @@ async fn perform(
     target: Target,
     body: &mut Option<Incoming>,
     operation: &mut Option<Operation>,
-) -> Result<Response, ServiceError> {
+    effects: &mut Effects,
+    line: &Line,
+) -> Result<Performed, ServiceError> {
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
-    let anonymous = shared.authenticator.check(&parts, &target)?;
+    *effects = shared.faults.meet(routed, &target, &parts.headers);
+    if let Some(pace) = &effects.pace {
+        line.pace(Arc::clone(pace));
+    }
+    if let Some(ending) = effects.ending_before() {
+        return Ok(Performed::Nothing(ending));
+    }
+    if let Some(refusal) = effects.refusal() {
+        return Err(refusal);
+    }
+    let anonymous = shared.authenticator.check(&parts, &target, effects.now())?;
+    if let Some(rate) = traffic::limit(&parts.headers, &target.query)?
+        && effects.pace.as_ref().is_none_or(|pace| rate < pace.bytes_per_second())
+    {
+        line.pace(Arc::new(Pace::new(rate)));
+    }
     let mut request = Request::new(parts, target, anonymous, body);
-    ops::perform(&shared.context, routed, &mut request).await
+    ops::perform(&shared.context, routed, &mut request).await.map(Performed::Answer)
 }
 
 /// Reads what a refused client is still sending, within bounds.

@@ -85,6 +85,7 @@ codes! {
     InvalidPart = 400, None, "One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.";
     InvalidPartOrder = 400, None, "The list of parts was not in ascending order.";
     InvalidRequest = 400, None, "The request is not valid.";
+    InvalidTag = 400, None, "A tag is invalid.";
     InvalidTargetType = 400, None, "The target of the symbolic link is a symbolic link.";
     MalformedXML = 400, Some("0031-00000001"), "The XML you provided was not well-formed or did not validate against our published schema.";
     MissingArgument = 400, Some("0016-00000502"), "A required argument is missing.";

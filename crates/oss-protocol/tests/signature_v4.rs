@@ -90,7 +90,7 @@ impl Request {
     }
 
     fn verify(&self, secret: &str, now: SystemTime) -> Result<(), VerifyError> {
-        let verifier = Verifier { secret, region: Some(REGION), now };
+        let verifier = Verifier { secret, region: Some(REGION), now, signing_key: None };
         let presented = Presented::find(&self.headers, &self.query)?.expect("a signature");
         presented.verify(&self.target().with_headers(&self.headers), &verifier)
     }
@@ -402,13 +402,36 @@ fn the_oss_date_wins_over_the_date() {
 }
 
 #[test]
+fn a_kept_key_serves_only_what_it_was_derived_for() {
+    let mut request = Request::shared("text/plain");
+    request.sign(&short(), "20231216T162057Z", &[]);
+    let presented = Presented::find(&request.headers, &request.query).unwrap().unwrap();
+    assert_eq!(presented.day_and_region(), Some(("20231216", REGION)));
+    let parts = request.target().with_headers(&request.headers);
+    let verify = |secret: &str, key: SigningKey| {
+        let verifier = Verifier { secret, region: Some(REGION), now: at("20231216T162057Z"), signing_key: Some(&key) };
+        presented.verify(&parts, &verifier)
+    };
+    verify("sk", SigningKey::derive("sk", "20231216", REGION)).unwrap();
+    // The key is used as it is: the secret is not looked at where it fits.
+    verify("unused", SigningKey::derive("sk", "20231216", REGION)).unwrap();
+    assert!(matches!(
+        verify("sk", SigningKey::derive("other", "20231216", REGION)),
+        Err(VerifyError::SignatureMismatch { .. })
+    ));
+    // A key of another day or region is left alone.
+    verify("sk", SigningKey::derive("sk", "20231217", REGION)).unwrap();
+    verify("sk", SigningKey::derive("sk", "20231216", "cn-beijing")).unwrap();
+}
+
+#[test]
 fn region_and_day_must_fit() {
     let mut request = Request::shared("text/plain");
     request.sign(&short(), "20231216T162057Z", &[]);
     let now = at("20231216T162057Z");
     let presented = Presented::find(&request.headers, &request.query).unwrap().unwrap();
     let parts = request.target().with_headers(&request.headers);
-    let elsewhere = Verifier { secret: "sk", region: Some("cn-beijing"), now };
+    let elsewhere = Verifier { secret: "sk", region: Some("cn-beijing"), now, signing_key: None };
     assert_eq!(
         presented.verify(&parts, &elsewhere),
         Err(VerifyError::WrongRegion { expected: "cn-beijing".to_owned(), found: REGION.to_owned() })
@@ -620,7 +643,7 @@ proptest! {
         let signer = Signer { credentials: &credentials, signing_key: &signing_key, time, additional: &["host"] };
         let mut headers = request.headers();
         sign_headers(request.target(), &mut headers, &signer).unwrap();
-        let verifier = Verifier { secret: "sk", region: Some(REGION), now: time };
+        let verifier = Verifier { secret: "sk", region: Some(REGION), now: time, signing_key: None };
         let presented = Presented::find(&headers, &request.query).unwrap().unwrap();
         prop_assert_eq!(presented.verify(&request.target().with_headers(&headers), &verifier), Ok(()));
 
@@ -642,7 +665,7 @@ proptest! {
         let signer = Signer { credentials: &credentials, signing_key: &signing_key, time, additional: &["host"] };
         let headers = request.headers();
         let added = presign(request.target(), &headers, &signer, Duration::from_secs(60)).unwrap();
-        let verifier = Verifier { secret: "sk", region: Some(REGION), now: time };
+        let verifier = Verifier { secret: "sk", region: Some(REGION), now: time, signing_key: None };
         let presented = Presented::find(&headers, &added).unwrap().unwrap();
         let check = |request: &Tamper| {
             let query = [request.query.as_slice(), &added].concat();

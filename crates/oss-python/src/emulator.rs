@@ -1,10 +1,15 @@
 //! The emulator, run by this process until it is told to stop.
 
-use std::{io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use oss_emulator::{Emulator, EmulatorConfig, EtagMode, KeyPair};
+use oss_emulator::{AdminToken, Certificate, Emulator, EmulatorConfig, EtagMode, FaultRule, KeyPair};
 use pyo3::{
-    exceptions::{PyOSError, PyRuntimeError},
+    exceptions::{PyOSError, PyRuntimeError, PyValueError},
     prelude::*,
 };
 use tokio::{runtime::Builder, sync::Notify};
@@ -14,7 +19,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves until a signal raises, or until standard input closes where `until_stdin_closes` is set.
 #[pyfunction]
-#[pyo3(signature = (*, host, port, region, domain, key_pairs, buckets, root, fsync, fast_etag, verify_signatures, ready, until_stdin_closes))]
+#[pyo3(signature = (*, host, port, region, domain, key_pairs, buckets, root, fsync, memory_limit, import_directory, fast_etag, verify_signatures, restore_seconds, tls, certificate, faults, admin_token, ready, until_stdin_closes))]
 #[expect(
     clippy::too_many_arguments,
     clippy::fn_params_excessive_bools,
@@ -26,12 +31,19 @@ pub(crate) fn run_emulator(
     port: u16,
     region: String,
     domain: Option<String>,
-    key_pairs: Vec<(String, String, Option<String>)>,
+    key_pairs: Vec<GivenKey>,
     buckets: Vec<String>,
     root: Option<PathBuf>,
     fsync: bool,
+    memory_limit: Option<u64>,
+    import_directory: Option<PathBuf>,
     fast_etag: bool,
     verify_signatures: bool,
+    restore_seconds: f64,
+    tls: bool,
+    certificate: Option<(PathBuf, PathBuf)>,
+    faults: Option<String>,
+    admin_token: Option<String>,
     ready: Py<PyAny>,
     until_stdin_closes: bool,
 ) -> PyResult<()> {
@@ -40,12 +52,21 @@ pub(crate) fn run_emulator(
         port,
         region,
         domain,
-        key_pairs: key_pairs.into_iter().map(key_pair).collect(),
+        key_pairs: key_pairs.into_iter().map(key_pair).collect::<PyResult<_>>()?,
         buckets,
         root,
         fsync,
+        memory_limit,
+        import: import_directory,
         etag: if fast_etag { EtagMode::Fast } else { EtagMode::Md5 },
         verify_signatures,
+        restore_delay: seconds(restore_seconds)?,
+        tls: match certificate {
+            Some((certificate, key)) => Some(Certificate::Files { certificate, key }),
+            None => tls.then_some(Certificate::Generated),
+        },
+        faults: fault_rules(faults.as_deref())?,
+        admin_token: admin_token.map(checked_token).transpose()?,
     };
     let stop = Arc::new(Notify::new());
     if until_stdin_closes {
@@ -65,12 +86,30 @@ pub(crate) fn run_emulator(
     })
 }
 
-fn key_pair((id, secret, token): (String, String, Option<String>)) -> KeyPair {
+/// Access key ID, secret, security token, and when the token expires in seconds since 1970.
+type GivenKey = (String, String, Option<String>, Option<f64>);
+
+fn key_pair((id, secret, token, expiration): GivenKey) -> PyResult<KeyPair> {
     let pair = KeyPair::new(id, secret);
-    match token {
-        Some(token) => pair.with_security_token(token, None),
-        None => pair,
+    let Some(token) = token else { return Ok(pair) };
+    let expiration = expiration.map(|expiration| seconds(expiration).map(|since| SystemTime::UNIX_EPOCH + since));
+    Ok(pair.with_security_token(token, expiration.transpose()?))
+}
+
+fn seconds(number: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(number).map_err(|error| PyValueError::new_err(format!("{number} seconds: {error}")))
+}
+
+fn fault_rules(json: Option<&str>) -> PyResult<Vec<FaultRule>> {
+    match json {
+        None => Ok(Vec::new()),
+        Some(json) => FaultRule::parse_list(json).map_err(|error| PyValueError::new_err(error.to_string())),
     }
+}
+
+fn checked_token(text: String) -> PyResult<AdminToken> {
+    AdminToken::new(text)
+        .ok_or_else(|| PyValueError::new_err("an admin token has at least 16 characters, all of them visible ASCII"))
 }
 
 fn check_signals() -> PyResult<()> {
@@ -83,7 +122,8 @@ fn check_signals() -> PyResult<()> {
 async fn serve(config: EmulatorConfig, ready: Py<PyAny>, stop: Arc<Notify>) -> PyResult<()> {
     let emulator = Emulator::bind(config).await.map_err(|error| PyOSError::new_err(error.to_string()))?;
     let url = emulator.url();
-    Python::attach(|py| ready.call1(py, (url,)))?;
+    let trusted = emulator.trusted_certificates();
+    Python::attach(|py| ready.call1(py, (url, trusted)))?;
     let mut raised = None;
     let signalled = async {
         loop {

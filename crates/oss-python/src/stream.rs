@@ -88,11 +88,12 @@ impl ObjectStream {
     /// Stops fetching and frees what was fetched ahead.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let running = self.running.get(py, "stream")?;
+        // First, so that a thread that waits for the next object stops waiting and gives the batch free.
+        running.queue.abandon();
+        running.driver.abort();
         let mut batch = self.batch.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         batch.ended = true;
         batch.items.get_mut(py, "stream")?.clear();
-        running.queue.abandon();
-        running.driver.abort();
         Ok(())
     }
 }

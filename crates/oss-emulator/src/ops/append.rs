@@ -22,7 +22,7 @@ pub(super) async fn append(context: &Context, request: &mut Request<'_>) -> Resu
     let attributes = attributes::read(request)?;
     // An appended object has no MD5 of its own, so there is none to compute.
     let received = receive(request, &context.store, EtagMode::Fast).await?;
-    let storage_class = attributes.storage_class.clone().unwrap_or_else(|| bucket.storage_class.clone());
+    let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);
     let object = context
         .store
         .replace(&bucket, &request.key, move |before| {
@@ -41,15 +41,15 @@ pub(super) async fn append(context: &Context, request: &mut Request<'_>) -> Resu
                     object.content.followed_by(&received.content),
                     combine(object.crc64, received.crc64, received.content.size()),
                     object.attributes.clone(),
-                    object.storage_class.clone(),
+                    object.storage_class,
                 ),
             };
             let etag = fast_etag(crc64, content.size());
-            Ok(Object::new(content, etag, None, crc64, ObjectKind::Appendable, attributes, storage_class))
+            Ok(Object::new(content, &etag, None, crc64, ObjectKind::Appendable, attributes, storage_class))
         })
         .await?;
     let mut response = empty(StatusCode::OK);
-    set(&mut response, standard::ETAG, object.etag.as_str());
+    set(&mut response, standard::ETAG, object.etag());
     set(&mut response, header::HASH_CRC64ECMA, object.crc64.to_string());
     set(&mut response, header::NEXT_APPEND_POSITION, object.size().to_string());
     Ok(response)

@@ -4,13 +4,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, header as standard};
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 
+use super::tagging;
 use crate::condition::ConditionHeaders;
 use crate::request::{Request, header_text};
 use crate::response::ServiceError;
-use crate::store::{Acl, Attributes};
+use crate::store::{Acl, Attributes, Headers, StorageClass};
 
 /// Headers kept and returned as they came.
-const KEPT: [HeaderName; 8] = [
+const KEPT: [HeaderName; 9] = [
     standard::CONTENT_TYPE,
     standard::CACHE_CONTROL,
     standard::CONTENT_DISPOSITION,
@@ -19,24 +20,17 @@ const KEPT: [HeaderName; 8] = [
     standard::EXPIRES,
     header::SERVER_SIDE_ENCRYPTION,
     header::SERVER_SIDE_ENCRYPTION_KEY_ID,
+    header::SERVER_SIDE_DATA_ENCRYPTION,
 ];
 
 /// The user's metadata may take 8 KB, names and values together.
 const LARGEST_METADATA: usize = 8 * 1024;
 
-/// Storage classes whose objects must be restored before they can be read.
-const ARCHIVES: [&str; 3] = ["Archive", "ColdArchive", "DeepColdArchive"];
-
-/// Whether objects of the class must be restored before they can be read.
-pub(super) fn is_archive(storage_class: &str) -> bool {
-    ARCHIVES.contains(&storage_class)
-}
-
 /// Reads the attributes of an object that is about to be written.
 pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
     let headers = &request.headers;
     refuse_unsupported(headers)?;
-    let mut kept = Vec::new();
+    let mut kept = Headers::default();
     for name in KEPT {
         match headers.get(&name) {
             Some(value) if !value.is_empty() => {
@@ -69,7 +63,12 @@ pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
             ServiceError::new(ErrorCode::InvalidArgument).with_message("The user metadata is larger than 8 KB.")
         );
     }
-    Ok(Attributes { headers: kept, acl: acl(request)?.unwrap_or_default(), storage_class: storage_class(request)? })
+    Ok(Attributes {
+        headers: kept,
+        acl: acl(request)?.unwrap_or_default(),
+        storage_class: storage_class(request)?,
+        tags: tagging::from_header(request)?,
+    })
 }
 
 /// The access control list named by `x-oss-object-acl`.
@@ -82,20 +81,16 @@ pub(super) fn acl(request: &Request<'_>) -> Result<Option<Acl>, ServiceError> {
 }
 
 /// The storage class named by `x-oss-storage-class`.
-pub(super) fn storage_class(request: &Request<'_>) -> Result<Option<String>, ServiceError> {
+pub(super) fn storage_class(request: &Request<'_>) -> Result<Option<StorageClass>, ServiceError> {
     match request.header(&header::STORAGE_CLASS)? {
         None => Ok(None),
         Some(text) => check_storage_class(text).map(Some),
     }
 }
 
-/// The name of a storage class, if it is one.
-pub(super) fn check_storage_class(text: &str) -> Result<String, ServiceError> {
-    if matches!(text, "Standard" | "IA") || is_archive(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(ServiceError::invalid_argument(header::STORAGE_CLASS.as_str(), text))
-    }
+/// The storage class of that name.
+pub(super) fn check_storage_class(text: &str) -> Result<StorageClass, ServiceError> {
+    StorageClass::parse(text).ok_or_else(|| ServiceError::invalid_argument(header::STORAGE_CLASS.as_str(), text))
 }
 
 /// Headers whose effect would be missed if they were ignored.
@@ -103,7 +98,7 @@ fn refuse_unsupported(headers: &HeaderMap) -> Result<(), ServiceError> {
     let name = ConditionHeaders::READ
         .first_present(headers)
         .cloned()
-        .or_else(|| [header::TAGGING, header::CALLBACK].into_iter().find(|name| headers.contains_key(name)));
+        .or_else(|| headers.contains_key(header::CALLBACK).then_some(header::CALLBACK));
     match name {
         None => Ok(()),
         Some(name) => Err(ServiceError::new(ErrorCode::NotImplemented).with_field("Header", name.as_str())),

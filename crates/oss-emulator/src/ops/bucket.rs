@@ -13,7 +13,7 @@ use super::{Context, attributes};
 use crate::ingest::receive_document;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, xml};
-use crate::store::{Acl, Bucket, StoreError};
+use crate::store::{Acl, Bucket, StorageClass, StoreError};
 
 /// Buckets on a page when the client does not say.
 const DEFAULT_BUCKETS: u32 = 100;
@@ -35,7 +35,7 @@ pub(super) fn owner() -> Owner {
 pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let acl = acl(request)?.unwrap_or(Acl::Private);
     let body = receive_document(request, LARGEST_CONFIGURATION).await?;
-    let mut storage_class = "Standard".to_owned();
+    let mut storage_class = StorageClass::default();
     if !body.is_empty() {
         let configuration =
             CreateBucketConfiguration::parse(&body).map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
@@ -43,7 +43,7 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
             storage_class = attributes::check_storage_class(&named)?;
         }
     }
-    let created = context.store.create_bucket(&request.bucket, acl, &storage_class).await;
+    let created = context.store.create_bucket(&request.bucket, acl, storage_class).await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::OK))
 }
@@ -73,7 +73,7 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
                 location: context.location(),
                 region: context.region.clone(),
                 creation_date: bucket.created,
-                storage_class: bucket.storage_class.clone(),
+                storage_class: bucket.storage_class.as_str().to_owned(),
                 extranet_endpoint: endpoint.clone(),
                 intranet_endpoint: endpoint.clone(),
             })
@@ -100,12 +100,21 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
         creation_date: bucket.created,
         extranet_endpoint: endpoint.clone(),
         intranet_endpoint: endpoint,
-        storage_class: bucket.storage_class.clone(),
+        storage_class: bucket.storage_class.as_str().to_owned(),
         data_redundancy_type: "LRS".to_owned(),
         owner: owner(),
         acl: bucket.acl().as_str().to_owned(),
         versioning: None,
-        extra: vec![("Comment".to_owned(), String::new())],
+        extra: [
+            ("TransferAcceleration", "Disabled"),
+            ("CrossRegionReplication", "Disabled"),
+            ("AccessMonitor", "Disabled"),
+            ("BlockPublicAccess", "false"),
+            ("ResourceGroupId", ""),
+            ("Comment", ""),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Copying objects, whole or as parts. Bytes are shared between source and copy, never copied.
 
-use http::{StatusCode, header as standard};
+use http::{HeaderName, HeaderValue, StatusCode, header as standard};
 use oss_protocol::canonical;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
@@ -8,7 +8,7 @@ use oss_protocol::range::{ByteRange, ResolvedRange};
 use oss_protocol::uri::{validate_bucket, validate_key};
 use oss_protocol::xml::multipart::{CopyObjectResult, CopyPartResult};
 
-use super::{Context, attributes, check_overwrite, multipart};
+use super::{Context, attributes, check_overwrite, multipart, restore, symlink};
 use crate::condition::ConditionHeaders;
 use crate::ingest::Digests;
 use crate::request::Request;
@@ -31,23 +31,26 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
         return Err(ServiceError::new(ErrorCode::EntityTooLarge));
     }
     let onto_itself = source.bucket == request.bucket && source.key == request.key;
-    let replace = match request.header(&header::METADATA_DIRECTIVE)? {
-        None => false,
-        Some(text) if text.eq_ignore_ascii_case("COPY") => false,
-        Some(text) if text.eq_ignore_ascii_case("REPLACE") => true,
-        Some(text) => return Err(ServiceError::invalid_argument(header::METADATA_DIRECTIVE.as_str(), text)),
-    };
+    let replace = replaces(request, &header::METADATA_DIRECTIVE)?;
+    let replace_tags = replaces(request, &header::TAGGING_DIRECTIVE)?;
     let sent = attributes::read(request)?;
-    let storage_class = sent.storage_class.clone().unwrap_or_else(|| bucket.storage_class.clone());
+    let storage_class = sent.storage_class.unwrap_or(bucket.storage_class);
     // The access rule never comes along; headers do unless they are replaced. A copy onto itself would otherwise do nothing.
     let mut kept = sent;
     if !replace && !onto_itself {
         kept.headers.clone_from(&source.object.attributes.headers);
+    } else {
+        // A copied link points where the link points, whatever is said about it.
+        let target = |(name, _): &&(HeaderName, HeaderValue)| *name == header::SYMLINK_TARGET;
+        kept.headers.extend(source.object.attributes.headers.iter().find(target).cloned());
+    }
+    if !replace_tags {
+        kept.tags.clone_from(&source.object.attributes.tags);
     }
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
     let from = &source.object;
     let object =
-        Object::new(from.content.clone(), from.etag.clone(), from.md5, from.crc64, from.kind, kept, storage_class);
+        Object::new(from.content.clone(), &from.etag(), from.md5(), from.crc64, from.kind, kept, storage_class);
     let object = context
         .store
         .replace(&bucket, &request.key, move |before| {
@@ -55,18 +58,33 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
             Ok::<_, ServiceError>(object)
         })
         .await?;
-    let result = CopyObjectResult { etag: object.etag.clone(), last_modified: object.last_modified };
+    let result = CopyObjectResult { etag: object.etag(), last_modified: object.last_modified() };
     let mut response = xml(result.to_xml());
-    set(&mut response, standard::ETAG, object.etag.as_str());
+    set(&mut response, standard::ETAG, object.etag());
     set(&mut response, header::HASH_CRC64ECMA, object.crc64.to_string());
     Ok(response)
+}
+
+/// Whether a directive says to replace what the source has. Left out, it says to copy.
+fn replaces(request: &Request<'_>, directive: &HeaderName) -> Result<bool, ServiceError> {
+    match request.header(directive)? {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("COPY") => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("REPLACE") => Ok(true),
+        Some(text) => Err(ServiceError::invalid_argument(directive.as_str(), text)),
+    }
 }
 
 pub(super) async fn part(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let number = multipart::part_number(request)?;
     let upload = multipart::find_upload(&bucket, request)?;
-    let source = source(context, request)?;
+    let mut source = source(context, request)?;
+    // A whole copy of a link is a link; parts of an upload have content, which is the target's.
+    if let Some(target) = symlink::target(&*context.bucket(&source.bucket)?, &source.object)? {
+        restore::check_readable(&target, &source.key)?;
+        source.object = target;
+    }
     let size = source.object.size();
     let range = request.header(&header::COPY_SOURCE_RANGE)?.and_then(ByteRange::parse);
     // A range that does not fit copies the whole source, as a GET would send it.
@@ -86,6 +104,7 @@ pub(super) async fn part(context: &Context, request: &Request<'_>) -> Result<Res
     context.store.add_part(&bucket, &upload, number, part).await?;
     let mut response = xml(result.to_xml());
     *response.status_mut() = StatusCode::OK;
+    set(&mut response, standard::ETAG, digests.etag());
     set(&mut response, header::HASH_CRC64ECMA, digests.crc64.to_string());
     Ok(response)
 }
@@ -108,9 +127,7 @@ fn source(context: &Context, request: &Request<'_>) -> Result<Source, ServiceErr
     validate_bucket(bucket).map_err(|_| invalid())?;
     validate_key(key).map_err(|_| invalid())?;
     let object = context.bucket(bucket)?.object(key).ok_or_else(|| ServiceError::no_such_key(key))?;
-    if attributes::is_archive(&object.storage_class) {
-        return Err(ServiceError::new(ErrorCode::InvalidObjectState).with_field("Key", key));
-    }
+    restore::check_readable(&object, key)?;
     ConditionHeaders::COPY_SOURCE.check(&request.headers, &object)?;
     Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), object })
 }

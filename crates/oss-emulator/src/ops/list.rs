@@ -104,10 +104,10 @@ fn summaries(page: &ObjectPage, with_owner: bool) -> Vec<ObjectSummary> {
         .map(|(key, object)| ObjectSummary {
             key: key.as_ref().to_owned(),
             size: object.size(),
-            etag: object.etag.clone(),
-            last_modified: object.last_modified,
+            etag: object.etag(),
+            last_modified: object.last_modified(),
             object_type: object.kind.as_str().to_owned(),
-            storage_class: object.storage_class.clone(),
+            storage_class: object.storage_class.as_str().to_owned(),
             owner: with_owner.then(owner),
         })
         .collect()

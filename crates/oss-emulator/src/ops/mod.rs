@@ -9,9 +9,13 @@ mod list;
 mod multipart;
 mod object;
 mod page;
+mod restore;
+mod symlink;
+mod tagging;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oss_protocol::error_code::ErrorCode;
 
@@ -28,6 +32,10 @@ pub(crate) struct Context {
     pub(crate) etag: EtagMode,
     pub(crate) region: String,
     pub(crate) address: SocketAddr,
+    /// `http`, or `https` when the server speaks TLS.
+    pub(crate) scheme: &'static str,
+    /// How long an archived object takes to be restored.
+    pub(crate) restore_delay: Duration,
 }
 
 impl Context {
@@ -72,6 +80,12 @@ pub(crate) async fn perform(
         Operation::DeleteObject => delete::object(context, request).await,
         Operation::GetObjectAcl => object::get_acl(context, request),
         Operation::PutObjectAcl => object::put_acl(context, request).await,
+        Operation::PutSymlink => symlink::put(context, request).await,
+        Operation::GetSymlink => symlink::get(context, request),
+        Operation::PutObjectTagging => tagging::put(context, request).await,
+        Operation::GetObjectTagging => tagging::get(context, request),
+        Operation::DeleteObjectTagging => tagging::delete(context, request).await,
+        Operation::RestoreObject => restore::restore(context, request).await,
         Operation::InitiateMultipartUpload => multipart::initiate(context, request).await,
         Operation::UploadPart => multipart::upload_part(context, request).await,
         Operation::UploadPartCopy => copy::part(context, request).await,
@@ -90,12 +104,16 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
     }
     let bucket = context.bucket(&request.bucket)?;
     let write = operation.is_write();
-    let acl = match bucket.object(&request.key).map(|object| object.attributes.acl) {
-        // A write replaces the object, so what counts is the bucket; a read is ruled by the object if it has a rule.
-        Some(acl) if !write && acl != Acl::Default => acl,
-        _ => bucket.acl(),
-    };
-    if !acl.allows_anyone(write) {
+    let object = bucket.object(&request.key);
+    if !ruling_acl(&bucket, object.as_deref(), write).allows_anyone(write) {
+        return Err(denied());
+    }
+    // What a link shows must be open as well as the link.
+    if matches!(operation, Operation::GetObject | Operation::HeadObject)
+        && let Some(object) = &object
+        && let Some(target) = symlink::target(&bucket, object)?
+        && !ruling_acl(&bucket, Some(&target), false).allows_anyone(false)
+    {
         return Err(denied());
     }
     // A copy also reads its source, which may be anywhere.
@@ -103,6 +121,14 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
         return Err(denied());
     }
     Ok(())
+}
+
+/// A write replaces the object, so what counts is the bucket; a read is ruled by the object if it has a rule.
+fn ruling_acl(bucket: &Bucket, object: Option<&Object>, write: bool) -> Acl {
+    match object.map(|object| object.attributes.acl) {
+        Some(acl) if !write && acl != Acl::Default => acl,
+        _ => bucket.acl(),
+    }
 }
 
 fn check_overwrite(forbid: bool, before: Option<&Object>) -> Result<(), ServiceError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{StatusCode, header as standard};
+use http::{HeaderValue, StatusCode, header as standard};
 use md5::{Digest, Md5};
 use oss_protocol::crc64::combine;
 use oss_protocol::error_code::ErrorCode;
@@ -17,7 +17,7 @@ use oss_protocol::xml::multipart::{
 use super::list::bounded;
 use super::page::{self, Selection};
 use super::{Context, attributes, check_overwrite, object};
-use crate::ingest::{Received, receive, receive_document};
+use crate::ingest::{Digests, Received, receive, receive_document};
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, set, xml};
 use crate::store::{Bucket, Content, Object, ObjectKind, Part, Upload, whole_seconds};
@@ -31,16 +31,13 @@ const MOST_ENTRIES: u32 = 1000;
 pub(super) async fn initiate(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let encoding_type = request.query.encoding_type()?;
-    if request.query.has("sequential") {
-        return Err(ServiceError::new(ErrorCode::NotImplemented)
-            .with_message("The emulator does not implement sequential uploads."));
-    }
     let attributes = attributes::read(request)?;
     if request.flag(&header::FORBID_OVERWRITE)? {
         check_overwrite(true, bucket.object(&request.key).as_deref())?;
     }
     let id = format!("{:032X}", rand::random::<u128>());
-    let upload = Upload::new(id, Arc::from(request.key.as_str()), whole_seconds(SystemTime::now()), attributes);
+    let (key, now) = (Arc::from(request.key.as_str()), whole_seconds(SystemTime::now()));
+    let upload = Upload::new(id, key, now, attributes, request.query.has("sequential"));
     let upload = context.store.add_upload(&bucket, upload).await?;
     let result = InitiateMultipartUploadResult {
         encoding_type,
@@ -87,6 +84,9 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
         Some(other) => return Err(ServiceError::invalid_argument(header::COMPLETE_ALL.as_str(), other)),
         None => {
             let list = CompleteMultipartUpload::parse(&body).map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
+            if upload.sequential && list.parts.len() < uploaded.len() {
+                return Err(ServiceError::new(ErrorCode::PartNotSequential));
+            }
             choose(uploaded, &list.parts)?
         }
     };
@@ -98,11 +98,18 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     if let Some(acl) = acl {
         attributes.acl = acl;
     }
-    let storage_class = attributes.storage_class.clone().unwrap_or_else(|| bucket.storage_class.clone());
+    let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);
     let etag = combined_etag(&chosen);
     let crc64 = chosen.iter().fold(0, |crc, part| combine(crc, part.crc64, part.content.size()));
     let content = Content::new(chosen.iter().flat_map(|part| part.content.segments().iter().cloned()).collect());
-    let object = Object::new(content, etag, None, crc64, ObjectKind::Multipart, attributes, storage_class);
+    // What comes in order can be hashed as it comes, so the service tells the MD5 of these objects, beside the ETag.
+    if upload.sequential
+        && let Some(md5) = Digests::of(&content, context.etag).await?.md5
+        && let Ok(value) = HeaderValue::try_from(object::encode_md5(md5))
+    {
+        attributes.headers.push((object::CONTENT_MD5, value));
+    }
+    let object = Object::new(content, &etag, None, crc64, ObjectKind::Multipart, attributes, storage_class);
     let object = context
         .store
         .complete(&bucket, &upload, move |before| {
@@ -113,13 +120,16 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
         .map_err(|error| for_upload(error, &upload.id))?;
     let result = CompleteMultipartUploadResult {
         encoding_type,
-        location: format!("http://{}/{}/{}", context.address, bucket.name, request.key),
+        location: format!("{}://{}/{}/{}", context.scheme, context.address, bucket.name, request.key),
         bucket: bucket.name.clone(),
         key: request.key.clone(),
-        etag: object.etag.clone(),
+        etag: object.etag(),
     };
     let mut response = xml(result.to_xml());
     object::set_checksums(&mut response, &object);
+    if let Some((name, value)) = object.attributes.headers.iter().find(|(name, _)| *name == object::CONTENT_MD5) {
+        response.headers_mut().insert(name, value.clone());
+    }
     Ok(response)
 }
 
@@ -156,7 +166,7 @@ pub(super) fn list_parts(context: &Context, request: &Request<'_>) -> Result<Res
         .collect();
     let is_truncated = parts.len() > max_parts as usize;
     parts.truncate(max_parts as usize);
-    let storage_class = upload.attributes.storage_class.clone().unwrap_or_else(|| bucket.storage_class.clone());
+    let storage_class = upload.attributes.storage_class.unwrap_or(bucket.storage_class);
     let result = ListPartsResult {
         encoding_type,
         bucket: bucket.name.clone(),
@@ -167,7 +177,7 @@ pub(super) fn list_parts(context: &Context, request: &Request<'_>) -> Result<Res
         next_part_number_marker: Some(parts.last().map_or(marker, |part| part.part_number)),
         max_parts,
         is_truncated,
-        storage_class,
+        storage_class: storage_class.as_str().to_owned(),
         parts,
     };
     Ok(xml(result.to_xml()))

@@ -1,12 +1,14 @@
 //! Putting, reading and describing objects.
 
+use std::sync::Arc;
+
 use http::{HeaderName, StatusCode, header as standard};
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 use oss_protocol::range::{ByteRange, ContentRange, ResolvedRange};
 use oss_protocol::time::format_http_date;
 
-use super::{Context, attributes, bucket, check_overwrite};
+use super::{Context, attributes, bucket, check_overwrite, restore, symlink};
 use crate::body::ResponseBody;
 use crate::condition::ConditionHeaders;
 use crate::ingest::{Received, receive};
@@ -33,10 +35,10 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
         check_overwrite(forbid, bucket.object(&request.key).as_deref())?;
     }
     let received = receive(request, &context.store, context.etag).await?;
-    let storage_class = attributes.storage_class.clone().unwrap_or_else(|| bucket.storage_class.clone());
+    let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);
     let etag = received.etag();
     let Received { content, crc64, md5 } = received;
-    let object = Object::new(content, etag, md5, crc64, ObjectKind::Normal, attributes, storage_class);
+    let object = Object::new(content, &etag, md5, crc64, ObjectKind::Normal, attributes, storage_class);
     let object = context
         .store
         .replace(&bucket, &request.key, move |before| {
@@ -50,13 +52,9 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
 }
 
 pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
-    let object = find(context, request)?;
+    let (object, readable) = follow(context, request)?;
     ConditionHeaders::READ.check(&request.headers, &object)?;
-    if attributes::is_archive(&object.storage_class) {
-        return Err(ServiceError::new(ErrorCode::InvalidObjectState)
-            .with_message("The operation is not valid for the object's state")
-            .with_field("Key", &request.key));
-    }
+    readable?;
     let size = object.size();
     let range = request.header(&standard::RANGE)?.and_then(ByteRange::parse);
     let resolved = match range {
@@ -68,12 +66,12 @@ pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, 
     };
     let mut response = empty(StatusCode::OK);
     match resolved {
-        ResolvedRange::Full => *response.body_mut() = ResponseBody::content(object.content.clone()),
+        ResolvedRange::Full => *response.body_mut() = ResponseBody::content(object.read()),
         ResolvedRange::Partial { start, end_inclusive } => {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = ContentRange { start, end: end_inclusive, total: size };
             set(&mut response, standard::CONTENT_RANGE, range.to_string());
-            *response.body_mut() = ResponseBody::content(object.content.slice(start, range.length()));
+            *response.body_mut() = ResponseBody::content(object.read().slice(start, range.length()));
         }
         ResolvedRange::Unsatisfiable => {
             return Err(ServiceError::new(ErrorCode::InvalidRange)
@@ -88,7 +86,7 @@ pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, 
 }
 
 pub(super) fn head(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
-    let object = find(context, request)?;
+    let (object, _) = follow(context, request)?;
     ConditionHeaders::READ.check(&request.headers, &object)?;
     let mut response = empty(StatusCode::OK);
     response.headers_mut().insert(standard::CONTENT_LENGTH, object.size().into());
@@ -103,8 +101,8 @@ pub(super) fn meta(context: &Context, request: &Request<'_>) -> Result<Response,
     if request.method == http::Method::HEAD {
         response.headers_mut().insert(standard::CONTENT_LENGTH, object.size().into());
     }
-    set(&mut response, standard::ETAG, object.etag.as_str());
-    set(&mut response, standard::LAST_MODIFIED, format_http_date(object.last_modified));
+    set(&mut response, standard::ETAG, object.etag());
+    set(&mut response, standard::LAST_MODIFIED, format_http_date(object.last_modified()));
     set(&mut response, header::HASH_CRC64ECMA, object.crc64.to_string());
     Ok(response)
 }
@@ -115,36 +113,68 @@ pub(super) fn get_acl(context: &Context, request: &Request<'_>) -> Result<Respon
 }
 
 pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
-    let bucket = context.bucket(&request.bucket)?;
     let Some(acl) = attributes::acl(request)? else {
         return Err(
             ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::OBJECT_ACL.as_str())
         );
     };
+    change(context, request, move |object| {
+        object.attributes.acl = acl;
+        Ok(())
+    })
+    .await?;
+    Ok(empty(StatusCode::OK))
+}
+
+/// Changes what is known of an object; its content, its ETag and its time stay.
+pub(super) async fn change(
+    context: &Context,
+    request: &Request<'_>,
+    change: impl FnOnce(&mut Object) -> Result<(), ServiceError> + Send + 'static,
+) -> Result<(), ServiceError> {
+    let bucket = context.bucket(&request.bucket)?;
     let key = request.key.clone();
     context
         .store
         .replace(&bucket, &request.key, move |before| {
             let mut object = before.ok_or_else(|| ServiceError::no_such_key(&key))?.clone();
-            object.attributes.acl = acl;
+            change(&mut object)?;
             Ok::<_, ServiceError>(object)
         })
         .await?;
-    Ok(empty(StatusCode::OK))
+    Ok(())
 }
 
-fn find(context: &Context, request: &Request<'_>) -> Result<std::sync::Arc<Object>, ServiceError> {
+pub(super) fn find(context: &Context, request: &Request<'_>) -> Result<Arc<Object>, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     bucket.object(&request.key).ok_or_else(|| ServiceError::no_such_key(&request.key))
+}
+
+/// The object that a reader sees, through a link if it is one, and whether its content can be read.
+fn follow(context: &Context, request: &Request<'_>) -> Result<(Arc<Object>, Result<(), ServiceError>), ServiceError> {
+    let bucket = context.bucket(&request.bucket)?;
+    let object = bucket.object(&request.key).ok_or_else(|| ServiceError::no_such_key(&request.key))?;
+    let Some(target) = symlink::target(&bucket, &object)? else {
+        let readable = restore::check_readable(&object, &request.key);
+        return Ok((object, readable));
+    };
+    let readable = restore::check_readable(&target, &request.key);
+    Ok((Arc::new(symlink::seen_through(&object, &target)), readable))
 }
 
 /// Adds what a read or a HEAD tells of an object.
 fn describe(response: &mut Response, object: &Object) {
     for (name, value) in &object.attributes.headers {
-        response.headers_mut().insert(name, value.clone());
+        if *name != header::SYMLINK_TARGET {
+            response.headers_mut().insert(name, value.clone());
+        }
     }
+    if let Some(tags) = &object.attributes.tags {
+        set(response, header::TAGGING_COUNT, tags.len().to_string());
+    }
+    restore::describe(response, object);
     set_checksums(response, object);
-    set(response, standard::LAST_MODIFIED, format_http_date(object.last_modified));
+    set(response, standard::LAST_MODIFIED, format_http_date(object.last_modified()));
     set(response, standard::ACCEPT_RANGES, "bytes");
     set(response, header::OBJECT_TYPE, object.kind.as_str());
     set(response, header::STORAGE_CLASS, object.storage_class.as_str());
@@ -155,18 +185,25 @@ fn describe(response: &mut Response, object: &Object) {
 
 /// Adds the ETag, the CRC64 of the whole object and, where there is one, its MD5.
 pub(super) fn set_checksums(response: &mut Response, object: &Object) {
-    set(response, standard::ETAG, object.etag.as_str());
+    set(response, standard::ETAG, object.etag());
     set(response, header::HASH_CRC64ECMA, object.crc64.to_string());
-    if let Some(md5) = object.md5 {
+    if let Some(md5) = object.md5() {
         set_content_md5(response, md5);
     }
 }
 
+/// The name of the header with the MD5 of a body.
+pub(super) const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
 /// Adds the header `Content-MD5`.
 pub(super) fn set_content_md5(response: &mut Response, md5: [u8; 16]) {
+    set(response, CONTENT_MD5, encode_md5(md5));
+}
+
+/// An MD5 as `Content-MD5` has it.
+pub(super) fn encode_md5(md5: [u8; 16]) -> String {
     use base64::Engine;
-    let text = base64::engine::general_purpose::STANDARD.encode(md5);
-    set(response, HeaderName::from_static("content-md5"), text);
+    base64::engine::general_purpose::STANDARD.encode(md5)
 }
 
 fn override_headers(response: &mut Response, request: &Request<'_>) -> Result<(), ServiceError> {

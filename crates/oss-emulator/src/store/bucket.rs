@@ -10,7 +10,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::StoreError;
 use super::directory::BucketDirectory;
+use super::headers::SharedHeaders;
 use super::object::{Acl, Object};
+use super::storage_class::StorageClass;
 use super::upload::{Part, Upload};
 
 /// Key and upload identifier, which is also the order of a listing of uploads.
@@ -22,7 +24,7 @@ pub(crate) type UploadName = (Arc<str>, String);
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) created: SystemTime,
-    pub(crate) storage_class: String,
+    pub(crate) storage_class: StorageClass,
     acl: Mutex<Acl>,
     objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
     uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
@@ -30,13 +32,14 @@ pub(crate) struct Bucket {
     /// the disk. The value tells whether the bucket is deleted.
     commit: Mutex<bool>,
     disk: Option<BucketDirectory>,
+    headers: SharedHeaders,
 }
 
 impl Bucket {
     pub(super) fn new(
         name: String,
         created: SystemTime,
-        storage_class: String,
+        storage_class: StorageClass,
         acl: Acl,
         disk: Option<BucketDirectory>,
     ) -> Self {
@@ -49,6 +52,7 @@ impl Bucket {
             uploads: RwLock::default(),
             commit: Mutex::new(false),
             disk,
+            headers: SharedHeaders::default(),
         }
     }
 
@@ -122,7 +126,7 @@ impl Bucket {
         let deleted = self.commit.lock();
         check_exists(*deleted)?;
         if let Some(disk) = &self.disk {
-            disk.write_bucket(self.created, &self.storage_class, acl)?;
+            disk.write_bucket(self.created, self.storage_class, acl)?;
         }
         *self.acl.lock() = acl;
         Ok(())
@@ -158,8 +162,9 @@ impl Bucket {
         let before = self.object(key);
         let mut object = make(before.as_deref())?;
         object.record = None;
+        object.attributes.headers = self.headers.share(&object.attributes.headers);
         if let Some(disk) = &self.disk {
-            object.record = Some(disk.write_object(key, &object).map_err(StoreError::from)?);
+            object.record = disk.write_object(key, &object).map_err(StoreError::from)?;
         }
         let object = Arc::new(object);
         self.objects.write().insert(Arc::from(key), Arc::clone(&object));
@@ -200,6 +205,9 @@ impl Bucket {
         check_exists(*deleted)?;
         // The upload may have been completed or aborted while the part was on its way.
         self.upload(&upload.key, &upload.id).ok_or(StoreError::NoSuchUpload)?;
+        if upload.sequential && usize::from(number) > upload.parts.lock().len() + 1 {
+            return Err(StoreError::PartNotSequential);
+        }
         if let Some(disk) = &self.disk {
             disk.write_part(&upload.id, number, &part)?;
         }

@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
+use super::budget::{Budget, Share};
 use super::directory::Directory;
 
 /// Size of the blocks that a body is gathered in. A GET writes each block in one piece, so they should be large, and a hop to
@@ -62,30 +64,48 @@ impl Segment {
 }
 
 /// The bytes of an object or a part, in order.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Content {
-    segments: Vec<Segment>,
-    size: u64,
+#[derive(Debug, Clone)]
+pub(crate) struct Content(Segments);
+
+/// Most objects are one segment, which then needs no memory beside that of the object.
+#[derive(Debug, Clone)]
+enum Segments {
+    One(Segment),
+    Many(Arc<[Segment]>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self(Segments::One(Segment::Memory(Bytes::new())))
+    }
 }
 
 impl Content {
-    pub(crate) fn new(segments: Vec<Segment>) -> Self {
-        let size = segments.iter().map(Segment::len).sum();
-        Self { segments, size }
+    pub(crate) fn new(mut segments: Vec<Segment>) -> Self {
+        match (segments.pop(), segments.is_empty()) {
+            (None, _) => Self::default(),
+            (Some(segment), true) => Self(Segments::One(segment)),
+            (Some(segment), false) => {
+                segments.push(segment);
+                Self(Segments::Many(segments.into()))
+            }
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.size
+        self.segments().iter().map(Segment::len).sum()
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {
-        &self.segments
+        match &self.0 {
+            Segments::One(segment) => slice::from_ref(segment),
+            Segments::Many(segments) => segments,
+        }
     }
 
     /// The same bytes followed by those of `other`.
     pub(crate) fn followed_by(&self, other: &Self) -> Self {
-        let segments = self.segments.iter().chain(&other.segments).cloned().collect();
-        Self { segments, size: self.size + other.size }
+        Self::new(self.segments().iter().chain(other.segments()).filter(|segment| segment.len() > 0).cloned().collect())
     }
 
     /// `length` bytes from `start` on, or fewer where the content ends.
@@ -93,7 +113,7 @@ impl Content {
         let mut skip = start;
         let mut left = length;
         let mut segments = Vec::new();
-        for segment in &self.segments {
+        for segment in self.segments() {
             if left == 0 {
                 break;
             }
@@ -116,7 +136,10 @@ impl Content {
 
     /// The segments as a queue for a reader.
     pub(crate) fn into_queue(self) -> VecDeque<Segment> {
-        self.segments.into()
+        match self.0 {
+            Segments::One(segment) => VecDeque::from([segment]),
+            Segments::Many(segments) => segments.iter().cloned().collect(),
+        }
     }
 }
 
@@ -147,21 +170,27 @@ pub(crate) struct ContentWriter {
 
 #[derive(Debug)]
 enum Target {
-    Memory(Vec<Segment>),
+    Memory { segments: Vec<Segment>, size: u64, share: Option<Arc<Share>> },
     Directory { directory: Arc<Directory>, file: Option<super::directory::DataWriter>, size: u64 },
 }
 
 impl ContentWriter {
     /// `expected` is the announced size, which decides how memory is laid out and nothing else.
-    pub(super) fn new(directory: Option<Arc<Directory>>, expected: Option<u64>) -> Self {
+    pub(super) fn new(directory: Option<Arc<Directory>>, budget: Option<&Arc<Budget>>, expected: Option<u64>) -> Self {
         let target = match directory {
-            None => Target::Memory(Vec::new()),
+            None => Target::Memory { segments: Vec::new(), size: 0, share: budget.map(Budget::share) },
             Some(directory) => Target::Directory { directory, file: None, size: 0 },
         };
         Self { target, pending: BytesMut::new(), expected }
     }
 
     pub(crate) async fn write(&mut self, mut frame: &[u8]) -> io::Result<()> {
+        if let Target::Memory { size, share: Some(share), .. } = &mut self.target {
+            // Of a body whose size was announced, all at once: what will not fit is refused before it is sent.
+            let to_come = self.expected.unwrap_or(0).max(frame.len() as u64);
+            share.cover(*size + to_come)?;
+            *size += frame.len() as u64;
+        }
         while !frame.is_empty() {
             if self.pending.capacity() == 0
                 && let Some(expected) = self.expected
@@ -181,8 +210,8 @@ impl ContentWriter {
 
     async fn flush(&mut self) -> io::Result<()> {
         match &mut self.target {
-            Target::Memory(segments) => {
-                segments.push(Segment::Memory(self.pending.split().freeze()));
+            Target::Memory { segments, share, .. } => {
+                segments.push(Segment::Memory(shared(fitting(std::mem::take(&mut self.pending)), share.as_ref())));
                 Ok(())
             }
             Target::Directory { directory, file, size } => {
@@ -209,9 +238,9 @@ impl ContentWriter {
 
     pub(crate) async fn finish(mut self) -> io::Result<Content> {
         match self.target {
-            Target::Memory(mut segments) => {
+            Target::Memory { mut segments, share, .. } => {
                 if !self.pending.is_empty() {
-                    segments.push(Segment::Memory(self.pending.freeze()));
+                    segments.push(Segment::Memory(shared(fitting(self.pending), share.as_ref())));
                 }
                 Ok(Content::new(segments))
             }
@@ -236,8 +265,21 @@ impl ContentWriter {
     }
 }
 
+/// The bytes in as much memory as they need. A body whose size was not announced was gathered in a buffer that doubled as it
+/// grew; half of that could stay unused for as long as the object.
+fn fitting(block: BytesMut) -> Bytes {
+    if block.capacity() - block.len() > block.len() / 8 { Bytes::copy_from_slice(&block) } else { block.freeze() }
+}
+
+fn shared(block: Bytes, share: Option<&Arc<Share>>) -> Bytes {
+    match share {
+        None => block,
+        Some(share) => share.block(block),
+    }
+}
+
 /// Runs file work where it may block.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -282,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn bodies_are_gathered_in_blocks() {
         for (size, expected, blocks) in [
-            (0, Some(0), vec![]),
+            (0, Some(0), vec![0]),
             (6, Some(6), vec![6]),
             (6, None, vec![6]),
             (BLOCK, Some(BLOCK as u64), vec![BLOCK]),
@@ -290,7 +332,7 @@ mod tests {
             (2 * BLOCK + 1, None, vec![BLOCK, BLOCK, 1]),
         ] {
             let body: Vec<u8> = (0..size).map(|at| (at * 31 + at / 251) as u8).collect();
-            let mut writer = ContentWriter::new(None, expected);
+            let mut writer = ContentWriter::new(None, None, expected);
             for frame in body.chunks(BLOCK / 3) {
                 writer.write(frame).await.unwrap();
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,7 +11,9 @@ use oss_protocol::time::{from_unix_seconds, unix_seconds};
 use serde::{Deserialize, Serialize};
 
 use super::content::{Content, DataFile, Segment};
-use super::object::{Acl, Attributes, Object, ObjectKind};
+use super::etag::Etag;
+use super::object::{Acl, Attributes, Object, ObjectKind, Restoration};
+use super::storage_class::StorageClass;
 use super::upload::{Part, Upload};
 
 /// Version of the layout.
@@ -45,12 +48,20 @@ pub(super) struct BucketDescription {
 }
 
 impl BucketDescription {
-    pub(super) fn new(created: SystemTime, storage_class: &str, acl: Acl) -> Self {
-        Self { created: unix_seconds(created), storage_class: storage_class.to_owned(), acl: acl.as_str().to_owned() }
+    pub(super) fn new(created: SystemTime, storage_class: StorageClass, acl: Acl) -> Self {
+        Self {
+            created: unix_seconds(created),
+            storage_class: storage_class.as_str().to_owned(),
+            acl: acl.as_str().to_owned(),
+        }
     }
 
-    pub(super) fn into_parts(self) -> (SystemTime, String, Acl) {
-        (from_unix_seconds(self.created), self.storage_class, Acl::parse(&self.acl).unwrap_or(Acl::Private))
+    pub(super) fn into_parts(self) -> (SystemTime, StorageClass, Acl) {
+        (
+            from_unix_seconds(self.created),
+            StorageClass::parse(&self.storage_class).unwrap_or_default(),
+            Acl::parse(&self.acl).unwrap_or(Acl::Private),
+        )
     }
 }
 
@@ -66,6 +77,14 @@ struct AttributesDescription {
     headers: Vec<(String, String)>,
     acl: String,
     storage_class: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<(String, String)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RestorationDescription {
+    ready: u64,
+    expiry: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -79,34 +98,45 @@ pub(super) struct ObjectDescription {
     storage_class: String,
     attributes: AttributesDescription,
     segments: Vec<SegmentDescription>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restoration: Option<RestorationDescription>,
 }
 
 impl ObjectDescription {
     pub(super) fn new(key: &str, object: &Object) -> io::Result<Self> {
         Ok(Self {
             key: key.to_owned(),
-            etag: object.etag.clone(),
-            md5: object.md5,
+            etag: object.etag(),
+            md5: object.md5(),
             crc64: object.crc64,
-            last_modified: unix_seconds(object.last_modified),
+            last_modified: object.modified,
             kind: object.kind.as_str().to_owned(),
-            storage_class: object.storage_class.clone(),
+            storage_class: object.storage_class.as_str().to_owned(),
             attributes: describe_attributes(&object.attributes)?,
             segments: describe_content(&object.content)?,
+            restoration: object.restoration.as_deref().map(|restoration| RestorationDescription {
+                ready: unix_seconds(restoration.ready),
+                expiry: unix_seconds(restoration.expiry),
+            }),
         })
     }
 
     pub(super) fn into_object(self, number: u64, files: &Files) -> io::Result<(Arc<str>, Object)> {
         let object = Object {
             content: content(&self.segments, files)?,
-            etag: self.etag,
-            md5: self.md5,
+            etag: Etag::from_text(&self.etag, self.md5),
             crc64: self.crc64,
-            last_modified: from_unix_seconds(self.last_modified),
+            modified: self.last_modified,
             kind: ObjectKind::parse(&self.kind).ok_or_else(|| damaged("unknown kind of object"))?,
-            storage_class: self.storage_class,
+            storage_class: storage_class(&self.storage_class)?,
             attributes: attributes(self.attributes)?,
-            record: Some(number),
+            restoration: self.restoration.map(|restoration| {
+                Box::new(Restoration {
+                    ready: from_unix_seconds(restoration.ready),
+                    expiry: from_unix_seconds(restoration.expiry),
+                })
+            }),
+            record: NonZeroU64::new(number),
         };
         Ok((Arc::from(self.key), object))
     }
@@ -117,6 +147,8 @@ pub(super) struct UploadDescription {
     key: String,
     initiated: u64,
     attributes: AttributesDescription,
+    #[serde(default)]
+    sequential: bool,
 }
 
 impl UploadDescription {
@@ -125,11 +157,13 @@ impl UploadDescription {
             key: upload.key.as_ref().to_owned(),
             initiated: unix_seconds(upload.initiated),
             attributes: describe_attributes(&upload.attributes)?,
+            sequential: upload.sequential,
         })
     }
 
     pub(super) fn into_upload(self, id: String) -> io::Result<Upload> {
-        Ok(Upload::new(id, Arc::from(self.key), from_unix_seconds(self.initiated), attributes(self.attributes)?))
+        let (key, initiated) = (Arc::from(self.key), from_unix_seconds(self.initiated));
+        Ok(Upload::new(id, key, initiated, attributes(self.attributes)?, self.sequential))
     }
 }
 
@@ -173,7 +207,8 @@ fn describe_attributes(attributes: &Attributes) -> io::Result<AttributesDescript
     Ok(AttributesDescription {
         headers,
         acl: attributes.acl.as_str().to_owned(),
-        storage_class: attributes.storage_class.clone(),
+        storage_class: attributes.storage_class.map(|class| class.as_str().to_owned()),
+        tags: attributes.tags.as_deref().map(<[_]>::to_vec).unwrap_or_default(),
     })
 }
 
@@ -188,13 +223,17 @@ fn attributes(description: AttributesDescription) -> io::Result<Attributes> {
         })
         .collect::<io::Result<_>>()?;
     let acl = Acl::parse(&description.acl).ok_or_else(|| damaged("unknown access control list"))?;
-    Ok(Attributes { headers, acl, storage_class: description.storage_class })
+    let tags = (!description.tags.is_empty()).then(|| description.tags.into_boxed_slice());
+    let storage_class = description.storage_class.as_deref().map(storage_class).transpose()?;
+    Ok(Attributes { headers, acl, storage_class, tags })
 }
 
 fn describe_content(content: &Content) -> io::Result<Vec<SegmentDescription>> {
     content
         .segments()
         .iter()
+        // What is empty is nowhere, not even in a file.
+        .filter(|segment| segment.len() > 0)
         .map(|segment| match segment {
             Segment::File { file, offset, length } => {
                 Ok(SegmentDescription { file: file.number, offset: *offset, length: *length })
@@ -217,6 +256,10 @@ fn content(segments: &[SegmentDescription], files: &Files) -> io::Result<Content
         })
         .collect::<io::Result<_>>()?;
     Ok(Content::new(segments))
+}
+
+fn storage_class(text: &str) -> io::Result<StorageClass> {
+    StorageClass::parse(text).ok_or_else(|| damaged("unknown storage class"))
 }
 
 fn damaged(reason: &str) -> io::Error {

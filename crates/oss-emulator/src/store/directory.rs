@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,6 +31,7 @@ use super::bucket::Bucket;
 use super::content::DataFile;
 use super::description::{BucketDescription, Files, Format, ObjectDescription, PartDescription, UploadDescription};
 use super::object::{Acl, Object};
+use super::storage_class::StorageClass;
 use super::upload::{Part, Upload};
 
 /// Why a directory cannot be used.
@@ -261,7 +263,7 @@ pub(super) struct BucketDirectory {
 }
 
 impl BucketDirectory {
-    pub(super) fn write_bucket(&self, created: SystemTime, storage_class: &str, acl: Acl) -> io::Result<()> {
+    pub(super) fn write_bucket(&self, created: SystemTime, storage_class: StorageClass, acl: Acl) -> io::Result<()> {
         let description = BucketDescription::new(created, storage_class, acl);
         self.directory.write_json(&self.path.join("bucket.json"), &description)
     }
@@ -278,16 +280,16 @@ impl BucketDirectory {
     }
 
     /// Returns the number of the description.
-    pub(super) fn write_object(&self, key: &str, object: &Object) -> io::Result<u64> {
+    pub(super) fn write_object(&self, key: &str, object: &Object) -> io::Result<Option<NonZeroU64>> {
         let number = self.directory.number();
         let description = ObjectDescription::new(key, object)?;
         self.directory.write_json(&self.object_path(number), &description)?;
-        Ok(number)
+        Ok(NonZeroU64::new(number))
     }
 
     pub(super) fn remove_object(&self, object: &Object) -> io::Result<()> {
         let Some(number) = object.record else { return Ok(()) };
-        let path = self.object_path(number);
+        let path = self.object_path(number.get());
         fs::remove_file(&path)?;
         self.directory.sync_directory(path.parent())
     }

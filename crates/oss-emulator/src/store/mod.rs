@@ -1,10 +1,14 @@
 //! Where buckets and objects are kept. The index is always in memory; the bytes are in memory or under a directory.
 
 mod bucket;
+mod budget;
 mod content;
 mod description;
 mod directory;
+mod etag;
+mod headers;
 mod object;
+mod storage_class;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -17,9 +21,13 @@ use std::time::SystemTime;
 use parking_lot::RwLock;
 
 pub(crate) use bucket::{Bucket, Walk};
-pub(crate) use content::{Content, ContentWriter, DataFile, READ_CHUNK, Segment, read_chunk};
+pub(crate) use budget::Budget;
+pub(crate) use content::{Content, ContentWriter, DataFile, READ_CHUNK, Segment, blocking, read_chunk};
 pub(crate) use directory::OpenError;
-pub(crate) use object::{Acl, Attributes, Object, ObjectKind, whole_seconds};
+pub(crate) use etag::Etag;
+pub(crate) use headers::Headers;
+pub(crate) use object::{Acl, Attributes, Object, ObjectKind, Restoration, whole_seconds};
+pub(crate) use storage_class::StorageClass;
 pub(crate) use upload::{Part, Upload};
 
 use directory::Directory;
@@ -35,6 +43,8 @@ pub(crate) enum StoreError {
     BucketNotEmpty,
     #[error("the upload does not exist")]
     NoSuchUpload,
+    #[error("the part does not follow the parts so far")]
+    PartNotSequential,
     #[error("the disk refused: {0}")]
     Io(#[source] io::Error),
 }
@@ -44,6 +54,7 @@ pub(crate) enum StoreError {
 pub(crate) struct Store {
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
     directory: Option<Arc<Directory>>,
+    budget: Option<Arc<Budget>>,
 }
 
 impl Drop for Store {
@@ -55,16 +66,16 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// A store that forgets everything when it is dropped.
-    pub(crate) fn in_memory() -> Self {
-        Self { buckets: RwLock::default(), directory: None }
+    /// A store that forgets everything when it is dropped, and keeps no more bytes than the limit.
+    pub(crate) fn in_memory(limit: Option<u64>) -> Self {
+        Self { buckets: RwLock::default(), directory: None, budget: limit.map(Budget::new) }
     }
 
     /// A store that keeps everything under `root`, with what is already there.
     pub(crate) fn open(root: &Path, fsync: bool) -> Result<Self, OpenError> {
         let directory = Arc::new(Directory::open(root, fsync)?);
         let buckets = directory.load()?;
-        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory) })
+        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory), budget: None })
     }
 
     pub(crate) fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
@@ -81,11 +92,10 @@ impl Store {
         self: &Arc<Self>,
         name: &str,
         acl: Acl,
-        storage_class: &str,
+        storage_class: StorageClass,
     ) -> Result<(), StoreError> {
         let store = Arc::clone(self);
         let name = name.to_owned();
-        let storage_class = storage_class.to_owned();
         self.run(move || {
             // Writers of the map wait here for the disk; buckets are not made in a hurry.
             let mut buckets = store.buckets.write();
@@ -97,7 +107,7 @@ impl Store {
                 None => None,
                 Some(directory) => {
                     let disk = directory.create_bucket(&name)?;
-                    disk.write_bucket(created, &storage_class, acl)?;
+                    disk.write_bucket(created, storage_class, acl)?;
                     Some(disk)
                 }
             };
@@ -126,7 +136,7 @@ impl Store {
 
     /// Where a body that arrives for any bucket is gathered.
     pub(crate) fn writer(&self, expected: Option<u64>) -> ContentWriter {
-        ContentWriter::new(self.directory.clone(), expected)
+        ContentWriter::new(self.directory.clone(), self.budget.as_ref(), expected)
     }
 
     /// Replaces the object under `key` with what `make` makes of the present one. Readers see the one or the other.

@@ -26,12 +26,20 @@ pub(crate) struct Upload {
     pub(crate) key: Arc<str>,
     pub(crate) initiated: SystemTime,
     pub(crate) attributes: Attributes,
+    /// Whether parts come one after the other, without gaps.
+    pub(crate) sequential: bool,
     pub(super) parts: Mutex<BTreeMap<u16, Part>>,
 }
 
 impl Upload {
-    pub(crate) fn new(id: String, key: Arc<str>, initiated: SystemTime, attributes: Attributes) -> Self {
-        Self { id, key, initiated, attributes, parts: Mutex::default() }
+    pub(crate) fn new(
+        id: String,
+        key: Arc<str>,
+        initiated: SystemTime,
+        attributes: Attributes,
+        sequential: bool,
+    ) -> Self {
+        Self { id, key, initiated, attributes, sequential, parts: Mutex::default() }
     }
 
     /// The parts so far, by number. Their bytes are shared, not copied.

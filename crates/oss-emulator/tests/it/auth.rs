@@ -151,6 +151,134 @@ async fn additional_headers_are_covered() {
 }
 
 #[tokio::test]
+async fn additional_headers_are_signed_as_declared() {
+    let (_server, mut client) = start().await;
+    client.call(Call::put("key", b"hello")).await.expect(200);
+    let get = Call::get("key").header("range", "bytes=0-1").header("x-other", "1");
+    // Declared, and not signed.
+    for declared in ["range", "x-other", "host;range"] {
+        let field = format!(",AdditionalHeaders={declared},Signature=");
+        tampered(&mut client, &get, ",Signature=", &field).await.refused(403, "SignatureDoesNotMatch");
+    }
+    // Declared, and neither sent nor signed; declared, and signed anyway.
+    for declared in ["x-absent", "x-oss-date", "content-md5;x-oss-content-sha256"] {
+        let field = format!(",AdditionalHeaders={declared},Signature=");
+        tampered(&mut client, &get, ",Signature=", &field).await.expect(206);
+    }
+    let empty = tampered(&mut client, &get, ",Signature=", ",AdditionalHeaders=,Signature=").await;
+    assert_eq!(empty.refused(400, "InvalidArgument").header("x-oss-ec"), "0002-00000209");
+    // Signed, and not declared any more; signed, and not sent any more.
+    client.additional = vec!["range", "x-other"];
+    for (from, to) in [
+        ("AdditionalHeaders=range;x-other,", ""),
+        ("AdditionalHeaders=range;x-other,", "AdditionalHeaders=x-other,"),
+        ("AdditionalHeaders=range;x-other,", "AdditionalHeaders=host;range;x-other,"),
+        ("range: bytes=0-1\r\n", ""),
+        ("x-other: 1\r\n", "x-renamed: 1\r\n"),
+    ] {
+        tampered(&mut client, &get, from, to).await.refused(403, "SignatureDoesNotMatch");
+    }
+    // The order of the declaration means nothing.
+    let from = "AdditionalHeaders=range;x-other,";
+    assert_eq!(tampered(&mut client, &get, from, "AdditionalHeaders=x-other;Range,").await.expect(206).body, b"he");
+}
+
+#[tokio::test]
+async fn a_signature_is_for_one_host() {
+    let (_server, mut client) = start().await;
+    client.call(Call::put("key", b"hello")).await.expect(200);
+    client.call(Call::bucket(Method::PUT).of("another")).await.expect(200);
+    client.call(Call::put("key", b"hello").of("another")).await.expect(200);
+    for signing in SIGNED {
+        client.signing = signing;
+        let get = Call::get("key").virtual_host();
+        // The bucket in the host is part of what is signed, whatever the rest of the host.
+        let moved = tampered(&mut client, &get, "examplebucket.oss.test", "another.oss.test").await;
+        moved.refused(403, "SignatureDoesNotMatch");
+        tampered(&mut client, &get, "examplebucket.oss.test", "examplebucket.oss.test:8080").await.expect(200);
+        let authority = client.authority.clone();
+        let in_path = tampered(&mut client, &Call::get("key"), &authority, "oss.test").await;
+        in_path.refused(403, "SecondLevelDomainForbidden");
+    }
+    // Signed as a whole, the host must be that very one.
+    client.additional = vec!["host"];
+    for signing in [Signing::V4, Signing::V4Url] {
+        client.signing = signing;
+        let get = Call::get("key").virtual_host();
+        client.call(get.clone()).await.expect(200);
+        let moved = tampered(&mut client, &get, "examplebucket.oss.test", "examplebucket.oss.test:8080").await;
+        moved.refused(403, "SignatureDoesNotMatch");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_is_for_one_day_and_product() {
+    let (_server, mut client) = start().await;
+    let get = Call::get("key");
+    // The first makes the server keep the signing key of the day, which must not help the others.
+    client.call(get.clone()).await.refused(404, "NoSuchKey");
+    let (head, _) = client.render(&get);
+    let head = String::from_utf8(head).unwrap();
+    let day = head.split("Credential=test-id/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let other_day = tampered(&mut client, &get, &format!("test-id/{day}"), "test-id/20200101").await;
+    other_day.refused(400, "InvalidArgument");
+    let other_product = tampered(&mut client, &get, "/oss/", "/oss-cloudbox/").await;
+    assert_eq!(other_product.refused(400, "InvalidArgument").header("x-oss-ec"), "0002-00000227");
+    let no_date = tampered(&mut client, &get, "x-oss-date: ", "x-no-date: ").await;
+    assert_eq!(no_date.refused(403, "AccessDenied").header("x-oss-ec"), "0002-00000503");
+    let no_day = tampered(&mut client, &get, &format!("x-oss-date: {day}"), "x-oss-date: 2020").await;
+    no_day.refused(400, "InvalidArgument");
+    client.credentials = Credentials::new(ID, "wrong-secret");
+    client.call(get.clone()).await.refused(403, "SignatureDoesNotMatch");
+    client.credentials = Credentials::new(ID, SECRET);
+    client.call(get).await.refused(404, "NoSuchKey");
+}
+
+#[tokio::test]
+async fn presigned_urls_last_a_week_at_most() {
+    let (_server, mut client) = start().await;
+    client.signing = Signing::V4Url;
+    for expires in ["0", "604801", "-1", "soon"] {
+        let to = format!("x-oss-expires={expires}");
+        let refused = tampered(&mut client, &Call::get("key"), "x-oss-expires=3600", &to).await;
+        assert_eq!(refused.refused(400, "InvalidArgument").header("x-oss-ec"), "0002-00000232");
+    }
+    // A signature that is not expired when someone says so is one that does not match.
+    let longer = tampered(&mut client, &Call::get("key"), "x-oss-expires=3600", "x-oss-expires=604800").await;
+    longer.refused(403, "SignatureDoesNotMatch");
+    // Dated ahead: a quarter of an hour is forgiven.
+    client.time = SystemTime::now() + Duration::from_secs(14 * 60);
+    client.call(Call::get("key")).await.refused(404, "NoSuchKey");
+    client.time = SystemTime::now() + Duration::from_secs(16 * 60);
+    client.call(Call::get("key")).await.refused(403, "AccessDenied");
+}
+
+#[tokio::test]
+async fn each_of_several_key_pairs_works_with_its_own_secret() {
+    let pairs = [("first", "secret-1"), ("second", "secret-2"), ("third", "secret-3")];
+    let key_pairs = pairs.iter().map(|(id, secret)| KeyPair::new(*id, *secret)).collect();
+    let server = Server::start(EmulatorConfig { key_pairs, ..config() }).await;
+    let mut client = server.connect().await;
+    for signing in SIGNED {
+        client.signing = signing;
+        // Twice, the second time with what the server kept from the first.
+        for _ in 0..2 {
+            for (id, _) in pairs {
+                for (owner, secret) in pairs {
+                    client.credentials = Credentials::new(id, secret);
+                    let answer = client.call(Call::get("key")).await;
+                    if id == owner {
+                        answer.refused(404, "NoSuchKey");
+                    } else {
+                        answer.refused(403, "SignatureDoesNotMatch");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_signature_serves_every_range() {
     let (_server, mut client) = start().await;
     client.call(Call::put("key", b"hello")).await.expect(200);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use oss_emulator::{Emulator, EmulatorConfig, KeyPair, RequestLog};
+use oss_emulator::{Emulator, EmulatorConfig, FaultRule, Faults, KeyPair, RequestLog};
 use oss_protocol::canonical::{encode_path, format_query};
 use oss_protocol::credentials::Credentials;
 use oss_protocol::sign::v4::{Signer, SigningKey};
@@ -35,6 +35,7 @@ pub(crate) fn config() -> EmulatorConfig {
 pub(crate) struct Server {
     pub(crate) authority: String,
     pub(crate) log: RequestLog,
+    pub(crate) faults: Faults,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -45,28 +46,22 @@ impl Server {
         let authority = emulator.local_addr().to_string();
         assert_eq!(emulator.url(), format!("http://{authority}"));
         let log = emulator.request_log();
+        let faults = emulator.faults();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(emulator.serve(async {
             let _ = stopped.await;
         }));
-        Self { authority, log, stop, task }
+        Self { authority, log, faults, stop, task }
+    }
+
+    /// Adds a fault, given as JSON.
+    pub(crate) fn fault(&self, rule: &str) -> u64 {
+        self.faults.add(FaultRule::parse_list(rule).unwrap().remove(0)).unwrap()
     }
 
     /// A connection that signs with V4.
     pub(crate) async fn connect(&self) -> Client {
-        let stream = TcpStream::connect(&self.authority).await.unwrap();
-        // Head and body are written one after the other; without this the body waits for the server to acknowledge.
-        stream.set_nodelay(true).unwrap();
-        Client {
-            stream,
-            buffer: Vec::new(),
-            authority: self.authority.clone(),
-            signing: Signing::V4,
-            credentials: Credentials::new(ID, SECRET),
-            region: REGION.to_owned(),
-            time: SystemTime::now(),
-            additional: Vec::new(),
-        }
+        Client::to(&self.authority).await
     }
 
     pub(crate) async fn stop(self) {
@@ -228,11 +223,41 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A connection that signs with V4.
+    pub(crate) async fn to(authority: &str) -> Self {
+        let stream = TcpStream::connect(authority).await.unwrap();
+        // Head and body are written one after the other; without this the body waits for the server to acknowledge.
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            buffer: Vec::new(),
+            authority: authority.to_owned(),
+            signing: Signing::V4,
+            credentials: Credentials::new(ID, SECRET),
+            region: REGION.to_owned(),
+            time: SystemTime::now(),
+            additional: Vec::new(),
+        }
+    }
+
     pub(crate) async fn call(&mut self, call: Call) -> Answer {
         let (head, body) = self.render(&call);
         self.send(&head).await;
         self.send(&body).await;
         self.receive(&call.method).await
+    }
+
+    /// The same of a server that may die; `None` when it did.
+    pub(crate) async fn try_call(&mut self, call: Call) -> Option<Answer> {
+        let (head, body) = self.render(&call);
+        self.stream.write_all(&head).await.ok()?;
+        self.stream.write_all(&body).await.ok()?;
+        while !is_whole(&self.buffer) {
+            if self.stream.read_buf(&mut self.buffer).await.ok()? == 0 {
+                return None;
+            }
+        }
+        Some(self.receive(&call.method).await)
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
@@ -326,6 +351,28 @@ impl Client {
         matches!(self.stream.read(&mut [0]).await, Ok(0) | Err(_))
     }
 
+    /// What the server sends until it closes the connection.
+    pub(crate) async fn drain(&mut self) -> Vec<u8> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        let _ = self.stream.read_to_end(&mut rest).await;
+        rest
+    }
+
+    /// Exactly so many bytes of what the server sends.
+    pub(crate) async fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            self.fill().await;
+        }
+        self.buffer.drain(..length).collect()
+    }
+
+    /// What the server sends until the connection ends, and the error that it ends with, if any.
+    pub(crate) async fn end(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
+        let mut rest = std::mem::take(&mut self.buffer);
+        let ended = self.stream.read_to_end(&mut rest).await;
+        (rest, ended.err().map(|error| error.kind()))
+    }
+
     pub(crate) async fn receive(&mut self, method: &Method) -> Answer {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -353,6 +400,14 @@ impl Client {
         let body = self.buffer.drain(..length).collect();
         Answer { status, headers, body }
     }
+}
+
+/// Whether there is an answer with the body that its head announces.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+    bytes.len() >= end + 4 + length
 }
 
 /// Bytes that differ from place to place.

@@ -168,7 +168,7 @@ async fn what_an_interruption_leaves_is_cleared() {
     std::fs::write(torn_data, b"who").unwrap();
     // An older description of the same key, a data file that nothing names, and a file that was being written.
     let good = descriptions.iter().find(|path| *path != torn).unwrap();
-    let older = root.join("buckets").join(BUCKET).join("objects/00/0000000000000000.json");
+    let older = root.join("buckets").join(BUCKET).join("objects/01/0000000000000001.json");
     let orphan = root.join("data/00/00000000000fff00");
     for path in [&older, &orphan] {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,16 +1,24 @@
 //! The emulator over a real socket, driven by a small HTTP client that signs with oss-protocol.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod admin;
+mod archives;
 mod auth;
 mod buckets;
 mod client;
 mod conditions;
 mod copies;
+mod crash;
 mod directory;
+mod faults;
 mod keys;
+mod limits;
 mod listing;
 mod multipart;
 mod objects;
 mod races;
 mod ranges;
 mod server;
+mod symlinks;
+mod tags;
+mod tls;

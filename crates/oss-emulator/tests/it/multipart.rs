@@ -7,7 +7,7 @@ use oss_protocol::xml::multipart::{
     InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult,
 };
 
-use crate::client::{Answer, BUCKET, Call, Client, pattern, start};
+use crate::client::{Answer, BUCKET, Call, Client, Server, config, pattern, start};
 
 const LEAST: usize = 100 * 1024;
 
@@ -243,4 +243,50 @@ async fn uploads_are_listed_in_pages() {
     assert_eq!(grouped.uploads.iter().map(|upload| upload.key.as_str()).collect::<Vec<_>>(), ["c"]);
     let prefixed = client.call(list().query("prefix", "b/")).await.expect(200);
     assert_eq!(ListMultipartUploadsResult::parse(&prefixed.body).unwrap().uploads.len(), 2);
+}
+
+#[tokio::test]
+async fn a_sequential_upload_takes_its_parts_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    for root in [None, Some(directory.path().to_owned())] {
+        let server = Server::start(oss_emulator::EmulatorConfig { root: root.clone(), ..config() }).await;
+        let mut client = server.connect().await;
+        let call = Call::object(Method::POST, "key").query("uploads", "").query("sequential", "");
+        let id = client.call(call).await.expect(200).element("UploadId").to_owned();
+        let (first, second) = (pattern(102_400), b"the end".to_vec());
+        let part =
+            |number: &str, body: &[u8]| Call::put("key", body).query("partNumber", number).query("uploadId", &id);
+        client.call(part("2", &second)).await.refused(400, "PartNotSequential");
+        client.call(part("1", b"replaced")).await.expect(200);
+        let one = client.call(part("1", &first)).await.expect(200);
+        client.call(part("3", &second)).await.refused(400, "PartNotSequential");
+        // The rule outlives the process where the upload does.
+        let server = if root.is_some() {
+            server.stop().await;
+            Server::start(oss_emulator::EmulatorConfig { root: root.clone(), ..config() }).await
+        } else {
+            server
+        };
+        client = server.connect().await;
+        client.call(part("3", &second)).await.refused(400, "PartNotSequential");
+        client.call(part("2", &second)).await.expect(200);
+        let complete = Call::object(Method::POST, "key").query("uploadId", &id);
+        let list = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+            one.header("etag").trim_matches('"')
+        );
+        client.call(complete.clone().body(list.as_bytes())).await.refused(400, "PartNotSequential");
+        let done = client.call(complete.header("x-oss-complete-all", "yes")).await.expect(200);
+        let whole = [first, second].concat();
+        let md5 = {
+            use base64::Engine;
+            use md5::Digest;
+            base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(&whole))
+        };
+        assert_eq!(done.header("content-md5"), md5);
+        let get = client.call(Call::get("key")).await.expect(200);
+        assert_eq!(get.header("content-md5"), md5);
+        assert_eq!(get.body, whole);
+        assert!(get.header("etag").ends_with("-2\""));
+    }
 }

@@ -175,7 +175,8 @@ async fn attributes_are_checked() {
         ("x-oss-object-acl", "everyone", "InvalidArgument"),
         ("x-oss-server-side-encryption", "ROT13", "InvalidEncryptionAlgorithmError"),
         ("x-oss-meta-under_score", "1", "InvalidArgument"),
-        ("x-oss-tagging", "a=b", "NotImplemented"),
+        ("x-oss-tagging", "a=b=c", "InvalidTag"),
+        ("x-oss-callback", "e30=", "NotImplemented"),
         ("if-modified-since", "Thu, 01 Dec 2033 16:00:00 GMT", "NotImplemented"),
     ] {
         client.call(Call::put("key", b"1").header(name, value)).await.refused(400, code);
@@ -208,6 +209,27 @@ async fn response_headers_can_be_replaced() {
     assert_eq!(get.header("expires"), "Thu, 01 Dec 2033 16:00:00 GMT");
     let split = Call::get("key").query("response-content-type", "a\r\nb: c");
     client.call(split).await.refused(400, "InvalidArgument");
+}
+
+#[tokio::test]
+async fn a_client_may_ask_to_be_slowed_down() {
+    let (_server, mut client) = start().await;
+    let body = pattern(150 * 1024);
+    let limited = |call: Call| call.header("x-oss-traffic-limit", "819200");
+    for call in [limited(Call::put("key", &body)), limited(Call::get("key"))] {
+        let started = std::time::Instant::now();
+        client.call(call).await.expect(200);
+        // 150 KiB at 100 KiB per second.
+        assert!(started.elapsed().as_millis() > 1200, "{:?}", started.elapsed());
+    }
+    // A limit is for one request, also on a connection that is kept.
+    let started = std::time::Instant::now();
+    assert_eq!(client.call(Call::get("key")).await.expect(200).body, body);
+    assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
+    for value in ["819199", "838860801", "fast"] {
+        client.call(Call::get("key").header("x-oss-traffic-limit", value)).await.refused(400, "InvalidArgument");
+        client.call(Call::get("key").query("x-oss-traffic-limit", value)).await.refused(400, "InvalidArgument");
+    }
 }
 
 #[tokio::test]
@@ -303,8 +325,8 @@ async fn objects_grow_by_appending() {
 async fn sub_resources_that_are_not_there_change_nothing() {
     let (_server, mut client) = start().await;
     client.call(Call::put("key", b"1")).await.expect(200);
-    client.call(Call::put("key", b"<Tagging/>").query("tagging", "")).await.refused(400, "NotImplemented");
-    client.call(Call::put("key", b"").query("symlink", "")).await.refused(400, "NotImplemented");
+    client.call(Call::put("key", b"").query("style", "")).await.refused(400, "NotImplemented");
+    client.call(Call::put("key", b"").query("x-oss-process", "image/resize")).await.refused(400, "NotImplemented");
     client.call(Call::get("key").query("versionId", "1")).await.refused(400, "NotImplemented");
     assert_eq!(client.call(Call::get("key")).await.expect(200).body, b"1");
 }

@@ -90,6 +90,8 @@ pub struct Verifier<'a> {
     pub region: Option<&'a str>,
     /// The server's time.
     pub now: SystemTime,
+    /// A key derived from the secret, which saves its derivation where a V4 signature is of the key's day and region.
+    pub signing_key: Option<&'a v4::SigningKey>,
 }
 
 impl fmt::Debug for Verifier<'_> {
@@ -98,6 +100,7 @@ impl fmt::Debug for Verifier<'_> {
             .field("secret", &"***")
             .field("region", &self.region)
             .field("now", &self.now)
+            .field("signing_key", &self.signing_key)
             .finish()
     }
 }
@@ -165,7 +168,7 @@ mod tests {
         let target = RequestTarget { method: &Method::GET, bucket: Some("b"), key: Some("k"), query: &query };
         let shown = format!("{:?}", target.with_headers(&headers));
         assert!(!shown.contains("the-token") && shown.contains("x-oss-security-token"), "{shown}");
-        let verifier = Verifier { secret: "the-secret", region: None, now: SystemTime::UNIX_EPOCH };
+        let verifier = Verifier { secret: "the-secret", region: None, now: SystemTime::UNIX_EPOCH, signing_key: None };
         assert!(!format!("{verifier:?}").contains("the-secret"));
     }
 

@@ -58,6 +58,16 @@ impl Presented {
         }
     }
 
+    /// The day, `YYYYMMDD`, and the region that a V4 signature is for.
+    pub fn day_and_region(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::HeaderV4(authorization) | Self::QueryV4(v4::Presigned { authorization, .. }) => {
+                Some((&authorization.date, &authorization.region))
+            }
+            Self::HeaderV1(_) | Self::QueryV1(_) => None,
+        }
+    }
+
     /// The signature as sent.
     pub fn signature(&self) -> &str {
         match self {

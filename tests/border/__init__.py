@@ -1,0 +1,1 @@
+"""Where Python meets the native core: processes, signals, other threads, pickles, and the interpreter's end."""

@@ -1,0 +1,38 @@
+"""Programs that tests of this folder run in processes of their own, and how they speak with the test."""
+
+import signal
+import sys
+from typing import Any
+
+from osstorchconnector import OssClient, OssConfig
+
+BUCKET = "scripted-bucket"
+#: The least that a part may have, so that few bytes are several parts.
+PART = 100 * 1024
+#: Longer than what one part and what a lazily read object reads ahead hold.
+LARGE = bytes(range(256)) * (3 << 12)
+
+
+def uri(key: str) -> str:
+    return f"oss://{BUCKET}/{key}"
+
+
+def client_of(endpoint: str, **given: Any) -> OssClient:
+    config: dict[str, Any] = {"anonymous": True, "read_timeout": 15, "max_attempts": 1, "part_size": PART}
+    return OssClient(endpoint, config=OssConfig(**{**config, **given}))
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def heed(line: str) -> None:
+    """Wait until the test says this."""
+    said = sys.stdin.readline().rstrip("\n")
+    assert said == line, said
+
+
+def listen_to_ctrl_c() -> None:
+    # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,264 @@
+"""What travels in a pickle: configuration, names and bytes, but no secret, no connection and no unfinished upload."""
+
+import contextlib
+import copy
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.context import set_spawning_popen
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from border.programs import BUCKET, LARGE, client_of, uri
+from faults.objects import ObjectServer
+from osstorchconnector import (
+    DataObject,
+    OssClient,
+    OssConfig,
+    OssCredentialsError,
+    OssIterableDataset,
+    OssMapDataset,
+    new_data_object,
+)
+
+SECRET = "secret-that-must-not-travel"
+TOKEN = "token-that-must-not-travel"
+CONTENTS = {"a b+c": b"line 1\nline 2\n", "empty": b"", "large": LARGE}
+EXPLICIT = OssConfig(access_key_id="id", access_key_secret=SECRET, security_token=TOKEN)
+PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
+
+
+class Provider:
+    """A provider with a secret of its own."""
+
+    def __init__(self) -> None:
+        self.access_key_id = "id"
+        self.access_key_secret = SECRET
+
+    def get_credentials(self) -> "Provider":
+        return self
+
+
+@pytest.fixture
+def server() -> Iterator[ObjectServer]:
+    with ObjectServer(CONTENTS) as server:
+        yield server
+
+
+@pytest.fixture
+def cred_path(tmp_path: Path) -> str:
+    path = tmp_path / "credentials.json"
+    path.write_text(f'{{"AccessKeyId": "id", "AccessKeySecret": "{SECRET}", "SecurityToken": "{TOKEN}"}}')
+    return str(path)
+
+
+@contextlib.contextmanager
+def spawning() -> Iterator[None]:
+    """Pickle as multiprocessing does while it starts a process."""
+    set_spawning_popen(object())  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        set_spawning_popen(None)
+
+
+def fetched(server: ObjectServer, name: str) -> DataObject:
+    return next(client_of(server.endpoint)._native_client.stream_prefix(BUCKET, name, 0, 1))
+
+
+def opened(server: ObjectServer, name: str) -> DataObject:
+    return client_of(server.endpoint).open(uri(name))
+
+
+def listed(server: ObjectServer, name: str) -> DataObject:
+    return next(client_of(server.endpoint).list(uri(name)))
+
+
+def partly_read(server: ObjectServer, name: str) -> DataObject:
+    item = opened(server, name)
+    item.read(5)
+    return item
+
+
+WAYS: list[Callable[[ObjectServer, str], DataObject]] = [fetched, opened, listed, partly_read]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.parametrize("way", WAYS)
+def test_an_object_travels_with_its_bytes(server: ObjectServer, way: Any, name: str, protocol: int) -> None:
+    item = way(server, name)
+    position = item.tell()
+    pickled = pickle.dumps(item, protocol)
+    # The original is as it was.
+    assert item.tell() == position
+    assert item.read() == CONTENTS[name][position:]
+    server.stop()
+    restored = pickle.loads(pickled)
+    assert restored.tell() == 0
+    assert restored.read() == CONTENTS[name]
+    for field in ("uri", "key", "bucket", "name", "size", "label", "etag"):
+        assert getattr(restored, field) == getattr(item, field)
+
+
+def test_a_label_travels(server: ObjectServer) -> None:
+    item = pickle.loads(pickle.dumps(fetched(server, "a b")))
+    assert item.label == ""
+    from osstorchconnector._native import data_object_from_bytes  # noqa: PLC0415 - private, and only needed here
+
+    labelled = data_object_from_bytes(uri("a"), b"content", "etag", "cat")
+    assert pickle.loads(pickle.dumps(labelled)).label == "cat"
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, DataObject.copy])
+def test_a_copy_is_independent(server: ObjectServer, duplicate: Callable[[DataObject], DataObject]) -> None:
+    item = fetched(server, "a b")
+    item.read(3)
+    twin = duplicate(item)
+    assert twin.read() == CONTENTS["a b+c"]
+    assert item.read() == CONTENTS["a b+c"][3:]
+
+
+def test_a_description_without_a_connection_has_no_bytes_to_travel() -> None:
+    with pytest.raises(ValueError, match="without a connection"):
+        pickle.dumps(new_data_object(uri("a"), 10))
+
+
+def test_a_closed_object_does_not_travel(server: ObjectServer) -> None:
+    item = fetched(server, "a b")
+    item.close()
+    with pytest.raises(ValueError, match="closed"):
+        pickle.dumps(item)
+
+
+def test_an_object_that_cannot_be_read_tells_why(server: ObjectServer) -> None:
+    item = listed(server, "a b")
+    del server.contents["a b+c"]
+    with pytest.raises(FileNotFoundError):
+        pickle.dumps(item)
+
+
+@pytest.mark.parametrize("circumstances", [spawning, contextlib.nullcontext])
+def test_native_handles_do_not_travel(server: ObjectServer, circumstances: Any) -> None:
+    client = client_of(server.endpoint)
+    native = client._native_client
+    with client.writer(uri("written")) as writer:
+        for handle in (native, native.stream_prefix(BUCKET, "", 0, 1), client.list(uri("")), writer):
+            for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
+                with circumstances(), pytest.raises(TypeError, match="pickle"):
+                    duplicate(handle)
+
+
+def test_a_table_travels(server: ObjectServer) -> None:
+    native = client_of(server.endpoint)._native_client
+    table = native.list_table(BUCKET, "")
+    for protocol in PROTOCOLS:
+        restored = pickle.loads(pickle.dumps(table, protocol))
+        assert [restored[index].uri for index in range(len(restored))] == [uri(name) for name in sorted(CONTENTS)]
+        assert [restored[index].size for index in range(3)] == [len(CONTENTS[name]) for name in sorted(CONTENTS)]
+        assert [item.read() for item in native.fetch(restored, [0, 1])] == [CONTENTS["a b+c"], b""]
+
+
+@pytest.mark.parametrize("damage", [slice(0, 7), slice(0, -1), slice(1, None), slice(0, 0)])
+def test_a_damaged_table_is_refused(server: ObjectServer, damage: slice) -> None:
+    table = client_of(server.endpoint)._native_client.list_table(BUCKET, "")
+    reduced: Any = table.__reduce__()
+    rebuild, (packed,) = reduced
+    with pytest.raises(ValueError, match="pickled ObjectTable"):
+        rebuild(packed[damage])
+
+
+def test_a_client_travels_as_configuration(server: ObjectServer, cred_path: str) -> None:
+    client = OssClient(server.endpoint, cred_path, region="cn-hangzhou", config=OssConfig(max_attempts=2))
+    assert client.get(uri("a b+c")) == CONTENTS["a b+c"]
+    for protocol in PROTOCOLS:
+        pickled = pickle.dumps(client, protocol)
+        assert SECRET.encode() not in pickled
+        assert TOKEN.encode() not in pickled
+        assert cred_path.encode() in pickled
+        restored = pickle.loads(pickled)
+        assert restored.config == client.config
+        assert restored.get(uri("a b+c")) == CONTENTS["a b+c"]
+
+
+def test_a_clients_environment_does_not_travel(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
+    client = OssClient(server.endpoint, region="cn-hangzhou")
+    assert client.get(uri("a b+c")) == CONTENTS["a b+c"]
+    assert SECRET.encode() not in pickle.dumps(client)
+
+
+def with_explicit_key(server: ObjectServer) -> dict[str, Any]:
+    return {"endpoint": server.endpoint, "region": "cn-hangzhou", "config": EXPLICIT}
+
+
+def with_provider(server: ObjectServer) -> dict[str, Any]:
+    return {"endpoint": server.endpoint, "region": "cn-hangzhou", "cred_provider": Provider()}
+
+
+HOLDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "client": lambda connection: OssClient(**connection),
+    "iterable prefix": lambda connection: OssIterableDataset.from_prefix(uri(""), **connection),
+    "iterable objects": lambda connection: OssIterableDataset.from_objects(uri("a"), **connection),
+    "map prefix": lambda connection: OssMapDataset.from_prefix(uri(""), **connection),
+    "map objects": lambda connection: OssMapDataset.from_objects(uri("a"), **connection),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("how", [with_explicit_key, with_provider])
+@pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
+def test_a_secret_does_not_travel_but_to_a_process_being_started(
+    server: ObjectServer, holder: Any, how: Any, protocol: int
+) -> None:
+    held = holder(how(server))
+    with pytest.raises(OssCredentialsError, match="give cred_path or environment variables instead"):
+        pickle.dumps(held, protocol)
+    with spawning():
+        pickled = pickle.dumps(held, protocol)
+    restored = pickle.loads(pickled)
+    assert type(restored) is type(held)
+    with pytest.raises(OssCredentialsError, match="cred_path"):
+        pickle.dumps(restored, protocol)
+
+
+@pytest.mark.parametrize("given", ["access_key_id", "security_token"])
+def test_a_configuration_with_any_part_of_a_key_does_not_travel(given: str) -> None:
+    assert getattr(EXPLICIT, given)
+    with pytest.raises(OssCredentialsError, match="cred_path"):
+        pickle.dumps(EXPLICIT)
+    with spawning():
+        assert pickle.loads(pickle.dumps(EXPLICIT)) == EXPLICIT
+    without = EXPLICIT.without_secrets()
+    assert pickle.loads(pickle.dumps(without)) == without
+
+
+def test_a_secret_does_not_travel_through_a_queue(server: ObjectServer) -> None:
+    client = OssClient(**with_explicit_key(server))
+    # A queue pickles in a thread of its own, which may be while this one starts a process.
+    with spawning(), ThreadPoolExecutor(1) as thread:
+        pickled = thread.submit(pickle.dumps, client)
+        with pytest.raises(OssCredentialsError, match="cred_path"):
+            pickled.result()
+
+
+def read_in_child(dataset: Any, results: Any) -> None:
+    results.put([item.read() for item in dataset])
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("how", [with_explicit_key, with_provider])
+def test_a_secret_travels_to_a_process_being_started(server: ObjectServer, how: Any, method: Any) -> None:
+    context = multiprocessing.get_context(method)
+    dataset = OssMapDataset.from_prefix(uri(""), **how(server))
+    results = context.SimpleQueue()
+    process = context.Process(target=read_in_child, args=(dataset, results))
+    process.start()
+    assert results.get() == [CONTENTS[name] for name in sorted(CONTENTS)]
+    process.join()
+    assert process.exitcode == 0

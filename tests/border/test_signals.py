@@ -1,0 +1,185 @@
+"""Ctrl-C ends every wait at once, and what is interrupted is neither lost nor written to later."""
+
+import os
+import signal
+
+import pytest
+
+from border.programs import LARGE
+from border.running import Program
+from faults.objects import Held, ObjectServer
+from faults.server import Answer, Exchange, Request
+
+SMALL = {f"small-{number:02}": f"content of small-{number:02}".encode() for number in range(40)}
+CONTENTS = {**SMALL, "large": LARGE}
+#: From Ctrl-C to the exception; a tenth of it is what a wait takes to look for signals.
+AT_ONCE = 1.0
+
+
+def is_get_of_large(request: Request) -> bool:
+    return request.is_object_get() and request.key == "large"
+
+
+def is_put(request: Request) -> bool:
+    return request.method == "PUT"
+
+
+def is_abort(request: Request) -> bool:
+    return request.method == "DELETE"
+
+
+def is_completion(request: Request) -> bool:
+    return request.method == "POST" and "uploadId" in request.query
+
+
+class HeldInTheMiddle(Held):
+    """Holds back the second half of a body."""
+
+    def __call__(self, exchange: Exchange, answer: Answer) -> None:
+        half = len(answer.body) // 2
+        exchange.reply(answer, upto=half)
+        self.wait()
+        exchange.send(answer.body[half:])
+
+
+@pytest.mark.parametrize("held_type", [Held, HeldInTheMiddle])
+def test_readinto_gives_the_buffer_back(held_type: type[Held]) -> None:
+    with (
+        # The first answers are spoiled, however many requests the read is made of; the second read gets its bytes.
+        ObjectServer(CONTENTS, held := held_type(), where=is_get_of_large) as server,
+        held,
+        Program("interrupted", server.endpoint, "readinto") as program,
+    ):
+        program.expect("ready")
+        server.wait_for(1, is_get_of_large)
+        sent = program.interrupt()
+        assert program.expect("interrupted") - sent < AT_ONCE
+        program.tell("go on")
+        program.expect("reused")
+        held.release()
+        program.tell("the rest was sent")
+        program.expect("finished")
+        assert program.end() == (0, "")
+
+
+WAITS = {
+    "read": is_get_of_large,
+    "read_ahead": is_get_of_large,
+    "stream": Request.is_object_get,
+    "get": is_get_of_large,
+    "head": lambda request: request.method == "HEAD",
+    "fetch": Request.is_object_get,
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "held_type"),
+    # The answer to a HEAD has no middle.
+    [(kind, held_type) for kind in WAITS for held_type in (Held, HeldInTheMiddle)[: 1 if kind == "head" else 2]],
+)
+def test_a_wait_ends_at_once_and_can_be_begun_again(kind: str, held_type: type[Held]) -> None:
+    with (
+        ObjectServer(CONTENTS, held := held_type(), where=WAITS[kind]) as server,
+        held,
+        Program("interrupted", server.endpoint, kind) as program,
+    ):
+        program.expect("ready")
+        server.wait_for(1, WAITS[kind])
+        sent = program.interrupt()
+        assert program.expect("interrupted") - sent < AT_ONCE
+        held.release()
+        program.tell("go on")
+        program.expect("finished")
+        assert program.end() == (0, "")
+
+
+def test_an_interrupted_listing_does_not_end_as_if_it_were_complete() -> None:
+    with (
+        ObjectServer(CONTENTS, held := Held(), where=Request.is_listing) as server,
+        held,
+        Program("interrupted", server.endpoint, "listing") as program,
+    ):
+        program.expect("ready")
+        server.wait_for(1, Request.is_listing)
+        sent = program.interrupt()
+        assert program.expect("interrupted") - sent < AT_ONCE
+        held.release()
+        program.tell("go on")
+        program.expect("40 entries")
+        program.expect("finished")
+        assert program.end() == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["put", "write", "close"])
+def test_an_interrupted_upload_publishes_nothing_and_is_taken_back(kind: str) -> None:
+    with (
+        ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
+        held,
+        Program("interrupted", server.endpoint, kind) as program,
+    ):
+        program.expect("ready")
+        # Two parts are on their way when closing sends the third.
+        server.wait_for(3 if kind == "close" else 1, is_put)
+        sent = program.interrupt()
+        assert program.expect("interrupted") - sent < AT_ONCE
+        server.wait_for(1, is_abort)
+        program.tell("go on")
+        if kind != "put":
+            # Closing does not make up for it.
+            program.expect("interrupted")
+        program.expect("finished")
+        assert program.end() == (0, "")
+        assert server.count(is_completion) == 0
+    assert server.contents == {"written": b"previous"}
+
+
+def test_an_upload_that_ctrl_c_ends_with_the_program_is_taken_back() -> None:
+    with (
+        ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
+        held,
+        Program("interrupted", server.endpoint, "uncaught") as program,
+    ):
+        program.expect("ready")
+        server.wait_for(1, is_put)
+        program.interrupt()
+        status, errors = program.end(5)
+        assert status == -signal.SIGINT
+        assert errors.endswith("KeyboardInterrupt\n")
+        held.release()
+        server.wait_for(1, is_abort)
+        assert server.count(is_completion) == 0
+    assert server.contents == {"written": b"previous"}
+
+
+def test_signals_whose_handlers_return_disturb_nothing() -> None:
+    def slow(exchange: Exchange, answer: Answer) -> None:
+        # Long enough for a handler to run while the program waits for this answer.
+        exchange.server.stopped.wait(0.02)
+        exchange.reply(answer)
+
+    with (
+        ObjectServer(CONTENTS, slow, where=lambda _: True) as server,
+        Program("signalled", server.endpoint) as program,
+    ):
+        program.expect("finished")
+        assert program.end() == (0, "")
+        assert server.contents["written"] == LARGE
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_ctrl_c_ends_a_loader_and_its_workers(method: str) -> None:
+    with (
+        ObjectServer(CONTENTS, held := Held(), page=40) as server,
+        held,
+        Program("interrupted_loader", server.endpoint, method) as program,
+    ):
+        program.expect("ready")
+        # Both workers wait for objects.
+        server.wait_for(40, Request.is_object_get)
+        # A terminal sends it to the program and its workers alike.
+        os.killpg(program.pid, signal.SIGINT)
+        # The bound is torch's: it waits so long for each worker before it terminates it.
+        status, errors = program.end(15)
+        assert status == -signal.SIGINT
+        assert "KeyboardInterrupt" in errors
