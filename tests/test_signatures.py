@@ -23,6 +23,13 @@ OPTIONS = [
 ]
 RECORDED: dict[str, list[tuple[str, Any, Any]]] = {
     "from_objects": [("object_uris", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
+    "from_manifest_file": [
+        ("manifest_file_path", POSITIONAL, REQUIRED),
+        ("manifest_parser", POSITIONAL, REQUIRED),
+        ("oss_base_uri", POSITIONAL, REQUIRED),
+        ("endpoint", POSITIONAL, REQUIRED),
+        *OPTIONS,
+    ],
     "from_prefix": [("oss_uri", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
 }
 OURS = ("config", KEYWORD, None)

@@ -27,7 +27,7 @@ def main() -> int:
     python = environment / "bin" / "python"
     if not python.exists():
         venv.create(environment, with_pip=True)
-    install = [python, "-m", "pip", "install", "--quiet", f"torch=={version}", "numpy", f"{ROOT}[demo,test]"]
+    install = [str(python), "-m", "pip", "install", "--quiet", f"torch=={version}", "numpy", f"{ROOT}[demo,test]"]
     subprocess.run(install, check=True)
     return subprocess.run([python, "-P", "-m", "pytest"], check=False, cwd=ROOT).returncode
 

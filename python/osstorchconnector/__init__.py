@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
+from osstorchconnector._manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector._native import DataObject, ObjectListing, Writer, __version__, new_data_object
 from osstorchconnector.exceptions import (
     OssConfigError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "DataObject",
+    "imagenet_manifest_parser",
+    "line_manifest_parser",
     "new_data_object",
     "ObjectListing",
     "OssClient",

@@ -13,6 +13,7 @@ from typing_extensions import Buffer
 __all__ = [
     "Client",
     "DataObject",
+    "EntryFeed",
     "ObjectListing",
     "ObjectStream",
     "ObjectTable",
@@ -130,6 +131,9 @@ class Client:
     def stream_table(self, table: ObjectTable, index: int, count: int) -> ObjectStream:
         """Fetch entry i of a table where ``i % count == index``, ahead of the reader and in table order."""
 
+    def stream_fed(self, index: int, count: int) -> tuple[ObjectStream, EntryFeed]:
+        """Fetch entry i of those that another thread names, where ``i % count == index``, in their order."""
+
     def fetch(self, table: ObjectTable, indices: Iterable[int]) -> builtins.list[DataObject]:
         """Fetch entries of a table concurrently and return them in the order of `indices`.
 
@@ -160,6 +164,14 @@ class ObjectTable:
             OssConfigError: One is not a string or not the URI of an object; the message repeats it.
         """
 
+    @staticmethod
+    def from_labelled(labelled: Iterable[tuple[str, str]]) -> ObjectTable:
+        """Pack pairs of an object's URI and its label, in their order.
+
+        Raises:
+            OssConfigError: One is not the URI of an object; the message repeats it.
+        """
+
     def __len__(self) -> int:
         """Return the number of entries."""
 
@@ -184,6 +196,26 @@ class ObjectListing:
             OssError: The page could not be fetched; the listing then ends.
             StopIteration: There is none left.
         """
+
+@final
+class EntryFeed:
+    """The end of a stream at which objects are named, by a thread of its own."""
+
+    def put(self, labelled: list[tuple[str, str]]) -> bool:
+        """Name the next objects by URI and label, once the stream wants them.
+
+        Returns:
+            Whether anybody still reads the stream.
+
+        Raises:
+            OssConfigError: One is not the URI of an object; the message repeats it.
+        """
+
+    def finish(self) -> None:
+        """End the stream after what has been named."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the stream with an exception, which its reader raises after what has been named."""
 
 @final
 class ObjectStream:

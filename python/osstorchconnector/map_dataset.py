@@ -8,16 +8,17 @@ from torch.utils.data import Dataset
 
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
+from osstorchconnector._manifest import ManifestParser
 from osstorchconnector._native import DataObject, ObjectTable
 from osstorchconnector._sharding import WHOLE
-from osstorchconnector._source import ObjectsSource, PrefixSource, Source
+from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source
 from osstorchconnector._transform import TransformedStream, apply, identity
 
 __all__ = ["OssMapDataset"]
 
 
 class OssMapDataset(Dataset[Any]):
-    """Objects in OSS as a map-style dataset: build one with :meth:`from_prefix` or :meth:`from_objects`.
+    """Objects in OSS as a map-style dataset: build one with a method ``from_...``.
 
     A prefix is listed once, at the first use of the length or of an object, into a packed table that travels with the
     dataset to the workers of a ``DataLoader``. A batch of indices is fetched concurrently.
@@ -100,6 +101,46 @@ class OssMapDataset(Dataset[Any]):
             OssCredentialsError: There is no usable access key.
         """
         source = PrefixSource.from_uri(oss_uri)
+        return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
+
+    @classmethod
+    def from_manifest_file(
+        cls,
+        manifest_file_path: str,
+        manifest_parser: ManifestParser,
+        oss_base_uri: str,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+    ) -> Self:
+        """Build a dataset of the objects that a manifest names, in its order. The network is not used.
+
+        Args:
+            manifest_file_path: Local path, or the URI of an object.
+            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object:
+                :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of your own. It is
+                called once, when the dataset is first used.
+            oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
+                ``oss://`` is taken as it is.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri)
         return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
 
     @property

@@ -29,6 +29,7 @@ use crate::{
     credentials::PythonProvider,
     data_object::{DataObject, unquoted},
     error,
+    feed::EntryFeed,
     listing::ObjectListing,
     runtime,
     stream::ObjectStream,
@@ -204,7 +205,7 @@ impl Client {
             let mut table = ObjectTable::builder();
             while let Some(page) = pages.next().await? {
                 for object in page.contents {
-                    table.push(&bucket, &object.key, Some(object.size));
+                    table.push(&bucket, &object.key, Some(object.size), "");
                 }
             }
             Ok(table.build())
@@ -227,6 +228,13 @@ impl Client {
             Source::listing(client.clone(), bucket, prefix, index, count.max(1))
         };
         ObjectStream::start(py, connection, source)
+    }
+
+    fn stream_fed(&self, py: Python<'_>, index: u64, count: u64) -> PyResult<(ObjectStream, EntryFeed)> {
+        let (sender, source) = Source::fed();
+        let feed = EntryFeed::new(sender, index, count.max(1));
+        let stream = ObjectStream::start(py, self.connection(), source)?.failing_with(feed.failure());
+        Ok((stream, feed))
     }
 
     fn stream_table(

@@ -17,6 +17,7 @@ mod credentials;
 mod data_object;
 mod emulator;
 mod error;
+mod feed;
 mod listing;
 mod log;
 mod process;
@@ -38,6 +39,7 @@ mod _native {
         config::infer_region,
         data_object::{DataObject, data_object_from_bytes, new_data_object},
         emulator::run_emulator,
+        feed::EntryFeed,
         listing::ObjectListing,
         log::set_log_level,
         stream::ObjectStream,

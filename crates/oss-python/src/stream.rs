@@ -9,7 +9,9 @@ use oss_client::prefetch::{self, Item, Queue, Source, Taken};
 use pyo3::{prelude::*, sync::MutexExt};
 use tokio::task::AbortHandle;
 
-use crate::{connection::Connection, data_object::DataObject, error, process::ProcessBound, wait::SIGNAL_INTERVAL};
+use crate::{
+    connection::Connection, data_object::DataObject, error, feed::Failure, process::ProcessBound, wait::SIGNAL_INTERVAL,
+};
 
 /// Iterator over the objects of a source, in its order. An object's error is raised at its place; the stream then goes
 /// on with the next.
@@ -18,6 +20,8 @@ pub(crate) struct ObjectStream {
     connection: Arc<Connection>,
     running: ProcessBound<Running>,
     batch: Mutex<Batch>,
+    /// What the thread that feeds the source raised.
+    failure: Failure,
 }
 
 /// The driver task and where it puts what it fetched. Dropping it stops the task.
@@ -49,7 +53,13 @@ impl ObjectStream {
             connection: Arc::clone(connection),
             running: ProcessBound::new(Running { queue, driver }),
             batch: Mutex::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
+            failure: Failure::default(),
         })
+    }
+
+    /// The same stream, which ends with what `failure` holds by then.
+    pub(crate) fn failing_with(self, failure: Failure) -> Self {
+        Self { failure, ..self }
     }
 
     /// The next object, or `None` at the end.
@@ -68,6 +78,9 @@ impl ObjectStream {
                 Taken::Nothing => py.check_signals()?,
                 Taken::End(end) => {
                     batch.ended = true;
+                    if let Some(raised) = self.failure.take() {
+                        return Err(raised);
+                    }
                     end.map_err(|cause| error::to_python(py, &cause))?;
                 }
             }

@@ -6,6 +6,7 @@ use oss_client::prefetch::Entry;
 use pyo3::{
     exceptions::{PyIndexError, PyValueError},
     prelude::*,
+    pybacked::PyBackedStr,
     types::{PyBytes, PyIterator},
 };
 
@@ -27,6 +28,9 @@ pub(crate) struct Rows {
     text: String,
     ends: Vec<u64>,
     sizes: Vec<u64>,
+    /// Label i is `labels[label_ends[i - 1]..label_ends[i]]`; both are empty where no row has a label.
+    labels: String,
+    label_ends: Vec<u64>,
     buckets: Vec<Arc<str>>,
     /// Index into `buckets` for each row; empty where all rows share one bucket.
     bucket_of: Vec<u32>,
@@ -34,7 +38,14 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Appends a row.
-    pub(crate) fn push(&mut self, bucket: &str, key: &str, size: Option<u64>) {
+    pub(crate) fn push(&mut self, bucket: &str, key: &str, size: Option<u64>, label: &str) {
+        if !label.is_empty() && self.label_ends.is_empty() {
+            self.label_ends = vec![0; self.ends.len()];
+        }
+        if !label.is_empty() || !self.label_ends.is_empty() {
+            self.labels.push_str(label);
+            self.label_ends.push(self.labels.len() as u64);
+        }
         let index = match self.buckets.iter().rposition(|known| &**known == bucket) {
             Some(index) => index,
             None => {
@@ -58,21 +69,30 @@ impl Rows {
         self.text.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.sizes.shrink_to_fit();
+        self.labels.shrink_to_fit();
+        self.label_ends.shrink_to_fit();
         ObjectTable { rows: Arc::new(self) }
     }
 
     fn entry(&self, row: usize) -> Option<Entry> {
-        let end = *self.ends.get(row)? as usize;
-        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        let key = piece(&self.text, &self.ends, row)?;
+        let label = piece(&self.labels, &self.label_ends, row).filter(|label| !label.is_empty());
         let bucket = self.bucket_of.get(row).copied().unwrap_or(0) as usize;
         Some(Entry {
             bucket: Arc::clone(self.buckets.get(bucket)?),
-            key: self.text.get(start..end)?.into(),
+            key: key.into(),
             size: Some(self.sizes[row]).filter(|size| *size != UNKNOWN_SIZE),
             etag: None,
-            label: None,
+            label: label.map(Into::into),
         })
     }
+}
+
+/// Piece `row` of a text whose pieces end at `ends`.
+fn piece<'text>(text: &'text str, ends: &[u64], row: usize) -> Option<&'text str> {
+    let end = *ends.get(row)? as usize;
+    let start = if row == 0 { 0 } else { ends[row - 1] as usize };
+    text.get(start..end)
 }
 
 impl ObjectTable {
@@ -114,7 +134,19 @@ impl ObjectTable {
                 return Err(error::config(py, message));
             };
             let parsed = parse_object(py, text)?;
-            rows.push(&parsed.bucket, &parsed.key, None);
+            rows.push(&parsed.bucket, &parsed.key, None, "");
+        }
+        Ok(rows.build())
+    }
+
+    #[staticmethod]
+    fn from_labelled(py: Python<'_>, labelled: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut rows = Rows::default();
+        for pair in PyIterator::from_object(labelled)? {
+            let pair = pair?;
+            let (uri, label): (PyBackedStr, PyBackedStr) = pair.extract()?;
+            let parsed = parse_object(py, &uri)?;
+            rows.push(&parsed.bucket, &parsed.key, None, &label);
         }
         Ok(rows.build())
     }
@@ -140,7 +172,7 @@ impl ObjectTable {
     }
 }
 
-/// A pickled table: the three columns and the buckets, each behind its number of elements, little-endian.
+/// A pickled table: its columns and the buckets, each behind its number of elements, little-endian.
 impl Rows {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.text.len() + 20 * self.ends.len() + 64);
@@ -149,6 +181,12 @@ impl Rows {
         bytes.extend_from_slice(self.text.as_bytes());
         put(&mut bytes, self.ends.len() as u64);
         for value in self.ends.iter().chain(&self.sizes) {
+            put(&mut bytes, *value);
+        }
+        put(&mut bytes, self.labels.len() as u64);
+        bytes.extend_from_slice(self.labels.as_bytes());
+        put(&mut bytes, self.label_ends.len() as u64);
+        for value in &self.label_ends {
             put(&mut bytes, *value);
         }
         put(&mut bytes, self.bucket_of.len() as u64);
@@ -179,10 +217,13 @@ impl Rows {
         let length = number(&mut bytes)?;
         let ends: Vec<u64> = (0..length).map(|_| number(&mut bytes)).collect::<Option<_>>()?;
         let sizes: Vec<u64> = (0..length).map(|_| number(&mut bytes)).collect::<Option<_>>()?;
+        let labels = text(&mut bytes)?;
+        let labelled_rows = number(&mut bytes)?;
+        let label_ends = (0..labelled_rows).map(|_| number(&mut bytes)).collect::<Option<_>>()?;
         let bucket_rows = number(&mut bytes)?;
         let bucket_of = (0..bucket_rows).map(|_| u32::try_from(number(&mut bytes)?).ok()).collect::<Option<_>>()?;
         let bucket_count = number(&mut bytes)?;
         let buckets = (0..bucket_count).map(|_| Some(text(&mut bytes)?.into())).collect::<Option<_>>()?;
-        Some(Self { text: keys, ends, sizes, buckets, bucket_of })
+        Some(Self { text: keys, ends, sizes, labels, label_ends, buckets, bucket_of })
     }
 }

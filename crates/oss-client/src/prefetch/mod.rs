@@ -10,7 +10,7 @@ mod source;
 
 pub use driver::start;
 pub use queue::{Queue, Taken};
-pub use source::{Entry, Source};
+pub use source::{Entry, Page, Source};
 
 use crate::{buffer::PooledBuffer, error::Result, ops::head::ObjectMeta};
 

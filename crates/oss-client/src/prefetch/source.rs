@@ -29,7 +29,8 @@ pub struct Entry {
 /// Pages that wait to be read: one being used, one ready, and one more under way in the listing task.
 const PAGES_AHEAD: usize = 2;
 
-type Page = Result<Vec<Entry>>;
+/// Objects that became known together, or why no more will.
+pub type Page = Result<Vec<Entry>>;
 
 /// A sequence of objects, some of which may not be known yet.
 pub struct Source {
@@ -49,12 +50,18 @@ impl Source {
         Self { ready: VecDeque::new(), more: More::Entries(Box::new(entries)) }
     }
 
+    /// Objects that another thread makes known, page by page; dropping the sender ends them.
+    pub fn fed() -> (mpsc::Sender<Page>, Self) {
+        let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+        (sender, Self { ready: VecDeque::new(), more: More::Pages(receiver) })
+    }
+
     /// Entry i of the listing of a prefix where `i % count == index`. Listing starts at once.
     pub fn listing(client: Client, bucket: &str, prefix: &str, index: u64, count: u64) -> Self {
         let options = ListOptions { prefix: prefix.to_owned(), ..ListOptions::default() };
         let mut pages = Pages::new(client, bucket, options);
         let bucket: Arc<str> = bucket.into();
-        let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+        let (sender, source) = Self::fed();
         tokio::spawn(async move {
             let mut position = 0_u64;
             loop {
@@ -82,7 +89,7 @@ impl Source {
                 }
             }
         });
-        Self { ready: VecDeque::new(), more: More::Pages(receiver) }
+        source
     }
 
     /// The next object, where it is known.

@@ -1,0 +1,111 @@
+"""Manifests: files that name objects, with labels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from osstorchconnector._uri import split_object
+from osstorchconnector.exceptions import OssConfigError
+
+if TYPE_CHECKING:
+    from osstorchconnector._native import Client, DataObject
+
+#: Reads a manifest from a binary stream and yields the key and the label of each object.
+ManifestParser = Callable[[Any], Iterable[tuple[str, str]]]
+
+# Objects named at a time: enough that crossing to the native core costs each next to nothing, few enough that the first
+# requests start at once.
+_PAGE: Final = 1000
+
+
+def line_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Parse lines of ``key`` or ``key label``, separated by spaces; empty lines are left out.
+
+    Args:
+        reader: The manifest, as a binary stream. It is read line by line, so that it may be larger than memory.
+
+    Raises:
+        OssConfigError: A line has more than two fields or is not UTF-8; the message has its number.
+    """
+    return _parse_lines(reader, None)
+
+
+def imagenet_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    r"""Parse lines of ``key`` or ``key\tlabel``, separated by a tab; empty lines are left out.
+
+    Args:
+        reader: The manifest, as a binary stream. It is read line by line, so that it may be larger than memory.
+
+    Raises:
+        OssConfigError: A line has more than two fields or is not UTF-8; the message has its number.
+    """
+    return _parse_lines(reader, "\t")
+
+
+def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tuple[str, str]]:
+    for number, raw in enumerate(reader, start=1):
+        try:
+            line = raw.decode("utf-8").strip("\r\n")
+        except UnicodeDecodeError as error:
+            raise OssConfigError(f"line {number} of the manifest is not UTF-8: {error}") from error
+        if not line.strip():
+            continue
+        match line.split(separator):
+            case [key]:
+                yield key, ""
+            case [key, label]:
+                yield key, label
+            case fields:
+                raise OssConfigError(
+                    f"line {number} of the manifest has {len(fields)} fields, not a key and at most one label; "
+                    "keys with spaces need a parser that knows where they end, such as imagenet_manifest_parser"
+                )
+
+
+def labelled_uris(manifest: str, parser: ManifestParser, base_uri: str, client: "Client") -> Iterator[tuple[str, str]]:
+    """Yield the URI and the label of each object that a manifest names, reading it as far as it is asked.
+
+    Args:
+        manifest: Path of a local file, or the URI of an object.
+        parser: Parses it.
+        base_uri: What keys are relative to; a key that is a URI itself is taken as it is.
+        client: Opens a manifest in OSS.
+
+    Raises:
+        OssConfigError: The file cannot be opened, or the parser yields something else than pairs of strings.
+        OssError: The manifest cannot be read from OSS.
+    """
+    with _open(manifest, client) as reader:
+        for number, entry in enumerate(parser(reader), start=1):
+            match entry:
+                case (str(key), str(label)):
+                    yield (key if key.startswith("oss://") else base_uri + key), label
+                case _:
+                    raise OssConfigError(
+                        f"entry {number} of {manifest}: the manifest parser must yield (key, label) pairs of str, "
+                        f"not {entry!r}"
+                    )
+
+
+def _open(manifest: str, client: "Client") -> "BinaryIO | DataObject":
+    if manifest.startswith("oss://"):
+        return client.open(*split_object(manifest))
+    try:
+        return Path(manifest).open("rb")
+    except OSError as error:
+        raise OssConfigError(f"the manifest {manifest} cannot be opened: {error.strerror}") from error
+
+
+def pages(pairs: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Yield the pairs a thousand at a time; those before an exception come before it."""
+    page: list[tuple[str, str]] = []
+    try:
+        for pair in pairs:
+            page.append(pair)
+            if len(page) == _PAGE:
+                yield page
+                page = []
+    except Exception:
+        yield page
+        raise
+    yield page
