@@ -255,7 +255,7 @@ def report(
         ratio = f"{median / best:6.0%} of the faster nginx" if server not in NGINX else ""
         cost = busy[server] / median * scale * 1e6
         print(
-            f"  {server:24} {median / scale:10.1f} {unit}s/s, core {busy[server]:4.0%} busy, "
+            f"  {server:24} {median / scale:10.1f} {unit}/s, core {busy[server]:4.0%} busy, "
             f"{cost:9,.1f} µs of core per {unit}  {ratio}"
         )
     return {server: median / best for server, median in medians.items()}

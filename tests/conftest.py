@@ -4,8 +4,8 @@ import os
 import uuid
 from collections.abc import Iterator
 
-# Workers of a DataLoader import it while they start. Where the garbage collector runs inside that import, an object whose
-# end imports something in turn breaks it (CPython before 3.12); imported here, a forked worker finds it in place.
+# Workers of a DataLoader import it while they start. Where the garbage collector runs inside that import, an object
+# whose end imports something in turn breaks it (CPython before 3.12); imported here, a forked worker finds it in place.
 import numpy.random  # noqa: F401
 import pytest
 
