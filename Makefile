@@ -83,7 +83,7 @@ bench-emulator: build ## The emulator's rates beside nginx's on one core, and it
 
 .PHONY: fuzz
 fuzz: toolchain ## Mutated input for FUZZ_SECONDS (60): XML, Authorization and range parsers, and the whole emulator
-	OSS_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --package oss-emulator --test fuzz -- --nocapture
+	OSS_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --package oss-emulator --test fuzz -- --nocapture --test-threads=4
 
 .PHONY: test-torch-oldest
 test-torch-oldest: build ## Run the Python tests with the oldest supported torch, in an environment of its own
