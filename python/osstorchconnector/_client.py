@@ -1,5 +1,6 @@
 """The client: configuration that pickles, and a native handle that does not."""
 
+import atexit
 import builtins
 import os
 from collections.abc import Iterable
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from osstorchconnector._config import Connection, OssConfig, resolve
 from osstorchconnector._log import write_log
-from osstorchconnector._native import Client, DataObject, ObjectListing, Writer
+from osstorchconnector._native import Client, DataObject, ObjectListing, Writer, end_uploads
 from osstorchconnector._sharding import worker_shard
 from osstorchconnector._uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 # One thread moves 3 to 4 GB/s; eight are more than any network card of a machine that trains.
 _MOST_IO_THREADS: Final = 8
+
+# The end of the interpreter waits so long for unfinished uploads to be taken back: a request that is tried again twice.
+_END_SECONDS: Final = 5.0
+
+atexit.register(end_uploads, _END_SECONDS)
 
 
 class OssClient:

@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "build_profile",
     "data_object_from_bytes",
+    "end_uploads",
     "infer_region",
     "new_data_object",
     "parse_uri",
@@ -31,6 +32,13 @@ __all__ = [
 __version__: str
 build_profile: str
 """How the native core was compiled: ``"release"`` or ``"debug"``."""
+
+def end_uploads(seconds: float) -> None:
+    """Warn of writers that are still open, give their uploads up, and wait until that is done.
+
+    Args:
+        seconds: How long to wait at most.
+    """
 
 def infer_region(endpoint: str) -> str | None:
     """Return the region ID that an endpoint's host name tells, or None.
@@ -394,9 +402,6 @@ class Writer:
         Raises:
             OssError: The object was not published; the previous one is untouched.
         """
-
-    def __del__(self) -> None:
-        """Warn about a writer that was neither closed nor aborted."""
 
     def abort(self) -> None:
         """Give the upload up. The previous object is untouched."""

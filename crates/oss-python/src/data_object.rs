@@ -1,6 +1,6 @@
 //! One object, as a readable binary stream.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use oss_client::{
     buffer::PooledBuffer,
@@ -13,7 +13,6 @@ use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyTypeError, PyValueError},
     prelude::*,
-    sync::MutexExt,
     types::{PyBytes, PyList},
 };
 
@@ -21,7 +20,7 @@ use crate::{
     buffer::{LentBuffer, bytes_of, copy_into},
     connection::Connection,
     error,
-    process::ProcessBound,
+    process::{ForkLock, ProcessBound},
     runtime::Reactor,
     uri::parse_object,
     wait::block_on,
@@ -37,7 +36,7 @@ const LINE_PIECE: usize = 4 << 10;
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct DataObject {
     entry: Entry,
-    state: Mutex<State>,
+    state: ForkLock<State>,
 }
 
 struct State {
@@ -69,7 +68,7 @@ impl DataObject {
     /// An object that is known by name.
     pub(crate) fn described(entry: Entry, connection: Option<Arc<Connection>>) -> Self {
         let content = Content::Described(connection);
-        Self { entry, state: Mutex::new(State { content, position: 0 }) }
+        Self { entry, state: ForkLock::new(State { content, position: 0 }) }
     }
 
     /// An object whose head has been read.
@@ -83,7 +82,7 @@ impl DataObject {
         let reader = connection.reader(py, &entry, meta)?;
         let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
         let content = Content::Open(Arc::clone(connection), ProcessBound::new(ranged));
-        Ok(Self { entry, state: Mutex::new(State { content, position: 0 }) })
+        Ok(Self { entry, state: ForkLock::new(State { content, position: 0 }) })
     }
 
     /// What a stream delivered.
@@ -101,12 +100,12 @@ impl DataObject {
 
     fn in_memory(entry: Entry, bytes: PooledBuffer, etag: Option<String>) -> Self {
         let content = Content::Bytes { bytes: Arc::new(ProcessBound::new(bytes)), etag };
-        Self { entry, state: Mutex::new(State { content, position: 0 }) }
+        Self { entry, state: ForkLock::new(State { content, position: 0 }) }
     }
 
     /// Runs `action` on the content, opened if it was not.
     fn with_content<T>(&self, py: Python<'_>, action: impl FnOnce(&mut State, u64) -> PyResult<T>) -> PyResult<T> {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock(py, "object")?;
         self.open(py, &mut state)?;
         let size = match &state.content {
             Content::Bytes { bytes, .. } => bytes.anywhere().map_or(0, |bytes| bytes.len() as u64),
@@ -257,7 +256,7 @@ impl DataObject {
 
     #[getter]
     fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = self.state.lock(py, "object")?;
         let etag = match &state.content {
             Content::Bytes { etag, .. } => etag.as_deref(),
             Content::Open(_, ranged) => Some(ranged.get(py, "object")?.reader.meta().etag.as_str()),
@@ -267,9 +266,9 @@ impl DataObject {
     }
 
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
-        matches!(state.content, Content::Closed)
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        let state = self.state.lock(py, "object")?;
+        Ok(matches!(state.content, Content::Closed))
     }
 
     #[pyo3(signature = (size = -1, /))]
@@ -380,16 +379,17 @@ impl DataObject {
     }
 
     fn tell(&self, py: Python<'_>) -> PyResult<u64> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = self.state.lock(py, "object")?;
         match state.content {
             Content::Closed => Err(PyValueError::new_err("I/O operation on closed object")),
             _ => Ok(state.position),
         }
     }
 
-    fn close(&self, py: Python<'_>) {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.state.lock(py, "object")?;
         state.content = Content::Closed;
+        Ok(())
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
@@ -414,7 +414,7 @@ impl DataObject {
 
     /// The same object with a position of its own; bytes in memory are shared.
     fn copy(&self, py: Python<'_>) -> PyResult<Self> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(std::sync::PoisonError::into_inner);
+        let state = self.state.lock(py, "object")?;
         let content = match &state.content {
             Content::Bytes { bytes, etag } => Content::Bytes { bytes: Arc::clone(bytes), etag: etag.clone() },
             Content::Open(connection, ranged) => {
@@ -425,7 +425,7 @@ impl DataObject {
             Content::Described(connection) => Content::Described(connection.clone()),
             Content::Closed => return Err(PyValueError::new_err("I/O operation on closed object")),
         };
-        Ok(Self { entry: self.entry.clone(), state: Mutex::new(State { content, position: 0 }) })
+        Ok(Self { entry: self.entry.clone(), state: ForkLock::new(State { content, position: 0 }) })
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -433,8 +433,8 @@ impl DataObject {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
-        self.close(py);
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {

@@ -45,7 +45,7 @@ mod _native {
         stream::ObjectStream,
         table::ObjectTable,
         uri::parse_uri,
-        writer::Writer,
+        writer::{Writer, end_uploads},
     };
 
     #[pymodule_init]

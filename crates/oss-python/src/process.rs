@@ -1,6 +1,8 @@
 //! What belongs to one process and must not act in another.
 
-use pyo3::{PyResult, Python};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use pyo3::{PyResult, Python, sync::MutexExt};
 
 use crate::error;
 
@@ -43,22 +45,37 @@ impl<T> ProcessBound<T> {
     pub(crate) fn anywhere(&self) -> Option<&T> {
         self.value.as_ref()
     }
-
-    /// Takes the value out, in the process that made it.
-    pub(crate) fn take(&mut self, py: Python<'_>, what: &str) -> PyResult<T> {
-        if self.is_here()
-            && let Some(value) = self.value.take()
-        {
-            return Ok(value);
-        }
-        Err(error::foreign_process(py, what, self.process))
-    }
 }
 
 impl<T> Drop for ProcessBound<T> {
     fn drop(&mut self) {
         if !self.is_here() {
             std::mem::forget(self.value.take());
+        }
+    }
+}
+
+/// A lock that a fork may copy while another thread holds it. That thread does not exist in the child, so nobody would
+/// ever unlock it there: in another process than its own it is not waited for.
+pub(crate) struct ForkLock<T> {
+    process: u32,
+    value: Mutex<T>,
+}
+
+impl<T> ForkLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { process: std::process::id(), value: Mutex::new(value) }
+    }
+
+    /// Locks, detached from the interpreter while another thread holds the lock.
+    pub(crate) fn lock(&self, py: Python<'_>, what: &str) -> PyResult<MutexGuard<'_, T>> {
+        if self.process == std::process::id() {
+            return Ok(self.value.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner));
+        }
+        match self.value.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(error::foreign_process(py, what, self.process)),
         }
     }
 }

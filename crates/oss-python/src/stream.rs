@@ -1,16 +1,18 @@
 //! Objects ahead of their reader, as a Python iterator.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use oss_client::prefetch::{self, Item, Queue, Source, Taken};
-use pyo3::{prelude::*, sync::MutexExt};
+use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::{
-    connection::Connection, data_object::DataObject, error, feed::Failure, process::ProcessBound, wait::SIGNAL_INTERVAL,
+    connection::Connection,
+    data_object::DataObject,
+    error,
+    feed::Failure,
+    process::{ForkLock, ProcessBound},
+    wait::SIGNAL_INTERVAL,
 };
 
 /// Iterator over the objects of a source, in its order. An object's error is raised at its place; the stream then goes
@@ -19,7 +21,7 @@ use crate::{
 pub(crate) struct ObjectStream {
     connection: Arc<Connection>,
     running: ProcessBound<Running>,
-    batch: Mutex<Batch>,
+    batch: ForkLock<Batch>,
     /// What the thread that feeds the source raised.
     failure: Failure,
 }
@@ -52,7 +54,7 @@ impl ObjectStream {
         Ok(Self {
             connection: Arc::clone(connection),
             running: ProcessBound::new(Running { queue, driver }),
-            batch: Mutex::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
+            batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
             failure: Failure::default(),
         })
     }
@@ -65,7 +67,7 @@ impl ObjectStream {
     /// The next object, or `None` at the end.
     pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
         let running = self.running.get(py, "stream")?;
-        let mut batch = self.batch.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.batch.lock(py, "stream")?;
         loop {
             if batch.ended {
                 return Ok(None);
@@ -104,7 +106,7 @@ impl ObjectStream {
         // First, so that a thread that waits for the next object stops waiting and gives the batch free.
         running.queue.abandon();
         running.driver.abort();
-        let mut batch = self.batch.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.batch.lock(py, "stream")?;
         batch.ended = true;
         batch.items.get_mut(py, "stream")?.clear();
         Ok(())

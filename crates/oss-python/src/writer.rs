@@ -1,18 +1,29 @@
 //! An object being written, as a Python binary stream.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use oss_client::{ops::put::PutOptions, upload::Upload};
+use oss_client::{ops::put::PutOptions, sync::lock, upload::Upload};
 use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyResourceWarning, PyTypeError, PyValueError},
     prelude::*,
-    sync::MutexExt,
     types::{PyString, PyTuple},
 };
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{buffer::bytes_of, connection::Connection, process::ProcessBound, runtime::Reactor, wait::block_on};
+use crate::{
+    buffer::bytes_of,
+    connection::Connection,
+    process::{ForkLock, ProcessBound},
+    runtime::Reactor,
+    wait::block_on,
+};
 
 /// Writes one object, in order. Nothing is visible before `close` has succeeded; an exception in the `with` block,
 /// `abort`, or losing the writer leaves what was there before.
@@ -20,7 +31,8 @@ use crate::{buffer::bytes_of, connection::Connection, process::ProcessBound, run
 pub(crate) struct Writer {
     uri: String,
     connection: Arc<Connection>,
-    state: Mutex<State>,
+    state: ForkLock<State>,
+    warned: Arc<AtomicBool>,
 }
 
 struct State {
@@ -43,10 +55,93 @@ struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let upload = Arc::clone(&self.upload);
-        self.reactor.handle.spawn(async move {
-            if let Err(error) = upload.lock().await.abort().await {
-                tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
+        give_up(&self.reactor, Arc::clone(&self.upload));
+    }
+}
+
+/// How many uploads the process `OWNER` is giving up now. Not a lock: a fork could copy it locked by an I/O thread.
+static GIVING_UP: AtomicUsize = AtomicUsize::new(0);
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// How often the end of the interpreter looks whether they are done.
+const END_INTERVAL: Duration = Duration::from_millis(5);
+
+fn give_up(reactor: &Reactor, upload: Arc<tokio::sync::Mutex<Upload>>) {
+    let process = std::process::id();
+    if OWNER.swap(process, Ordering::Relaxed) != process {
+        GIVING_UP.store(0, Ordering::Relaxed);
+    }
+    GIVING_UP.fetch_add(1, Ordering::Relaxed);
+    reactor.handle.spawn(async move {
+        if let Err(error) = upload.lock().await.abort().await {
+            tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
+        }
+        GIVING_UP.fetch_sub(1, Ordering::Relaxed);
+    });
+}
+
+/// A writer that may still be open when the interpreter ends.
+struct Open {
+    process: u32,
+    uri: String,
+    upload: Weak<tokio::sync::Mutex<Upload>>,
+    reactor: Reactor,
+    warned: Arc<AtomicBool>,
+}
+
+/// Locked only while attached to the interpreter and never across a call that detaches, so that no fork copies it locked.
+static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+/// Warns of the writers that are open when the interpreter ends, gives their uploads up, and waits at most `seconds` until
+/// that and what was given up before is done.
+#[pyfunction]
+pub(crate) fn end_uploads(py: Python<'_>, seconds: f64) {
+    let process = std::process::id();
+    let open = std::mem::take(&mut *lock(&OPEN));
+    for writer in open.into_iter().filter(|writer| writer.process == process) {
+        if let Some(upload) = writer.upload.upgrade() {
+            warn_unclosed(py, &writer.uri, &writer.warned);
+            give_up(&writer.reactor, upload);
+        }
+    }
+    let until = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    py.detach(|| {
+        while OWNER.load(Ordering::Relaxed) == process
+            && GIVING_UP.load(Ordering::Relaxed) > 0
+            && Instant::now() < until
+        {
+            std::thread::sleep(END_INTERVAL);
+        }
+    });
+}
+
+fn warn_unclosed(py: Python<'_>, uri: &str, warned: &AtomicBool) {
+    if warned.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // The end of an object may come while an exception is on its way, which must not be disturbed.
+    let pending = PyErr::take(py);
+    let text = format!("unclosed writer of {uri}; nothing is published");
+    let told = std::ffi::CString::new(text)
+        .map_err(PyErr::from)
+        .and_then(|text| PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1));
+    if let Err(error) = told {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        Python::try_attach(|py| {
+            let open = self.state.lock(py, "writer").is_ok_and(|state| match &state.progress {
+                Progress::Open(unfinished) => unfinished.is_here(),
+                Progress::Failed(_) | Progress::Closed => false,
+            });
+            if open {
+                warn_unclosed(py, &self.uri, &self.warned);
             }
         });
     }
@@ -57,11 +152,23 @@ impl Writer {
         let (client, reactor) = connection.get(py)?;
         let upload = Upload::new(client.clone(), bucket, key, PutOptions::default());
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
+        let warned = Arc::new(AtomicBool::new(false));
+        let uri = format!("oss://{bucket}/{key}");
+        let mut open = lock(&OPEN);
+        open.retain(|writer| writer.upload.strong_count() > 0);
+        open.push(Open {
+            process: std::process::id(),
+            uri: uri.clone(),
+            upload: Arc::downgrade(&upload),
+            reactor: reactor.clone(),
+            warned: Arc::clone(&warned),
+        });
         let unfinished = Unfinished { upload, reactor: reactor.clone() };
         Ok(Self {
-            uri: format!("oss://{bucket}/{key}"),
+            uri,
             connection: Arc::clone(connection),
-            state: Mutex::new(State { progress: Progress::Open(ProcessBound::new(unfinished)), written: 0 }),
+            state: ForkLock::new(State { progress: Progress::Open(ProcessBound::new(unfinished)), written: 0 }),
+            warned,
         })
     }
 
@@ -110,7 +217,7 @@ impl Writer {
         }
         let buffer = PyUntypedBuffer::get(data)?;
         let bytes = bytes_of(&buffer)?;
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock(py, "writer")?;
         let mut taken = 0;
         while taken < bytes.len() {
             let full = {
@@ -144,7 +251,7 @@ impl Writer {
     }
 
     fn tell(&self, py: Python<'_>) -> PyResult<u64> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock(py, "writer")?;
         match &state.progress {
             Progress::Open(_) => Ok(state.written),
             Progress::Failed(error) => Err(error.clone_ref(py)),
@@ -158,7 +265,7 @@ impl Writer {
 
     /// Publishes the object; a second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock(py, "writer")?;
         match &state.progress {
             Progress::Closed => return Ok(()),
             Progress::Failed(error) => return Err(error.clone_ref(py)),
@@ -176,7 +283,7 @@ impl Writer {
 
     /// Gives up: nothing is published, and what was uploaded is removed.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock(py, "writer")?;
         let before = std::mem::replace(&mut state.progress, Progress::Closed);
         let Progress::Open(unfinished) = before else { return Ok(()) };
         let (_, reactor) = self.connection.get(py)?;
@@ -185,9 +292,9 @@ impl Writer {
     }
 
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        matches!(state.progress, Progress::Closed)
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        let state = self.state.lock(py, "writer")?;
+        Ok(matches!(state.progress, Progress::Closed))
     }
 
     fn readable(&self) -> bool {
@@ -218,19 +325,6 @@ impl Writer {
 
     fn __repr__(&self) -> String {
         format!("Writer(uri='{}')", self.uri)
-    }
-
-    fn __del__(&self, py: Python<'_>) -> PyResult<()> {
-        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        let here = match &state.progress {
-            Progress::Open(unfinished) => unfinished.is_here(),
-            _ => false,
-        };
-        if here {
-            let message = std::ffi::CString::new(format!("unclosed writer of {}; nothing is published", self.uri))?;
-            PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)?;
-        }
-        Ok(())
     }
 }
 

@@ -186,10 +186,24 @@ impl Upload {
 }
 
 impl Drop for Upload {
-    /// Stops the parts in flight; removing those that arrived needs [`Upload::abort`].
+    /// Stops the parts in flight. Those that arrived are removed by a task of the runtime this happens in; outside of one,
+    /// call [`Upload::abort`] before.
     fn drop(&mut self) {
         for part in &self.in_flight {
             part.abort();
         }
+        let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (client, bucket, key) = (self.client.clone(), self.bucket.clone(), self.key.clone());
+        let in_flight = std::mem::take(&mut self.in_flight);
+        runtime.spawn(async move {
+            for part in in_flight {
+                drop(part.await);
+            }
+            if let Err(error) = client.abort_multipart(&bucket, &key, &upload_id).await {
+                tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
+            }
+        });
     }
 }
