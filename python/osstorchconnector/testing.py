@@ -82,6 +82,7 @@ class Emulator:
         self,
         *,
         buckets: Iterable[str] = (),
+        host: str = "127.0.0.1",
         port: int = 0,
         region: str = "cn-hangzhou",
         root: str | os.PathLike[str] | None = None,
@@ -102,6 +103,7 @@ class Emulator:
 
         Args:
             buckets: Buckets to start with.
+            host: Address to listen on. Default: the loopback interface only.
             port: Port to listen on. Default: any free one.
             region: Region ID that signatures must be for.
             root: Directory to store objects in; it is kept. Default: memory.
@@ -127,7 +129,7 @@ class Emulator:
         self.ca_bundle = ""
         self._key_pairs = tuple(key_pairs)
         self._tls = tls is not False
-        self._arguments = ["--port", str(port), "--region", region, "--etag", etag]
+        self._arguments = ["--host", host, "--port", str(port), "--region", region, "--etag", etag]
         self._arguments += ["--restore-seconds", str(restore_seconds)]
         if isinstance(tls, tuple):
             certificate, key = tls
