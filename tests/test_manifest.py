@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import threading
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -191,15 +193,16 @@ def test_a_missing_manifest_in_oss_is_told(emulator: Emulator, images: str) -> N
     assert caught.value.key == "absent"
 
 
-def test_a_reader_that_leaves_early_ends_the_parsing_thread(emulator: Emulator, images: str) -> None:
-    import threading  # noqa: PLC0415
-
+def test_a_reader_that_leaves_early_ends_the_parsing_thread(emulator: Emulator, images: str, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest"
+    manifest.touch()
+    before = set(threading.enumerate())
     read = OssIterableDataset.from_manifest_file(
-        f"oss://{images}/manifest", line_manifest_parser, f"oss://{images}/base/", **emulator.connection
+        str(manifest), lambda _: repeat(("img/00000.png", "")), f"oss://{images}/base/", **emulator.connection
     )
     iterator = iter(read)
-    next(iterator)
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "osst-manifest"]
+    assert next(iterator).read() == b"content 0"
+    (thread,) = set(threading.enumerate()) - before
     iterator.close()
     thread.join(10)
     assert not thread.is_alive()
