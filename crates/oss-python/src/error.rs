@@ -69,6 +69,11 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
     }
 }
 
+/// Whether an exception is one of this package's, not a signal's.
+pub(crate) fn is_of_our_tree(py: Python<'_>, raised: &PyErr) -> bool {
+    raised.is_instance_of::<classes::OssError>(py)
+}
+
 /// A URI or a setting that cannot be used.
 pub(crate) fn config(py: Python<'_>, message: impl std::fmt::Display) -> PyErr {
     let error = Error::new(ErrorKind::Config(message.to_string()));

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::{
     connection::Connection,
     data_object::DataObject,
+    error,
     process::{ForkLock, ProcessBound},
     wait::block_on,
 };
@@ -50,9 +51,19 @@ impl ObjectListing {
             let Some(pages) = &state.pages else { return Ok(None) };
             let pages = Arc::clone(pages.get(py, "listing")?);
             let (_, reactor) = self.connection.get(py)?;
-            let Some(page) = block_on(py, reactor, async move { pages.lock().await.next().await })? else {
-                state.pages = None;
-                return Ok(None);
+            let page = match block_on(py, reactor, async move { pages.lock().await.next().await }) {
+                Ok(Some(page)) => page,
+                Ok(None) => {
+                    state.pages = None;
+                    return Ok(None);
+                }
+                Err(raised) => {
+                    // A listing that failed has ended; one that a signal interrupted goes on.
+                    if error::is_of_our_tree(py, &raised) {
+                        state.pages = None;
+                    }
+                    return Err(raised);
+                }
             };
             state.ready.extend(page.contents.into_iter().map(|object| Entry {
                 bucket: Arc::clone(&self.bucket),
