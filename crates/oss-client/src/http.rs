@@ -1,21 +1,12 @@
 //! One request and one response, as the rest of the crate sees them.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
-
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use oss_protocol::header as oss_header;
-use tokio::time::Instant;
 
 use crate::{
-    error::{Error, ErrorKind, Result},
-    transport::{Lease, Progress},
+    error::{ErrorKind, Result},
+    transport::{Broken, Lease, Patience, Rest},
 };
 
 /// What is asked of OSS. Signed anew for each attempt.
@@ -109,21 +100,23 @@ impl Response {
 /// A new connection costs about as much as receiving so many bytes.
 const FINISH_LIMIT: usize = 64 << 10;
 
+/// Received at a time into a body that is collected: a page of a listing is a few of them.
+const COLLECT_PIECE: usize = 64 << 10;
+
 /// A body that is received into memory of the caller's choice.
 ///
 /// Its connection is used again once the body has been received whole, and closed when the body is dropped before.
 #[derive(Debug)]
 pub struct Body {
-    incoming: Incoming,
-    pending: Bytes,
+    /// Absent once the body has been received whole, or its connection broke.
     lease: Option<Lease>,
-    read_timeout: Duration,
-    deadline: Instant,
+    rest: Rest,
+    patience: Patience,
 }
 
 impl Body {
-    pub(crate) fn new(incoming: Incoming, lease: Lease, read_timeout: Duration, deadline: Instant) -> Self {
-        let mut body = Self { incoming, pending: Bytes::new(), lease: Some(lease), read_timeout, deadline };
+    pub(crate) fn new(lease: Lease, rest: Rest, patience: Patience) -> Self {
+        let mut body = Self { lease: Some(lease), rest, patience };
         body.release_if_done();
         body
     }
@@ -132,13 +125,10 @@ impl Body {
     pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            if self.pending.is_empty() && !self.receive().await? {
-                break;
+            match self.receive(&mut buffer[filled..]).await? {
+                0 => break,
+                count => filled += count,
             }
-            let count = self.pending.len().min(buffer.len() - filled);
-            buffer[filled..filled + count].copy_from_slice(&self.pending[..count]);
-            self.pending.advance(count);
-            filled += count;
         }
         Ok(filled)
     }
@@ -146,120 +136,67 @@ impl Body {
     /// Receives the whole body, which may have at most `limit` bytes.
     pub async fn collect(mut self, limit: usize) -> Result<Vec<u8>> {
         let mut collected = Vec::new();
-        while self.receive().await? {
-            if collected.len() + self.pending.len() > limit {
+        loop {
+            let filled = collected.len();
+            collected.resize(filled + COLLECT_PIECE, 0);
+            let count = self.receive(&mut collected[filled..]).await?;
+            collected.truncate(filled + count);
+            if count == 0 {
+                return Ok(collected);
+            }
+            if collected.len() > limit {
                 let message = format!("the body is longer than the {limit} bytes expected at most");
                 return Err(ErrorKind::InvalidReply(message).into());
             }
-            collected.extend_from_slice(&self.pending);
-            self.pending.clear();
         }
-        Ok(collected)
     }
 
     /// Receives and forgets what is left of a body that is expected to be empty, so that its connection is free again.
     /// Where there is more than is worth receiving, the connection is closed instead.
     pub async fn finish(mut self) -> Result<()> {
         let mut received = 0;
-        while self.lease.is_some() && received < FINISH_LIMIT && self.receive().await? {
-            received += self.pending.len();
+        let mut forgotten = [0; 1 << 10];
+        while self.lease.is_some() && received < FINISH_LIMIT {
+            received += self.receive(&mut forgotten).await?;
         }
         Ok(())
     }
 
-    /// Waits for the next bytes; false at the end of the body.
-    async fn receive(&mut self) -> Result<bool> {
-        loop {
-            if self.lease.is_none() && self.incoming.is_end_stream() {
-                return Ok(false);
+    /// Waits for the next bytes; 0 at the end of the body.
+    async fn receive(&mut self, target: &mut [u8]) -> Result<usize> {
+        let Some(lease) = &mut self.lease else { return Ok(0) };
+        match self.rest.receive(&mut lease.connection, target, self.patience).await {
+            Ok(count) => {
+                self.release_if_done();
+                Ok(count)
             }
-            let limit = self.deadline.min(Instant::now() + self.read_timeout);
-            let frame = match tokio::time::timeout_at(limit, self.incoming.frame()).await {
-                Err(_) => return Err(self.fail(ErrorKind::Timeout(self.silence()))),
-                Ok(None) => {
-                    self.release_if_done();
-                    return Ok(false);
-                }
-                Ok(Some(Err(error))) => {
-                    let text = format!("the connection broke while the body was received: {}", root_cause(&error));
-                    return Err(self.fail(ErrorKind::Transport(text)));
-                }
-                Ok(Some(Ok(frame))) => frame,
-            };
-            self.release_if_done();
-            if let Ok(data) = frame.into_data()
-                && !data.is_empty()
-            {
-                self.pending = data;
-                return Ok(true);
+            Err(broken) => {
+                self.lease = None;
+                Err(self.failure(broken).into())
             }
         }
     }
 
-    fn silence(&self) -> String {
-        format!("no bytes of the body arrived for {:.1} s", self.read_timeout.as_secs_f64())
+    fn failure(&self, broken: Broken) -> ErrorKind {
+        match broken {
+            Broken::Silent => {
+                let seconds = self.patience.read_timeout.as_secs_f64();
+                ErrorKind::Timeout(format!("no bytes of the body arrived for {seconds:.1} s"))
+            }
+            Broken::Lost { cause, .. } => {
+                ErrorKind::Transport(format!("the connection broke while the body was received: {cause}"))
+            }
+            Broken::NotHttp(what) => {
+                ErrorKind::Transport(format!("the connection broke while the body was received: {what}"))
+            }
+        }
     }
 
     fn release_if_done(&mut self) {
-        if self.incoming.is_end_stream()
+        if self.rest == Rest::Nothing
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
         }
-    }
-
-    fn fail(&mut self, kind: ErrorKind) -> Error {
-        self.lease = None;
-        kind.into()
-    }
-}
-
-/// The innermost reason of an error: "connection reset by peer" says more than "error reading a body".
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-/// A request body that reports how far it has been sent.
-#[derive(Debug)]
-pub(crate) struct UploadBody {
-    rest: Bytes,
-    progress: Progress,
-}
-
-/// Bytes handed to the connection at a time: large enough to cost nothing, small enough to show progress on a slow link.
-const UPLOAD_CHUNK: usize = 256 << 10;
-
-impl UploadBody {
-    pub(crate) fn new(bytes: Bytes, progress: Progress) -> Self {
-        Self { rest: bytes, progress }
-    }
-}
-
-impl hyper::body::Body for UploadBody {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        self.progress.mark();
-        let count = self.rest.len().min(UPLOAD_CHUNK);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(count)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod emulated;
+mod framing;
 mod prefetching;
 mod scripted;
 mod support;

@@ -1,0 +1,301 @@
+//! One connection: a request goes out, the head and the body of its response come in.
+//!
+//! The task that waits for a response drives the socket itself, and a body is received where the caller wants it: neither a
+//! second task nor a second buffer stands between.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+};
+
+use futures_util::FutureExt as _;
+use http::Method;
+use tokio::time::{Duration, Instant};
+
+use super::{
+    head::{self, Framing, Head},
+    stream::Stream,
+};
+
+/// Received at a time while a head is expected. Heads are a few hundred bytes; what comes with one is copied once more,
+/// which for an object of this size costs less than a second call to the kernel.
+const BUFFER: usize = 16 << 10;
+
+/// Longest head: 8 KiB of user metadata, as much again for all else, and room.
+const LONGEST_HEAD: usize = 64 << 10;
+
+/// A body up to this size is sent in one piece with its head: a copy is cheaper than a packet.
+const SENT_WITH_HEAD: usize = 16 << 10;
+
+/// An open connection and what was received over it and not used yet.
+pub(crate) struct Connection {
+    stream: Stream,
+    /// `buffer[start..end]` is not used yet.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// Why a connection cannot be used further.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// Nothing moved for the read timeout, or the deadline passed.
+    Silent,
+    /// The connection broke; `unanswered` where the server has sent nothing in answer to this request.
+    Lost { cause: io::Error, unanswered: bool },
+    /// What was received is not HTTP.
+    NotHttp(String),
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) read_timeout: Duration,
+    pub(crate) deadline: Instant,
+}
+
+impl Patience {
+    /// Waits for `action` as long as silence is allowed. Most of the time it is ready at once, and a timer for each read
+    /// would cost as much as the read.
+    async fn wait<T>(self, action: impl Future<Output = T>) -> Result<T, Broken> {
+        let mut action = pin!(action);
+        if let Some(done) = (&mut action).now_or_never() {
+            return Ok(done);
+        }
+        let limit = self.deadline.min(Instant::now() + self.read_timeout);
+        tokio::time::timeout_at(limit, action).await.map_err(|_| Broken::Silent)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0 }
+    }
+
+    /// Whether an idle connection can be used again: the server has neither closed it nor sent anything.
+    pub(super) fn is_usable(&mut self) -> bool {
+        let (stream, buffer) = (&mut self.stream, &mut self.buffer);
+        // Reading is how TLS takes in what the server may send between two responses.
+        self.start == self.end && poll_fn(|context| stream.poll_read(context, buffer)).now_or_never().is_none()
+    }
+
+    /// Sends a request and receives the head of its response. The body may have been left unsent where the server
+    /// answered before; then the connection is not kept.
+    pub(super) async fn exchange(
+        &mut self,
+        request: &http::Request<()>,
+        body: &[u8],
+        patience: Patience,
+    ) -> Result<Head, Broken> {
+        (self.start, self.end) = (0, 0);
+        let mut first = head::write(request);
+        let rest = if body.len() <= SENT_WITH_HEAD {
+            first.extend_from_slice(body);
+            &[]
+        } else {
+            body
+        };
+        let sent = self.send(&first, patience).await? && self.send(rest, patience).await?;
+        let mut head = self.receive_head(request.method(), patience).await?;
+        head.keep_alive &= sent;
+        Ok(head)
+    }
+
+    /// Sends `bytes`, unless the server answers first: false then.
+    async fn send(&mut self, bytes: &[u8], patience: Patience) -> Result<bool, Broken> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Self { stream, buffer, end, .. } = self;
+            let step = patience.wait(poll_fn(|context| {
+                if let Poll::Ready(written) = stream.poll_write(context, &bytes[sent..]) {
+                    return Poll::Ready(written.map(|count| (count, 0)));
+                }
+                // The socket is full. A server that refuses the request says so now, and may read no further.
+                stream.poll_read(context, &mut buffer[*end..]).map_ok(|count| (0, count))
+            }));
+            match step.await?.map_err(|cause| Broken::Lost { cause, unanswered: true })? {
+                (0, 0) => return Err(Broken::Lost { cause: closed(), unanswered: true }),
+                (0, received) => {
+                    self.end += received;
+                    return Ok(false);
+                }
+                (written, _) => sent += written,
+            }
+        }
+        let flushed = patience.wait(poll_fn(|context| self.stream.poll_flush(context))).await?;
+        flushed.map_err(|cause| Broken::Lost { cause, unanswered: true })?;
+        Ok(true)
+    }
+
+    async fn receive_head(&mut self, method: &Method, patience: Patience) -> Result<Head, Broken> {
+        loop {
+            let received = &self.buffer[self.start..self.end];
+            match head::parse(received, method).map_err(Broken::NotHttp)? {
+                Some((head, length)) => {
+                    self.start += length;
+                    // "Continue" and its like announce the answer; they are not it.
+                    if !head.status.is_informational() {
+                        return Ok(head);
+                    }
+                }
+                None if received.len() >= LONGEST_HEAD => {
+                    return Err(Broken::NotHttp(format!("a head of more than {LONGEST_HEAD} bytes")));
+                }
+                None => {
+                    let unanswered = received.is_empty();
+                    match self.fill(patience).await {
+                        Ok(0) => return Err(Broken::Lost { cause: closed(), unanswered }),
+                        Ok(_) => {}
+                        Err(Broken::Lost { cause, .. }) => return Err(Broken::Lost { cause, unanswered }),
+                        Err(broken) => return Err(broken),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives more behind what the buffer holds; 0 at the end of the stream.
+    async fn fill(&mut self, patience: Patience) -> Result<usize, Broken> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        let Self { stream, buffer, end, .. } = self;
+        let received = patience.wait(poll_fn(|context| stream.poll_read(context, &mut buffer[*end..]))).await?;
+        let count = received.map_err(|cause| Broken::Lost { cause, unanswered: false })?;
+        self.end += count;
+        Ok(count)
+    }
+
+    /// Receives some bytes into `target`; 0 at the end of the stream.
+    async fn receive(&mut self, target: &mut [u8], patience: Patience) -> Result<usize, Broken> {
+        if self.start < self.end {
+            let count = target.len().min(self.end - self.start);
+            target[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+            self.start += count;
+            return Ok(count);
+        }
+        let received = patience.wait(poll_fn(|context| self.stream.poll_read(context, target))).await?;
+        received.map_err(|cause| Broken::Lost { cause, unanswered: false })
+    }
+
+    /// Receives a line, without its end.
+    async fn receive_line(&mut self, patience: Patience) -> Result<Vec<u8>, Broken> {
+        loop {
+            let received = &self.buffer[self.start..self.end];
+            if let Some(length) = received.iter().position(|&byte| byte == b'\n') {
+                let line = received[..length].trim_ascii_end().to_vec();
+                self.start += length + 1;
+                return Ok(line);
+            }
+            if received.len() >= LONGEST_HEAD {
+                return Err(Broken::NotHttp("a chunk without its size".to_owned()));
+            }
+            if self.fill(patience).await? == 0 {
+                return Err(ended_early());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Connection({} bytes unread)", self.end - self.start)
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it")
+}
+
+fn ended_early() -> Broken {
+    let cause = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it before the end of the body");
+    Broken::Lost { cause, unanswered: false }
+}
+
+/// How much of a body is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    Length(u64),
+    /// So much of the present chunk, then more chunks.
+    Chunk(u64),
+    UntilClose,
+    Nothing,
+}
+
+impl Rest {
+    pub(super) fn of(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(0) => Self::Nothing,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunk(0),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Receives some bytes of the body into `target`, which is not empty; 0 at its end.
+    pub(crate) async fn receive(
+        &mut self,
+        connection: &mut Connection,
+        target: &mut [u8],
+        patience: Patience,
+    ) -> Result<usize, Broken> {
+        let (left, chunked) = match *self {
+            Self::Nothing => return Ok(0),
+            Self::UntilClose => {
+                let count = connection.receive(target, patience).await?;
+                if count == 0 {
+                    *self = Self::Nothing;
+                }
+                return Ok(count);
+            }
+            Self::Length(left) => (left, false),
+            Self::Chunk(0) => match next_chunk(connection, patience).await? {
+                0 => {
+                    *self = Self::Nothing;
+                    return Ok(0);
+                }
+                left => (left, true),
+            },
+            Self::Chunk(left) => (left, true),
+        };
+        // Never past the end: what follows belongs to the next response.
+        let most = target.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let count = connection.receive(&mut target[..most], patience).await?;
+        if count == 0 {
+            return Err(ended_early());
+        }
+        let left = left - count as u64;
+        *self = match (chunked, left) {
+            (false, 0) => Self::Nothing,
+            (false, left) => Self::Length(left),
+            (true, 0) => {
+                // The line end that closes a chunk.
+                connection.receive_line(patience).await?;
+                Self::Chunk(0)
+            }
+            (true, left) => Self::Chunk(left),
+        };
+        Ok(count)
+    }
+}
+
+/// Size of the next chunk; after the last one, which is empty, its trailer has been received.
+async fn next_chunk(connection: &mut Connection, patience: Patience) -> Result<u64, Broken> {
+    let line = connection.receive_line(patience).await?;
+    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let size = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let size = size.and_then(|text| u64::from_str_radix(text, 16).ok());
+    let size = size.ok_or_else(|| Broken::NotHttp("a chunk without its size".to_owned()))?;
+    if size == 0 {
+        while !connection.receive_line(patience).await?.is_empty() {}
+    }
+    Ok(size)
+}

@@ -1,0 +1,203 @@
+//! Connections: made, kept alive and used again.
+
+mod connection;
+mod head;
+mod stream;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::Method;
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::TlsConnector;
+
+pub(crate) use self::connection::{Broken, Connection, Patience, Rest};
+use self::stream::Stream;
+use crate::{
+    config::ClientConfig,
+    error::{Error, ErrorKind, Result},
+    http::{Body, Response},
+    sync::lock,
+    tls,
+};
+
+/// An idle connection older than this is not used again: OSS closes them after 60 seconds, and a request that crosses
+/// the server's FIN costs a retry.
+const IDLE_LIMIT: Duration = Duration::from_secs(45);
+
+/// Opens connections and keeps the idle ones.
+pub(crate) struct Transport {
+    port: u16,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    connect_timeout: Duration,
+    read_timeout: Duration,
+    idle: Arc<IdleConnections>,
+}
+
+/// Idle connections by host, the one used last on top: it is the likeliest to be still open.
+#[derive(Default)]
+struct IdleConnections(Mutex<HashMap<String, Vec<IdleConnection>>>);
+
+type IdleConnection = (Connection, Instant);
+
+/// A connection while a response is being received over it.
+pub(crate) struct Lease {
+    pub(crate) connection: Connection,
+    host: String,
+    /// Absent where the connection is not kept.
+    idle: Option<Arc<IdleConnections>>,
+}
+
+impl Lease {
+    /// Makes the connection available to the next request.
+    pub(crate) fn give_back(self) {
+        if let Some(idle) = self.idle {
+            lock(&idle.0).entry(self.host).or_default().push((self.connection, Instant::now()));
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Lease({})", self.host)
+    }
+}
+
+/// Whether a failed request may have been lost only because its connection had been closed while idle.
+struct Failure {
+    error: Error,
+    stale: bool,
+}
+
+impl Transport {
+    pub(crate) fn new(config: &ClientConfig) -> Result<Self> {
+        Ok(Self {
+            port: config.endpoint.port_or_default(),
+            tls: if config.endpoint.is_tls() { Some(tls::configure(config)?) } else { None },
+            connect_timeout: config.connect_timeout,
+            read_timeout: config.read_timeout,
+            idle: Arc::default(),
+        })
+    }
+
+    /// Sends one request and waits for the head of its response.
+    pub(crate) async fn exchange(
+        &self,
+        host: &str,
+        head: &http::Request<()>,
+        body: &[u8],
+        deadline: Instant,
+    ) -> Result<Response> {
+        while let Some(connection) = self.reuse(host) {
+            match self.send(host, connection, head, body, deadline).await {
+                Err(Failure { stale: true, error }) => {
+                    tracing::debug!(host, %error, "an idle connection had been closed");
+                }
+                Err(failure) => return Err(failure.error),
+                Ok(response) => return Ok(response),
+            }
+        }
+        let limit = deadline.min(Instant::now() + self.connect_timeout);
+        let connection = match tokio::time::timeout_at(limit, self.connect(host)).await {
+            Ok(connected) => connected?,
+            Err(_) => {
+                let seconds = self.connect_timeout.as_secs_f64();
+                let text = format!("no connection to {host}:{} within {seconds:.1} s", self.port);
+                return Err(ErrorKind::Connect(text).into());
+            }
+        };
+        self.send(host, connection, head, body, deadline).await.map_err(|failure| failure.error)
+    }
+
+    fn reuse(&self, host: &str) -> Option<Connection> {
+        loop {
+            let (mut connection, since) = lock(&self.idle.0).get_mut(host)?.pop()?;
+            if since.elapsed() < IDLE_LIMIT && connection.is_usable() {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        host: &str,
+        mut connection: Connection,
+        head: &http::Request<()>,
+        body: &[u8],
+        deadline: Instant,
+    ) -> std::result::Result<Response, Failure> {
+        let patience = Patience { read_timeout: self.read_timeout, deadline };
+        let broken = match connection.exchange(head, body, patience).await {
+            Ok(answer) => {
+                let idle = answer.keep_alive.then(|| Arc::clone(&self.idle));
+                let lease = Lease { connection, host: host.to_owned(), idle };
+                let body = Body::new(lease, Rest::of(answer.framing), patience);
+                return Ok(Response { status: answer.status, headers: answer.headers, body });
+            }
+            Err(broken) => broken,
+        };
+        let port = self.port;
+        let (kind, stale) = match broken {
+            Broken::Silent => {
+                let seconds = self.read_timeout.as_secs_f64();
+                (ErrorKind::Timeout(format!("no answer from {host}:{port} for {seconds:.1} s")), false)
+            }
+            Broken::NotHttp(what) => {
+                (ErrorKind::InvalidReply(format!("{host}:{port} does not speak HTTP: {what}")), false)
+            }
+            Broken::Lost { cause, unanswered } => {
+                let text = format!("the connection to {host}:{port} broke before an answer arrived: {cause}");
+                // A request that changes something each time must be known to have been sent twice.
+                (ErrorKind::Transport(text), unanswered && head.method() != Method::POST)
+            }
+        };
+        Err(Failure { error: kind.into(), stale })
+    }
+
+    async fn connect(&self, host: &str) -> Result<Connection> {
+        let refused = |error: &dyn std::error::Error| {
+            let text = format!("no connection to {host}:{}: {}", self.port, error);
+            Error::new(ErrorKind::Connect(text))
+        };
+        // A literal IPv6 address stands in brackets in a URL, and without them everywhere else.
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((address, self.port)).await.map_err(|error| refused(&error))?;
+        stream.set_nodelay(true).map_err(|error| refused(&error))?;
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
+                let connector = TlsConnector::from(Arc::clone(tls));
+                let stream =
+                    connector.connect(name, stream).await.map_err(|error| match certificate_fault(&error) {
+                        Some(fault) => {
+                            let text = format!("{host}:{} is not trusted: {fault}; see ca_bundle", self.port);
+                            ErrorKind::Untrusted(text).into()
+                        }
+                        None => refused(&error),
+                    })?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        Ok(Connection::new(stream))
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Transport").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the server's certificate, where that is why a handshake failed.
+fn certificate_fault(error: &std::io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),
+        _ => None,
+    }
+}
