@@ -64,6 +64,8 @@ class OssConfig:
         max_concurrency: Requests in flight at most. Default 512, or ``prefetch_concurrency`` where that is larger.
         part_size: Bytes of one part of an upload, 100 KiB to 5 GiB. Default 8 MiB.
         upload_concurrency: Parts of one upload in flight at most. Default 16.
+        fast_list: List a prefix for a dataset in several places at once, in the same order, with at most a tenth more
+            requests and 64. False lists one page after the other. Default True.
         io_threads: Native I/O threads of one process. Default None: one in a DataLoader worker, elsewhere half the
             processors, at least 1 and at most 8.
         ca_bundle: PEM file with the certificate authorities to trust. Default None: those of the operating system.
@@ -99,6 +101,7 @@ class OssConfig:
     part_size: int = 8 * MIB
     # 16 parts of 8 MiB in flight fill a 10 Gbit/s link at 100 ms per part and hold 128 MiB.
     upload_concurrency: int = 16
+    fast_list: bool = True
     io_threads: int | None = None
     signature_version: SignatureVersion = "v4"
     addressing: Addressing | None = None
@@ -137,6 +140,7 @@ class OssConfig:
         self._check_choice("addressing", (None, *get_args(Addressing)))
         self._check_choice("log_level", get_args(LogLevel))
         self._check_choice("anonymous", (False, True))
+        self._check_choice("fast_list", (False, True))
         for name in ("ca_bundle", "log_path", "audit_path"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):

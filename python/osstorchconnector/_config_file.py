@@ -10,7 +10,7 @@ key                                          type      here
 ``auditPath``                                string    ``audit_path``; empty: none; not written so far
 ``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: where growth starts, no ceiling
 ``datasetConfig.prefetchWorker``             number    accepted; threads follow ``io_threads``
-``datasetConfig.enableFastList``             boolean   accepted
+``datasetConfig.enableFastList``             boolean   ``fast_list``; the order is the same either way
 ``datasetConfig.listConcurrency``            number    accepted
 ``datasetConfig.listWorker``                 number    accepted
 ``checkpointConfig.prefetchConcurrency``     number    accepted; a reader sizes its own window
@@ -92,7 +92,7 @@ _SECTIONS: Final = {
     "datasetConfig": {
         "prefetchConcurrency": _whole_number("prefetch_concurrency"),
         "prefetchWorker": _whole_number(),
-        "enableFastList": _BOOLEAN,
+        "enableFastList": _BOOLEAN._replace(field="fast_list"),
         "listConcurrency": _whole_number(),
         "listWorker": _whole_number(),
         **_ANYWHERE,

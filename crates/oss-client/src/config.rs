@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub part_size: usize,
     /// Most parts of one upload in flight.
     pub upload_concurrency: usize,
+    /// Whether datasets list the key space in several places at once; the order is the same.
+    pub fast_list: bool,
     /// PEM file of the certificates to trust instead of the system's.
     pub ca_bundle: Option<PathBuf>,
     /// How long credentials without an expiration are used before the provider is asked again.
@@ -56,6 +58,7 @@ impl ClientConfig {
             max_concurrency: 512,
             part_size: 8 << 20,
             upload_concurrency: 16,
+            fast_list: true,
             ca_bundle: None,
             credential_refresh: Duration::from_secs(60),
             user_agent: concat!("osstorchconnector/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -15,6 +15,7 @@ pub mod config;
 pub mod credentials;
 pub mod error;
 pub mod http;
+pub mod listing;
 pub mod ops;
 pub mod paginate;
 pub mod prefetch;

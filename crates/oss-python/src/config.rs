@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     max_concurrency: usize,
     part_size: usize,
     upload_concurrency: usize,
+    fast_list: bool,
     ca_bundle: Option<PathBuf>,
     credential_refresh_seconds: f64,
 }
@@ -57,6 +58,7 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
         max_concurrency: settings.max_concurrency,
         part_size: settings.part_size,
         upload_concurrency: settings.upload_concurrency,
+        fast_list: settings.fast_list,
         ca_bundle: settings.ca_bundle,
         credential_refresh: seconds("credential_refresh_seconds", settings.credential_refresh_seconds)?,
         ..ClientConfig::new(parse_endpoint(py, endpoint, addressing)?, region)

@@ -1,7 +1,7 @@
 //! One page of a listing.
 
 use http::Method;
-use oss_protocol::xml::list::ListObjectsV2Result;
+use oss_protocol::xml::{XmlError, list::ListObjectsV2Result, listed::ListedObjects};
 
 use super::parse_body;
 use crate::{client::Client, error::Result, http::Request};
@@ -30,6 +30,26 @@ impl Client {
         options: &ListOptions,
         continuation: Option<&str>,
     ) -> Result<ListObjectsV2Result> {
+        self.page(bucket, options, continuation, ListObjectsV2Result::parse).await
+    }
+
+    /// [`Client::list_page`] with no more of each object than a listing of millions needs.
+    pub(crate) async fn list_packed(
+        &self,
+        bucket: &str,
+        options: &ListOptions,
+        continuation: Option<&str>,
+    ) -> Result<ListedObjects> {
+        self.page(bucket, options, continuation, ListedObjects::parse).await
+    }
+
+    async fn page<T>(
+        &self,
+        bucket: &str,
+        options: &ListOptions,
+        continuation: Option<&str>,
+        parse: impl Fn(&[u8]) -> std::result::Result<T, XmlError>,
+    ) -> Result<T> {
         let mut request = Request::bucket(Method::GET, bucket)
             .query("list-type", "2")
             .query("encoding-type", "url")
@@ -48,7 +68,7 @@ impl Client {
         let mut budget = self.budget();
         loop {
             let response = self.send_within(&request, &mut budget).await?;
-            match parse_body(&request, response, PAGE_LIMIT, ListObjectsV2Result::parse).await {
+            match parse_body(&request, response, PAGE_LIMIT, &parse).await {
                 Err(error) if error.is_retryable() => budget.wait_after(error).await?,
                 other => return other,
             }

@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Returns the text of the element just entered, without a copy where it is in one piece.
-    fn borrowed_text(&mut self) -> Result<Cow<'a, str>, XmlError> {
+    pub(super) fn borrowed_text(&mut self) -> Result<Cow<'a, str>, XmlError> {
         let mut whole = Cow::Borrowed("");
         let mut append = |piece: Cow<'a, str>| {
             if whole.is_empty() {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::{Cursor, EncodingType, Owner, Writer, XmlError, non_empty, read_common_prefix, write_common_prefixes};
 use crate::time::format_xml_timestamp;
 
-const ROOT: &str = "ListBucketResult";
+pub(super) const ROOT: &str = "ListBucketResult";
 
 /// What one element of `Contents` takes written out, without its key; so that a page is written with one allocation.
 const CONTENTS_BYTES: usize = 320;

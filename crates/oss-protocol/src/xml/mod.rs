@@ -11,6 +11,7 @@ mod cursor;
 pub mod delete;
 pub mod error;
 pub mod list;
+pub mod listed;
 pub mod multipart;
 pub mod restore;
 pub mod tagging;

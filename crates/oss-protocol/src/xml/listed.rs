@@ -1,0 +1,229 @@
+//! A page of a listing, packed: what is needed of each object when there are millions of them.
+
+use super::{Cursor, EncodingType, XmlError, list::ROOT, non_empty};
+use crate::canonical::decode;
+
+/// What one element of `Contents` takes as XML, at least; so that the rows of a page are made with one allocation.
+const SHORTEST_CONTENTS: usize = 128;
+
+/// Keys, sizes and entity tags of one page of `ListObjectsV2`, in one piece of memory.
+///
+/// [`ListObjectsV2Result`](super::list::ListObjectsV2Result) holds everything that the answer says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListedObjects {
+    /// Keys and entity tags, one after the other.
+    text: String,
+    rows: Vec<Row>,
+    /// Where the next page starts; absent on the last page.
+    pub continuation: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    key_end: u32,
+    etag_end: u32,
+    size: u64,
+}
+
+/// One object of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedObject<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The size in bytes.
+    pub size: u64,
+    /// The entity tag, with its quotes; empty where the answer has none.
+    pub etag: &'a str,
+}
+
+impl ListedObjects {
+    /// Reads a body.
+    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        if u32::try_from(body.len()).is_err() {
+            return Err(XmlError::Malformed { reason: "it is longer than 4 GiB".to_owned() });
+        }
+        let mut cursor = Cursor::open(body, ROOT)?;
+        let mut page = Self {
+            text: String::with_capacity(body.len() / 2),
+            rows: Vec::with_capacity(body.len() / SHORTEST_CONTENTS),
+            continuation: None,
+        };
+        let (mut is_truncated, mut encoding) = (None, EncodingType::None);
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Contents" => page.read_object(&mut cursor)?,
+                "EncodingType" => encoding = EncodingType::read(&mut cursor)?,
+                "IsTruncated" => is_truncated = Some(cursor.boolean("IsTruncated")?),
+                "NextContinuationToken" => page.continuation = non_empty(cursor.text()?),
+                _ => cursor.skip()?,
+            }
+        }
+        encoding.decode_option("NextContinuationToken", &mut page.continuation)?;
+        match is_truncated.ok_or(XmlError::Missing { element: "IsTruncated" })? {
+            true if page.continuation.is_none() => {
+                return Err(XmlError::Missing { element: "NextContinuationToken" });
+            }
+            true => {}
+            false => page.continuation = None,
+        }
+        if encoding == EncodingType::Url { page.decoded() } else { Ok(page) }
+    }
+
+    fn read_object(&mut self, cursor: &mut Cursor<'_>) -> Result<(), XmlError> {
+        let (mut key, mut size, mut etag) = (None, None, None);
+        while let Some(name) = cursor.child()? {
+            match name.local() {
+                "Key" => key = Some(cursor.borrowed_text()?),
+                "Size" => size = Some(cursor.number("Size")?),
+                "ETag" => etag = Some(cursor.borrowed_text()?),
+                _ => cursor.skip()?,
+            }
+        }
+        let key = key.ok_or(XmlError::Missing { element: "Key" })?;
+        self.push(&key, size.ok_or(XmlError::Missing { element: "Size" })?, etag.as_deref().unwrap_or_default());
+        Ok(())
+    }
+
+    fn push(&mut self, key: &str, size: u64, etag: &str) {
+        self.text.push_str(key);
+        let key_end = self.text.len() as u32;
+        self.text.push_str(etag);
+        self.rows.push(Row { key_end, etag_end: self.text.len() as u32, size });
+    }
+
+    /// The page with its keys decoded. Bodies name their encoding before or after the keys, so this comes last.
+    fn decoded(self) -> Result<Self, XmlError> {
+        let mut page = Self {
+            text: String::with_capacity(self.text.len()),
+            rows: Vec::with_capacity(self.rows.len()),
+            continuation: self.continuation.clone(),
+        };
+        for object in self.iter() {
+            let key = decode(object.key).map_err(|_| XmlError::Invalid {
+                element: "Key",
+                value: object.key.to_owned(),
+                expected: "percent-encoded UTF-8",
+            })?;
+            page.push(&key, object.size, object.etag);
+        }
+        Ok(page)
+    }
+
+    /// The number of objects.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the page names no object.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The object at `index`, `None` past the end.
+    pub fn get(&self, index: usize) -> Option<ListedObject<'_>> {
+        let row = *self.rows.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.rows[before].etag_end);
+        Some(ListedObject {
+            key: &self.text[start as usize..row.key_end as usize],
+            size: row.size,
+            etag: &self.text[row.key_end as usize..row.etag_end as usize],
+        })
+    }
+
+    /// The last object.
+    pub fn last(&self) -> Option<ListedObject<'_>> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// The objects in their order.
+    pub fn iter(&self) -> impl Iterator<Item = ListedObject<'_>> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Forgets all but the first `count` objects.
+    pub fn truncate(&mut self, count: usize) {
+        self.rows.truncate(count);
+        self.text.truncate(self.rows.last().map_or(0, |row| row.etag_end as usize));
+    }
+
+    /// The memory that the page takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.text.capacity() + self.rows.capacity() * size_of::<Row>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::list::{ListObjectsV2Result, ObjectSummary};
+
+    fn summary(key: &str, size: u64) -> ObjectSummary {
+        ObjectSummary {
+            key: key.to_owned(),
+            size,
+            etag: format!("\"{size:032X}\""),
+            last_modified: std::time::UNIX_EPOCH,
+            object_type: "Normal".to_owned(),
+            storage_class: "Standard".to_owned(),
+            owner: None,
+        }
+    }
+
+    fn answer(encoding_type: EncodingType, keys: &[&str], token: Option<&str>) -> ListObjectsV2Result {
+        ListObjectsV2Result {
+            encoding_type,
+            is_truncated: token.is_some(),
+            next_continuation_token: token.map(str::to_owned),
+            contents: keys.iter().zip(1..).map(|(key, size)| summary(key, size)).collect(),
+            ..ListObjectsV2Result::default()
+        }
+    }
+
+    #[test]
+    fn a_page_says_the_same_packed_as_in_full() {
+        let keys = ["", "a b/+?&%", "a%2Fb", "c<&>\"'", "数据/\u{10FFFF}", "\u{1}\n"];
+        for (encoding, keys) in [(EncodingType::Url, &keys[..]), (EncodingType::None, &keys[..5])] {
+            for token in [None, Some("CgJi%Yw--")] {
+                let answer = answer(encoding, keys, token);
+                let page = ListedObjects::parse(answer.to_xml().as_bytes()).unwrap();
+                assert_eq!(page.continuation.as_deref(), token);
+                assert_eq!((page.len(), page.is_empty()), (keys.len(), false));
+                let rows: Vec<_> = page.iter().map(|row| (row.key, row.size, row.etag)).collect();
+                let expected =
+                    answer.contents.iter().map(|object| (object.key.as_str(), object.size, object.etag.as_str()));
+                assert_eq!(rows, expected.collect::<Vec<_>>());
+                assert_eq!(page.get(keys.len()), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_is_cut_anywhere() {
+        let xml = answer(EncodingType::Url, &["a", "b", "c"], Some("t")).to_xml();
+        for count in 0..5 {
+            let mut page = ListedObjects::parse(xml.as_bytes()).unwrap();
+            page.truncate(count);
+            let keys: Vec<_> = page.iter().map(|row| row.key).collect();
+            assert_eq!(keys, ["a", "b", "c"][..count.min(3)]);
+            assert_eq!(page.last().map(|row| row.key), keys.last().copied());
+        }
+        assert!(ListedObjects::default().is_empty());
+    }
+
+    #[test]
+    fn what_a_program_cannot_go_on_without_is_required() {
+        let xml = answer(EncodingType::Url, &["a"], Some("t")).to_xml();
+        for (element, expected) in [
+            ("<Key>a</Key>", "Key"),
+            ("<Size>1</Size>", "Size"),
+            ("<IsTruncated>true</IsTruncated>", "IsTruncated"),
+            ("<NextContinuationToken>t</NextContinuationToken>", "NextContinuationToken"),
+        ] {
+            let body = xml.replace(element, "");
+            assert_ne!(body, xml);
+            assert_eq!(ListedObjects::parse(body.as_bytes()), Err(XmlError::Missing { element: expected }));
+        }
+        let broken = xml.replace("<Key>a</Key>", "<Key>%zz</Key>");
+        assert!(matches!(ListedObjects::parse(broken.as_bytes()), Err(XmlError::Invalid { element: "Key", .. })));
+    }
+}
