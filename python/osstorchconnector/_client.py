@@ -51,8 +51,9 @@ class OssClient:
             cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
                 ``Expiration``.
             config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``, as the OSS SDKs have them. It wins over
-                ``cred_path``.
+            cred_provider: Object with a method ``get_credentials()``, as the OSS SDKs have them, or a source of
+                :mod:`osstorchconnector.credentials`. It wins over ``cred_path``. Where neither is given, nor a key in
+                `config`: :class:`osstorchconnector.credentials.DefaultCredentials`.
             region: Region ID such as ``cn-hangzhou``. Empty: ``OSS_REGION`` in the environment, else what the endpoint
                 tells.
             config: Everything else.

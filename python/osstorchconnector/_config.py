@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from osstorchconnector._config_file import read_config_file
-from osstorchconnector._credentials import (
+from osstorchconnector._endpoint import check_region, infer_region, normalize_endpoint
+from osstorchconnector.credentials import (
     CredentialSource,
-    EnvironmentCredentials,
+    DefaultCredentials,
     ExplicitCredentials,
     FileCredentials,
     ProviderCredentials,
-    refuse_to_pickle_secrets,
 )
-from osstorchconnector._endpoint import check_region, infer_region, normalize_endpoint
+from osstorchconnector.credentials.source import refuse_to_pickle_secrets
 from osstorchconnector.exceptions import OssConfigError
 
 KIB: Final = 1024
@@ -263,7 +263,8 @@ def resolve(
     """Resolve what a user gave, without using the network.
 
     An explicit argument wins over `config`, that over the environment, that over the file at `config_path`, and that
-    over the default. For access keys: `cred_provider`, then those in `config`, then `cred_path`, then the environment.
+    over the default. For access keys: `cred_provider`, then those in `config`, then `cred_path`, then the places of
+    :class:`~osstorchconnector.credentials.DefaultCredentials`.
 
     Args:
         endpoint: Host with optional scheme and port. Without a scheme: HTTPS, or HTTP for an IP address or
@@ -335,11 +336,18 @@ def _resolve_credentials(provider: object, config: OssConfig, path: str) -> Cred
         return None
     if provider is not None:
         # Not asked yet: a provider may use the network.
-        return ProviderCredentials(provider)
-    source: CredentialSource = config.credentials() or (FileCredentials(path) if path else EnvironmentCredentials())
-    # Asked once here, so that a missing or malformed file is told where it was named.
-    source()
-    return source
+        return provider if isinstance(provider, CredentialSource) else ProviderCredentials(provider)
+    explicit = config.credentials()
+    if explicit is not None:
+        return explicit
+    # Both look once here, so that a missing or malformed file is told where it was named.
+    if path:
+        file = FileCredentials(path)
+        file()
+        return file
+    default = DefaultCredentials()
+    default.check()
+    return default
 
 
 def _rebuild(given: dict[str, Any]) -> OssConfig:

@@ -68,7 +68,7 @@ class Client:
         endpoint: str,
         region: str,
         config: Any,
-        credentials: Callable[[], tuple[str, str, str | None, float | None]] | None,
+        credentials: Callable[[str | None], tuple[str, str, str | None, float | None]] | None,
         io_threads: int,
     ) -> Self:
         """Prepare a client and start its I/O threads. No connection is made before the first request.
@@ -79,7 +79,8 @@ class Client:
             config: An `OssConfig`, of which the attributes are read by name. Its access key is not.
             credentials: Returns access key ID, secret, security token and expiration in Unix seconds. It is called from
                 a native thread, with the GIL, when the last answer is older than ``credential_refresh_seconds``, is
-                about to expire, or was refused. None: requests are not signed.
+                about to expire, or was refused: then with the ID of the refused access key, otherwise with None.
+                None: requests are not signed.
             io_threads: Native I/O threads.
 
         Raises:

@@ -107,7 +107,11 @@ impl Client {
     /// One attempt; a refusal that fresh credentials or a corrected clock cures is sent once more at once.
     async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
         loop {
-            let signer = self.shared.credentials.signer().await.map_err(|error| budget.give_up(error))?;
+            // A provider may ask a service of its own, which may not answer.
+            let signer = tokio::time::timeout_at(budget.deadline, self.shared.credentials.signer())
+                .await
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))
+                .map_err(|error| budget.give_up(error))?;
             let (host, head) = self.sign(request, signer.as_ref())?;
             let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
             if answer.status.is_success() {

@@ -21,14 +21,17 @@ const REFRESH_AHEAD: Duration = Duration::from_secs(300);
 /// `fetch` may block (it can read a file or call into Python); it runs on a blocking thread.
 pub trait CredentialProvider: Send + Sync + 'static {
     /// Returns the current credentials, or `None` for anonymous access.
-    fn fetch(&self) -> std::result::Result<Option<Credentials>, String>;
+    ///
+    /// `refused` are those that the server has just refused: a provider with a memory of its own does not answer with
+    /// them again while it can get others.
+    fn fetch(&self, refused: Option<&Credentials>) -> std::result::Result<Option<Credentials>, String>;
 }
 
 /// Credentials that never change.
 pub struct StaticCredentials(pub Option<Credentials>);
 
 impl CredentialProvider for StaticCredentials {
-    fn fetch(&self) -> std::result::Result<Option<Credentials>, String> {
+    fn fetch(&self, _refused: Option<&Credentials>) -> std::result::Result<Option<Credentials>, String> {
         Ok(self.0.clone())
     }
 }
@@ -92,7 +95,12 @@ impl CredentialCache {
         if let Some(signer) = self.fresh() {
             return Ok(signer);
         }
-        self.fetch().await
+        match self.fetch(None).await {
+            Err(error) => self.unexpired().ok_or(error).inspect(|_| {
+                tracing::warn!("the access key could not be renewed and is used on until it expires");
+            }),
+            fetched => fetched,
+        }
     }
 
     /// Asks the provider again after a refusal; returns whether the credentials are now different ones.
@@ -104,7 +112,7 @@ impl CredentialCache {
         if self.fresh().as_ref().is_some_and(&differs) {
             return Ok(true);
         }
-        Ok(differs(&self.fetch().await?))
+        Ok(differs(&self.fetch(Some(&refused.credentials)).await?))
     }
 
     fn fresh(&self) -> Option<Option<Signer>> {
@@ -121,9 +129,21 @@ impl CredentialCache {
         (!expired && (lasting || recent)).then(|| cached.signer.clone())
     }
 
-    async fn fetch(&self) -> Result<Option<Signer>> {
+    /// What is cached, if it says itself that it still holds; it is then asked for again when it is old once more.
+    fn unexpired(&self) -> Option<Option<Signer>> {
+        let mut cached = lock(&self.cached);
+        let cached = cached.as_mut()?;
+        let expires = cached.signer.as_ref()?.credentials.expiration()?;
+        (SystemTime::now() < expires).then(|| {
+            cached.fetched = Instant::now();
+            cached.signer.clone()
+        })
+    }
+
+    async fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Signer>> {
         let provider = Arc::clone(&self.provider);
-        let fetched = tokio::task::spawn_blocking(move || provider.fetch()).await;
+        let refused = refused.cloned();
+        let fetched = tokio::task::spawn_blocking(move || provider.fetch(refused.as_ref())).await;
         let credentials = match fetched {
             Ok(Ok(credentials)) => credentials,
             Ok(Err(message)) => return Err(Error::new(ErrorKind::Credentials(message))),

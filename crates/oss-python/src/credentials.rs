@@ -9,8 +9,8 @@ use oss_client::credentials::CredentialProvider;
 use oss_protocol::credentials::Credentials;
 use pyo3::prelude::*;
 
-/// Calls `() -> (access_key_id, access_key_secret, security_token | None, expiration | None)`, the expiration in seconds
-/// since 1970.
+/// Calls `(refused) -> (access_key_id, access_key_secret, security_token | None, expiration | None)`: the ID of the access
+/// key that was refused, or None, and the expiration in seconds since 1970.
 pub(crate) struct PythonProvider {
     pub(crate) callable: Py<PyAny>,
 }
@@ -18,9 +18,10 @@ pub(crate) struct PythonProvider {
 type Answer = (String, String, Option<String>, Option<f64>);
 
 impl CredentialProvider for PythonProvider {
-    fn fetch(&self) -> Result<Option<Credentials>, String> {
+    fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
+        let refused = refused.map(Credentials::access_key_id);
         let answer = Python::try_attach(|py| {
-            let answer: PyResult<Answer> = self.callable.bind(py).call0().and_then(|answer| answer.extract());
+            let answer: PyResult<Answer> = self.callable.bind(py).call1((refused,)).and_then(|answer| answer.extract());
             // Only the text: a traceback could show local variables, and those are secrets here.
             answer.map_err(|error| error.value(py).to_string())
         });

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from osstorchconnector import _native
-from osstorchconnector._credentials import FileCredentials
+from osstorchconnector.credentials import FileCredentials
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 _ADMIN_TOKEN: Final = "OSS_EMULATOR_ADMIN_TOKEN"  # noqa: S105 - the variable's name

@@ -184,7 +184,7 @@ async fn a_skewed_clock_is_corrected_from_the_servers_date() {
 struct Rotating(AtomicU32);
 
 impl CredentialProvider for Rotating {
-    fn fetch(&self) -> Result<Option<Credentials>, String> {
+    fn fetch(&self, _refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
         let turn = self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Credentials::new(format!("id-{turn}"), SECRET)))
     }
@@ -203,6 +203,53 @@ async fn refused_credentials_are_renewed_once() {
     let error = rotating.get(BUCKET, "key", 10).await.unwrap_err();
     assert_eq!(error.code().unwrap().as_str(), "SecurityTokenExpired");
     assert_eq!(error.attempts(), 2);
+}
+
+/// Hands out one key, and then fails.
+struct Failing {
+    fetched: AtomicU32,
+    holds: Duration,
+}
+
+impl CredentialProvider for Failing {
+    fn fetch(&self, _refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
+        match self.fetched.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(Some(Credentials::new("id", SECRET).with_expiration(SystemTime::now() + self.holds))),
+            _ => Err("no more".to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_lasts_until_it_expires_while_it_cannot_be_renewed() {
+    for (holds, outlives) in [(Duration::from_secs(200), true), (Duration::ZERO, false)] {
+        let content = pattern(10);
+        let (url, _requests) = scripted(vec![Reply::Send(object(&content)), Reply::Send(object(&content))]).await;
+        let mut config = config(&url);
+        config.credential_refresh = Duration::ZERO;
+        let failing = Client::new(config, Arc::new(Failing { fetched: AtomicU32::new(0), holds })).unwrap();
+        failing.get(BUCKET, "key", 10).await.unwrap();
+        let second = failing.get(BUCKET, "key", 10).await;
+        assert_eq!(second.is_ok(), outlives, "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_is_bounded() {
+    struct Silent(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl CredentialProvider for Silent {
+        fn fetch(&self, _refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
+            let _ = self.0.lock().unwrap().recv();
+            Err("released".to_owned())
+        }
+    }
+    let (release, silent) = std::sync::mpsc::channel();
+    let mut config = config("http://127.0.0.1:9");
+    config.total_timeout = Duration::from_millis(100);
+    let client = Client::new(config, Arc::new(Silent(std::sync::Mutex::new(silent)))).unwrap();
+    let error = client.head(BUCKET, "key").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout(_)), "{error:?}");
+    drop(release);
 }
 
 #[tokio::test]
