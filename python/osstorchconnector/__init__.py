@@ -23,6 +23,7 @@ from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
 from osstorchconnector._manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector._native import DataObject, ObjectListing, Writer, __version__, new_data_object
+from osstorchconnector._tar_archive import generate_tar_archive
 from osstorchconnector.exceptions import (
     OssConfigError,
     OssConnectionError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "DataObject",
+    "generate_tar_archive",
     "imagenet_manifest_parser",
     "line_manifest_parser",
     "new_data_object",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from osstorchconnector._config import Connection, OssConfig, resolve
+from osstorchconnector._config import Connection, OssConfig, resolve, resolve_local
 from osstorchconnector._log import write_log
 from osstorchconnector._native import Client, DataObject, ObjectListing, Writer, end_uploads
 from osstorchconnector._sharding import worker_shard
@@ -219,6 +219,40 @@ class OssClient:
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: the native client stays in its process."""
         return {**self.__dict__, "_native_clients": {}}
+
+
+class LocalClient(OssClient):
+    """Files of this machine in the place of objects: bucket and key are the absolute path ``/bucket/key``.
+
+    They are read and listed, and not written. Neither the network nor an access key is used.
+    """
+
+    def __init__(self, config_path: str = "", *, config: OssConfig | None = None) -> None:
+        """Resolve the configuration.
+
+        Args:
+            config_path: JSON configuration file.
+            config: Everything else.
+
+        Raises:
+            OssConfigError: A value is wrong, or a file is missing or malformed.
+        """
+        self._connection = resolve_local(config_path, config)
+        self._native_clients = {}
+
+
+def connect(
+    endpoint: str, cred_path: str, config_path: str, cred_provider: object, region: str, config: OssConfig | None
+) -> OssClient:
+    """Return a client of an endpoint; where it is empty, of this machine's files.
+
+    Raises:
+        OssConfigError: A value is wrong, or a file is missing or malformed.
+        OssCredentialsError: There is no usable access key.
+    """
+    if endpoint == "":
+        return LocalClient(config_path, config=config)
+    return OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
 
 
 def _connect(connection: Connection) -> Client:

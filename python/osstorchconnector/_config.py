@@ -243,8 +243,9 @@ OssConfig.__signature__ = _initializer.replace(parameters=list(_initializer.para
 class Connection:
     """A resolved configuration: all that a native client is made from, as plain data."""
 
+    #: Empty where objects are files of this machine.
     endpoint: str
-    #: Empty only where nothing signs with it: signature V1 and anonymous requests.
+    #: Empty only where nothing signs with it: signature V1, anonymous requests and files of this machine.
     region: str
     #: Without its access key, which is in `credentials`.
     config: OssConfig
@@ -279,17 +280,9 @@ def resolve(
         OssConfigError: A value is wrong, a file is missing or malformed, or the region cannot be told.
         OssCredentialsError: There is no usable access key.
     """
-    if config is None:
-        config = OssConfig()
-    elif not isinstance(config, OssConfig):
-        raise OssConfigError(f"config must be an OssConfig, not {type(config).__name__}")
     endpoint = normalize_endpoint(endpoint)
-    for name, path in (("cred_path", cred_path), ("config_path", config_path)):
-        # An error of the file system would repeat it, and with it the secret.
-        if os.fspath(path).lstrip().startswith("{"):
-            raise OssConfigError(f"{name} must be the path of a JSON file, not what the file holds")
-    if config_path:
-        config = config.over(_settings_of(os.fspath(config_path)))
+    _check_path("cred_path", cred_path)
+    config = _resolve_config(config_path, config)
     if config.ca_bundle is not None and not os.access(config.ca_bundle, os.R_OK):
         raise OssConfigError(f"OssConfig.ca_bundle names a file that cannot be read: {config.ca_bundle!r}")
     return Connection(
@@ -298,6 +291,35 @@ def resolve(
         config=config.without_secrets(),
         credentials=_resolve_credentials(cred_provider, config, os.fspath(cred_path) if cred_path else ""),
     )
+
+
+def resolve_local(config_path: str | os.PathLike[str] = "", config: OssConfig | None = None) -> Connection:
+    """Resolve what a user gave for files of this machine: no endpoint, no region, no access key.
+
+    Args:
+        config_path: JSON configuration file.
+        config: Everything else.
+
+    Raises:
+        OssConfigError: A value is wrong, or a file is missing or malformed.
+    """
+    config = _resolve_config(config_path, config).without_secrets()
+    return Connection(endpoint="", region="", config=config, credentials=None)
+
+
+def _resolve_config(config_path: str | os.PathLike[str], config: OssConfig | None) -> OssConfig:
+    if config is None:
+        config = OssConfig()
+    elif not isinstance(config, OssConfig):
+        raise OssConfigError(f"config must be an OssConfig, not {type(config).__name__}")
+    _check_path("config_path", config_path)
+    return config.over(_settings_of(os.fspath(config_path))) if config_path else config
+
+
+def _check_path(name: str, path: str | os.PathLike[str]) -> None:
+    # An error of the file system would repeat it, and with it the secret.
+    if os.fspath(path).lstrip().startswith("{"):
+        raise OssConfigError(f"{name} must be the path of a JSON file, not what the file holds")
 
 
 def _settings_of(path: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ __all__ = [
     "Writer",
     "__version__",
     "build_profile",
+    "crc64",
     "data_object_from_bytes",
     "end_uploads",
     "infer_region",
@@ -32,6 +33,14 @@ __all__ = [
 __version__: str
 build_profile: str
 """How the native core was compiled: ``"release"`` or ``"debug"``."""
+
+def crc64(data: Buffer, value: int = 0, /) -> int:
+    """Return the CRC-64/XZ of some bytes, which OSS calls CRC64.
+
+    Args:
+        data: The bytes.
+        value: The checksum of the bytes before them.
+    """
 
 def end_uploads(seconds: float) -> None:
     """Warn of writers that are still open, give their uploads up, and wait until that is done.
@@ -278,6 +287,10 @@ class DataObject:
     @property
     def etag(self) -> str | None:
         """The entity tag, without quotes; None where it is not known yet."""
+
+    @property
+    def crc64(self) -> int | None:
+        """The CRC-64 that the service stores; None where it has not been told it, or does not tell it."""
 
     @property
     def closed(self) -> bool:

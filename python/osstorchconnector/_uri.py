@@ -28,6 +28,26 @@ def split_object(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def split_local(path: str) -> tuple[str, str]:
+    """Return the first part of an absolute path and the rest, which stand for bucket and key.
+
+    Args:
+        path: ``/directory/file``, or ``oss://directory/file`` for the same.
+
+    Raises:
+        OssConfigError: It is no such path.
+    """
+    if not isinstance(path, str):
+        raise OssConfigError(f"a path must be a string like '/directory/file', not {type(path).__name__}")
+    bucket, separator, key = path.removeprefix("oss:/").removeprefix("/").partition("/")
+    if not path.startswith(("oss://", "/")) or not bucket or not separator or "\0" in path:
+        raise OssConfigError(
+            f"{path!r} is no absolute path below a directory: with an empty endpoint, which stands for files of this "
+            "machine, write /directory/... or oss://directory/..."
+        )
+    return bucket, key
+
+
 def check_bucket(name: str) -> str:
     """Return the name if it is one that a bucket can have.
 

@@ -160,7 +160,11 @@ impl Client {
     fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(String, http::Request<()>)> {
         let config = &self.shared.config;
         let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
-        let mut path = config.endpoint.path(bucket, key);
+        let endpoint = config.endpoint.as_ref().ok_or_else(|| {
+            let text = "an empty endpoint stands for files of this machine, which are only read; give an endpoint";
+            Error::new(ErrorKind::Config(text.to_owned())).on(bucket, key)
+        })?;
+        let mut path = endpoint.path(bucket, key);
         if !request.query.is_empty() {
             path.push('?');
             path.push_str(&canonical::format_query(&request.query));
@@ -173,7 +177,7 @@ impl Client {
         *head.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| invalid(&error))?;
         let headers = head.headers_mut();
         headers.clone_from(&request.headers);
-        let authority = config.endpoint.authority(bucket);
+        let authority = endpoint.authority(bucket);
         insert(headers, header::HOST, &authority).map_err(|error| invalid(&error))?;
         if matches!(request.method, http::Method::PUT | http::Method::POST) {
             // OSS refuses a write without it, also an empty one.
@@ -194,7 +198,7 @@ impl Client {
             }
             .map_err(|error| invalid(&error))?;
         }
-        Ok((config.endpoint.connect_host(bucket), head))
+        Ok((endpoint.connect_host(bucket), head))
     }
 
     /// The time as the server sees it.

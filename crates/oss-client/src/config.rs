@@ -7,8 +7,8 @@ use oss_protocol::{endpoint::Endpoint, sign::SignatureVersion};
 /// Resolved configuration of a client. Nothing below this value reads the environment.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// Where requests go, and how the bucket is addressed.
-    pub endpoint: Endpoint,
+    /// Where requests go, and how the bucket is addressed. Absent: objects are files, see [`crate::local`].
+    pub endpoint: Option<Endpoint>,
     /// Region that V4 signatures are bound to, without the `oss-` prefix.
     pub region: String,
     /// How requests are signed.
@@ -44,9 +44,9 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// The defaults for an endpoint and region.
-    pub fn new(endpoint: Endpoint, region: impl Into<String>) -> Self {
+    pub fn new(endpoint: impl Into<Option<Endpoint>>, region: impl Into<String>) -> Self {
         Self {
-            endpoint,
+            endpoint: endpoint.into(),
             region: region.into(),
             signature_version: SignatureVersion::V4,
             connect_timeout: Duration::from_secs(10),

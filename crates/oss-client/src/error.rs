@@ -59,6 +59,8 @@ pub enum ErrorKind {
     Credentials(String),
     /// The request or the configuration is wrong. Nothing was sent.
     Config(String),
+    /// A local file or directory cannot be read. Never retried.
+    File(std::io::ErrorKind, String),
     /// The operation was cancelled or its owner is gone.
     Cancelled(String),
 }
@@ -132,6 +134,7 @@ impl Error {
             | ErrorKind::TooLarge(text)
             | ErrorKind::Credentials(text)
             | ErrorKind::Config(text)
+            | ErrorKind::File(_, text)
             | ErrorKind::Cancelled(text) => text.clone(),
         }
     }
@@ -157,9 +160,10 @@ impl Error {
         }
     }
 
-    /// Whether the server says that the object, bucket or upload does not exist.
+    /// Whether the object, bucket or upload does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)
+            || matches!(self.0.kind, ErrorKind::File(std::io::ErrorKind::NotFound, _))
     }
 
     /// Whether the server asks for fewer requests.

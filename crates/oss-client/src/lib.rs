@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod error;
 pub mod http;
 pub mod listing;
+pub mod local;
 pub mod ops;
 pub mod paginate;
 pub mod prefetch;

@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     credential_refresh_seconds: f64,
 }
 
-/// Makes the client's configuration.
+/// Makes the client's configuration; an empty endpoint stands for files of this machine.
 pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Settings) -> PyResult<ClientConfig> {
     let addressing = match settings.addressing.as_deref() {
         None => None,
@@ -47,6 +47,10 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
     let seconds = |name: &str, value: f64| {
         Duration::try_from_secs_f64(value).map_err(|cause| error::config(py, format!("{name}: {cause}")))
     };
+    let endpoint = match endpoint {
+        "" => None,
+        endpoint => Some(parse_endpoint(py, endpoint, addressing)?),
+    };
     Ok(ClientConfig {
         signature_version,
         connect_timeout: seconds("connect_timeout", settings.connect_timeout)?,
@@ -61,7 +65,7 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
         fast_list: settings.fast_list,
         ca_bundle: settings.ca_bundle,
         credential_refresh: seconds("credential_refresh_seconds", settings.credential_refresh_seconds)?,
-        ..ClientConfig::new(parse_endpoint(py, endpoint, addressing)?, region)
+        ..ClientConfig::new(endpoint, region)
     })
 }
 

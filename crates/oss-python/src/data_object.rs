@@ -266,6 +266,15 @@ impl DataObject {
     }
 
     #[getter]
+    fn crc64(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        let state = self.state.lock(py, "object")?;
+        Ok(match &state.content {
+            Content::Open(_, ranged) => ranged.get(py, "object")?.reader.meta().crc64,
+            _ => None,
+        })
+    }
+
+    #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         let state = self.state.lock(py, "object")?;
         Ok(matches!(state.content, Content::Closed))

@@ -1,5 +1,7 @@
 //! From the client's errors to the Python exception tree: the one place that maps them.
 
+use std::io;
+
 use http::StatusCode;
 use oss_client::{Error, ErrorKind};
 use pyo3::{
@@ -58,6 +60,8 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
             StatusCode::REQUEST_TIMEOUT => py.get_type::<classes::OssTimeoutError>(),
             _ => py.get_type::<classes::OssError>(),
         },
+        ErrorKind::File(io::ErrorKind::NotFound, _) => py.get_type::<classes::OssNotFoundError>(),
+        ErrorKind::File(io::ErrorKind::PermissionDenied, _) => py.get_type::<classes::OssPermissionError>(),
         ErrorKind::Connect(_) | ErrorKind::Untrusted(_) | ErrorKind::Transport(_) => {
             py.get_type::<classes::OssConnectionError>()
         }

@@ -10,6 +10,7 @@
 )]
 
 mod buffer;
+mod checksum;
 mod client;
 mod config;
 mod connection;
@@ -35,6 +36,7 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
+        checksum::crc64,
         client::Client,
         config::infer_region,
         data_object::{DataObject, data_object_from_bytes, new_data_object},

@@ -1,6 +1,7 @@
 //! The objects under a prefix, page by page in key order: one request after the other, or in several places of the key
 //! space at once.
 
+mod files;
 mod sequential;
 
 use std::sync::Arc;
@@ -32,9 +33,16 @@ pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions
     let (sender, receiver) = mpsc::channel(PAGES_READY);
     let target = Target { client, bucket: bucket.into(), prefix: prefix.to_owned() };
     tokio::spawn(async move {
+        let listed = async {
+            if target.client.is_local() {
+                files::list(&target, &options, &sender).await;
+            } else {
+                sequential::list(&target, options, &sender).await;
+            }
+        };
         tokio::select! {
             () = sender.closed() => {}
-            () = sequential::list(&target, options, &sender) => {}
+            () = listed => {}
         }
     });
     receiver

@@ -26,6 +26,9 @@ impl Client {
     ///
     /// Length and CRC-64 are verified. A broken connection resumes where it broke, with the same ETag.
     pub async fn get(&self, bucket: &str, key: &str, limit: u64) -> Result<FetchedObject> {
+        if self.is_local() {
+            return self.get_file(bucket, key, limit).await;
+        }
         let mut budget = self.budget();
         let request = Request::object(Method::GET, bucket, key);
         loop {
@@ -37,7 +40,7 @@ impl Client {
             let Some(mut bytes) = usize::try_from(meta.size).ok().and_then(|size| self.buffers().take(size)) else {
                 return Err(too_large(meta.size).on(Some(bucket), Some(key)));
             };
-            let checked = match self.fill(&request, response, &meta.etag, 0, &mut bytes, &mut budget).await {
+            let checked = match self.fill(&request, response, &meta.etag, 0, &mut [&mut bytes], &mut budget).await {
                 Ok(checksum) => verify(&meta, checksum),
                 Err(error) => Err(error),
             };
@@ -57,42 +60,71 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Changed`] where the object is another one by now.
     pub async fn get_range(&self, bucket: &str, key: &str, etag: &str, start: u64, buffer: &mut [u8]) -> Result<u64> {
-        if buffer.is_empty() {
+        self.get_parts(bucket, key, etag, start, &mut [buffer]).await
+    }
+
+    /// [`Client::get_range`] into several buffers, one after the other: one request for what lies side by side.
+    pub async fn get_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: &str,
+        start: u64,
+        parts: &mut [&mut [u8]],
+    ) -> Result<u64> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length == 0 {
             return Ok(0);
+        }
+        if self.is_local() {
+            return self.read_file(bucket, key, etag, start, parts).await;
         }
         let request = Request::object(Method::GET, bucket, key);
         let mut budget = self.budget();
-        let response = self.request_range(&request, etag, start, buffer.len(), &mut budget).await?;
-        self.fill(&request, response, etag, start, buffer, &mut budget).await
+        let response = self.request_range(&request, etag, start, length, &mut budget).await?;
+        self.fill(&request, response, etag, start, parts, &mut budget).await
     }
 
-    /// Receives `buffer.len()` bytes from `response`, which starts at byte `start` of the object; asks for the rest
-    /// again where it breaks.
+    /// Fills `parts` from `response`, which starts at byte `start` of the object; asks for the rest again where it
+    /// breaks.
     async fn fill(
         &self,
         request: &Request,
         mut response: Response,
         etag: &str,
         start: u64,
-        buffer: &mut [u8],
+        parts: &mut [&mut [u8]],
         budget: &mut RetryBudget,
     ) -> Result<u64> {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
         let mut crc = Crc64::default();
         let mut filled = 0;
+        // The part being filled, and how far.
+        let (mut part, mut at) = (0, 0);
         loop {
             let error = loop {
+                while parts.get(part).is_some_and(|full| full.len() == at) {
+                    (part, at) = (part + 1, 0);
+                }
                 // In pieces, so that what a broken connection delivered is known and kept.
-                let end = buffer.len().min(filled + RECEIVE_PIECE);
-                match response.body.read_into(&mut buffer[filled..end]).await {
-                    Ok(0) if filled < end => {
-                        let text = format!("the body ended after {filled} of {} bytes", buffer.len());
+                let piece = match parts.get_mut(part) {
+                    Some(part) => {
+                        let end = part.len().min(at + RECEIVE_PIECE);
+                        &mut part[at..end]
+                    }
+                    None => &mut [],
+                };
+                match response.body.read_into(piece).await {
+                    Ok(0) if filled < length => {
+                        let text = format!("the body ended after {filled} of {length} bytes");
                         break Error::new(ErrorKind::Transport(text));
                     }
                     Ok(count) => {
-                        crc.update(&buffer[filled..filled + count]);
+                        crc.update(&piece[..count]);
                         filled += count;
+                        at += count;
                         budget.progressed(count);
-                        if filled == buffer.len() {
+                        if filled == length {
                             response.body.finish().await?;
                             return Ok(crc.value());
                         }
@@ -102,8 +134,8 @@ impl Client {
             };
             let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
             budget.wait_after(error.on(bucket, key)).await?;
-            let at = start + filled as u64;
-            response = self.request_range(request, etag, at, buffer.len() - filled, budget).await?;
+            let from = start + filled as u64;
+            response = self.request_range(request, etag, from, length - filled, budget).await?;
         }
     }
 

@@ -47,6 +47,9 @@ impl ObjectMeta {
 impl Client {
     /// Describes an object.
     pub async fn head(&self, bucket: &str, key: &str) -> Result<ObjectMeta> {
+        if self.is_local() {
+            return self.head_file(bucket, key).await;
+        }
         let request = Request::object(Method::HEAD, bucket, key);
         let response = self.send(&request).await?;
         ObjectMeta::of(&request, &response)

@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::Method;
+use oss_protocol::endpoint::Endpoint;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
@@ -77,8 +78,12 @@ struct Failure {
 impl Transport {
     pub(crate) fn new(config: &ClientConfig) -> Result<Self> {
         Ok(Self {
-            port: config.endpoint.port_or_default(),
-            tls: if config.endpoint.is_tls() { Some(tls::configure(config)?) } else { None },
+            port: config.endpoint.as_ref().map_or(0, Endpoint::port_or_default),
+            tls: if config.endpoint.as_ref().is_some_and(Endpoint::is_tls) {
+                Some(tls::configure(config)?)
+            } else {
+                None
+            },
             connect_timeout: config.connect_timeout,
             read_timeout: config.read_timeout,
             idle: Arc::default(),

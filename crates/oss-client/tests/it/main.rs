@@ -4,6 +4,7 @@
 
 mod emulated;
 mod framing;
+mod local;
 mod prefetching;
 mod scripted;
 mod support;
