@@ -177,7 +177,7 @@ def test_wrong_arguments_are_told_at_construction(emulator: Emulator, tmp_path: 
         (str(tmp_path / "absent"), line_manifest_parser, "oss://bucket/", "absent"),
         (str(tmp_path), line_manifest_parser, "oss://bucket/", "no file"),
         ("oss://bucket", line_manifest_parser, "oss://bucket/", "an object is needed"),
-        (str(manifest), None, "oss://bucket/", "manifest_parser"),
+        (str(manifest), "text", "oss://bucket/", "manifest_parser"),
         (str(manifest), line_manifest_parser, "bucket/", "names no bucket"),
     ]:
         with pytest.raises(OssConfigError, match=reason):

@@ -3,28 +3,26 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from osstorchconnector._uri import split_object
+from osstorchconnector._uri import split_local, split_object
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Client, DataObject
 
 
-def open_binary(path: str, client: "Client | None") -> "BinaryIO | DataObject":
+def open_binary(path: str, client: "Client") -> "BinaryIO | DataObject":
     """Open a file or an object as a seekable binary stream.
 
     Args:
         path: Local path, or the URI of an object.
-        client: Reads objects; None where ``oss://`` stands for a local path too.
+        client: Reads objects; one of local files where ``oss://`` stands for a local path too.
 
     Raises:
         OssConfigError: The local file cannot be opened.
         OssError: The object cannot be opened.
     """
     if path.startswith("oss://"):
-        if client is not None:
-            return client.open(*split_object(path))
-        path = path.removeprefix("oss:/")
+        return client.open(*(split_local(path) if client.local else split_object(path)))
     try:
         return Path(path).open("rb")
     except OSError as error:

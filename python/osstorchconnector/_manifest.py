@@ -1,17 +1,18 @@
 """Manifests: files that name objects, with labels."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
-from osstorchconnector._uri import split_object
+from osstorchconnector._input import open_binary
+from osstorchconnector._snapshot import MAGIC, snapshot_parser
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
-    from osstorchconnector._native import Client, DataObject
+    from osstorchconnector._native import Client
 
-#: Reads a manifest from a binary stream and yields the key and the label of each object.
-ManifestParser = Callable[[Any], Iterable[tuple[str, str]]]
+#: Reads a manifest from a binary stream and yields the key and the label of each object, or key, label, size and ETag.
+ManifestParser = Callable[[Any], Iterable[tuple[str, str] | tuple[str, str, int, str]]]
 
 # Objects named at a time: enough that crossing to the native core costs each next to nothing, few enough that the first
 # requests start at once.
@@ -20,6 +21,8 @@ _PAGE: Final = 1000
 
 def line_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     """Parse lines of ``key`` or ``key label``, separated by spaces; empty lines are left out.
+
+    In a line with a tab, only the tab separates, so that a key with spaces may stand in front of it.
 
     Args:
         reader: The manifest, as a binary stream. It is read line by line, so that it may be larger than memory.
@@ -48,9 +51,10 @@ def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tup
             line = raw.decode("utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
             raise OssConfigError(f"line {number} of the manifest is not UTF-8: {error}") from error
-        if not line.strip():
+        tab = separator or ("\t" if "\t" in line else None)
+        if not line.strip() and tab is separator:
             continue
-        match line.split(separator):
+        match line.split(tab):
             case [key]:
                 yield key, ""
             case [key, label]:
@@ -60,6 +64,19 @@ def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tup
                     f"line {number} of the manifest has {len(fields)} fields, not a key and at most one label; "
                     "keys with spaces need a parser that knows where they end, such as imagenet_manifest_parser"
                 )
+
+
+def default_manifest_parser(reader: Any) -> Iterator[tuple[str, str] | tuple[str, str, int, str]]:  # noqa: ANN401
+    """Parse a snapshot where this is one, else lines as :func:`line_manifest_parser` does.
+
+    Raises:
+        OssConfigError: A line cannot be parsed; the message has its number.
+        OssIntegrityError: A snapshot was cut short or edited.
+    """
+    lines = iter(reader)
+    first = next(lines, b"")
+    parser: ManifestParser = snapshot_parser if first.startswith(MAGIC) else line_manifest_parser
+    yield from parser(chain((first,), lines))
 
 
 def labelled_uris(manifest: str, parser: ManifestParser, base_uri: str, client: "Client") -> Iterator[tuple[str, str]]:
@@ -75,25 +92,16 @@ def labelled_uris(manifest: str, parser: ManifestParser, base_uri: str, client: 
         OssConfigError: The file cannot be opened, or the parser yields something else than pairs of strings.
         OssError: The manifest cannot be read from OSS.
     """
-    with _open(manifest, client) as reader:
+    with open_binary(manifest, client) as reader:
         for number, entry in enumerate(parser(reader), start=1):
             match entry:
-                case (str(key), str(label)):
+                case (str(key), str(label)) | (str(key), str(label), int(), str()):
                     yield (key if key.startswith("oss://") else base_uri + key), label
                 case _:
                     raise OssConfigError(
                         f"entry {number} of {manifest}: the manifest parser must yield (key, label) pairs of str, "
                         f"not {entry!r}"
                     )
-
-
-def _open(manifest: str, client: "Client") -> "BinaryIO | DataObject":
-    if manifest.startswith("oss://"):
-        return client.open(*split_object(manifest))
-    try:
-        return Path(manifest).open("rb")
-    except OSError as error:
-        raise OssConfigError(f"the manifest {manifest} cannot be opened: {error.strerror}") from error
 
 
 def pages(pairs: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:

@@ -83,7 +83,7 @@ class Client:
         """Prepare a client and start its I/O threads. No connection is made before the first request.
 
         Args:
-            endpoint: ``scheme://host[:port]``.
+            endpoint: ``scheme://host[:port]``, or empty for files of this machine.
             region: Region ID; empty only for signature V1 and for anonymous requests.
             config: An `OssConfig`, of which the attributes are read by name. Its access key is not.
             credentials: Returns access key ID, secret, security token and expiration in Unix seconds. It is called from
@@ -95,6 +95,10 @@ class Client:
         Raises:
             OssConfigError: A value is wrong.
         """
+
+    @property
+    def local(self) -> bool:
+        """Whether objects are files of this machine: the endpoint is empty, and ``/bucket/key`` is a path."""
 
     def head(self, bucket: str, key: str) -> DataObject:
         """Return an object's description, unfetched.

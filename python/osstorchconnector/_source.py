@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from osstorchconnector._manifest import ManifestParser, labelled_uris, pages
+from osstorchconnector._manifest import ManifestParser, default_manifest_parser, labelled_uris, pages
 from osstorchconnector._native import Client, EntryFeed, ObjectStream, ObjectTable
 from osstorchconnector._sharding import Shard
 from osstorchconnector._uri import split_object, split_prefix
@@ -59,7 +59,7 @@ class ManifestSource:
     base_uri: str
 
     @classmethod
-    def from_file(cls, manifest: str, parser: ManifestParser, base_uri: str) -> "ManifestSource":
+    def from_file(cls, manifest: str, parser: ManifestParser | None, base_uri: str) -> "ManifestSource":
         """Check what can be checked without reading the manifest.
 
         Raises:
@@ -71,6 +71,8 @@ class ManifestSource:
             split_object(manifest)
         elif not Path(manifest).is_file():
             raise OssConfigError(f"the manifest {manifest} does not exist or is no file")
+        if parser is None:
+            parser = default_manifest_parser
         if not callable(parser):
             raise OssConfigError(f"manifest_parser must be callable with a binary stream, not {parser!r}")
         if base_uri:

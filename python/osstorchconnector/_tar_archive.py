@@ -83,7 +83,7 @@ def generate_tar_archive(
     with tempfile.SpooledTemporaryFile(_INDEX_IN_MEMORY) as rows:
         report = _Report(progress, labels_from_prefix)
         if index_only:
-            with open_binary(tar_path, None if remote is None else remote._native_client) as archive:  # noqa: SLF001
+            with open_binary(tar_path, (remote or local)._native_client) as archive:  # noqa: SLF001
                 size, checksum = _identity(archive)
                 count = write_members(rows, report.of(members_of(archive, tar_path)))
         else:

@@ -106,7 +106,7 @@ class OssIterableDataset(IterableDataset[Any]):
     def from_manifest_file(
         cls,
         manifest_file_path: str,
-        manifest_parser: ManifestParser,
+        manifest_parser: ManifestParser | None,
         oss_base_uri: str,
         endpoint: str,
         *,

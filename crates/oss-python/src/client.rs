@@ -90,6 +90,12 @@ impl Client {
         Ok(Self { connections, next: AtomicUsize::new(0) })
     }
 
+    #[getter]
+    fn local(&self, py: Python<'_>) -> PyResult<bool> {
+        let (client, _) = self.connections[0].get(py)?;
+        Ok(client.is_local())
+    }
+
     fn head(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
         let entry = entry(&bucket, &key);
         let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from osstorchconnector import __version__
-from osstorchconnector.cli import emulator
+from osstorchconnector.cli import emulator, manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"osst {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     emulator.add_parser(commands)
+    manifest.add_parser(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
