@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssIterableDataset, OssMapDataset, new_data_object
+from osstorchconnector import OssClient, OssIterableDataset, OssMapDataset, OssSafetensor, new_data_object
 
 POSITIONAL = Parameter.POSITIONAL_OR_KEYWORD
 KEYWORD = Parameter.KEYWORD_ONLY
@@ -50,8 +50,9 @@ def test_dataset_constructors(dataset: type, constructor: str) -> None:
     assert table_of(getattr(dataset, constructor)) == [*RECORDED[constructor], OURS]
 
 
-def test_client() -> None:
-    assert table_of(OssClient) == [
+@pytest.mark.parametrize("cls", [OssClient, OssSafetensor])
+def test_client(cls: type) -> None:
+    assert table_of(cls) == [
         ("endpoint", POSITIONAL, REQUIRED),
         ("cred_path", POSITIONAL, ""),
         ("config_path", POSITIONAL, ""),
@@ -79,3 +80,12 @@ def test_client_methods(method: str, names: list[str]) -> None:
 def test_new_data_object_takes_positional_arguments() -> None:
     item = new_data_object("/bucket/key", 3, "label")
     assert (item.key, item.size, item.label) == ("/bucket/key", 3, "label")
+
+
+def test_safetensor_methods() -> None:
+    def names(method: Callable[..., Any]) -> list[str]:
+        return list(inspect.signature(method).parameters)
+
+    assert names(OssSafetensor.safe_open)[:3] == ["self", "oss_uri", "device"]
+    assert names(OssSafetensor.load_file)[:3] == ["self", "oss_uri", "device"]
+    assert names(OssSafetensor.save_file)[:4] == ["self", "tensors", "oss_uri", "metadata"]

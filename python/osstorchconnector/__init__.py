@@ -29,7 +29,9 @@ from osstorchconnector.exceptions import (
     OssConnectionError,
     OssCredentialsError,
     OssError,
+    OssFormatError,
     OssIntegrityError,
+    OssKeyError,
     OssNotFoundError,
     OssPermissionError,
     OssThrottledError,
@@ -39,6 +41,7 @@ from osstorchconnector.exceptions import (
 if TYPE_CHECKING:
     from osstorchconnector.iterable_dataset import OssIterableDataset
     from osstorchconnector.map_dataset import OssMapDataset
+    from osstorchconnector.safetensor import OssSafetensor
 
 __all__ = [
     "__version__",
@@ -54,11 +57,14 @@ __all__ = [
     "OssConnectionError",
     "OssCredentialsError",
     "OssError",
+    "OssFormatError",
     "OssIntegrityError",
     "OssIterableDataset",
+    "OssKeyError",
     "OssMapDataset",
     "OssNotFoundError",
     "OssPermissionError",
+    "OssSafetensor",
     "OssThrottledError",
     "OssTimeoutError",
     "Writer",
@@ -67,6 +73,7 @@ __all__ = [
 _NEEDS_TORCH: Final = {
     "OssIterableDataset": "osstorchconnector.iterable_dataset",
     "OssMapDataset": "osstorchconnector.map_dataset",
+    "OssSafetensor": "osstorchconnector.safetensor",
 }
 
 # Native classes cannot inherit from it; torch, PIL and zipfile ask with isinstance.

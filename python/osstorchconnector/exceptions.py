@@ -9,6 +9,8 @@
     ├── OssTimeoutError      (TimeoutError)       connecting, reading or the whole request took too long
     ├── OssConnectionError   (ConnectionError)    no connection, or it broke, and no attempt was left
     ├── OssIntegrityError                         bytes or their length do not agree with what was announced
+    ├── OssFormatError       (ValueError)         an object is not in the format that it is read as
+    ├── OssKeyError          (KeyError)           an object has no entry of that name
     └── OssConfigError       (ValueError)         an argument, a configuration file or a URI is wrong
         └── OssCredentialsError                   no usable access key
 
@@ -30,7 +32,9 @@ __all__ = [
     "OssConnectionError",
     "OssCredentialsError",
     "OssError",
+    "OssFormatError",
     "OssIntegrityError",
+    "OssKeyError",
     "OssNotFoundError",
     "OssPermissionError",
     "OssThrottledError",
@@ -137,6 +141,17 @@ class OssConnectionError(OssError, ConnectionError):
 
 class OssIntegrityError(OssError):
     """The bytes received or stored do not agree with the announced checksum, length or ETag."""
+
+
+class OssFormatError(OssError, ValueError):
+    """An object's content is not in the format that it is read as."""
+
+
+class OssKeyError(OssError, KeyError):
+    """An object has no entry of that name, such as a tensor."""
+
+    # KeyError shows its message in quotes, with line breaks and quotes in it escaped.
+    __str__ = Exception.__str__
 
 
 class OssConfigError(OssError, ValueError):

@@ -1,0 +1,212 @@
+"""The header of a safetensors object: read, judged and written as the library ``safetensors`` does it.
+
+The library parses headers only together with their file. So it is given a sparse file of the object's size that holds
+the header alone: its verdict covers the header's text, the tensors' places and the file's size, and costs no memory.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from osstorchconnector.exceptions import OssConfigError, OssFormatError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+#: Bytes of the number in front of a header: its length, little-endian.
+LENGTH_BYTES: Final = 8
+#: The longest header that the library reads.
+LONGEST_HEADER: Final = 100_000_000
+
+_ALIGNMENT: Final = 8
+
+_DTYPES: Final = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F4": "float4_e2m1fn_x2",
+}
+# Two values to a byte: torch counts the pairs, the header the values.
+_PACKED: Final = "F4"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """One tensor of a safetensors object.
+
+    Attributes:
+        dtype: The name of its type in the header, such as ``"BF16"``.
+        shape: Its shape in the header.
+        start: Its first byte in the object.
+        end: The first byte after it.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+    def torch_dtype(self) -> torch.dtype:
+        """Return its type in torch.
+
+        Raises:
+            OssFormatError: This version of torch has none such.
+        """
+        dtype = getattr(torch, _DTYPES.get(self.dtype, ""), None)
+        if not isinstance(dtype, torch.dtype):
+            raise OssFormatError(f"torch {torch.__version__} has no type for {self.dtype}")
+        return dtype
+
+    def torch_shape(self) -> tuple[int, ...]:
+        """Return its shape in torch."""
+        if self.dtype != _PACKED or not self.shape:
+            return self.shape
+        return (*self.shape[:-1], self.shape[-1] // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a safetensors object holds.
+
+    Attributes:
+        tensors: Each tensor's place, in the order of the places.
+        metadata: The texts beside them.
+    """
+
+    tensors: dict[str, TensorPlace]
+    metadata: dict[str, str]
+
+
+def library() -> "ModuleType":
+    """Return the library ``safetensors``.
+
+    Raises:
+        OssConfigError: It is not installed.
+    """
+    try:
+        import safetensors  # noqa: PLC0415 - only this needs it, and not everyone has it
+    except ImportError:
+        raise OssConfigError('safetensors is not installed: pip install "osstorchconnector[safetensors]"') from None
+    return safetensors
+
+
+def length_in(head: bytes, size: int) -> int:
+    """Return how many bytes of header follow the first eight, or 0 where the library is to refuse them unread."""
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    return length if length <= min(LONGEST_HEADER, size - LENGTH_BYTES) else 0
+
+
+def read_header(head: bytes, size: int, name: str) -> Header:
+    """Return what an object holds.
+
+    Args:
+        head: The first eight bytes and the header.
+        size: Bytes of the whole object.
+        name: The object, for messages.
+
+    Raises:
+        OssFormatError: The library refuses it.
+    """
+    safetensors = library()
+    with _sparse_file(head, size) as path:
+        try:
+            with safetensors.safe_open(path, framework="numpy") as opened:
+                order = opened.offset_keys()
+                metadata = opened.metadata()
+        except safetensors.SafetensorError as error:
+            raise OssFormatError(f"{name} is not a safetensors file: {error}") from None
+        except OSError as error:
+            # An empty file cannot be mapped.
+            raise OssFormatError(f"{name} is not a safetensors file: {error.strerror or error}") from None
+    parsed = json.loads(head[LENGTH_BYTES:])
+    start = len(head)
+    tensors = {}
+    for key in order:
+        begin, end = parsed[key]["data_offsets"]
+        shape = tuple(parsed[key]["shape"])
+        tensors[key] = TensorPlace(parsed[key]["dtype"], shape, start + begin, start + end)
+    return Header(tensors, dict(metadata or {}))
+
+
+def write_header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None) -> tuple[bytes, list[str]]:
+    """Return the first bytes of an object, as the library writes them, and the order in which the tensors follow.
+
+    Raises:
+        OssConfigError: A tensor or a text cannot be stored.
+    """
+    safetensors = library()
+    # Of empty tensors, the library makes the order and the names of the types, and copies nothing.
+    specs = {}
+    for key, tensor in tensors.items():
+        if not isinstance(key, str):
+            raise OssConfigError(f"a tensor's name must be a string, not {type(key).__name__}")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        try:
+            specs[key] = safetensors.TensorSpec(dtype=dtype, shape=(0,), data_ptr=0, data_len=0)
+        except (safetensors.SafetensorError, ValueError):
+            raise OssConfigError(f"tensor {key!r} is {tensor.dtype}: safetensors has no such type") from None
+    try:
+        template = safetensors.serialize(specs, None if metadata is None else dict(metadata))
+    except (TypeError, ValueError) as error:
+        raise OssConfigError(f"metadata must map strings to strings: {error}") from None
+    entries: dict[str, Any] = json.loads(template[LENGTH_BYTES:])
+    header: dict[str, Any] = {}
+    order = [key for key in entries if key != "__metadata__"]
+    if "__metadata__" in entries:
+        header["__metadata__"] = entries["__metadata__"]
+    offset = 0
+    for key in order:
+        tensor = tensors[key]
+        dtype = entries[key]["dtype"]
+        shape = list(tensor.shape)
+        if dtype == _PACKED and shape:
+            shape[-1] *= 2
+        end = offset + tensor.numel() * tensor.element_size()
+        header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    head = len(text).to_bytes(LENGTH_BYTES, "little") + text
+    try:
+        read_header(head, len(head) + offset, "what would be stored")
+    except OssFormatError as error:
+        raise OssConfigError(str(error)) from None
+    return head, order
+
+
+@contextlib.contextmanager
+def _sparse_file(head: bytes, size: int) -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("safetensors-header")
+            stack.callback(os.close, descriptor)
+            path = f"/proc/self/fd/{descriptor}"
+        else:
+            named = stack.enter_context(tempfile.NamedTemporaryFile())
+            descriptor, path = named.fileno(), named.name
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(head)
+        os.truncate(descriptor, size)
+        yield path

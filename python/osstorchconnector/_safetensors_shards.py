@@ -1,0 +1,72 @@
+"""A model in several safetensors objects, and the index that names them."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+
+from osstorchconnector.exceptions import OssConfigError, OssFormatError
+
+#: The index of a directory, and the one object of a directory without an index.
+INDEX_NAME: Final = "model.safetensors.index.json"
+SINGLE_NAME: Final = "model.safetensors"
+
+
+def split(
+    tensors: Mapping[str, torch.Tensor], shard_bytes: int
+) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, str]]:
+    """Distribute tensors over shards, in their order.
+
+    Returns:
+        Each shard's tensors by its name, and each tensor's shard.
+
+    Raises:
+        OssConfigError: The size is not above 0.
+    """
+    if not isinstance(shard_bytes, int) or isinstance(shard_bytes, bool) or shard_bytes < 1:
+        raise OssConfigError(f"shard_bytes is {shard_bytes!r}: a whole number above 0 is needed")
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        length = tensor.numel() * tensor.element_size()
+        if shards[-1] and filled + length > shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += length
+    # Names of this save's own: an index that is there already goes on naming what it was written with.
+    save = uuid.uuid4().hex[:12]
+    named = {
+        f"model-{save}-{number:05}-of-{len(shards):05}.safetensors": shard
+        for number, shard in enumerate(shards, start=1)
+    }
+    return named, {name: file for file, shard in named.items() for name in shard}
+
+
+def write_index(index: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the content of an index."""
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def read_index(content: bytes, uri: str) -> dict[str, str]:
+    """Return each tensor's shard, as a URI.
+
+    Raises:
+        OssFormatError: It is not an index, or names something outside of its directory.
+    """
+    try:
+        document: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        raise OssFormatError(f"{uri} is not an index of safetensors: it is not JSON") from None
+    index = document.get("weight_map") if isinstance(document, dict) else None
+    if not isinstance(index, dict):
+        raise OssFormatError(f"{uri} is not an index of safetensors: it has no weight_map")
+    directory = uri[: uri.rindex("/") + 1]
+    for name, file in index.items():
+        if not isinstance(file, str) or not file or "/" in file:
+            raise OssFormatError(f"{uri} is not an index of safetensors: tensor {name!r} is in no file beside it")
+    return {name: directory + file for name, file in index.items()}
