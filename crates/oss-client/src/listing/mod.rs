@@ -2,6 +2,9 @@
 //! space at once.
 
 mod files;
+mod key_space;
+mod parallel;
+mod plan;
 mod sequential;
 
 use std::sync::Arc;
@@ -36,6 +39,8 @@ pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions
         let listed = async {
             if target.client.is_local() {
                 files::list(&target, &options, &sender).await;
+            } else if options.parallel {
+                parallel::list(&target, options, &sender).await;
             } else {
                 sequential::list(&target, options, &sender).await;
             }

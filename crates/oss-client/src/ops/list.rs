@@ -15,9 +15,12 @@ pub struct ListOptions {
     pub start_after: Option<String>,
     /// Keys that share what follows the prefix up to this are rolled up into one common prefix.
     pub delimiter: Option<String>,
-    /// Most keys and common prefixes of a page: 1 to 1,000; 1,000 where absent.
+    /// Most keys and common prefixes of a page: 1 to [`MOST_KEYS`], which it is where absent.
     pub max_keys: Option<u16>,
 }
+
+/// Keys and common prefixes of a full page.
+pub const MOST_KEYS: u16 = 1000;
 
 /// 1,000 keys of 1,023 bytes, each byte percent-encoded, with their elements.
 const PAGE_LIMIT: usize = 16 << 20;
@@ -53,7 +56,7 @@ impl Client {
         let mut request = Request::bucket(Method::GET, bucket)
             .query("list-type", "2")
             .query("encoding-type", "url")
-            .query("max-keys", options.max_keys.unwrap_or(1000).to_string());
+            .query("max-keys", options.max_keys.unwrap_or(MOST_KEYS).to_string());
         if !options.prefix.is_empty() {
             request = request.query("prefix", options.prefix.as_str());
         }

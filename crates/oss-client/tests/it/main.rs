@@ -4,6 +4,7 @@
 
 mod emulated;
 mod framing;
+mod listing;
 mod local;
 mod prefetching;
 mod scripted;

@@ -84,7 +84,8 @@ impl ListedObjects {
         Ok(())
     }
 
-    fn push(&mut self, key: &str, size: u64, etag: &str) {
+    /// Adds an object.
+    pub fn push(&mut self, key: &str, size: u64, etag: &str) {
         self.text.push_str(key);
         let key_end = self.text.len() as u32;
         self.text.push_str(etag);

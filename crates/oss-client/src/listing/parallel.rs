@@ -1,0 +1,62 @@
+//! In several places of the key space at once: asks for what the plan says, delivers what it has in order.
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use oss_protocol::xml::listed::ListedObjects;
+use tokio::sync::mpsc::Sender;
+
+use super::{
+    ListingOptions, Target,
+    plan::{Disorder, PageRequest, Plan},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    ops::list::MOST_KEYS,
+    prefetch::Page,
+};
+
+/// Most pages in flight. Beyond 16 the answers of one server at 50 ms are parsed no faster than they come, and the
+/// service counts a listing as more than one of an account's requests.
+const MOST_PAGES: usize = 16;
+
+/// Rows that were listed ahead of the reader, in bytes; two hundred pages of ordinary keys. Of the pages in flight each
+/// may add one more.
+const MEMORY: usize = 32 << 20;
+
+/// Sends the pages, or an error as the last.
+pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
+    let mut plan = Plan::new(&target.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
+    let mut asked = FuturesUnordered::new();
+    while !plan.is_done() {
+        let most = MOST_PAGES.min(target.client.concurrency().limit());
+        while let Some(request) = plan.next(most) {
+            asked.push(ask(target, request));
+        }
+        tokio::select! {
+            biased;
+            permit = sender.reserve(), if plan.is_ready() => {
+                let (Ok(permit), Some(page)) = (permit, plan.pop()) else { return };
+                permit.send(page.map(|page| target.entries(&page)));
+            }
+            Some((segment, answer)) = asked.next() => {
+                if let Err(Disorder) = plan.answer(segment, answer) {
+                    // Whoever dropped the receiver does not want to know.
+                    let _ = sender.send(Err(target.disorder())).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn ask(target: &Target, request: PageRequest) -> (u64, Result<ListedObjects>) {
+    let answer = target.page(request.start_after, request.continuation.as_deref()).await;
+    (request.segment, answer)
+}
+
+impl Target {
+    fn disorder(&self) -> Error {
+        let text = "the listing is not in the order of the keys, or does not go on where it ended; \
+                    set fast_list=False to list one page after the other";
+        Error::new(ErrorKind::InvalidReply(text.to_owned())).on(Some(&self.bucket), Some(&self.prefix))
+    }
+}
