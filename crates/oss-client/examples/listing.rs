@@ -72,8 +72,19 @@ async fn list(client: Client, shape: &str, parallel: bool) -> oss_client::Result
     }
     let seconds = start.elapsed().as_secs_f64();
     let tenth = tenth.unwrap_or_default().as_secs_f64();
-    println!("{{\"keys\": {keys}, \"bytes\": {bytes}, \"seconds\": {seconds:.4}, \"first_100k\": {tenth:.4}}}");
+    println!(
+        "{{\"keys\": {keys}, \"bytes\": {bytes}, \"seconds\": {seconds:.4}, \"first_100k\": {tenth:.4}, \
+         \"peak_kib\": {}}}",
+        peak_memory()
+    );
     Ok(())
+}
+
+/// The most memory that this process has held, in KiB; 0 where the system does not say.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

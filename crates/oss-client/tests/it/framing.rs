@@ -71,8 +71,10 @@ async fn interim_answers_are_not_the_answer() {
 
 #[tokio::test]
 async fn a_long_head_is_read_and_an_endless_one_is_refused() {
-    let headers =
-        |count: usize| (0..count).map(|n| format!("x-oss-meta-{n}: {}\r\n", "v".repeat(400))).collect::<String>();
+    let headers = |count: usize| -> String {
+        let header = |n| format!("x-oss-meta-{n}: {}\r\n", "v".repeat(400));
+        (0..count).map(header).collect()
+    };
     let (url, _requests) = scripted(vec![Reply::Send(response("200 OK", &headers(60), b"hello"))]).await;
     let answer = client(config(&url)).send(&get()).await.unwrap();
     assert_eq!(answer.headers["x-oss-meta-59"].len(), 400);

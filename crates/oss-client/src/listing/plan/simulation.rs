@@ -366,7 +366,9 @@ fn rows_that_wait_are_bounded() {
 fn a_server_that_does_not_keep_the_order_is_found_out() {
     let answer = |keys: &[&str], continuation: Option<&str>| {
         let mut page = ListedObjects::default();
-        keys.iter().for_each(|key| page.push(key, 1, ""));
+        for key in keys {
+            page.push(key, 1, "");
+        }
         page.continuation = continuation.map(str::to_owned);
         Ok(page)
     };
