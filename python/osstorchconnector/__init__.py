@@ -39,6 +39,11 @@ from osstorchconnector.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from osstorchconnector.dcp.file_system import OssFileSystem
+    from osstorchconnector.dcp.file_system import OssFileSystem as OssDCPFileSystem
+    from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
+    from osstorchconnector.dcp.reader import OssStorageReader
+    from osstorchconnector.dcp.writer import OssStorageWriter
     from osstorchconnector.iterable_dataset import OssIterableDataset
     from osstorchconnector.map_dataset import OssMapDataset
     from osstorchconnector.safetensor import OssSafetensor
@@ -56,8 +61,11 @@ __all__ = [
     "OssConfigError",
     "OssConnectionError",
     "OssCredentialsError",
+    "OssDCPFileSystem",
     "OssError",
+    "OssFileSystem",
     "OssFormatError",
+    "OssHuggingFaceStorageReader",
     "OssIntegrityError",
     "OssIterableDataset",
     "OssKeyError",
@@ -65,15 +73,22 @@ __all__ = [
     "OssNotFoundError",
     "OssPermissionError",
     "OssSafetensor",
+    "OssStorageReader",
+    "OssStorageWriter",
     "OssThrottledError",
     "OssTimeoutError",
     "Writer",
 ]
 
 _NEEDS_TORCH: Final = {
+    "OssDCPFileSystem": "osstorchconnector.dcp.file_system",
+    "OssFileSystem": "osstorchconnector.dcp.file_system",
+    "OssHuggingFaceStorageReader": "osstorchconnector.dcp.hugging_face",
     "OssIterableDataset": "osstorchconnector.iterable_dataset",
     "OssMapDataset": "osstorchconnector.map_dataset",
     "OssSafetensor": "osstorchconnector.safetensor",
+    "OssStorageReader": "osstorchconnector.dcp.reader",
+    "OssStorageWriter": "osstorchconnector.dcp.writer",
 }
 
 # Native classes cannot inherit from it; torch, PIL and zipfile ask with isinstance.

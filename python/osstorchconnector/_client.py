@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from osstorchconnector._config import Connection, OssConfig, resolve, resolve_local
 from osstorchconnector._log import write_log
-from osstorchconnector._native import Client, DataObject, ObjectListing, Writer, end_uploads
+from osstorchconnector._native import Client, DataObject, ObjectListing, ObjectRanges, Writer, end_uploads
 from osstorchconnector._sharding import worker_shard
 from osstorchconnector._uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
@@ -160,6 +160,14 @@ class OssClient:
             OssNotFoundError: The object does not exist.
         """
         return self._native_client.open(*split_object(uri))
+
+    def ranges(self, uri: str) -> ObjectRanges:
+        """Open an object for reading ranges into memory, from many threads and always of the same version.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+        """
+        return self._native_client.open_ranges(*split_object(uri))
 
     def writer(self, uri: str) -> Writer:
         """Open an object for writing. It appears, or is replaced, when the writer is closed without an exception."""

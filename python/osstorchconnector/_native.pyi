@@ -15,12 +15,14 @@ __all__ = [
     "DataObject",
     "EntryFeed",
     "ObjectListing",
+    "ObjectRanges",
     "ObjectStream",
     "ObjectTable",
     "Writer",
     "__version__",
     "build_profile",
     "crc64",
+    "crc64_combine",
     "data_object_from_bytes",
     "end_uploads",
     "infer_region",
@@ -63,6 +65,9 @@ def parse_uri(uri: str) -> tuple[str, str]:
         OssConfigError: It is not such a URI, or the bucket name or the key breaks a rule of OSS; the message repeats
             the URI and names the rule.
     """
+
+def crc64_combine(first: int, second: int, second_length: int, /) -> int:
+    """Return the CRC-64 of two byte strings in a row, given the CRC-64 of each and the length of the second."""
 
 def set_log_level(level: int) -> None:
     """Set the least severe level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
@@ -171,8 +176,39 @@ class Client:
             OssNotFoundError: It does not exist.
         """
 
+    def open_ranges(self, bucket: str, key: str) -> ObjectRanges:
+        """Ask for an object's size and ETag, and return it for reading ranges from many threads.
+
+        Raises:
+            OssNotFoundError: It does not exist.
+        """
+
     def writer(self, bucket: str, key: str) -> Writer:
         """Open an object for sequential writing."""
+
+@final
+class ObjectRanges:
+    """An object that threads read by ranges, always the version that it was opened with. It does not pickle."""
+
+    @property
+    def uri(self) -> str:
+        """``oss://bucket/name``."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+
+    @property
+    def etag(self) -> str:
+        """The entity tag, without quotes."""
+
+    def read_into(self, start: int, buffer: Buffer, /) -> None:
+        """Fill a writable buffer with the bytes from `start` on. Nothing is written to it after the return.
+
+        Raises:
+            OssError: They could not be fetched, or the object was replaced since it was opened.
+            ValueError: The object ends before.
+        """
 
 @final
 class ObjectTable:

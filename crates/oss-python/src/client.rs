@@ -31,6 +31,7 @@ use crate::{
     error,
     feed::EntryFeed,
     listing::ObjectListing,
+    ranges::ObjectRanges,
     runtime,
     stream::ObjectStream,
     table::ObjectTable,
@@ -100,6 +101,10 @@ impl Client {
         let entry = entry(&bucket, &key);
         let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;
         DataObject::opened(py, entry, self.connection(), meta)
+    }
+
+    fn open_ranges(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<ObjectRanges> {
+        ObjectRanges::open(py, &self.connections, &entry(bucket, key))
     }
 
     fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {

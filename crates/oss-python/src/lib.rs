@@ -22,6 +22,7 @@ mod feed;
 mod listing;
 mod log;
 mod process;
+mod ranges;
 mod runtime;
 mod stream;
 mod table;
@@ -36,7 +37,7 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
-        checksum::crc64,
+        checksum::{crc64, crc64_combine},
         client::Client,
         config::infer_region,
         data_object::{DataObject, data_object_from_bytes, new_data_object},
@@ -44,6 +45,7 @@ mod _native {
         feed::EntryFeed,
         listing::ObjectListing,
         log::set_log_level,
+        ranges::ObjectRanges,
         stream::ObjectStream,
         table::ObjectTable,
         uri::parse_uri,

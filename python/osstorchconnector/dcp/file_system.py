@@ -1,0 +1,199 @@
+"""OSS as the file system of ``torch.distributed.checkpoint``."""
+
+import io
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from torch.distributed.checkpoint.filesystem import FileSystemBase
+
+from osstorchconnector._client import OssClient
+from osstorchconnector._config import OssConfig
+from osstorchconnector._uri import split_prefix
+from osstorchconnector.dcp.paths import checkpoint_uri, join
+from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+
+if TYPE_CHECKING:
+    from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
+    from osstorchconnector.dcp.reader import OssStorageReader
+    from osstorchconnector.dcp.writer import OssStorageWriter
+
+
+class OssFileSystem(FileSystemBase):
+    """Buckets of one region, for distributed checkpoints. Paths are strings like ``oss://bucket/checkpoints/1``.
+
+    It holds configuration only, so that it may be built before a fork and sent to the process that
+    ``torch.distributed.checkpoint.async_save`` may start. An access key given in the program does not travel there;
+    ``cred_path`` and environment variables do, by name.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        cred_path: str = "",
+        config_path: str = "",
+        cred_provider: object = None,
+        region: str = "",
+        *,
+        config: OssConfig | None = None,
+    ) -> None:
+        """Resolve the configuration. The network is not used.
+
+        Args:
+            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
+            cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
+                ``Expiration``.
+            config_path: JSON configuration file.
+            cred_provider: Object with a method ``get_credentials()``. It wins over ``cred_path``.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+
+    @property
+    def client(self) -> OssClient:
+        """The client that moves the bytes."""
+        return self._client
+
+    def writer(self, uri: str, **options: Any) -> "OssStorageWriter":  # noqa: ANN401 - as OssStorageWriter has them
+        """Return what ``save`` and ``async_save`` take as ``storage_writer``.
+
+        Args:
+            uri: The checkpoint's place, like ``oss://bucket/checkpoints/1``.
+            options: Options of :class:`OssStorageWriter`.
+        """
+        from osstorchconnector.dcp.writer import OssStorageWriter  # noqa: PLC0415 - it needs this module
+
+        return OssStorageWriter(self, uri, **options)
+
+    def reader(self, uri: str, **options: Any) -> "OssStorageReader":  # noqa: ANN401 - as OssStorageReader has them
+        """Return what ``load`` takes as ``storage_reader``.
+
+        Args:
+            uri: The checkpoint's place.
+            options: Options of :class:`OssStorageReader`.
+        """
+        from osstorchconnector.dcp.reader import OssStorageReader  # noqa: PLC0415 - it needs this module
+
+        return OssStorageReader(self, uri, **options)
+
+    def hugging_face_reader(self, uri: str, thread_count: int = 1) -> "OssHuggingFaceStorageReader":
+        """Return a ``storage_reader`` for a directory of safetensors files.
+
+        Args:
+            uri: The directory.
+            thread_count: As torch's own reader has it; ranges are read concurrently in any case.
+        """
+        from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader  # noqa: PLC0415 - as above
+
+        return OssHuggingFaceStorageReader(uri, thread_count, file_system=self)
+
+    @contextmanager
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Generator[io.IOBase, None, None]:
+        """Open an object, as a context manager.
+
+        Args:
+            path: The object.
+            mode: ``rb`` or ``r`` to read, ``wb`` or ``w`` to write. What is written appears when the block ends without
+                an exception; with one, the object that was there before stays.
+
+        Raises:
+            OssConfigError: The mode is another one.
+            OssNotFoundError: There is no such object to read.
+        """
+        uri = self.init_path(path)
+        if mode in {"rb", "r"}:
+            with self._client.open(uri) as stream:
+                binary = cast("io.BytesIO", stream)
+                yield binary if mode == "rb" else io.TextIOWrapper(binary, encoding="utf-8")
+        elif mode in {"wb", "w"}:
+            with self._client.writer(uri) as stream:
+                binary = cast("io.BytesIO", stream)
+                if mode == "wb":
+                    yield binary
+                    return
+                text = io.TextIOWrapper(binary, encoding="utf-8")
+                try:
+                    yield text
+                except BaseException:
+                    # Before the wrapper is collected, which would close the stream and so publish it.
+                    stream.abort()
+                    raise
+                text.close()
+        else:
+            raise OssConfigError(f"mode {mode!r}: objects of OSS are opened with 'rb', 'r', 'wb' or 'w'")
+
+    def concat_path(self, path: str | os.PathLike[str], suffix: str) -> str:
+        """Return the path of something below a path."""
+        return join(self.init_path(path), suffix)
+
+    def init_path(self, path: str | os.PathLike[str]) -> str:
+        """Return the path as this file system writes it.
+
+        Raises:
+            OssConfigError: It is no ``oss://`` URI.
+        """
+        return checkpoint_uri(path)
+
+    def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
+        """Copy an object of any size, in the same bucket or to another, then delete the source.
+
+        Where it fails, the source is still there.
+
+        Raises:
+            OssNotFoundError: The source does not exist.
+        """
+        source, target = self.init_path(path), self.init_path(new_path)
+        if source != target:
+            self._client.copy(source, target)
+            self._client.delete(source)
+
+    def mkdir(self, path: str | os.PathLike[str]) -> None:
+        """Check the path: OSS has no directories to create."""
+        self.init_path(path)
+
+    def exists(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether there is such an object.
+
+        Raises:
+            OssError: That could not be found out, for instance for want of permission.
+        """
+        try:
+            self._client.head(self.init_path(path))
+        except OssNotFoundError:
+            return False
+        return True
+
+    def rm_file(self, path: str | os.PathLike[str]) -> None:
+        """Delete an object. It is no error where there is none."""
+        self._client.delete(self.init_path(path))
+
+    def ls(self, path: str | os.PathLike[str]) -> list[str]:
+        """Return the URIs of what is directly below a path, in order: objects, and directories without a slash."""
+        uri = self.init_path(path)
+        bucket, key = split_prefix(uri)
+        prefix = f"{key}/" if key else ""
+        found: dict[str, None] = {}
+        for item in self._client.list(f"oss://{bucket}/{prefix}"):
+            child = item.name[len(prefix) :].partition("/")[0]
+            if child:
+                found[join(uri, child)] = None
+        return list(found)
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        """Return whether a checkpoint can be there."""
+        try:
+            checkpoint_uri(checkpoint_id)
+        except OssConfigError:
+            return False
+        return True
+
+
+OssDCPFileSystem = OssFileSystem
+"""The name that the original's documentation uses as well."""

@@ -1,0 +1,158 @@
+"""Checksums of a checkpoint's items, in an object beside ``.metadata``.
+
+``.metadata`` holds torch's own classes only, so that torch alone can read it. What torch has no place for stands in an
+object of its own: for each item its CRC-64, and where the bytes of its tensor are inside the item, with a CRC-64 for
+each block of them. So a reader can fetch a tensor straight into its memory, or a part of one, and still check it.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+from osstorchconnector._native import crc64, crc64_combine
+from osstorchconnector.exceptions import OssIntegrityError
+
+# What a reader of a part of a tensor reads too much on either side, against the size of the checksums: at 8 MiB a
+# checkpoint of 1 TB has 2.5 MB of them, and a request for one block moves at the speed of a connection.
+BLOCK: Final = 8 << 20
+
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class ItemRecord:
+    """What is known of the bytes of one item.
+
+    Attributes:
+        crc: CRC-64 of the whole item.
+        data_start: Where the tensor's elements begin inside the item; None where that is not known.
+        data_length: How many bytes they are.
+        block_crcs: CRC-64 of each block of them.
+    """
+
+    crc: int
+    data_start: int | None = None
+    data_length: int = 0
+    block_crcs: tuple[int, ...] = ()
+
+
+@dataclass
+class CheckedStorageInfo(_StorageInfo):
+    """torch's description of where an item is, with its record: how it travels to the coordinator."""
+
+    record: ItemRecord | None = None
+    file_size: int = 0
+
+    def plain(self) -> _StorageInfo:
+        """Return torch's part of it."""
+        return _StorageInfo(self.relative_path, self.offset, self.length, self.transform_descriptors)
+
+
+def block_checksums(data: memoryview) -> tuple[tuple[int, ...], int]:
+    """Return the CRC-64 of each block, and of all."""
+    blocks = []
+    whole = 0
+    for start in range(0, data.nbytes, BLOCK):
+        block = data[start : start + BLOCK]
+        blocks.append(crc64(block))
+        whole = crc64_combine(whole, blocks[-1], block.nbytes)
+    return tuple(blocks), whole
+
+
+@dataclass
+class Sidecar:
+    """The records of a checkpoint's items.
+
+    Attributes:
+        save_id: The save that it belongs to.
+        serialization_format: ``torch_save`` or ``safetensors``.
+        files: Size of each file in bytes, by its path below the checkpoint.
+        items: Record of each item, by its file, offset and length.
+    """
+
+    save_id: str
+    serialization_format: str
+    files: dict[str, int] = field(default_factory=dict)
+    items: dict[tuple[str, int, int], ItemRecord] = field(default_factory=dict)
+
+    @staticmethod
+    def name(save_id: str) -> str:
+        """Return the object's name below the checkpoint."""
+        return f".items-{save_id}.json"
+
+    @classmethod
+    def of_results(cls, save_id: str, serialization_format: str, infos: Iterable[CheckedStorageInfo]) -> "Sidecar":
+        """Collect the records that came with write results."""
+        sidecar = cls(save_id, serialization_format)
+        for info in infos:
+            sidecar.files[info.relative_path] = info.file_size
+            if info.record is not None:
+                sidecar.items[info.relative_path, info.offset, info.length] = info.record
+        return sidecar
+
+    def record(self, info: _StorageInfo) -> ItemRecord | None:
+        """Return what is known of an item."""
+        return self.items.get((info.relative_path, info.offset, info.length))
+
+    def to_bytes(self) -> bytes:
+        """Return the object's content."""
+        names = list(self.files)
+        numbers = {name: number for number, name in enumerate(names)}
+        rows = [
+            [numbers[file], offset, length, record.crc, record.data_start, record.data_length, *record.block_crcs]
+            for (file, offset, length), record in self.items.items()
+        ]
+        content = {
+            "version": _VERSION,
+            "save_id": self.save_id,
+            "format": self.serialization_format,
+            "block": BLOCK,
+            "files": [[name, self.files[name]] for name in names],
+            "items": rows,
+        }
+        return json.dumps(content, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, uri: str) -> "Sidecar":
+        """Read the object's content.
+
+        Raises:
+            OssIntegrityError: It is no such object; the message names `uri`.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(content)
+            if fields["version"] != _VERSION or fields["block"] != BLOCK:
+                raise OssIntegrityError(f"{uri} was written by a version of this package that this one does not know")
+            names = [name for name, _ in fields["files"]]
+            sidecar = cls(fields["save_id"], fields["format"], {name: int(size) for name, size in fields["files"]})
+            for file, offset, length, crc, data_start, data_length, *blocks in fields["items"]:
+                sidecar.items[names[file], offset, length] = ItemRecord(crc, data_start, data_length, tuple(blocks))
+        except (ValueError, LookupError, TypeError) as error:
+            raise OssIntegrityError(f"{uri} does not hold the checksums of a checkpoint: {error}") from error
+        return sidecar
+
+
+def check_file_size(uri: str, size: int, expected: int | None, end: int, items: Sequence[str]) -> None:
+    """Compare a file's size with what was recorded when it was written, and with where its items end.
+
+    Raises:
+        OssIntegrityError: They do not agree; the message names the file, and the items concerned.
+    """
+    if (expected is None or size == expected) and end <= size:
+        return
+    was = f"{expected} bytes when it was saved" if expected is not None else f"at least {end} bytes for its items"
+    raise OssIntegrityError(
+        f"{uri} has {size} bytes, but had {was}: the file was truncated, replaced or comes from another save; "
+        f"needed for {describe(items)}"
+    )
+
+
+def describe(items: Sequence[str]) -> str:
+    """Return the first names of a list, for a message."""
+    # Enough to recognise what is concerned.
+    most = 3
+    listed = ", ".join(repr(name) for name in items[:most])
+    return listed if len(items) <= most else f"{listed} and {len(items) - most} more items"

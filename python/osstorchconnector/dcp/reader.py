@@ -1,0 +1,233 @@
+"""Loading: what ``torch.distributed.checkpoint.load`` reads through."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
+from torch.futures import Future
+
+from osstorchconnector._client import OssClient
+from osstorchconnector.dcp.delivery import Delivery
+from osstorchconnector.dcp.fetch import Fetcher, Files
+from osstorchconnector.dcp.file_system import OssFileSystem
+from osstorchconnector.dcp.integrity import Sidecar
+from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
+from osstorchconnector.dcp.paths import join
+from osstorchconnector.dcp.portable import portable_errors
+from osstorchconnector.dcp.stored import StoredItem
+from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssNotFoundError
+
+_BUDGET: Final = 256 << 20
+_CONCURRENCY: Final = 16
+_GAP: Final = 256 << 10
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What a load has read on this rank.
+
+    Attributes:
+        needed_bytes: Bytes of the values that were asked for.
+        read_bytes: Bytes of the ranges that were fetched.
+        ranges: How many ranges they were.
+        files: From how many files.
+        seconds: How long it took.
+    """
+
+    needed_bytes: int
+    read_bytes: int
+    ranges: int
+    files: int
+    seconds: float
+
+    @property
+    def amplification(self) -> float:
+        """Bytes fetched for each byte asked for."""
+        return self.read_bytes / self.needed_bytes if self.needed_bytes else 1.0
+
+
+class OssStorageReader(FileSystemReader):
+    """Reads a checkpoint below an ``oss://`` URI: one of :class:`OssStorageWriter`, or one that torch's writer made.
+
+    What a rank needs is fetched as concurrent ranges, in any order; ranges close to each other are one request. Tensors
+    that lie in one piece in this process's memory are received there without a copy. What :class:`OssStorageWriter` has
+    written is checked by CRC-64, also where a part is loaded.
+
+    Attributes:
+        report: What the last load has read; None before the first.
+    """
+
+    def __init__(
+        self,
+        file_system: OssFileSystem,
+        path: str,
+        *,
+        budget: int = _BUDGET,
+        concurrency: int = _CONCURRENCY,
+        gap: int = _GAP,
+        _extension_registry: Any = None,  # noqa: ANN401 - torch's, experimental
+    ) -> None:
+        """Describe the loads; the network is not used.
+
+        Args:
+            file_system: Where.
+            path: The checkpoint's place, like ``oss://bucket/checkpoints/1``.
+            budget: Most bytes of buffers in flight. What is received in its final place is not counted.
+            concurrency: Most ranges in flight.
+            gap: Most bytes between two items that are fetched for nothing, to have both with one request.
+            _extension_registry: torch's registry of extensions that restore the bytes of items.
+
+        Raises:
+            OssConfigError: An argument is wrong.
+        """
+        uri = file_system.init_path(path)
+        super().__init__(uri, _extension_registry)
+        if budget < 1 or concurrency < 1 or gap < 0:
+            raise OssConfigError(f"budget={budget}, concurrency={concurrency} or gap={gap} is out of range")
+        self.fs = file_system  # type: ignore[assignment]  # torch's classes declare their own
+        self._file_system = file_system
+        self.path = uri
+        self.report: ReadReport | None = None
+        self._budget = budget
+        self._concurrency = concurrency
+        self._gap = gap
+        self._metadata: Metadata | None = None
+        self._sidecar: Sidecar | None = None
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:  # noqa: ANN401, ARG002 - torch's
+        """Read the checkpoint's description.
+
+        Raises:
+            OssNotFoundError: There is none: no checkpoint, or one whose save was not finished.
+            OssIntegrityError: It holds something else.
+        """
+        with portable_errors():
+            rank = kwargs.get("rank")
+            try:
+                metadata = read_metadata(self._client, join(self._uri, metadata_name(rank)))
+            except OssNotFoundError as error:
+                what = "" if rank is None else f" of rank {rank}"
+                raise OssNotFoundError(
+                    f"there is no checkpoint{what} at {self._uri}: {metadata_name(rank)}, which a save writes last, is "
+                    f"missing; `osst checkpoint ls {self._uri}` shows what is there",
+                    code=error.code,
+                    status=error.status,
+                    request_id=error.request_id,
+                    bucket=error.bucket,
+                    key=error.key,
+                ) from error
+        if getattr(metadata, "storage_meta", None) is None:
+            metadata.storage_meta = StorageMeta()
+        metadata.storage_meta.load_id = self.load_id  # type: ignore[union-attr]
+        return metadata
+
+    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
+        """Take the description, and read the checksums that belong to it.
+
+        Raises:
+            OssIntegrityError: The checksums are missing or damaged.
+        """
+        with portable_errors():
+            if metadata.storage_data is None:
+                raise OssIntegrityError(f"the metadata of {self._uri} does not say where its items are")
+            self.storage_data = metadata.storage_data
+            self._metadata = metadata
+            self._sidecar = self._read_sidecar(metadata)
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        """Fetch what a plan asks for.
+
+        Raises:
+            OssNotFoundError: A file is missing.
+            OssIntegrityError: A file is truncated, or holds something else than what was saved.
+        """
+        started = time.monotonic()
+        with portable_errors():
+            items = self._stored_items(plan)
+            files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
+            delivery = Delivery(planner, self.transforms, self._gap)
+            fetcher = Fetcher(files, self._concurrency, self._budget, delivery.run_limit)
+            fetcher.run(delivery.jobs(items))
+            needed = sum(item.needed() for item in items)
+        self.report = ReadReport(needed, fetcher.bytes_read, fetcher.ranges, len(files), time.monotonic() - started)
+        _log.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
+        future: Future[None] = Future()
+        future.set_result(None)
+        return future
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        """Return whether a checkpoint can be there."""
+        return OssFileSystem.validate_checkpoint_id(checkpoint_id)
+
+    @property
+    def _client(self) -> OssClient:
+        return self._file_system.client
+
+    @property
+    def _uri(self) -> str:
+        # What torch sets as `path`, also when a `checkpoint_id` is given to save or load.
+        return str(self.path)
+
+    def _read_sidecar(self, metadata: Metadata) -> Sidecar | None:
+        save_id = save_id_of(metadata)
+        if save_id is None:
+            return None
+        uri = join(self._uri, Sidecar.name(save_id))
+        try:
+            sidecar = Sidecar.from_bytes(self._client.get(uri), uri)
+        except OssNotFoundError as error:
+            raise OssIntegrityError(
+                f"the checksums of {self._uri} are missing at {uri}: part of the checkpoint was deleted, or another "
+                "save has replaced it since its metadata was read"
+            ) from error
+        if sidecar.save_id != save_id:
+            raise OssIntegrityError(f"{uri} holds the checksums of another save, {sidecar.save_id}")
+        return sidecar
+
+    def _stored_items(self, plan: LoadPlan) -> list[StoredItem]:
+        """Return what a plan asks for, each item once, in the order of files and offsets."""
+        found: dict[tuple[str, int, int, str], StoredItem] = {}
+        for request in plan.items:
+            index = request.storage_index
+            info = self.storage_data.get(index)
+            if info is None:
+                raise OssIntegrityError(f"the metadata of {self._uri} does not say where {index} is")
+            key = (info.relative_path, info.offset, info.length, index.fqn)
+            if key not in found:
+                found[key] = self._stored_item(index, info)
+            found[key].requests.append(request)
+        return [found[key] for key in sorted(found)]
+
+    def _stored_item(self, index: MetadataIndex, info: _StorageInfo) -> StoredItem:
+        item = StoredItem(
+            index.fqn, info.relative_path, info.offset, info.length, tuple(info.transform_descriptors or ())
+        )
+        entry = None if self._metadata is None else self._metadata.state_dict_metadata.get(index.fqn)
+        if isinstance(entry, TensorStorageMetadata):
+            item.dtype = entry.properties.dtype
+            item.shape = next(chunk.sizes for chunk in _likely_first(entry, index) if chunk.offsets == index.offset)
+        record = None if self._sidecar is None else self._sidecar.record(info)
+        if self._sidecar is not None and record is None:
+            raise OssIntegrityError(f"the checksums of {self._uri} lack {index.fqn!r} in {info.relative_path}")
+        if record is not None:
+            item.crc = record.crc
+            if record.data_start is not None and record.data_length == item.data_length:
+                item.data_start = record.data_start
+                item.block_crcs = record.block_crcs
+        return item
+
+
+def _likely_first(entry: TensorStorageMetadata, index: MetadataIndex) -> Iterator[Any]:
+    """Return a tensor's chunks, first the one that the index hints at."""
+    if index.index is not None and index.index < len(entry.chunks):
+        yield entry.chunks[index.index]
+    yield from entry.chunks

@@ -1,0 +1,53 @@
+"""Headers of safetensors files that hold shards: where each is in its tensor stands beside them, as torch writes it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch.distributed.checkpoint.planner import WriteItem
+
+from osstorchconnector._safetensors_header import write_header
+from osstorchconnector.exceptions import OssConfigError, OssFormatError
+
+SUFFIX: Final = ".safetensors"
+
+_SHARDING_KEY: Final = "DCP_SHARDING_INFO"
+_OFFSETS_KEY: Final = "saved_offsets"
+_CONSTANT: Final = {"DCP_VERSION": "1.0", "format": "pt"}
+
+
+def write_shard_header(items: Sequence[WriteItem]) -> tuple[bytes, list[WriteItem]]:
+    """Return the first bytes of a file, and the order in which the shards' elements follow.
+
+    Args:
+        items: The shards, each of another tensor.
+
+    Raises:
+        OssConfigError: The format cannot hold one.
+    """
+    by_name = {}
+    shards = {}
+    offsets = {}
+    for item in items:
+        name, data = item.index.fqn, item.tensor_data
+        if data is None:
+            raise OssConfigError(f"{name!r} is no tensor: the safetensors format holds tensors only")
+        by_name[name] = item
+        shards[name] = torch.empty(data.chunk.sizes, dtype=data.properties.dtype, device="meta")
+        offsets[name] = {_OFFSETS_KEY: list(data.chunk.offsets)}
+    head, order = write_header(shards, {_SHARDING_KEY: json.dumps(offsets), **_CONSTANT})
+    return head, [by_name[name] for name in order]
+
+
+def shard_offsets(metadata: Mapping[str, str], uri: str) -> dict[str, torch.Size]:
+    """Return where each shard of a file begins in its tensor; whole tensors may be left out.
+
+    Raises:
+        OssFormatError: What the file says of it is not understood.
+    """
+    try:
+        info = json.loads(metadata.get(_SHARDING_KEY, "{}"))
+        return {name: torch.Size(entry[_OFFSETS_KEY]) for name, entry in info.items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise OssFormatError(f"{uri} does not say where its shards belong: {error!r}") from error
