@@ -87,7 +87,7 @@ class OssHuggingFaceStorageReader(OssStorageReader):
         ranges = self._client.ranges(uri)
         first = empty_bytes(min(_FIRST_READ, ranges.size))
         ranges.read_into(0, first)
-        length = LENGTH_BYTES + length_in(bytes(first[:LENGTH_BYTES]), ranges.size)
+        length = min(ranges.size, LENGTH_BYTES + length_in(bytes(first[:LENGTH_BYTES]), ranges.size))
         head = empty_bytes(max(length, first.nbytes))
         head[: first.nbytes] = first
         ranges.read_into(first.nbytes, head[first.nbytes :])
