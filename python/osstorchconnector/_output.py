@@ -1,12 +1,11 @@
 """Files to be written: local ones or objects, whole or not at all."""
 
-import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from osstorchconnector._uri import split_object
 from osstorchconnector.exceptions import OssConfigError
@@ -14,6 +13,9 @@ from osstorchconnector.exceptions import OssConfigError
 if TYPE_CHECKING:
     from osstorchconnector._client import OssClient
     from osstorchconnector._native import Writer
+
+# File systems take names of 255 bytes, and a character has up to four.
+_NAME: Final = 50
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
         client: Writes objects; None where only local files are meant.
 
     Raises:
-        OssConfigError: The directory does not exist or cannot be written to.
+        OssConfigError: It is a directory, or its directory does not exist or cannot be written to.
     """
     if client is not None and path.startswith("oss://"):
         split_object(path)
@@ -33,24 +35,30 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
             yield writer
         return
     target = Path(path)
+    if target.is_dir():
+        raise OssConfigError(f"{path} cannot be written: it is a directory")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        # With the permissions that any new file gets, which a temporary file of the library's making does not.
+        name = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}")
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise OssConfigError(f"{path} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        # mkstemp makes private files; this one is to have what others have.
-        os.chmod(name, 0o666 & ~_umask())  # noqa: PTH101 - it is text here
-        os.replace(name, target)  # noqa: PTH105 - as above
+            file.flush()
+            os.fsync(file.fileno())
+        name.replace(target)
+        _sync_directory(target.parent)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)  # noqa: PTH108 - as above
+        name.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
+def _sync_directory(directory: Path) -> None:
+    # The file's new name is in the directory.
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,7 +1,7 @@
 //! Copying inside the service.
 
 use http::Method;
-use oss_protocol::{canonical, header as oss_header, xml::multipart::CopyObjectResult};
+use oss_protocol::{canonical, error_code::ErrorCode, header as oss_header, xml::multipart::CopyObjectResult};
 
 use super::{parse_body, set_header};
 use crate::{client::Client, error::Result, http::Request};
@@ -17,7 +17,8 @@ impl Client {
         set_header(&mut request.headers, oss_header::COPY_SOURCE, &source)?;
         let response = self.send(&request).await.map_err(|error| {
             // "NoSuchKey" about the destination would mislead.
-            if error.is_not_found() { error.about(source_bucket, source_key) } else { error }
+            let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
+            if of_source { error.about(source_bucket, source_key) } else { error }
         })?;
         let result = parse_body(&request, response, ANSWER_LIMIT, CopyObjectResult::parse).await?;
         Ok(result.etag)

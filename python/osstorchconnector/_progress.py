@@ -1,0 +1,57 @@
+"""A bar for transfers that take long."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from osstorchconnector.exceptions import OssConfigError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+#: Tells a bar how many more bytes there are.
+Advance = Callable[[int], object]
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Advance]:
+    """Show a bar on standard error while the block runs.
+
+    Args:
+        what: What is transferred, in front of the bar.
+        total: Bytes to transfer; None where that is not known.
+        shown: Whether there is a bar at all.
+
+    Yields:
+        A function that is told how many more bytes were transferred.
+
+    Raises:
+        OssConfigError: ``tqdm`` is not installed.
+    """
+    if not shown:
+        yield _nothing
+        return
+    with _tqdm().tqdm(desc=what, total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+        yield bar.update
+
+
+def can_show() -> bool:
+    """Return whether a bar could be shown."""
+    try:
+        _tqdm()
+    except OssConfigError:
+        return False
+    return True
+
+
+def _tqdm() -> "ModuleType":
+    try:
+        import tqdm  # noqa: PLC0415 - only this needs it, and not everyone has it
+    except ImportError:
+        raise OssConfigError('a progress bar needs tqdm: pip install "osstorchconnector[progress]"') from None
+    module: ModuleType = tqdm
+    return module
+
+
+def _nothing(_count: int) -> None:
+    pass
