@@ -176,10 +176,15 @@ class OssStorageWriter(FileSystemWriter):
         """
         with portable_errors():
             written = {result.index: result.storage_data for ranks in results for result in ranks}
-            self._check_complete(metadata, written)
-            old_files = self._old_files()
             sidecar = Sidecar.of_results(self.save_id, self._format, written.values())
-            self._client.put(join(self._uri, Sidecar.name(self.save_id)), sidecar.to_bytes())
+            try:
+                self._check_complete(metadata, written)
+                old_files = self._old_files()
+                self._client.put(join(self._uri, Sidecar.name(self.save_id)), sidecar.to_bytes())
+            except Exception as error:
+                self._take_back(sidecar.files, error)
+                raise
+            # From here on nothing is taken back: of a request without an answer it is not known whether it was done.
             metadata.storage_data = {index: info.plain() for index, info in written.items()}
             metadata.storage_meta = self.storage_meta()
             if hasattr(metadata, "version"):
@@ -262,6 +267,13 @@ class OssStorageWriter(FileSystemWriter):
         except OssIntegrityError as error:
             _log.warning("the checkpoint that is replaced cannot be read, so its files stay: %s", error)
             return set()
+
+    def _take_back(self, names: Iterable[str], cause: Exception) -> None:
+        uris = [join(self._uri, name) for name in names]
+        try:
+            self._client.delete_many(uris)
+        except OssError as error:
+            cause.add_note(f"files of this failed save are left at {describe(uris)}: {error}")
 
     def _delete(self, names: Iterable[str]) -> None:
         uris = sorted(join(self._uri, name) for name in names)

@@ -1,0 +1,179 @@
+"""Damage is told, with the file and the item, also when a part is loaded."""
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+from dcp.parts import load_rows
+from osstorchconnector import OssClient, OssFileSystem, OssIntegrityError, OssNotFoundError
+from osstorchconnector.dcp.integrity import BLOCK, CheckedStorageInfo, ItemRecord, Sidecar
+from osstorchconnector.testing import Emulator
+
+STATE = {
+    "large": torch.randn(5_000_000),
+    "medium": torch.randn(300_000),
+    "small": torch.randn(10),
+    "other": {"step": 3},
+}
+
+
+@pytest.fixture
+def file(file_system: OssFileSystem, client: OssClient, place: str) -> str:
+    """The URI of the one file of a checkpoint."""
+    dcp.save(STATE, storage_writer=file_system.writer(place))
+    (uri,) = (item.uri for item in client.list(f"{place}/") if item.uri.endswith(".distcp"))
+    return uri
+
+
+def load(file_system: OssFileSystem, place: str, *names: str) -> dict[str, Any]:
+    target: dict[str, Any] = {"large": torch.zeros(5_000_000), "medium": torch.zeros(300_000), "small": torch.zeros(10)}
+    target["other"] = {"step": 0}
+    target = {name: target[name] for name in names or target}
+    dcp.load(target, storage_reader=file_system.reader(place))
+    return target
+
+
+def cause_of(raised: pytest.ExceptionInfo[dcp.CheckpointException]) -> BaseException:
+    error = raised.value.failures[0][0]
+    assert isinstance(error, BaseException)
+    return error
+
+
+@pytest.mark.parametrize("name", ["large", "medium", "small", "other"])
+def test_a_flipped_bit_is_told_with_file_and_item(
+    file_system: OssFileSystem, client: OssClient, place: str, file: str, name: str
+) -> None:
+    item = "other.step" if name == "other" else name
+    metadata = file_system.reader(place).read_metadata()
+    (info,) = (info for index, info in metadata.storage_data.items() if index.fqn == item)
+    content = bytearray(client.get(file))
+    content[info.offset + info.length // 2] ^= 1
+    client.put(file, content)
+    with pytest.raises(dcp.CheckpointException) as raised:
+        load(file_system, place, name)
+    error = cause_of(raised)
+    assert isinstance(error, OssIntegrityError)
+    assert f"'{item}'" in str(error)
+    assert file in str(error)
+    # What is not damaged loads.
+    others = [other for other in STATE if other != name]
+    loaded = load(file_system, place, *others)
+    assert loaded.keys() == set(others)
+
+
+def test_a_bit_that_flips_on_the_way_is_fetched_again(
+    file_system: OssFileSystem, emulator: Emulator, place: str, file: str
+) -> None:
+    with emulator.fault(operation="GetObject", key="*.distcp", flip="middle", nth=1) as fault:
+        loaded = load(file_system, place)
+        assert fault.acted == 1
+    assert torch.equal(loaded["large"], STATE["large"])  # type: ignore[arg-type]
+    assert file
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -1])
+def test_a_truncated_file_is_told(
+    file_system: OssFileSystem, client: OssClient, place: str, file: str, keep: int
+) -> None:
+    client.put(file, client.get(file)[:keep])
+    with pytest.raises(
+        dcp.CheckpointException, match=r"was truncated, replaced or comes from another save; needed for"
+    ):
+        load(file_system, place)
+    with pytest.raises(dcp.CheckpointException, match="'small'"):
+        load(file_system, place, "small")
+
+
+def test_a_truncated_file_of_torchs_writer_is_told(
+    file_system: OssFileSystem, client: OssClient, place: str, file: str
+) -> None:
+    metadata = file_system.reader(place).read_metadata()
+    assert metadata.storage_meta is not None
+    metadata.storage_meta.save_id = "of torch"
+    client.put(f"{place}/.metadata", pickle.dumps(metadata))
+    client.put(file, client.get(file)[:1_000_000])
+    with pytest.raises(dcp.CheckpointException, match="has 1000000 bytes, but had at least"):
+        load(file_system, place)
+
+
+def test_a_file_of_another_save_is_told(
+    file_system: OssFileSystem, client: OssClient, place: str, file: str, bucket: str
+) -> None:
+    elsewhere = f"oss://{bucket}/elsewhere"
+    changed = {**STATE, "large": torch.randn(5_000_000)}
+    dcp.save(changed, storage_writer=file_system.writer(elsewhere))
+    (other,) = (item.uri for item in client.list(f"{elsewhere}/") if item.uri.endswith(".distcp"))
+    client.copy(other, file)
+    with pytest.raises(dcp.CheckpointException, match="does not hold what was saved for 'large'"):
+        load(file_system, place)
+
+
+def test_a_missing_file_is_told(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
+    client.delete(file)
+    with pytest.raises(dcp.CheckpointException, match=r"is missing, which holds 'large'") as raised:
+        load(file_system, place, "large")
+    assert isinstance(cause_of(raised), OssNotFoundError)
+
+
+def test_missing_checksums_are_told(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
+    (sidecar,) = (item.uri for item in client.list(f"{place}/.items-"))
+    client.delete(sidecar)
+    with pytest.raises(dcp.CheckpointException, match=r"the checksums of .* are missing"):
+        load(file_system, place)
+    for content in (b"", b"[]", b'{"version":2,"block":8388608}', b"\xff"):
+        client.put(sidecar, content)
+        with pytest.raises(dcp.CheckpointException, match=r"does not hold the checksums|this one does not know"):
+            load(file_system, place)
+    assert file
+
+
+def test_no_checkpoint_is_told(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+    with pytest.raises(dcp.CheckpointException, match=r"there is no checkpoint at oss://.*/nothing: \.metadata"):
+        load(file_system, f"oss://{bucket}/nothing")
+    client.put(f"oss://{bucket}/broken/.metadata", b"broken")
+    with pytest.raises(dcp.CheckpointException, match="is no metadata of a checkpoint"):
+        load(file_system, f"oss://{bucket}/broken")
+    with pytest.raises(OssNotFoundError):
+        file_system.reader(f"oss://{bucket}/nothing").read_metadata()
+
+
+def test_no_permission_is_told(file_system: OssFileSystem, emulator: Emulator, place: str, file: str) -> None:
+    with (
+        emulator.fault(operation="GetObject", error="AccessDenied"),
+        pytest.raises(dcp.CheckpointException, match="AccessDenied"),
+    ):
+        load(file_system, place)
+    assert file
+
+
+def test_a_part_of_a_tensor_is_checked_by_its_blocks(file_system: OssFileSystem, client: OssClient, place: str) -> None:
+    rows = torch.randn(3 * BLOCK // 4000, 1000)
+    dcp.save({"w": rows}, storage_writer=file_system.writer(place))
+    (file,) = (item.uri for item in client.list(f"{place}/") if item.uri.endswith(".distcp"))
+    metadata = file_system.reader(place).read_metadata()
+    content = bytearray(client.get(file))
+    content[-1_000_000] ^= 1
+    client.put(file, content)
+    # Of a plan for a part, as resharding makes it: rows in the first block, and rows in the last.
+    target, report = load_rows(file_system, place, metadata, "w", 10, 20)
+    assert torch.equal(target, rows[10:20])
+    assert report.read_bytes == BLOCK
+    with pytest.raises(OssIntegrityError, match="does not hold what was saved for 'w'"):
+        load_rows(file_system, place, metadata, "w", len(rows) - 1000, len(rows))
+
+
+def round_trip(sidecar: Sidecar) -> Sidecar:
+    return Sidecar.from_bytes(sidecar.to_bytes(), "oss://bucket/c/.items")
+
+
+@pytest.mark.parametrize("make", [list, lambda: [ItemRecord(1), ItemRecord(2**64 - 1, 640, 9, (0, 5))]])
+def test_checksums_come_back_as_they_were(make: Callable[[], list[ItemRecord]]) -> None:
+    infos = [
+        CheckedStorageInfo(f"d/{number}", 10 * number, 100, None, record, 1000) for number, record in enumerate(make())
+    ]
+    sidecar = Sidecar.of_results("oss-1", "torch_save", infos)
+    assert round_trip(sidecar) == sidecar
