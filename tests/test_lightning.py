@@ -1,0 +1,211 @@
+"""Lightning's trainer with checkpoints in OSS, for both names of its package."""
+
+import importlib
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from osstorchconnector import OssClient, OssConfigError, OssError, OssNotFoundError
+from osstorchconnector.testing import Emulator
+
+PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
+
+pytestmark = [
+    pytest.mark.slow(120),
+    # Lightning's own, about this machine and this small model.
+    pytest.mark.filterwarnings("ignore"),
+]
+
+
+@pytest.fixture
+def checkpoint_io(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from fsspec.registry import _registry  # noqa: PLC0415 - with the modules below
+
+    from osstorchconnector._fsspec import OssObjects  # noqa: PLC0415 - as below
+    from osstorchconnector.lightning import OssCheckpointIO  # noqa: PLC0415 - it takes seconds, and only here
+
+    # Another test may have used ossfs, or may come to.
+    monkeypatch.setitem(_registry, "oss", OssObjects)
+    return OssCheckpointIO(**emulator.connection)
+
+
+def model_of(package: Any) -> Any:
+    class Model(package.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 1)
+
+        def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+            loss: torch.Tensor = self.layer(batch[0]).square().mean()
+            self.log("loss", float(self.current_epoch))
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters())
+
+    return Model()
+
+
+def data() -> torch.utils.data.DataLoader[Any]:
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(8, 4)), batch_size=4)
+
+
+def trainer_of(package: Any, directory: Path, *plugins: Any, callbacks: Any = (), epochs: int = 3) -> Any:
+    return package.Trainer(
+        max_epochs=epochs,
+        plugins=list(plugins),
+        callbacks=list(callbacks),
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=bool(callbacks),
+        default_root_dir=directory,
+    )
+
+
+def names(client: OssClient, bucket: str) -> list[str]:
+    return [item.name for item in client.list(f"oss://{bucket}/")]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_best_checkpoints_are_kept_and_training_goes_on_from_one(
+    checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
+) -> None:
+    package = importlib.import_module(name)
+    callbacks = importlib.import_module(f"{name}.callbacks")
+    best = callbacks.ModelCheckpoint(
+        dirpath=f"oss://{bucket}/run", filename="{epoch}", monitor="loss", mode="max", save_top_k=2, save_last=True
+    )
+    trainer = trainer_of(package, tmp_path, checkpoint_io, callbacks=[best], epochs=4)
+    model = model_of(package)
+    trainer.fit(model, data())
+    assert names(client, bucket) == ["run/epoch=2.ckpt", "run/epoch=3.ckpt", "run/last.ckpt"]
+    assert best.best_model_path == f"oss://{bucket}/run/epoch=3.ckpt"
+
+    again = trainer_of(package, tmp_path, checkpoint_io, epochs=6)
+    restored = model_of(package)
+    again.fit(restored, data(), ckpt_path=best.best_model_path)
+    assert again.current_epoch == 6
+    assert again.global_step == 12
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_under_async_checkpoint_io(
+    checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str, emulator: Emulator
+) -> None:
+    package = importlib.import_module(name)
+    async_io = importlib.import_module(f"{name}.plugins.io").AsyncCheckpointIO
+    callbacks = importlib.import_module(f"{name}.callbacks")
+
+    def run(directory: str) -> None:
+        every = callbacks.ModelCheckpoint(dirpath=f"oss://{bucket}/{directory}", filename="{epoch}", save_top_k=-1)
+        trainer = trainer_of(package, tmp_path, async_io(checkpoint_io), callbacks=[every], epochs=2)
+        trainer.fit(model_of(package), data())
+
+    run("run")
+    assert names(client, bucket) == ["run/epoch=0.ckpt", "run/epoch=1.ckpt"]
+    # A save that fails in the background is told in the end.
+    with emulator.fault(operation="PutObject", key="refused/*", error="AccessDenied"), pytest.raises(OssError):
+        run("refused")
+
+
+def test_what_is_saved_is_loaded(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+    uri = f"oss://{bucket}/a.ckpt"
+    state = {"state_dict": {"weight": torch.arange(6.0).reshape(2, 3)}, "epoch": 3}
+    checkpoint_io.save_checkpoint(state, uri)
+    loaded = checkpoint_io.load_checkpoint(uri)
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["state_dict"]["weight"], state["state_dict"]["weight"])  # type: ignore[index]
+    moved = checkpoint_io.load_checkpoint(uri, map_location="meta", weights_only=True)
+    assert moved["state_dict"]["weight"].device.type == "meta"
+    checkpoint_io.remove_checkpoint(uri)
+    checkpoint_io.remove_checkpoint(uri)
+    assert names(client, bucket) == []
+    with pytest.raises(OssNotFoundError):
+        checkpoint_io.load_checkpoint(uri)
+
+
+def test_a_checkpoint_that_cannot_be_saved_leaves_the_last(checkpoint_io: Any, bucket: str) -> None:
+    uri = f"oss://{bucket}/a.ckpt"
+    checkpoint_io.save_checkpoint({"epoch": 1}, uri)
+    with pytest.raises(AttributeError, match="pickle"):
+        checkpoint_io.save_checkpoint({"weights": torch.ones(1 << 20), "function": lambda: None}, uri)
+    assert checkpoint_io.load_checkpoint(uri) == {"epoch": 1}
+
+
+def test_wrong_arguments_are_told(checkpoint_io: Any) -> None:
+    with pytest.raises(OssConfigError, match="lost a slash"):
+        checkpoint_io.save_checkpoint({}, Path("oss://bucket/a"))
+    with pytest.raises(OssConfigError, match="oss://"):
+        checkpoint_io.load_checkpoint("here.ckpt")
+    with pytest.raises(OssConfigError, match="no storage_options"):
+        checkpoint_io.save_checkpoint({}, "oss://bucket/a", storage_options={})
+
+
+def test_it_is_the_interface_of_both_packages_and_pickles(checkpoint_io: Any, emulator: Emulator) -> None:
+    for package in ("lightning.fabric", "lightning_fabric"):
+        assert isinstance(checkpoint_io, importlib.import_module(f"{package}.plugins").CheckpointIO)
+    assert emulator.access_key_secret.encode() not in pickle.dumps(checkpoint_io)
+    assert isinstance(pickle.loads(pickle.dumps(checkpoint_io)), type(checkpoint_io))
+
+
+def test_what_fsspec_is_told(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+    import fsspec  # noqa: PLC0415 - with the module above
+
+    for key in ("a", "run/b", "run/deep/c"):
+        client.put(f"oss://{bucket}/{key}", b"content")
+    system, path = fsspec.core.url_to_fs(f"oss://{bucket}/run")
+    assert path == f"{bucket}/run"
+    assert checkpoint_io is not None
+    assert system.ls(path, detail=False) == [f"{bucket}/run/b", f"{bucket}/run/deep"]
+    assert system.ls(f"{path}/b", detail=False) == [f"{bucket}/run/b"]
+    assert [system.exists(f"{bucket}/{name}") for name in ("a", "run", "run/deep", "ru", "b")] == [True] * 3 + [
+        False
+    ] * 2
+    assert (system.isdir(path), system.isfile(path), system.isfile(f"{path}/b")) == (True, False, True)
+    assert system.exists(bucket)
+    assert not system.exists("no-such-bucket-here")
+    with pytest.raises(FileNotFoundError):
+        system.ls(f"{bucket}/absent")
+    with fsspec.open(f"oss://{bucket}/new", "w") as file:
+        file.write("text")
+    with fsspec.open(f"oss://{bucket}/new") as file:
+        assert file.read() == b"text"
+    system.cp_file(f"{bucket}/new", f"{bucket}/newer")
+    system.rm(f"{bucket}/new")
+    assert names(client, bucket) == ["a", "newer", "run/b", "run/deep/c"]
+    with pytest.raises(OssConfigError, match="'ab': allowed"):
+        fsspec.open(f"oss://{bucket}/new", "ab").open()
+
+
+def test_what_fsspec_uses_already_stays(checkpoint_io: Any, emulator: Emulator) -> None:
+    import fsspec  # noqa: PLC0415 - with the module above
+
+    from osstorchconnector import lightning  # noqa: PLC0415 - as above
+
+    class Other(fsspec.AbstractFileSystem):  # type: ignore[misc]
+        protocol = "oss"
+
+    ours = fsspec.get_filesystem_class("oss")
+    assert ours.client is checkpoint_io._client
+    fsspec.register_implementation("oss", Other, clobber=True)
+    lightning.OssCheckpointIO(**emulator.connection)
+    assert fsspec.get_filesystem_class("oss") is Other
+
+
+def test_without_lightning_the_extra_is_named() -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['lightning'] = sys.modules['lightning_fabric'] = None\n"
+        "try:\n    import osstorchconnector.lightning\n"
+        "except ModuleNotFoundError as error:\n    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 'pip install "osstorchconnector[lightning]"' in result.stdout
