@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -277,3 +278,18 @@ def test_profiles_with_nothing_in_them_are_passed_over(write: Write, monkeypatch
     with standing_in(lambda _: (200, key_document("STS.uri", SECRET, "token"))) as service:
         monkeypatch.setenv("ALIBABA_CLOUD_CREDENTIALS_URI", service.url)
         assert DefaultCredentials()().access_key_id == "STS.uri"
+
+
+def test_the_guide_names_what_is_read() -> None:
+    root = Path(__file__).parents[1]
+    guide = (root / "docs" / "guides" / "credentials.md").read_text()
+    source = "".join(path.read_text() for path in (root / "python" / "osstorchconnector" / "credentials").glob("*.py"))
+
+    def read(text: str) -> set[str]:
+        return set(re.findall(r"\b(?:ALIBABA_CLOUD|OSS)_[A-Z0-9_]+\b", text))
+
+    assert read(guide) == read(source)
+    profiles = (root / "python" / "osstorchconnector" / "credentials" / "profile.py").read_text()
+    makers = set(re.findall(r'^            "(\w+)": ', profiles, flags=re.MULTILINE))
+    assert {"AK", "access_key"} < makers
+    assert [kind for kind in makers if f"`{kind}`" not in guide] == []

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import struct
 import sys
 import threading
@@ -496,6 +497,18 @@ def test_threads_share_an_open_object(manager: OssSafetensor, bucket: str) -> No
         assert all(all(future.result()) for future in loads)
 
 
+def test_the_bar_counts_the_bytes_of_tensors(
+    manager: OssSafetensor, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"oss://{bucket}/model.safetensors"
+    tensors = {"a": torch.ones(256, 1024), "b": torch.ones(256, 1024), "c": torch.empty(0)}
+    for act in (lambda: manager.save_file(tensors, uri, progress=True), lambda: manager.load_file(uri, progress=True)):
+        act()
+        assert "2.00M/2.00M" in capsys.readouterr().err
+    manager.load_file(uri)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_manager_pickles_without_secrets(manager: OssSafetensor, emulator: Emulator, bucket: str) -> None:
     pickled = pickle.dumps(manager)
     assert emulator.access_key_secret.encode() not in pickled
@@ -507,3 +520,16 @@ def test_without_the_library_the_extra_is_named(emulator: Emulator, monkeypatch:
     monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(OssConfigError, match=r'pip install "osstorchconnector\[safetensors\]"'):
         OssSafetensor(**emulator.connection)
+
+
+def test_what_the_guide_shows(emulator: Emulator, bucket: str) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "safetensors.md").read_text()
+    program = "\n".join(re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)).replace(
+        "oss://bucket", f"oss://{bucket}"
+    )
+    program, count = re.subn(r"OssSafetensor\(.*\)", "OssSafetensor(**connection)", program)
+    assert count == 1
+    names: dict[str, Any] = {"connection": emulator.connection}
+    exec(program, names)
+    assert names["tensors"].keys() == {"weight"}
+    assert torch.equal(names["rows"], torch.ones(10, 1000))

@@ -10,6 +10,7 @@ import torch
 
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
+from osstorchconnector._progress import Advance, progress_bar
 from osstorchconnector._safetensors_header import (
     LENGTH_BYTES,
     TensorPlace,
@@ -85,12 +86,13 @@ class OssSafetensor:
             raise OssConfigError(f"framework is {framework!r}: allowed is 'pt'. The device comes before it")
         return OssSafeOpen(self._client, oss_uri, torch.device(device))
 
-    def load_file(self, oss_uri: str, device: Device = "cpu") -> dict[str, torch.Tensor]:
+    def load_file(self, oss_uri: str, device: Device = "cpu", *, progress: bool = False) -> dict[str, torch.Tensor]:
         """Return all tensors of an object or of a directory of shards, by name.
 
         Args:
             oss_uri: As of :meth:`safe_open`.
             device: Where the tensors are needed.
+            progress: Show a bar on standard error.
 
         Raises:
             OssNotFoundError: The object does not exist.
@@ -98,7 +100,13 @@ class OssSafetensor:
             OssIntegrityError: Its bytes are not those that were stored.
         """
         with self.safe_open(oss_uri, device) as opened:
-            return {name: opened.get_tensor(name) for name in opened.offset_keys()}
+            names = opened.offset_keys()
+            loaded = {}
+            with progress_bar(oss_uri, sum(map(opened.stored_bytes, names)), shown=progress) as advance:
+                for name in names:
+                    loaded[name] = opened.get_tensor(name)
+                    advance(opened.stored_bytes(name))
+            return loaded
 
     def save_file(
         self,
@@ -107,6 +115,7 @@ class OssSafetensor:
         metadata: Mapping[str, str] | None = None,
         *,
         shard_bytes: int = _SHARD_BYTES,
+        progress: bool = False,
     ) -> None:
         """Store tensors. What is there before stays whole until all is stored.
 
@@ -118,27 +127,38 @@ class OssSafetensor:
             oss_uri: The object, or the directory.
             metadata: Texts to store beside them.
             shard_bytes: Most bytes of tensors in one shard; a tensor is never divided.
+            progress: Show a bar on standard error.
 
         Raises:
             OssConfigError: A tensor or a text cannot be stored.
             OssError: Nothing was stored.
         """
         _check_tensors(tensors)
-        if not _is_directory(oss_uri):
-            self._save(tensors, oss_uri, metadata)
-            return
-        shards, index = split(tensors, shard_bytes)
-        for name, shard in shards.items():
-            self._save(shard, oss_uri + name, metadata)
-        self._client.put(oss_uri + INDEX_NAME, write_index(index, tensors), content_type="application/json")
+        directory = _is_directory(oss_uri)
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        with progress_bar(oss_uri, total, shown=progress) as advance:
+            if not directory:
+                self._save(tensors, oss_uri, metadata, advance)
+                return
+            shards, index = split(tensors, shard_bytes)
+            for name, shard in shards.items():
+                self._save(shard, oss_uri + name, metadata, advance)
+            self._client.put(oss_uri + INDEX_NAME, write_index(index, tensors), content_type="application/json")
 
-    def _save(self, tensors: Mapping[str, torch.Tensor], uri: str, metadata: Mapping[str, str] | None) -> None:
+    def _save(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        uri: str,
+        metadata: Mapping[str, str] | None,
+        advance: Advance,
+    ) -> None:
         head, order = write_header(tensors, metadata)
         with self._client.writer(uri) as writer:
             writer.write(head)
             for name in order:
                 if tensors[name].numel() > 0:
                     writer.write(_bytes_of(tensors[name]))
+                    advance(tensors[name].nbytes)
 
 
 class OssSafeOpen:
@@ -188,6 +208,15 @@ class OssSafeOpen:
         for uri in self._shard_uris():
             found = {**self._shard(uri).metadata, **found}
         return found
+
+    def stored_bytes(self, name: str) -> int:
+        """Return how many bytes of the object a tensor has.
+
+        Raises:
+            OssKeyError: There is none of that name.
+        """
+        _, place = self._find(name)
+        return place.end - place.start
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """Return a tensor.
