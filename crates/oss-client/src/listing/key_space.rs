@@ -271,3 +271,83 @@ fn past(group: &[char], end: Option<&str>) -> Option<Split> {
 fn common(left: &[char], right: &[char]) -> usize {
     left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(prefix: &str, keys: impl Iterator<Item = String>) -> KeySpace {
+        let mut space = KeySpace::new(prefix, 1000);
+        let keys: Vec<String> = keys.collect();
+        space.learn(keys.iter().map(String::as_str));
+        space
+    }
+
+    fn run<'a>(first: &'a str, last: &'a str, keys: u64) -> Run<'a> {
+        Run { first, last, keys }
+    }
+
+    #[test]
+    fn numbers_are_counted_on() {
+        let space = space("data/", (0..1000).map(|number| format!("data/{number:08}")));
+        let seen = run("data/00000000", "data/00000999", 1000);
+        let split = space.ahead(seen, "data/00000999", 12_000.0, None).unwrap();
+        assert!(("data/00012000".."data/00013001").contains(&split.after.as_str()), "{split:?}");
+        assert!(split.beyond.is_infinite());
+        let split = space.ahead(seen, "data/00000999", 12_000.0, Some("data/00025")).unwrap();
+        assert!((11_000.0..13_100.0).contains(&split.beyond), "{split:?}");
+        assert_eq!(space.ahead(seen, "data/00000999", 12_000.0, Some("data/00010")), None);
+        // From a place not listed yet, as far again.
+        let split = space.ahead(seen, "data/0005", 12_000.0, None).unwrap();
+        assert!(("data/00061".."data/00063").contains(&split.after.as_str()), "{split:?}");
+    }
+
+    #[test]
+    fn hashes_go_on_after_nine() {
+        let space = space("", (0..1000).map(|number| format!("{:08x}", number * 0x1_0123)));
+        let split = space.ahead(run("00000000", "03e8db08", 1000), "03e8db08", 2000.0, None).unwrap();
+        assert!(("0b".."0c").contains(&split.after.as_str()), "{split:?}");
+    }
+
+    #[test]
+    fn characters_beyond_ascii_are_one_range() {
+        let character = |number: u32| char::from_u32(0xD000 + number * 3).unwrap_or('\u{E000}');
+        let space = space("图/", (0..1000).map(|number| format!("图/{}", character(number))));
+        let last = format!("图/{}", character(500));
+        let split = space.ahead(run("图/\u{D000}", &last, 500), &last, 250.0, None).unwrap();
+        assert!(split.after.as_str() > last.as_str());
+        let far = space.ahead(run("图/\u{D000}", &last, 500), &last, 5000.0, None);
+        assert_eq!(far, None, "past the last character seen");
+    }
+
+    #[test]
+    fn what_one_directory_tells_does_not_hold_for_the_next() {
+        let keys = || (0..1000).map(|number| format!("d/n01/n01_{number:03}.jpg"));
+        let space = space("d/", keys());
+        let last = "d/n01/n01_999.jpg";
+        assert_eq!(space.ahead(run("d/n01/n01_000.jpg", last, 1000), last, 3000.0, None), None);
+        // After a large one the next is worth a look, whatever its name.
+        let split = space.ahead(run("d/n01/n01_000.jpg", last, 5000), last, 3000.0, None).unwrap();
+        assert_eq!(split.after, "d/n01/n01`");
+    }
+
+    #[test]
+    fn a_place_that_ran_through_its_characters_has_no_more() {
+        let days = |months: std::ops::Range<u32>| {
+            months.flat_map(|month| (1..31).map(move |day| format!("{:02}{day:02}", month + 1)))
+        };
+        let space = space("", days(0..4));
+        let split = space.ahead(run("0101", "0430", 120), "0430", 30.0, None).unwrap();
+        // The day's first digit ends with 3.
+        assert!(("0527".."0600").contains(&split.after.as_str()), "{split:?}");
+    }
+
+    #[test]
+    fn the_next_character_after_a_group() {
+        let space = KeySpace::new("p/", 1000);
+        assert_eq!(space.past_alike("p/9z").unwrap().after, "p/:");
+        assert_eq!(space.past_alike("p/\u{D7FF}").unwrap().after, "p/\u{E000}");
+        assert_eq!(space.past_alike("p/\u{10FFFF}"), None);
+        assert_eq!(space.past_alike("p/"), None);
+    }
+}

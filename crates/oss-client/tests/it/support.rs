@@ -92,7 +92,7 @@ pub(crate) async fn scripted(replies: Vec<Reply>) -> (String, tokio::sync::mpsc:
 }
 
 /// Reads a request without a body, or with one whose length is announced.
-async fn read_request(stream: &mut TcpStream) -> Option<String> {
+pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let head = loop {
         if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
