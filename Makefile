@@ -77,6 +77,10 @@ wheel: toolchain $(VENV)/.installed ## Build the wheel into dist/, run the main 
 bench: build ## Objects per second and CPU per object, beside the original connector
 	$(BIN)/python benchmarks/small_objects.py
 
+.PHONY: bench-listing
+bench-listing: build ## Keys listed per second and CPU per key, in several places at once and one page after the other
+	$(BIN)/python benchmarks/listing.py
+
 .PHONY: bench-emulator
 bench-emulator: build ## The emulator's rates beside nginx's on one core, and its memory per object; needs nginx and wrk
 	$(BIN)/python benchmarks/emulator.py

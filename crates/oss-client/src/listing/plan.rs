@@ -315,7 +315,7 @@ impl Plan {
         self.keys.past_alike(from).map(|split| split.after)
     }
 
-    /// Takes in the answer to a request.
+    /// Takes in the answer to a request. One that breaks the order changes nothing; the listing cannot go on then.
     pub(super) fn answer(&mut self, id: u64, answer: Result<ListedObjects, Error>) -> Result<(), Disorder> {
         self.asked -= 1;
         let Some(index) = self.segments.iter().position(|segment| segment.id == id) else { return Ok(()) };
@@ -327,11 +327,7 @@ impl Plan {
         let mut page = match answer {
             Ok(page) => page,
             Err(error) => {
-                segment.failure = Some(error);
-                segment.progress = Progress::Finished;
-                // What comes after is never delivered.
-                self.segments.truncate(index + 1);
-                self.memory = self.segments.iter().flat_map(|segment| &segment.ready).map(ListedObjects::memory).sum();
+                self.fail(id, error);
                 return Ok(());
             }
         };
@@ -359,7 +355,8 @@ impl Plan {
         let finished = passed || segment.continuation.is_none();
         segment.progress = if finished { Progress::Finished } else { Progress::Waiting };
         page.truncate(kept);
-        self.keys.learn(page.iter().step_by(LEARN_EVERY).map(|object| object.key));
+        let previous = segment.run.back().map(|(key, _)| key.as_str());
+        self.keys.learn(previous.into_iter().chain(page.iter().step_by(LEARN_EVERY).map(|object| object.key)));
         if let (Some(first), Some(last)) = (page.get(0), page.last()) {
             self.pages += 1;
             self.listed += kept as u64;
@@ -377,6 +374,17 @@ impl Plan {
         self.pass_runs_on(index);
         self.drop_delivered();
         Ok(())
+    }
+
+    /// Ends the listing with this error, behind everything that comes before the segment's next page.
+    pub(super) fn fail(&mut self, id: u64, error: Error) {
+        let Some(index) = self.segments.iter().position(|segment| segment.id == id) else { return };
+        let segment = &mut self.segments[index];
+        segment.failure = Some(error);
+        segment.progress = Progress::Finished;
+        // What comes after is never delivered.
+        self.segments.truncate(index + 1);
+        self.memory = self.segments.iter().flat_map(|segment| &segment.ready).map(ListedObjects::memory).sum();
     }
 
     /// A finished segment's run goes on in the next.
