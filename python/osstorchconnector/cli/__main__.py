@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from osstorchconnector import __version__
-from osstorchconnector.cli import cp, emulator, manifest
+from osstorchconnector.cli import checkpoint, cp, emulator, manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"osst {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    checkpoint.add_parser(commands)
     cp.add_parser(commands)
     emulator.add_parser(commands)
     manifest.add_parser(commands)

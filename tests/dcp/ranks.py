@@ -1,0 +1,171 @@
+"""What the ranks of a world do."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+from osstorchconnector import OssFileSystem
+from osstorchconnector.dcp.writer import OssStorageWriter
+from osstorchconnector.testing import Connection
+
+
+def _matrix(seed: float, rows: int = 1201, columns: int = 700) -> Tensor:
+    return torch.arange(rows * columns, dtype=torch.float32).view(rows, columns) + seed
+
+
+def _sharded(value: Tensor, placement: Any) -> DTensor:
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    return distribute_tensor(value, mesh, [placement])
+
+
+def _state(seed: float) -> dict[str, Any]:
+    return {
+        "by rows": _sharded(_matrix(seed), Shard(0)),
+        "by columns": _sharded(_matrix(seed + 0.25), Shard(1)),
+        "replicated": _sharded(_matrix(seed + 0.5), Replicate()),
+        "short": _sharded(_matrix(seed, 2, 3), Shard(0)),
+        "plain": _matrix(seed, 40, 50),
+        "step": int(seed),
+    }
+
+
+def _equal(state: dict[str, Any], seed: float) -> bool:
+    expected = {
+        "by rows": _matrix(seed),
+        "by columns": _matrix(seed + 0.25),
+        "replicated": _matrix(seed + 0.5),
+        "short": _matrix(seed, 2, 3),
+        "plain": _matrix(seed, 40, 50),
+    }
+    whole = {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in state.items()}
+    return int(whole.pop("step")) == int(seed) and all(torch.equal(whole[name], expected[name]) for name in expected)
+
+
+def save(connection: Connection, place: str, seed: float, **options: Any) -> None:
+    """Save a state that the seed decides."""
+    dcp.save(_state(seed), storage_writer=OssFileSystem(**connection).writer(place, **options))
+
+
+def load(connection: Connection, place: str, seed: float, **options: Any) -> dict[str, Any]:
+    """Load a state and compare it with what the seed decides; return what was read."""
+    state = _state(-1)
+    reader = OssFileSystem(**connection).reader(place, **options)
+    dcp.load(state, storage_reader=reader)
+    assert _equal(state, seed)
+    assert reader.report is not None
+    return {"amplification": reader.report.amplification, "read_bytes": reader.report.read_bytes}
+
+
+def which(connection: Connection, place: str, seeds: list[float]) -> float:
+    """Load a state and return which of the seeds it has."""
+    state = _state(-1)
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    (found,) = [seed for seed in seeds if _equal(state, seed)]
+    return found
+
+
+def _model() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in model:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model, torch.optim.AdamW(model.parameters(), lr=0.01)
+
+
+def _train(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    torch.manual_seed(8)
+    loss = model(torch.randn(16, 64)).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return float(loss.item())
+
+
+def train_and_save(connection: Connection, place: str) -> list[float]:
+    """Train a model of FSDP2, save it with its optimizer, train on; return the losses after the save."""
+    model, optimizer = _model()
+    _train(model, optimizer)
+    model_state, optimizer_state = get_state_dict(model, optimizer)
+    state = {"model": model_state, "optimizer": optimizer_state}
+    dcp.save(state, storage_writer=OssFileSystem(**connection).writer(place))
+    return [_train(model, optimizer) for _ in range(3)]
+
+
+def load_and_train(connection: Connection, place: str) -> list[float]:
+    """Load what :func:`train_and_save` saved into a fresh model, and train on."""
+    model, optimizer = _model()
+    model_state, optimizer_state = get_state_dict(model, optimizer)
+    state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    return [_train(model, optimizer) for _ in range(3)]
+
+
+def _dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _before(target: object, name: str, action: Callable[..., None]) -> None:
+    """Do something before each call of a method."""
+    original = getattr(target, name)
+
+    def replaced(*arguments: Any, **keywords: Any) -> Any:
+        action(*arguments)
+        return original(*arguments, **keywords)
+
+    setattr(target, name, replaced)
+
+
+def _after(target: object, name: str) -> None:
+    original = getattr(target, name)
+
+    def replaced(*arguments: Any, **keywords: Any) -> Any:
+        original(*arguments, **keywords)
+        _dies()
+
+    setattr(target, name, replaced)
+
+
+def save_and_die(connection: Connection, place: str, seed: float, victim: int, stage: str) -> None:
+    """Save, but one rank is killed at some stage of it."""
+    file_system = OssFileSystem(**connection)
+    writer = file_system.writer(place, thread_count=2)
+    state = _state(seed)
+    if dist.get_rank() == victim:
+        _arm(writer, file_system, stage)
+    dcp.save(state, storage_writer=writer)
+
+
+def _arm(writer: OssStorageWriter, file_system: OssFileSystem, stage: str) -> None:
+    client = file_system.client
+
+    def dies_at(wanted: str) -> Callable[..., None]:
+        return lambda uri, *_: _dies() if wanted in str(uri) else None
+
+    if stage in {"prepare_local_plan", "prepare_global_plan", "write_data", "finish"}:
+        _before(writer, stage, lambda *_: _dies())
+    elif stage == "first file":
+        _before(client, "writer", lambda *_: _dies())
+    elif stage == "after write_data":
+        _after(writer, "write_data")
+    elif stage == "checksums":
+        _before(client, "put", dies_at("/.items-"))
+    elif stage == "metadata":
+        _before(client, "put", dies_at("/.metadata"))
+    elif stage == "deleting":
+        _before(client, "delete_many", lambda *_: _dies())
+    else:
+        assert stage == "after finish", stage
+        _after(writer, "finish")

@@ -1,0 +1,145 @@
+"""Saving and loading by several ranks, of as many and of other numbers, also when one of them fails or dies."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from dcp.worlds import Worlds
+from osstorchconnector.testing import Emulator, FaultRule
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[Worlds]:
+    with Worlds() as running:
+        yield running
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize("serialization_format", ["torch_save", "safetensors"])
+def test_another_number_of_ranks_loads_it(
+    worlds: Worlds, emulator: Emulator, place: str, serialization_format: str
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    seed = 0.0
+    for saving, loading in ((4, 2), (2, 4), (1, 2), (2, 1)):
+        seed += 1
+        worlds.results(saving, "save", **options, seed=seed, serialization_format=serialization_format, thread_count=2)
+        # Matrices of 3.4 MB by columns are read as rows, and the other way round.
+        for report in worlds.results(loading, "load", **options, seed=seed):
+            assert report["amplification"] < 2
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize(("saving", "loading"), [(1, 1), (2, 4), (4, 2)])
+def test_a_model_of_fsdp_trains_on(worlds: Worlds, emulator: Emulator, place: str, saving: int, loading: int) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    losses = worlds.results(saving, "train_and_save", **options)
+    resumed = worlds.results(loading, "load_and_train", **options)
+    assert all(found == pytest.approx(losses[0], rel=1e-5) for found in [*losses, *resumed])
+
+
+STAGES = [
+    (0, "prepare_local_plan"),
+    (1, "prepare_local_plan"),
+    (0, "prepare_global_plan"),
+    (0, "write_data"),
+    (1, "write_data"),
+    (0, "first file"),
+    (1, "first file"),
+    (0, "after write_data"),
+    (1, "after write_data"),
+    (0, "finish"),
+    (0, "checksums"),
+    (0, "metadata"),
+    (0, "deleting"),
+    (0, "after finish"),
+]
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize(("victim", "stage"), STAGES)
+def test_a_rank_killed_at_any_stage_leaves_the_first_save_whole_or_the_second(
+    worlds: Worlds, emulator: Emulator, place: str, victim: int, stage: str
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    outcomes = worlds.run(2, "save_and_die", **options, seed=2.0, victim=victim, stage=stage)
+    assert outcomes[victim].killed_by == signal.SIGKILL
+    # The other one is told, and does not hang.
+    survivor = outcomes[1 - victim]
+    assert survivor.error is not None
+    assert "it hung" not in survivor.error
+    published = stage in {"deleting", "after finish"}
+    found = worlds.results(2, "which", **options, seeds=[1.0, 2.0])
+    assert found == [2.0 if published else 1.0] * 2
+    # The next save needs nothing of the one that failed.
+    worlds.results(2, "save", **options, seed=3.0)
+    assert worlds.results(2, "which", **options, seeds=[3.0]) == [3.0] * 2
+
+
+FAULTS: list[FaultRule] = [
+    {"operation": "PutObject", "error": "AccessDenied"},
+    {"operation": "PutObject", "key": "*__1_*", "error": "AccessDenied"},
+    {"operation": "PutObject", "key": "*/.items-*", "error": "AccessDenied"},
+    {"operation": "PutObject", "key": "*/.metadata", "error": "AccessDenied"},
+]
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failed_save_is_told_on_every_rank(
+    worlds: Worlds, emulator: Emulator, bucket: str, place: str, fault: FaultRule
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    rule: FaultRule = {**fault, "bucket": bucket}
+    with emulator.fault(**rule):
+        outcomes = worlds.run(2, "save", **options, seed=2.0)
+    assert all("AccessDenied" in (outcome.error or "") for outcome in outcomes), outcomes
+    assert worlds.results(2, "which", **options, seeds=[1.0, 2.0]) == [1.0, 1.0]
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"operation": "GetObject", "error": "AccessDenied"},
+        {"operation": "GetObject", "key": "*/.items-*", "error": "AccessDenied"},
+        {"operation": "GetObject", "key": "*__1_*", "error": "AccessDenied"},
+        {"operation": "HeadObject", "error": "AccessDenied"},
+    ],
+)
+def test_a_failed_load_is_told_on_every_rank(
+    worlds: Worlds, emulator: Emulator, bucket: str, place: str, fault: FaultRule
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    rule: FaultRule = {**fault, "bucket": bucket}
+    with emulator.fault(**rule):
+        outcomes = worlds.run(2, "load", **options, seed=1.0)
+    assert all("AccessDenied" in (outcome.error or "") for outcome in outcomes), outcomes
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"probability": 0.3, "error": "InternalError"},
+        {"probability": 0.3, "throttle": 0.01},
+        {"operation": "GetObject", "probability": 0.3, "reset": "middle"},
+        {"operation": "GetObject", "probability": 0.3, "truncate": "middle"},
+        {"operation": "GetObject", "probability": 0.3, "reset": "before"},
+        {"operation": "GetObject", "nth": [2, 5], "flip": "middle"},
+        {"operation": "PutObject", "nth": [1, 3], "lose_reply": True},
+    ],
+)
+def test_temporary_faults_are_got_over(
+    worlds: Worlds, emulator: Emulator, bucket: str, place: str, fault: FaultRule
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    rule: FaultRule = {**fault, "bucket": bucket, "seed": 5}
+    with emulator.fault(**rule) as injected:
+        worlds.results(2, "save", **options, seed=1.0)
+        worlds.results(2, "load", **options, seed=1.0)
+        assert injected.acted > 0
