@@ -169,9 +169,20 @@ class OssClient:
         """
         return self._native_client.open_ranges(*split_object(uri))
 
-    def writer(self, uri: str) -> Writer:
-        """Open an object for writing. It appears, or is replaced, when the writer is closed without an exception."""
-        return self._native_client.writer(*split_object(uri))
+    def writer(self, uri: str, size_hint: int | None = None) -> Writer:
+        """Open an object for writing. It appears, or is replaced, when the writer is closed without an exception.
+
+        Args:
+            uri: The object.
+            size_hint: About how many bytes will be written. Only an object of more than 8 TiB needs it; it makes the parts
+                smaller, or larger, than those of an object whose size is not known.
+
+        Raises:
+            OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.
+        """
+        if size_hint is not None and size_hint < 0:
+            raise OssConfigError(f"size_hint is {size_hint}: a number of bytes is needed")
+        return self._native_client.writer(*split_object(uri), size_hint)
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket. It is no error where it is this account's already."""

@@ -62,8 +62,11 @@ class OssConfig:
             ahead but streamed. Default 256 MiB.
         prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. Default 24.
         max_concurrency: Requests in flight at most. Default 512, or ``prefetch_concurrency`` where that is larger.
-        part_size: Bytes of one part of an upload, 100 KiB to 5 GiB. Default 8 MiB.
+        part_size: Bytes of one part of an upload, 100 KiB to 5 GiB. Parts of a large object grow from there. Default
+            8 MiB.
         upload_concurrency: Parts of one upload in flight at most. Default 16.
+        upload_bytes: Bytes of one upload in flight or being filled at most, so that fewer parts are in flight where
+            they are larger; one part is always allowed. Default 256 MiB.
         fast_list: List a prefix for a dataset in several places at once, in the same order, with at most a tenth more
             requests and 64. False lists one page after the other. Default True.
         io_threads: Native I/O threads of one process. Default None: one in a DataLoader worker, elsewhere half the
@@ -101,6 +104,8 @@ class OssConfig:
     part_size: int = 8 * MIB
     # 16 parts of 8 MiB in flight fill a 10 Gbit/s link at 100 ms per part and hold 128 MiB.
     upload_concurrency: int = 16
+    # As much as is read ahead: 16 parts of 8 MiB and one being filled need half of it, parts of up to 15 MiB all of it.
+    upload_bytes: int = 256 * MIB
     fast_list: bool = True
     io_threads: int | None = None
     signature_version: SignatureVersion = "v4"
@@ -134,6 +139,7 @@ class OssConfig:
             self._check_integer(name, 1, _MOST_REQUESTS)
         self._check_integer("prefetch_bytes", 1, _MOST_BYTES)
         self._check_integer("part_size", _SMALLEST_PART, _LARGEST_PART)
+        self._check_integer("upload_bytes", 1, _MOST_BYTES)
         if self.io_threads is not None:
             self._check_integer("io_threads", 1, _MOST_THREADS)
         self._check_choice("signature_version", get_args(SignatureVersion))

@@ -183,8 +183,23 @@ class Client:
             OssNotFoundError: It does not exist.
         """
 
-    def writer(self, bucket: str, key: str) -> Writer:
-        """Open an object for sequential writing."""
+    def writer(self, bucket: str, key: str, size_hint: int | None = None) -> Writer:
+        """Open an object for sequential writing.
+
+        Args:
+            bucket: The bucket.
+            key: The key.
+            size_hint: About how many bytes will be written.
+
+        Raises:
+            OssConfigError: OSS has no objects as large as that.
+        """
+
+    def list_uploads(self, bucket: str, prefix: str) -> list[tuple[str, str, float]]:
+        """Return key, upload ID, and the start in seconds since 1970 of each upload that was neither published nor aborted."""
+
+    def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
+        """Give up an upload and remove its parts. It is no error where there is none."""
 
 @final
 class ObjectRanges:
@@ -413,7 +428,12 @@ class DataObject:
 class Writer:
     """Sequential upload of one object. Nothing is visible before `close` succeeds, and nothing ever where it does not.
 
-    ``isinstance(writer, io.BufferedIOBase)`` holds. It does not pickle.
+    Below one part, the object is one request. Above, parts are sent while the next ones are being written, over all I/O
+    threads; a large write is sent from the memory it is in, and returns when that memory is free again. What fails is
+    raised by the next call, with all that failed in the exception's notes, and by every one after that.
+
+    A writer that is collected without having been closed publishes nothing and emits ``ResourceWarning``. Threads may share
+    it: each call is done whole before the next. ``isinstance(writer, io.BufferedIOBase)`` holds. It does not pickle.
     """
 
     @property
@@ -424,13 +444,26 @@ class Writer:
     def closed(self) -> bool:
         """Whether it was closed or aborted."""
 
+    @property
+    def etag(self) -> str | None:
+        """The entity tag of what was published, without quotes; None where nothing was so far."""
+
+    @property
+    def crc64(self) -> int | None:
+        """The CRC-64 of what was published; None where nothing was so far."""
+
     def write(self, data: Buffer, /) -> int:
         """Take bytes and return how many; wait while as many parts as allowed are in flight.
 
         Raises:
-            OssError: An earlier part could not be uploaded.
+            OssError: A part could not be uploaded.
+            OssConfigError: The object becomes larger than OSS allows, or than what the parts hold that it may have.
+            TypeError: It is text, or has no buffer.
             ValueError: It is closed.
         """
+
+    def writelines(self, lines: Iterable[Buffer], /) -> None:
+        """Take bytes from each."""
 
     def tell(self) -> int:
         """Return the number of bytes taken."""
@@ -448,23 +481,45 @@ class Writer:
         """Return False."""
 
     def flush(self) -> None:
-        """Do nothing: bytes become visible on `close`, all at once."""
+        """Raise what has failed meanwhile, and do nothing else: bytes become visible on `close`, all at once."""
 
     def close(self) -> None:
         """Upload what is left and publish the object. Closing again does nothing.
 
         Raises:
-            OssError: The object was not published; the previous one is untouched.
+            OssError: The object was not published; the previous one is untouched. Where the answer to the last request was
+                lost and OSS does not answer the question either, a note says that it is not known.
         """
 
     def abort(self) -> None:
         """Give the upload up. The previous object is untouched."""
+
+    def fileno(self) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def detach(self) -> None:
+        """Raise `io.UnsupportedOperation`."""
+
+    def seek(self, _offset: int, _whence: int = 0, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def truncate(self, _size: int | None = None, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def read(self, _size: int | None = None, /) -> bytes:
+        """Raise `io.UnsupportedOperation`."""
+
+    def readinto(self, _buffer: Buffer, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
 
     def __enter__(self) -> Self:
         """Return the writer."""
 
     def __exit__(self, *exception: object) -> None:
         """Publish the object, or abort where the block raised."""
+
+    def __reduce__(self) -> Any:
+        """Raise TypeError: it belongs to its process."""
 
 def new_data_object(key: str, size: int, label: str = "") -> DataObject:
     """Describe an object without asking for it.

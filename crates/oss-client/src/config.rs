@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub part_size: usize,
     /// Most parts of one upload in flight.
     pub upload_concurrency: usize,
+    /// Most bytes of one upload in flight or being filled; one part is always allowed.
+    pub upload_bytes: usize,
     /// Whether datasets list the key space in several places at once; the order is the same.
     pub fast_list: bool,
     /// PEM file of the certificates to trust instead of the system's.
@@ -58,6 +60,7 @@ impl ClientConfig {
             max_concurrency: 512,
             part_size: 8 << 20,
             upload_concurrency: 16,
+            upload_bytes: 256 << 20,
             fast_list: true,
             ca_bundle: None,
             credential_refresh: Duration::from_secs(60),

@@ -18,6 +18,7 @@ struct Inner {
     bucket: Option<String>,
     key: Option<String>,
     attempts: Vec<String>,
+    others: Vec<String>,
 }
 
 /// Why an operation failed.
@@ -68,7 +69,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error that concerns no particular object yet.
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, bucket: None, key: None, attempts: Vec::new() }))
+        Self(Box::new(Inner { kind, bucket: None, key: None, attempts: Vec::new(), others: Vec::new() }))
     }
 
     /// Names the object the error is about; an object already named stays.
@@ -94,6 +95,13 @@ impl Error {
     pub(crate) fn after(mut self, mut earlier: Vec<String>) -> Self {
         earlier.append(&mut self.0.attempts);
         self.0.attempts = earlier;
+        self
+    }
+
+    /// Adds what else failed in the same operation.
+    #[must_use]
+    pub(crate) fn with(mut self, mut others: Vec<String>) -> Self {
+        self.0.others.append(&mut others);
         self
     }
 
@@ -142,6 +150,11 @@ impl Error {
     /// What the earlier attempts failed with, first one first, where there was more than this one.
     pub fn earlier_attempts(&self) -> &[String] {
         &self.0.attempts
+    }
+
+    /// What else failed in the same operation.
+    pub fn others(&self) -> &[String] {
+        &self.0.others
     }
 
     /// OSS error code of a service error.
@@ -217,6 +230,7 @@ impl fmt::Debug for Error {
             .field("bucket", &self.0.bucket)
             .field("key", &self.0.key)
             .field("attempts", &self.0.attempts)
+            .field("others", &self.0.others)
             .finish()
     }
 }

@@ -2,10 +2,17 @@
 //!
 //! The only unsafe code of this crate. What makes it sound: a [`LentBuffer`] is made from a Python buffer that the
 //! calling thread holds until the call that uses it returns, and [`crate::wait::block_on`] returns only when the task
-//! that the memory was lent to has dropped it.
+//! that the memory was lent to has dropped it. A [`Loan`] waits by itself until all copies of its bytes are dropped.
 
 #![expect(unsafe_code, reason = "lending a Python buffer to another thread needs raw pointers")]
 
+use std::{
+    marker::PhantomData,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use oss_client::sync::lock;
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyBufferError, prelude::*};
 
 /// A writable range of memory that another thread may fill while its lender waits.
@@ -63,6 +70,73 @@ pub(crate) fn bytes_of(buffer: &PyUntypedBuffer) -> PyResult<&[u8]> {
     // SAFETY: the exporter keeps `length` bytes at `start` valid until the buffer is released, which the borrow of
     // `buffer` prevents; bytes have no invalid values.
     Ok(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// Bytes that are lent to other threads, as [`Bytes`] that they may copy and divide.
+pub(crate) struct Loan<'py, 'memory> {
+    py: Python<'py>,
+    bytes: Bytes,
+    returned: Arc<Returned>,
+    memory: PhantomData<&'memory [u8]>,
+}
+
+/// Whether all copies of lent bytes are dropped.
+#[derive(Default)]
+struct Returned {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// What all copies share.
+struct Lent {
+    start: *const u8,
+    length: usize,
+    returned: Arc<Returned>,
+}
+
+// SAFETY: the memory is plain bytes that are only read, and the `Loan` keeps it borrowed until this is dropped.
+unsafe impl Send for Lent {}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: made from a slice that stays borrowed until this is dropped. Python code of another thread may write to
+        // the same memory, which a checksum notices; bytes have no invalid values.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *lock(&self.returned.done) = true;
+        self.returned.changed.notify_all();
+    }
+}
+
+impl<'py, 'memory> Loan<'py, 'memory> {
+    /// Lends memory. Dropping the loan waits for it: whoever has copies must be about to be done with them, or to stop.
+    pub(crate) fn new(py: Python<'py>, memory: &'memory [u8]) -> Self {
+        let returned = Arc::<Returned>::default();
+        let lent = Lent { start: memory.as_ptr(), length: memory.len(), returned: Arc::clone(&returned) };
+        Self { py, bytes: Bytes::from_owner(lent), returned, memory: PhantomData }
+    }
+
+    /// The lent bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl Drop for Loan<'_, '_> {
+    fn drop(&mut self) {
+        self.bytes = Bytes::new();
+        let returned = &self.returned;
+        self.py.detach(|| {
+            let mut done = lock(&returned.done);
+            while !*done {
+                done = returned.changed.wait(done).unwrap_or_else(PoisonError::into_inner);
+            }
+        });
+    }
 }
 
 /// Copies bytes into a writable Python buffer; returns how many fit.

@@ -1,11 +1,13 @@
 //! The native client: one configuration, in one process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use oss_client::{
     Client as OssClient,
     credentials::{CredentialProvider, StaticCredentials},
@@ -23,7 +25,7 @@ use pyo3::{
 };
 
 use crate::{
-    buffer::bytes_of,
+    buffer::{Loan, bytes_of},
     config::{Settings, resolve},
     connection::Connection,
     credentials::PythonProvider,
@@ -36,7 +38,7 @@ use crate::{
     stream::ObjectStream,
     table::ObjectTable,
     wait::block_on,
-    writer::Writer,
+    writer::{Writer, lanes},
 };
 
 /// Connections to one endpoint, one for each I/O thread.
@@ -151,23 +153,21 @@ impl Client {
         forbid_overwrite: bool,
     ) -> PyResult<String> {
         let buffer = PyUntypedBuffer::get(data)?;
-        let bytes = Bytes::copy_from_slice(bytes_of(&buffer)?);
         let options = PutOptions { content_type, forbid_overwrite };
-        let etag = self.run(py, |client| async move {
-            if bytes.len() <= client.config().part_size {
-                return client.put(&bucket, &key, bytes, &options).await;
-            }
-            let mut upload = Upload::new(client, &bucket, &key, options);
-            let written = match upload.write(&bytes).await {
-                Ok(()) => upload.finish().await,
-                Err(error) => Err(error),
-            };
-            match written {
-                Ok(etag) => Ok(etag),
+        let lanes = lanes(py, &self.connections)?;
+        // Where this fails, the upload is given up, and with it goes what it has of the loan.
+        let loan = Loan::new(py, bytes_of(&buffer)?);
+        let bytes = loan.bytes().clone();
+        let published = self.run(py, |client| async move {
+            let size = bytes.len() as u64;
+            let mut upload = Upload::new(lanes, &client, &bucket, &key, options, Some(size))?;
+            match upload.publish(bytes).await {
+                Ok(published) => Ok(published),
                 Err(error) => Err(upload.give_up(error).await),
             }
         })?;
-        Ok(unquoted(&etag))
+        drop(loan);
+        Ok(unquoted(&published.etag))
     }
 
     fn delete(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<()> {
@@ -274,8 +274,20 @@ impl Client {
         Ok(objects)
     }
 
-    fn writer(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<Writer> {
-        Writer::new(py, self.connection(), bucket, key)
+    #[pyo3(signature = (bucket, key, size_hint = None))]
+    fn writer(&self, py: Python<'_>, bucket: &str, key: &str, size_hint: Option<u64>) -> PyResult<Writer> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        Writer::new(py, &self.connections, turn, bucket, key, size_hint)
+    }
+
+    fn list_uploads(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<Vec<(String, String, f64)>> {
+        let uploads = self.run(py, |client| async move { client.list_multipart_uploads(&bucket, &prefix).await })?;
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        Ok(uploads.into_iter().map(|upload| (upload.key, upload.upload_id, seconds(upload.initiated))).collect())
+    }
+
+    fn abort_upload(&self, py: Python<'_>, bucket: String, key: String, upload_id: String) -> PyResult<()> {
+        self.run(py, |client| async move { client.abort_multipart(&bucket, &key, &upload_id).await })
     }
 }
 

@@ -46,6 +46,12 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         message = format!("{message} (after {count} failed attempts, the last one: {last})");
     }
     let exception = class_of(py, error).call((message,), Some(&fields))?;
+    for (number, earlier) in error.earlier_attempts().iter().enumerate() {
+        exception.call_method1("add_note", (format!("attempt {}: {earlier}", number + 1),))?;
+    }
+    for other in error.others() {
+        exception.call_method1("add_note", (other,))?;
+    }
     Ok(PyErr::from_value(exception))
 }
 

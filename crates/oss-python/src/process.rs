@@ -1,8 +1,15 @@
 //! What belongs to one process and must not act in another.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::{
+    ops::{Deref, DerefMut},
+    ptr,
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use pyo3::{PyResult, Python, sync::MutexExt};
+use pyo3::{PyResult, Python, exceptions::PyRuntimeError, sync::MutexExt};
 
 use crate::error;
 
@@ -59,23 +66,69 @@ impl<T> Drop for ProcessBound<T> {
 /// ever unlock it there: in another process than its own it is not waited for.
 pub(crate) struct ForkLock<T> {
     process: u32,
+    /// The thread that holds it, see [`this_thread`]; 0 where none does.
+    holder: AtomicUsize,
     value: Mutex<T>,
+}
+
+/// A locked value.
+pub(crate) struct ForkGuard<'a, T> {
+    guard: MutexGuard<'a, T>,
+    holder: &'a AtomicUsize,
+}
+
+impl<T> Deref for ForkGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for ForkGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T> Drop for ForkGuard<'_, T> {
+    fn drop(&mut self) {
+        self.holder.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A number that no other living thread has.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| ptr::from_ref(mark).addr())
 }
 
 impl<T> ForkLock<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { process: std::process::id(), value: Mutex::new(value) }
+        Self { process: std::process::id(), holder: AtomicUsize::new(0), value: Mutex::new(value) }
     }
 
     /// Locks, detached from the interpreter while another thread holds the lock.
-    pub(crate) fn lock(&self, py: Python<'_>, what: &str) -> PyResult<MutexGuard<'_, T>> {
-        if self.process == std::process::id() {
-            return Ok(self.value.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner));
+    ///
+    /// A signal's handler runs inside the call that it interrupts: what that call holds is not waited for but an error, as
+    /// in Python's own streams.
+    pub(crate) fn lock(&self, py: Python<'_>, what: &str) -> PyResult<ForkGuard<'_, T>> {
+        let thread = this_thread();
+        if self.holder.load(Ordering::Relaxed) == thread {
+            let text =
+                format!("the call that was interrupted holds this {what}; let the signal's handler raise instead");
+            return Err(PyRuntimeError::new_err(text));
         }
-        match self.value.try_lock() {
-            Ok(guard) => Ok(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(error::foreign_process(py, what, self.process)),
-        }
+        let guard = if self.process == std::process::id() {
+            self.value.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        } else {
+            match self.value.try_lock() {
+                Ok(guard) => guard,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Err(error::foreign_process(py, what, self.process)),
+            }
+        };
+        self.holder.store(thread, Ordering::Relaxed);
+        Ok(ForkGuard { guard, holder: &self.holder })
     }
 }

@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use oss_client::{ops::put::PutOptions, sync::lock, upload::Upload};
+use bytes::Bytes;
+use oss_client::{
+    ops::put::PutOptions,
+    sync::lock,
+    upload::{Lane, Published, Upload},
+};
 use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyResourceWarning, PyTypeError, PyValueError},
@@ -18,18 +23,23 @@ use pyo3::{
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    buffer::bytes_of,
+    buffer::{Loan, bytes_of},
     connection::Connection,
+    data_object::unquoted,
+    error,
     process::{ForkLock, ProcessBound},
     runtime::Reactor,
     wait::block_on,
 };
+
+pyo3::import_exception!(io, UnsupportedOperation);
 
 /// Writes one object, in order. Nothing is visible before `close` has succeeded; an exception in the `with` block,
 /// `abort`, or losing the writer leaves what was there before.
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct Writer {
     uri: String,
+    /// What drives the upload itself; its parts take turns on all connections.
     connection: Arc<Connection>,
     state: ForkLock<State>,
     warned: Arc<AtomicBool>,
@@ -44,7 +54,8 @@ enum Progress {
     Open(ProcessBound<Unfinished>),
     /// A write failed; the reason is raised again by every further use.
     Failed(PyErr),
-    Closed,
+    /// Published, or given up.
+    Closed(Option<Published>),
 }
 
 /// An upload that is given up when it is dropped. The lock is free whenever no operation runs on the I/O thread.
@@ -138,7 +149,7 @@ impl Drop for Writer {
         Python::try_attach(|py| {
             let open = self.state.lock(py, "writer").is_ok_and(|state| match &state.progress {
                 Progress::Open(unfinished) => unfinished.is_here(),
-                Progress::Failed(_) | Progress::Closed => false,
+                Progress::Failed(_) | Progress::Closed(_) => false,
             });
             if open {
                 warn_unclosed(py, &self.uri, &self.warned);
@@ -148,9 +159,18 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(py: Python<'_>, connection: &Arc<Connection>, bucket: &str, key: &str) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        connections: &[Arc<Connection>],
+        turn: usize,
+        bucket: &str,
+        key: &str,
+        size_hint: Option<u64>,
+    ) -> PyResult<Self> {
+        let connection = &connections[turn % connections.len()];
         let (client, reactor) = connection.get(py)?;
-        let upload = Upload::new(client.clone(), bucket, key, PutOptions::default());
+        let upload = Upload::new(lanes(py, connections)?, client, bucket, key, PutOptions::default(), size_hint)
+            .map_err(|cause| error::to_python(py, &cause))?;
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         let warned = Arc::new(AtomicBool::new(false));
         let uri = format!("oss://{bucket}/{key}");
@@ -173,26 +193,100 @@ impl Writer {
     }
 
     /// Runs an operation on the I/O thread; where it fails, the upload is given up and the writer keeps the error.
-    fn advance<F>(
+    fn advance<T: Send + 'static, F>(
         &self,
         py: Python<'_>,
         state: &mut State,
         operation: impl FnOnce(OwnedMutexGuard<Upload>) -> F + Send + 'static,
-    ) -> PyResult<()>
+    ) -> PyResult<T>
     where
-        F: Future<Output = oss_client::Result<()>> + Send + 'static,
+        F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
         let (_, reactor) = self.connection.get(py)?;
-        let upload = match &state.progress {
-            Progress::Open(unfinished) => Arc::clone(&unfinished.get(py, "writer")?.upload),
-            Progress::Failed(error) => return Err(error.clone_ref(py)),
-            Progress::Closed => return Err(closed()),
-        };
+        let upload = Arc::clone(state.upload(py)?);
         let run = async move { operation(upload.lock_owned().await).await };
         block_on(py, reactor, run).inspect_err(|error| {
             state.progress = Progress::Failed(error.clone_ref(py));
         })
     }
+
+    /// Keeps the error of something that went wrong in this thread, and gives the upload up.
+    fn fail<T>(py: Python<'_>, state: &mut State, cause: &oss_client::Error) -> PyResult<T> {
+        let raised = error::to_python(py, cause);
+        state.progress = Progress::Failed(raised.clone_ref(py));
+        Err(raised)
+    }
+
+    /// Copies bytes into parts, and sends each when it is full.
+    fn copy(&self, py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> PyResult<()> {
+        while !bytes.is_empty() {
+            let (filled, is_full) = {
+                let mut upload = state.upload(py)?.try_lock().map_err(|_| busy())?;
+                let filled = if bytes.len() < COPY_DETACHED {
+                    upload.fill(bytes)
+                } else {
+                    let upload = &mut *upload;
+                    py.detach(|| upload.fill(bytes))
+                };
+                (filled, upload.is_full())
+            };
+            match filled {
+                Ok(count) => bytes = &bytes[count..],
+                Err(cause) => return Self::fail(py, state, &cause),
+            }
+            if is_full {
+                self.flush_parts(py, state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends whole parts from where they are, and returns how many bytes they have.
+    fn lend(&self, py: Python<'_>, state: &mut State, bytes: Bytes) -> PyResult<usize> {
+        self.advance(py, state, |mut upload| async move {
+            match upload.lend(bytes).await {
+                Ok(sent) => Ok(sent),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })
+    }
+
+    fn take_back_lent(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        self.advance(py, state, |mut upload| async move {
+            match upload.take_back_lent().await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })
+    }
+
+    fn flush_parts(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        self.advance(py, state, |mut upload| async move {
+            match upload.flush().await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })
+    }
+}
+
+impl State {
+    fn upload(&self, py: Python<'_>) -> PyResult<&Arc<tokio::sync::Mutex<Upload>>> {
+        match &self.progress {
+            Progress::Open(unfinished) => Ok(&unfinished.get(py, "writer")?.upload),
+            Progress::Failed(error) => Err(error.clone_ref(py)),
+            Progress::Closed(_) => Err(closed()),
+        }
+    }
+}
+
+/// All connections, for the parts of one upload.
+pub(crate) fn lanes(py: Python<'_>, connections: &[Arc<Connection>]) -> PyResult<Vec<Lane>> {
+    let lane = |connection: &Arc<Connection>| {
+        let (client, reactor) = connection.get(py)?;
+        Ok(Lane { client: client.clone(), runtime: reactor.handle.clone() })
+    };
+    connections.iter().map(lane).collect()
 }
 
 fn busy() -> PyErr {
@@ -201,6 +295,10 @@ fn busy() -> PyErr {
 
 fn closed() -> PyErr {
     PyValueError::new_err("I/O operation on closed writer")
+}
+
+fn unsupported<T>(operation: &str) -> PyResult<T> {
+    Err(UnsupportedOperation::new_err(format!("{operation}: an object is written from its start to its end, once")))
 }
 
 #[pymethods]
@@ -213,88 +311,106 @@ impl Writer {
     #[pyo3(signature = (data, /))]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if data.is_instance_of::<PyString>() {
-            return Err(PyTypeError::new_err("a bytes-like object is required, not 'str'"));
+            let text =
+                "an object holds bytes, not str: encode the text, or write it to an io.TextIOWrapper of this writer";
+            return Err(PyTypeError::new_err(text));
         }
         let buffer = PyUntypedBuffer::get(data)?;
         let bytes = bytes_of(&buffer)?;
         let mut state = self.state.lock(py, "writer")?;
-        let mut taken = 0;
-        while taken < bytes.len() {
-            let full = {
-                let unfinished = match &state.progress {
-                    Progress::Open(unfinished) => unfinished.get(py, "writer")?,
-                    Progress::Failed(error) => return Err(error.clone_ref(py)),
-                    Progress::Closed => return Err(closed()),
-                };
-                let mut upload = unfinished.upload.try_lock().map_err(|_| busy())?;
-                let rest = &bytes[taken..];
-                let count = if rest.len() < COPY_DETACHED {
-                    upload.fill(rest)
-                } else {
-                    let upload = &mut *upload;
-                    py.detach(|| upload.fill(rest))
-                };
-                taken += count;
-                upload.is_full()
-            };
-            if full {
-                self.advance(py, &mut state, |mut upload| async move {
-                    match upload.flush().await {
-                        Ok(()) => Ok(()),
-                        Err(error) => Err(upload.give_up(error).await),
-                    }
-                })?;
-            }
+        let (has_failed, room, worth_lending) = {
+            let upload = state.upload(py)?.try_lock().map_err(|_| busy())?;
+            (upload.has_failed(), upload.check_room(bytes.len()), upload.worth_lending(bytes.len()))
+        };
+        if has_failed {
+            self.flush_parts(py, &mut state)?;
         }
-        state.written += taken as u64;
-        Ok(taken)
+        if let Err(cause) = room {
+            return Self::fail(py, &mut state, &cause);
+        }
+        if worth_lending.is_empty() {
+            self.copy(py, &mut state, bytes)?;
+        } else {
+            self.copy(py, &mut state, &bytes[..worth_lending.start])?;
+            // Where something fails, the upload is given up, and with it goes what it has of the loan.
+            let loan = Loan::new(py, &bytes[worth_lending.clone()]);
+            let sent = self.lend(py, &mut state, loan.bytes().clone())?;
+            self.copy(py, &mut state, &bytes[worth_lending.start + sent..])?;
+            self.take_back_lent(py, &mut state)?;
+            drop(loan);
+        }
+        state.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    #[pyo3(signature = (lines, /))]
+    fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        for line in lines.try_iter()? {
+            self.write(py, &line?)?;
+        }
+        Ok(())
     }
 
     fn tell(&self, py: Python<'_>) -> PyResult<u64> {
         let state = self.state.lock(py, "writer")?;
-        match &state.progress {
-            Progress::Open(_) => Ok(state.written),
-            Progress::Failed(error) => Err(error.clone_ref(py)),
-            Progress::Closed => Err(closed()),
-        }
+        state.upload(py).map(|_| state.written)
     }
 
+    /// Raises what has failed meanwhile. It publishes nothing and waits for nothing.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        self.tell(py).map(|_| ())
+        let mut state = self.state.lock(py, "writer")?;
+        let has_failed = state.upload(py)?.try_lock().map_err(|_| busy())?.has_failed();
+        if has_failed { self.flush_parts(py, &mut state) } else { Ok(()) }
     }
 
     /// Publishes the object; a second call does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        match &state.progress {
-            Progress::Closed => return Ok(()),
-            Progress::Failed(error) => return Err(error.clone_ref(py)),
-            Progress::Open(_) => {}
+        if matches!(state.progress, Progress::Closed(_)) {
+            return Ok(());
         }
-        self.advance(py, &mut state, |mut upload| async move {
+        let published = self.advance(py, &mut state, |mut upload| async move {
             match upload.finish().await {
-                Ok(_etag) => Ok(()),
+                Ok(published) => Ok(published),
                 Err(error) => Err(upload.give_up(error).await),
             }
         })?;
-        state.progress = Progress::Closed;
+        state.progress = Progress::Closed(Some(published));
         Ok(())
     }
 
     /// Gives up: nothing is published, and what was uploaded is removed.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        let before = std::mem::replace(&mut state.progress, Progress::Closed);
-        let Progress::Open(unfinished) = before else { return Ok(()) };
-        let (_, reactor) = self.connection.get(py)?;
+        let Progress::Open(unfinished) = &state.progress else {
+            if matches!(state.progress, Progress::Failed(_)) {
+                state.progress = Progress::Closed(None);
+            }
+            return Ok(());
+        };
         let upload = Arc::clone(&unfinished.get(py, "writer")?.upload);
-        block_on(py, reactor, async move { upload.lock().await.abort().await })
+        let (_, reactor) = self.connection.get(py)?;
+        let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
+        state.progress = Progress::Closed(None);
+        aborted
     }
 
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         let state = self.state.lock(py, "writer")?;
-        Ok(matches!(state.progress, Progress::Closed))
+        Ok(matches!(state.progress, Progress::Closed(_)))
+    }
+
+    /// The ETag of what was published.
+    #[getter]
+    fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.published(py)?.map(|published| unquoted(&published.etag)))
+    }
+
+    /// The CRC-64 of what was published.
+    #[getter]
+    fn crc64(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        Ok(self.published(py)?.map(|published| published.crc64))
     }
 
     fn readable(&self) -> bool {
@@ -313,18 +429,69 @@ impl Writer {
         false
     }
 
+    fn fileno(&self) -> PyResult<i32> {
+        unsupported("fileno")
+    }
+
+    fn detach(&self) -> PyResult<()> {
+        unsupported("detach")
+    }
+
+    #[pyo3(signature = (_offset, _whence = 0, /))]
+    fn seek(&self, _offset: i64, _whence: i32) -> PyResult<u64> {
+        unsupported("seek")
+    }
+
+    #[pyo3(signature = (_size = None, /))]
+    fn truncate(&self, _size: Option<i64>) -> PyResult<u64> {
+        unsupported("truncate")
+    }
+
+    #[pyo3(signature = (_size = None, /))]
+    fn read(&self, _size: Option<i64>) -> PyResult<Vec<u8>> {
+        unsupported("read")
+    }
+
+    #[pyo3(signature = (_buffer, /))]
+    fn readinto(&self, _buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        unsupported("readinto")
+    }
+
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let failed = exception.get_item(0).is_ok_and(|kind| !kind.is_none());
-        if failed { self.abort(py) } else { self.close(py) }
+        let Some(raised) = exception.get_item(1).ok().filter(|raised| !raised.is_none()) else {
+            return self.close(py);
+        };
+        match self.abort(py) {
+            // The exception of the block is what the caller must know.
+            Err(second) if error::is_of_our_tree(py, &second) => {
+                let text =
+                    format!("the unfinished upload could not be aborted, its parts remain: {}", second.value(py));
+                raised.call_method1("add_note", (text,)).map(drop)
+            }
+            aborted => aborted,
+        }
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err("a writer does not pickle: it belongs to its process; pickle the client"))
     }
 
     fn __repr__(&self) -> String {
         format!("Writer(uri='{}')", self.uri)
+    }
+}
+
+impl Writer {
+    fn published(&self, py: Python<'_>) -> PyResult<Option<Published>> {
+        match &self.state.lock(py, "writer")?.progress {
+            Progress::Closed(published) => Ok(published.clone()),
+            Progress::Open(_) | Progress::Failed(_) => Ok(None),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The requests that an upload in parts is made of.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::Method;
 use oss_protocol::{
@@ -11,11 +13,7 @@ use oss_protocol::{
 };
 
 use super::{incomplete, parse_body, put::PutOptions, put::compare_crc64, set_header};
-use crate::{
-    client::Client,
-    error::{Error, ErrorKind, Result},
-    http::Request,
-};
+use crate::{client::Client, error::Result, http::Request};
 
 /// Answers to the requests about one upload hold a few names.
 const ANSWER_LIMIT: usize = 64 << 10;
@@ -43,6 +41,8 @@ pub struct OpenUpload {
     pub key: String,
     /// Its id.
     pub upload_id: String,
+    /// When it was begun.
+    pub initiated: SystemTime,
 }
 
 impl Client {
@@ -85,6 +85,8 @@ impl Client {
     }
 
     /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag.
+    ///
+    /// Where it fails, the object may have been published all the same: see [`crate::upload`].
     pub async fn complete_multipart(
         &self,
         bucket: &str,
@@ -100,37 +102,10 @@ impl Client {
         let mut request = Request::object(Method::POST, bucket, key).query("uploadId", upload_id).with_body(body);
         options.apply(&mut request)?;
         set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/xml")?;
-        let mut budget = self.budget();
-        let response = match self.send_within(&request, &mut budget).await {
-            // The upload is gone because an earlier attempt completed it and only its answer was lost.
-            Err(error) if error.is_not_found() && error.attempts() > 1 => {
-                return self.completed_before(bucket, key, whole, parts, error).await;
-            }
-            other => other?,
-        };
+        let response = self.send(&request).await?;
         compare_crc64(&request, &response, whole)?;
         let result = parse_body(&request, response, ANSWER_LIMIT, CompleteMultipartUploadResult::parse).await?;
         Ok(result.etag)
-    }
-
-    async fn completed_before(
-        &self,
-        bucket: &str,
-        key: &str,
-        crc64: u64,
-        parts: &[Part],
-        error: Error,
-    ) -> Result<String> {
-        let size: u64 = parts.iter().map(|part| part.length).sum();
-        match self.head(bucket, key).await {
-            Ok(meta) if meta.crc64 == Some(crc64) && meta.size == size => Ok(meta.etag),
-            Ok(_) => Err(error),
-            Err(second) if second.is_not_found() => Err(error),
-            Err(second) => {
-                let text = format!("{error}; and whether it was published is unknown: {second}");
-                Err(Error::new(ErrorKind::Transport(text)).on(Some(bucket), Some(key)))
-            }
-        }
     }
 
     /// Gives up an upload; its parts are removed. An upload that does not exist counts as given up.
@@ -157,9 +132,11 @@ impl Client {
             }
             let response = self.send(&request).await?;
             let page = parse_body(&request, response, PAGE_LIMIT, ListMultipartUploadsResult::parse).await?;
-            uploads.extend(
-                page.uploads.into_iter().map(|upload| OpenUpload { key: upload.key, upload_id: upload.upload_id }),
-            );
+            uploads.extend(page.uploads.into_iter().map(|upload| OpenUpload {
+                key: upload.key,
+                upload_id: upload.upload_id,
+                initiated: upload.initiated,
+            }));
             let next = page.next_key_marker.zip(page.next_upload_id_marker);
             if !page.is_truncated {
                 return Ok(uploads);

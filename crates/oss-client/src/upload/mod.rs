@@ -3,60 +3,94 @@
 //! An object shorter than one part is one request. A longer one is uploaded in parts while it is being written, and
 //! published by one request at the end; until then the object that was there before stays as it is.
 
-use std::{collections::VecDeque, sync::Arc};
+mod parts;
+mod published;
+mod schedule;
+
+use std::ops::Range;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
+use oss_protocol::crc64;
+use tokio::runtime::Handle;
 
+use self::{
+    parts::{Destination, PartsInFlight},
+    schedule::{MAX_PARTS, Schedule},
+};
+pub use self::{published::Published, schedule::MAX_OBJECT_SIZE};
 use crate::{
+    buffer::PooledBuffer,
     client::Client,
-    error::{Error, ErrorKind, Result},
-    ops::{multipart::Part, put::PutOptions},
+    error::{Error, ErrorKind, Result, too_large},
+    ops::put::PutOptions,
 };
 
-/// Most parts of one object.
-const MAX_PARTS: usize = 10_000;
-
-/// The part size doubles after each so many parts: 10,000 parts that start at 8 MiB then hold more than 8 TiB, while
-/// small objects keep small parts.
-const PARTS_PER_SIZE: usize = 1_000;
-
-/// Smallest part that OSS accepts before the last one.
-const MIN_PART_SIZE: usize = 100 << 10;
-
-/// Largest part that OSS accepts.
-const MAX_PART_SIZE: usize = 5 << 30;
+/// A client, and the runtime that drives it. The parts of an upload take turns on several.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// The client.
+    pub client: Client,
+    /// Its runtime.
+    pub runtime: Handle,
+}
 
 /// Receives an object's bytes in order and uploads them as they come.
 #[derive(Debug)]
 pub struct Upload {
     client: Client,
-    bucket: String,
-    key: String,
+    destination: Destination,
     options: PutOptions,
+    schedule: Schedule,
     upload_id: Option<String>,
-    buffer: Vec<u8>,
-    parts: Vec<Part>,
-    in_flight: VecDeque<JoinHandle<Result<Part>>>,
-    started: usize,
+    filling: Filling,
+    parts: PartsInFlight,
     written: u64,
+}
+
+/// The part being filled.
+#[derive(Debug, Default)]
+struct Filling {
+    buffer: Option<PooledBuffer>,
+    length: usize,
+}
+
+impl Filling {
+    fn take(&mut self) -> Bytes {
+        let length = std::mem::take(&mut self.length);
+        self.buffer.take().map_or_else(Bytes::new, |buffer| Bytes::from_owner(buffer).slice(..length))
+    }
 }
 
 impl Upload {
     /// Begins an object; nothing is sent yet.
-    pub fn new(client: Client, bucket: &str, key: &str, options: PutOptions) -> Self {
-        Self {
-            client,
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
+    ///
+    /// `size_hint` is about how many bytes will be written. It makes parts large enough where the object is larger than
+    /// what fits otherwise, and is no limit.
+    ///
+    /// # Errors
+    ///
+    /// OSS has no objects as large as the hint says.
+    pub fn new(
+        lanes: Vec<Lane>,
+        client: &Client,
+        bucket: &str,
+        key: &str,
+        options: PutOptions,
+        size_hint: Option<u64>,
+    ) -> Result<Self> {
+        let destination = Destination { bucket: bucket.into(), key: key.into() };
+        check_size(size_hint.unwrap_or(0), &destination)?;
+        let config = client.config();
+        Ok(Self {
+            schedule: Schedule::new(config.part_size, size_hint),
+            parts: PartsInFlight::new(lanes, config.upload_concurrency, config.upload_bytes as u64),
+            client: client.clone(),
+            destination,
             options,
             upload_id: None,
-            buffer: Vec::new(),
-            parts: Vec::new(),
-            in_flight: VecDeque::new(),
-            started: 0,
+            filling: Filling::default(),
             written: 0,
-        }
+        })
     }
 
     /// Bytes written so far.
@@ -64,35 +98,108 @@ impl Upload {
         self.written
     }
 
+    /// Whether a part has failed, so that the next [`Upload::flush`] tells why.
+    pub fn has_failed(&self) -> bool {
+        self.parts.has_failed()
+    }
+
+    /// Checks that an object may have `count` more bytes.
+    ///
+    /// # Errors
+    ///
+    /// OSS has no objects of that size.
+    pub fn check_room(&self, count: usize) -> Result<()> {
+        check_size(self.written.saturating_add(count as u64), &self.destination)
+    }
+
     /// Copies bytes into the part being filled; returns how many fit.
-    pub fn fill(&mut self, bytes: &[u8]) -> usize {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the part.
+    pub fn fill(&mut self, bytes: &[u8]) -> Result<usize> {
         let part_size = self.part_size();
-        let room = part_size - self.buffer.len();
-        let count = bytes.len().min(room);
-        if self.buffer.capacity() - self.buffer.len() < count {
-            // The first part grows with what is written, since most objects are small; a later one is filled whole.
-            let more = if self.started == 0 { count } else { room };
-            self.buffer.reserve(more);
-        }
-        self.buffer.extend_from_slice(&bytes[..count]);
+        let buffer = match &mut self.filling.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(self.client.buffers().take(part_size).ok_or_else(|| too_large(part_size as u64))?),
+        };
+        let room = &mut buffer[self.filling.length..];
+        let count = bytes.len().min(room.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        self.filling.length += count;
         self.written += count as u64;
-        count
+        Ok(count)
     }
 
     /// Whether the part being filled has to be uploaded before more bytes fit.
     pub fn is_full(&self) -> bool {
-        self.buffer.len() >= self.part_size()
+        self.filling.buffer.as_ref().is_some_and(|buffer| buffer.len() == self.filling.length)
     }
 
-    /// Uploads the filled part; waits while as many are in flight as are allowed.
+    /// Uploads the part being filled where it is full, and waits until there is room for the next one.
+    ///
+    /// # Errors
+    ///
+    /// Why a part could not be uploaded, this one or one before.
     pub async fn flush(&mut self) -> Result<()> {
-        self.start_part().await
+        if self.is_full() {
+            let bytes = self.filling.take();
+            self.start_part(bytes, false).await?;
+        }
+        self.parts.make_room(self.part_size() as u64).await
+    }
+
+    /// Which of `length` bytes that are to be written now are worth sending from where they are: those behind the part
+    /// being filled and before the last ones, which are as many as can be in flight together. Those are better copied, so
+    /// that the caller can go on meanwhile.
+    pub fn worth_lending(&self, length: usize) -> Range<usize> {
+        let part_size = self.part_size();
+        let start = self.filling.buffer.as_ref().map_or(0, |buffer| buffer.len() - self.filling.length);
+        let kept = self.parts.most_in_flight(part_size as u64).saturating_mul(part_size);
+        let end = length.saturating_sub(kept);
+        if end.saturating_sub(start) < part_size { start..start } else { start..end }
+    }
+
+    /// Uploads whole parts straight from memory of the caller's, and returns how many bytes they have. The part being
+    /// filled must be empty. Copies of `bytes` are dropped when a part is done, or the upload aborted or dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why a part could not be uploaded.
+    pub async fn lend(&mut self, mut bytes: Bytes) -> Result<usize> {
+        let length = bytes.len();
+        while bytes.len() >= self.part_size() {
+            self.lend_part(bytes.split_to(self.part_size())).await?;
+        }
+        Ok(length - bytes.len())
+    }
+
+    async fn lend_part(&mut self, bytes: Bytes) -> Result<()> {
+        self.parts.make_room(bytes.len() as u64).await?;
+        let length = bytes.len() as u64;
+        self.start_part(bytes, true).await?;
+        self.written += length;
+        Ok(())
+    }
+
+    /// Waits until nothing is being sent from memory of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// Why a part could not be uploaded.
+    pub async fn take_back_lent(&mut self) -> Result<()> {
+        self.parts.collect_lent().await
     }
 
     /// Appends bytes that are in memory already.
+    ///
+    /// # Errors
+    ///
+    /// Why a part could not be uploaded.
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        self.check_room(bytes.len())?;
         while !bytes.is_empty() {
-            bytes = &bytes[self.fill(bytes)..];
+            bytes = &bytes[self.fill(bytes)?..];
             if self.is_full() {
                 self.flush().await?;
             }
@@ -100,21 +207,65 @@ impl Upload {
         Ok(())
     }
 
-    /// Publishes the object and returns its ETag.
-    pub async fn finish(&mut self) -> Result<String> {
+    /// Writes a whole object straight from memory and publishes it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not published; call [`Upload::give_up`] then.
+    pub async fn publish(&mut self, bytes: Bytes) -> Result<Published> {
+        if bytes.len() <= self.part_size() {
+            self.written = bytes.len() as u64;
+            return self.put(bytes).await;
+        }
+        self.check_room(bytes.len())?;
+        let sent = self.lend(bytes.clone()).await?;
+        let rest = bytes.slice(sent..);
+        drop(bytes);
+        if !rest.is_empty() {
+            self.lend_part(rest).await?;
+        }
+        self.finish().await
+    }
+
+    /// Publishes the object.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not published; call [`Upload::give_up`] then.
+    pub async fn finish(&mut self) -> Result<Published> {
+        let rest = self.filling.take();
         if self.upload_id.is_none() {
-            let bytes = Bytes::from(std::mem::take(&mut self.buffer));
-            return self.client.put(&self.bucket, &self.key, bytes, &self.options).await;
+            return self.put(rest).await;
         }
-        if !self.buffer.is_empty() {
-            self.start_part().await?;
+        if !rest.is_empty() {
+            self.start_part(rest, false).await?;
         }
-        while self.collect_part().await? {}
+        let parts = self.parts.collect_all().await?;
+        let crc64 = parts.iter().fold(0, |crc, part| crc64::combine(crc, part.crc64, part.length));
+        let Destination { bucket, key } = &self.destination;
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        let etag =
-            self.client.complete_multipart(&self.bucket, &self.key, upload_id, &self.parts, &self.options).await?;
+        let completed = self.client.complete_multipart(bucket, key, upload_id, &parts, &self.options).await;
+        let published = self.settle(completed, crc64).await?;
         self.upload_id = None;
-        Ok(etag)
+        Ok(published)
+    }
+
+    async fn put(&self, bytes: Bytes) -> Result<Published> {
+        let crc64 = crc64::checksum(&bytes);
+        let Destination { bucket, key } = &self.destination;
+        let stored = self.client.put(bucket, key, bytes, &self.options).await;
+        self.settle(stored, crc64).await
+    }
+
+    /// Finds out whether the object was published although the answer says otherwise, or did not arrive.
+    async fn settle(&self, answer: Result<String>, crc64: u64) -> Result<Published> {
+        let size = self.written;
+        match answer {
+            Ok(etag) => Ok(Published { etag, size, crc64 }),
+            // Where another object there is an error, one with the same bytes is not known to be this one.
+            Err(error) if self.options.forbid_overwrite => Err(error),
+            Err(error) => published::ask(&self.client, &self.destination, size, crc64, error).await,
+        }
     }
 
     /// Gives up because of `error`, and returns it: what went wrong first is what the caller must know.
@@ -126,81 +277,64 @@ impl Upload {
     }
 
     /// Gives up: stops the parts in flight and removes those that arrived.
+    ///
+    /// # Errors
+    ///
+    /// The parts that arrived could not be removed.
     pub async fn abort(&mut self) -> Result<()> {
-        for part in &self.in_flight {
-            part.abort();
-        }
-        for part in self.in_flight.drain(..) {
-            // Cancelled, failed or done: a part that no longer runs cannot arrive after the abort.
-            drop(part.await);
-        }
-        self.buffer = Vec::new();
+        // A part that no longer runs cannot arrive after the abort.
+        self.parts.stop().await;
+        self.filling = Filling::default();
+        let Destination { bucket, key } = &self.destination;
         match self.upload_id.take() {
-            Some(upload_id) => self.client.abort_multipart(&self.bucket, &self.key, &upload_id).await,
+            Some(upload_id) => self.client.abort_multipart(bucket, key, &upload_id).await,
             None => Ok(()),
         }
     }
 
+    /// Bytes of the part being filled or about to be.
     fn part_size(&self) -> usize {
-        let first = self.client.config().part_size.clamp(MIN_PART_SIZE, MAX_PART_SIZE);
-        let doublings = u32::try_from(self.started / PARTS_PER_SIZE).unwrap_or(u32::MAX);
-        first.saturating_mul(2_usize.saturating_pow(doublings)).min(MAX_PART_SIZE)
+        let before = self.written - self.filling.length as u64;
+        usize::try_from(self.schedule.part_size(before)).unwrap_or(usize::MAX)
     }
 
-    async fn start_part(&mut self) -> Result<()> {
-        if self.started == MAX_PARTS {
-            let text = format!("an object has at most {MAX_PARTS} parts; use a larger part_size");
-            return Err(Error::new(ErrorKind::Config(text)).on(Some(&self.bucket), Some(&self.key)));
+    async fn start_part(&mut self, bytes: Bytes, lent: bool) -> Result<()> {
+        if self.parts.started() == MAX_PARTS {
+            let text = format!(
+                "the {MAX_PARTS} parts that an object may have are used up by {} bytes; tell the writer by size_hint \
+                 about how large the object will be",
+                self.written
+            );
+            return Err(self.destination.name(ErrorKind::Config(text).into()));
         }
         if self.upload_id.is_none() {
-            let id = self.client.initiate_multipart(&self.bucket, &self.key, &self.options).await?;
-            self.upload_id = Some(id);
+            let Destination { bucket, key } = &self.destination;
+            self.upload_id = Some(self.client.initiate_multipart(bucket, key, &self.options).await?);
         }
-        // Bytes in flight stay the same while parts grow.
-        let first_size = self.client.config().part_size.max(1);
-        let allowed = (self.client.config().upload_concurrency * first_size / self.part_size()).max(1);
-        while self.in_flight.len() >= allowed {
-            self.collect_part().await?;
-        }
-        self.started += 1;
-        let (client, bucket, key) = (self.client.clone(), self.bucket.clone(), self.key.clone());
-        let upload_id: Arc<str> = self.upload_id.as_deref().unwrap_or_default().into();
-        let (number, bytes) = (self.started as u32, Bytes::from(std::mem::take(&mut self.buffer)));
-        self.in_flight
-            .push_back(tokio::spawn(async move { client.upload_part(&bucket, &key, &upload_id, number, bytes).await }));
-        Ok(())
+        let upload_id = self.upload_id.as_deref().unwrap_or_default();
+        self.parts.start(&self.destination, upload_id, bytes, lent).await
     }
+}
 
-    /// Waits for the oldest part in flight; false where there is none.
-    async fn collect_part(&mut self) -> Result<bool> {
-        let Some(part) = self.in_flight.pop_front() else { return Ok(false) };
-        match part.await {
-            Ok(part) => self.parts.push(part?),
-            Err(_) => {
-                let text = "a part of the upload was stopped".to_owned();
-                return Err(ErrorKind::Cancelled(text).into());
-            }
-        }
-        Ok(true)
+fn check_size(size: u64, destination: &Destination) -> Result<()> {
+    if size <= MAX_OBJECT_SIZE {
+        return Ok(());
     }
+    let text = format!("{size} bytes are more than an object may have, which is {MAX_OBJECT_SIZE} (48.8 TiB)");
+    Err(destination.name(ErrorKind::Config(text).into()))
 }
 
 impl Drop for Upload {
     /// Stops the parts in flight. Those that arrived are removed by a task of the runtime this happens in; outside of one,
     /// call [`Upload::abort`] before.
     fn drop(&mut self) {
-        for part in &self.in_flight {
-            part.abort();
-        }
-        let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), Handle::try_current()) else {
             return;
         };
-        let (client, bucket, key) = (self.client.clone(), self.bucket.clone(), self.key.clone());
-        let in_flight = std::mem::take(&mut self.in_flight);
+        let mut parts = self.parts.take();
+        let (client, Destination { bucket, key }) = (self.client.clone(), self.destination.clone());
         runtime.spawn(async move {
-            for part in in_flight {
-                drop(part.await);
-            }
+            parts.stop().await;
             if let Err(error) = client.abort_multipart(&bucket, &key, &upload_id).await {
                 tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
             }
