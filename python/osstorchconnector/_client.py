@@ -174,8 +174,8 @@ class OssClient:
 
         Args:
             uri: The object.
-            size_hint: About how many bytes will be written. Only an object of more than 8 TiB needs it; it makes the parts
-                smaller, or larger, than those of an object whose size is not known.
+            size_hint: About how many bytes will be written. It makes the parts of one size from the start, and only an
+                object of more than 8 TiB needs it. It is no limit.
 
         Raises:
             OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.

@@ -195,8 +195,8 @@ class Client:
             OssConfigError: OSS has no objects as large as that.
         """
 
-    def list_uploads(self, bucket: str, prefix: str) -> list[tuple[str, str, float]]:
-        """Return key, upload ID, and the start in seconds since 1970 of each upload that was neither published nor aborted."""
+    def list_uploads(self, bucket: str, prefix: str) -> builtins.list[tuple[str, str, float]]:
+        """Return key, upload ID, and start in Unix time of the uploads that were neither published nor aborted."""
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Give up an upload and remove its parts. It is no error where there is none."""
@@ -432,8 +432,9 @@ class Writer:
     threads; a large write is sent from the memory it is in, and returns when that memory is free again. What fails is
     raised by the next call, with all that failed in the exception's notes, and by every one after that.
 
-    A writer that is collected without having been closed publishes nothing and emits ``ResourceWarning``. Threads may share
-    it: each call is done whole before the next. ``isinstance(writer, io.BufferedIOBase)`` holds. It does not pickle.
+    A writer that is collected without having been closed publishes nothing and emits ``ResourceWarning``. Threads may
+    share it: each call is done whole before the next. ``isinstance(writer, io.BufferedIOBase)`` holds. It does not
+    pickle.
     """
 
     @property
@@ -487,8 +488,8 @@ class Writer:
         """Upload what is left and publish the object. Closing again does nothing.
 
         Raises:
-            OssError: The object was not published; the previous one is untouched. Where the answer to the last request was
-                lost and OSS does not answer the question either, a note says that it is not known.
+            OssError: The object was not published; the previous one is untouched. Where the answer to the last request
+                was lost and OSS does not answer the question either, a note says that it is not known.
         """
 
     def abort(self) -> None:

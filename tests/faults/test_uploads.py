@@ -1,10 +1,11 @@
 """Uploads that fail: the error is told, nothing is published, and what was begun is taken back."""
 
+import threading
 from typing import Any
 
 import pytest
 
-from faults.objects import ObjectServer, Refusal, error_answer, uri, xml_answer
+from faults.objects import Held, ObjectServer, Refusal, error_answer, uri
 from faults.readers import connect
 from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
@@ -132,7 +133,7 @@ def test_an_object_that_another_replaced_meanwhile_is_not_taken_for_the_one_writ
     upload: Any, content: bytes
 ) -> None:
     def replaced(exchange: Exchange, _: Answer) -> None:
-        exchange.server.contents["a"] = b"another"
+        server.contents["a"] = b"another"
         exchange.hang_up()
 
     with ObjectServer({"a": b"previous"}, replaced, where=publishes) as server:
@@ -146,28 +147,39 @@ def publishes(request: Request) -> bool:
 
 
 def test_all_parts_that_failed_are_told() -> None:
-    with ObjectServer({"a": b"previous"}, held := Held(), where=is_put) as server, held:
-        writer = client_of(server, upload_concurrency=3).writer(uri("a"))
+    answered = threading.Semaphore(0)
+
+    class HeldAndDenied(Held):
+        def __call__(self, exchange: Exchange, _: Answer) -> None:
+            self.wait()
+            exchange.reply(error_answer(exchange.request, 403, "AccessDenied", "You have no right."))
+            answered.release()
+
+    with ObjectServer({"a": b"previous"}, held := HeldAndDenied(), where=is_put) as server, held:
+        client = client_of(server, upload_concurrency=3)
+        writer = client.writer(uri("a"))
         writer.write(LARGE[: 3 * PART])
         server.wait_for(3, is_put)
-        server._fault = DENIED
+        held.release()
+        assert all(answered.acquire(timeout=10) for _ in range(3))
+        # This goes over the same I/O thread, so the three answers have been looked at when it returns.
+        client.head(uri("a"))
         with pytest.raises(OssPermissionError) as caught:
             writer.close()
-        assert caught.value.attempts == 1
         assert server.contents == {"a": b"previous"}
+    assert len([note for note in notes_of(caught.value) if "failed too: AccessDenied" in note]) == 2
 
 
 def test_a_part_that_failed_is_told_by_the_next_write() -> None:
     with ObjectServer({"a": b"previous"}, DENIED, where=is_put) as server:
         writer = client_of(server).writer(uri("a"))
-        writer.write(LARGE[: PART])
+        writer.write(LARGE[:PART])
         server.wait_for(1, is_put)
+        # A few bytes fit without a request; the failure is told as soon as it is known.
+        endless = iter(lambda: b"a few bytes", None)
         with pytest.raises(OssPermissionError):
-            # A few bytes fit without a request; the failure is told as soon as it is known.
-            while True:
-                writer.write(b"a few bytes")
+            writer.writelines(endless)
         server.wait_for(1, lambda request: request.method == "DELETE")
-        assert writer.tell is not None
         with pytest.raises(OssPermissionError):
             writer.close()
         assert server.contents == {"a": b"previous"}

@@ -160,8 +160,8 @@ impl Upload {
         if end.saturating_sub(start) < part_size { start..start } else { start..end }
     }
 
-    /// Uploads whole parts straight from memory of the caller's, and returns how many bytes they have. The part being
-    /// filled must be empty. Copies of `bytes` are dropped when a part is done, or the upload aborted or dropped.
+    /// Uploads whole parts straight from memory of the caller's, and returns how many bytes they have; then there is room
+    /// for a part to fill. The part being filled must be empty. Copies of `bytes` are dropped when a part is done, or the upload aborted or dropped.
     ///
     /// # Errors
     ///
@@ -171,6 +171,8 @@ impl Upload {
         while bytes.len() >= self.part_size() {
             self.lend_part(bytes.split_to(self.part_size())).await?;
         }
+        // What follows is copied, into memory that counts too.
+        self.parts.make_room(self.part_size() as u64).await?;
         Ok(length - bytes.len())
     }
 

@@ -1,5 +1,8 @@
 //! Uploads: in one request, in parts, given up, and completed by an answer that was lost.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use oss_client::{
     Client,
     ops::put::PutOptions,
@@ -98,4 +101,52 @@ async fn a_part_stored_wrong_fails_the_upload() {
     upload.write(&pattern(PART + 1)).await.unwrap();
     let error = upload.finish().await.unwrap_err();
     assert!(matches!(error.kind(), oss_client::ErrorKind::Integrity(_)), "{error:?}");
+}
+
+/// Memory that tells when nobody has it any more, by the count of what it holds.
+struct Owned(Vec<u8>, #[expect(dead_code, reason = "held, not read")] Arc<()>);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn lent_memory_is_sent_as_it_is_and_given_back() {
+    let client = emulated().await;
+    let content = pattern(20 * PART + 5);
+    let owner = Arc::new(());
+    let mut upload = upload(&client, "object");
+    upload.write(&content[..10]).await.unwrap();
+    let lent = upload.worth_lending(content.len() - 10);
+    // Behind the part being filled, before the last three that can be in flight.
+    assert_eq!(lent, PART - 10..17 * PART - 5);
+    upload.write(&content[10..PART]).await.unwrap();
+    let memory = Bytes::from_owner(Owned(content[PART..17 * PART + 5].to_vec(), Arc::clone(&owner)));
+    let sent = upload.lend(memory).await.unwrap();
+    assert_eq!(sent, 16 * PART);
+    upload.take_back_lent().await.unwrap();
+    assert_eq!(Arc::strong_count(&owner), 1);
+    upload.write(&content[17 * PART..]).await.unwrap();
+    let published = upload.finish().await.unwrap();
+    assert_eq!((published.size, published.crc64), (content.len() as u64, crc64::checksum(&content)));
+    let fetched = client.get(BUCKET, "object", u64::MAX).await.unwrap();
+    assert_eq!(fetched.bytes.as_deref(), Some(&content[..]));
+}
+
+#[tokio::test]
+async fn aborting_gives_lent_memory_back() {
+    let initiated = b"<InitiateMultipartUploadResult><UploadId>U1</UploadId></InitiateMultipartUploadResult>";
+    let (url, _requests) = scripted(vec![Reply::Send(response("200 OK", "", initiated))]).await;
+    let mut config = config(&url);
+    config.part_size = PART;
+    config.max_attempts = 1;
+    let client = client(config);
+    let owner = Arc::new(());
+    let mut upload = upload(&client, "object");
+    // The script has no answer to a part.
+    upload.lend(Bytes::from_owner(Owned(pattern(2 * PART), Arc::clone(&owner)))).await.unwrap();
+    upload.abort().await.unwrap_err();
+    assert_eq!(Arc::strong_count(&owner), 1);
 }
