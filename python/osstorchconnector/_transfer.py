@@ -3,8 +3,11 @@
 import contextlib
 import os
 import select
+import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
@@ -72,8 +75,12 @@ class Transfer:
             size = self._client.head(source).size
             self.run_object(source, size, target)
             return
-        with self._opened(source) as file, writing(target, self._client) as written:
-            self._pump(file, written)
+        with self._opened(source) as file:
+            status = os.fstat(file.fileno())
+            # What a pipe will yield is not known.
+            size = status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize
+            with self._alone(size), writing(target, self._client) as written:
+                self._pump(file, written, size)
 
     def run_object(self, source: str, size: int, target: str) -> None:
         """Transfer one object whose size is known.
@@ -90,8 +97,8 @@ class Transfer:
                 _write(file, memoryview(content))
             self._count(len(content))
         else:
-            with self._large, self._client.open(source) as item, self._target(target) as file:
-                self._pump(item, file)
+            with self._alone(size), self._client.open(source) as item, self._target(target) as file:
+                self._pump(item, file, size)
 
     @contextlib.contextmanager
     def _target(self, target: str) -> "Iterator[IO[bytes] | Writer]":
@@ -120,8 +127,12 @@ class Transfer:
         with file:
             yield file
 
-    def _pump(self, source: "IO[bytes] | DataObject", target: "IO[bytes] | Writer") -> None:
-        buffer = memoryview(bytearray(_CHUNK))
+    def _alone(self, size: int) -> AbstractContextManager[object]:
+        return self._large if size > _SMALL else contextlib.nullcontext()
+
+    def _pump(self, source: "IO[bytes] | DataObject", target: "IO[bytes] | Writer", size: int) -> None:
+        # A byte more than there is, for the end to be found with the rest.
+        buffer = memoryview(bytearray(min(_CHUNK, size + 1)))
         read: Callable[[memoryview], int] = self._read_standard if source is self._input else source.readinto  # type: ignore[union-attr]
         while count := read(buffer):
             if self._stopped.is_set():
