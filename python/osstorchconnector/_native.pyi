@@ -13,11 +13,13 @@ from typing_extensions import Buffer
 __all__ = [
     "Client",
     "DataObject",
-    "EntryFeed",
+    "Listing",
     "ObjectListing",
     "ObjectRanges",
     "ObjectStream",
     "ObjectTable",
+    "Order",
+    "PrefixListing",
     "Writer",
     "__version__",
     "build_profile",
@@ -149,24 +151,34 @@ class Client:
     def list(self, bucket: str, prefix: str) -> ObjectListing:
         """List descriptions under a prefix, in key order, unfetched."""
 
-    def list_table(self, bucket: str, prefix: str) -> ObjectTable:
-        """List everything under a prefix."""
+    def stream(
+        self,
+        rows: ObjectTable | Listing,
+        order: Order,
+        *,
+        arrival: bool = False,
+        producer: PrefixListing | None = None,
+    ) -> ObjectStream:
+        """Fetch objects ahead of the reader. A listing that has failed or was discarded is begun anew.
 
-    def stream_prefix(self, bucket: str, prefix: str, index: int, count: int) -> ObjectStream:
-        """List a prefix and fetch entry i where ``i % count == index``, ahead of the reader and in key order."""
-
-    def stream_table(self, table: ObjectTable, index: int, count: int) -> ObjectStream:
-        """Fetch entry i of a table where ``i % count == index``, ahead of the reader and in table order."""
-
-    def stream_fed(self, index: int, count: int) -> tuple[ObjectStream, EntryFeed]:
-        """Fetch entry i of those that another thread names, where ``i % count == index``, in their order."""
-
-    def fetch(self, table: ObjectTable, indices: Iterable[int]) -> builtins.list[DataObject]:
-        """Fetch entries of a table concurrently and return them in the order of `indices`.
+        Args:
+            rows: The objects.
+            order: Which of them, in which order.
+            arrival: Deliver each object when it has arrived, whatever its place.
+            producer: What to list where the rows are a listing that nobody makes: this stream then does so until it is
+                closed, and the next that waits takes over. None: the rows come from who has acquired the listing.
 
         Raises:
-            IndexError: There is no such entry.
-            OssError: One of them could not be fetched.
+            OssError: The listing cannot be opened.
+        """
+
+    def fetch(self, rows: ObjectTable | Listing, positions: Iterable[int]) -> builtins.list[DataObject]:
+        """Fetch rows of a table or of a complete listing concurrently and return them in the order of `positions`.
+
+        Raises:
+            IndexError: There is no such row.
+            OssError: One of the objects could not be fetched.
+            RuntimeError: The listing is not complete.
         """
 
     def open(self, bucket: str, key: str) -> DataObject:
@@ -226,8 +238,210 @@ class ObjectRanges:
         """
 
 @final
+class PrefixListing:
+    """What to list into a `Listing`: every object under a prefix, in key order."""
+
+    def __new__(cls, bucket: str, prefix: str, *, directory_markers: bool = False) -> Self:
+        """Describe a listing; nothing is sent.
+
+        Args:
+            bucket: The bucket.
+            prefix: What the keys begin with.
+            directory_markers: Keep objects without bytes whose key ends with a slash.
+        """
+
+    @property
+    def bucket(self) -> str:
+        """The bucket."""
+
+    @property
+    def prefix(self) -> str:
+        """What the keys begin with."""
+
+    @property
+    def directory_markers(self) -> bool:
+        """Whether objects that stand for a directory only are kept."""
+
+@final
+class Listing:
+    """The listing of a dataset, as a file that all its processes share: one of them makes it, all read it.
+
+    In another process, after a fork, it opens the file again. It is pickled, by the path of its directory, only to
+    start a process. Who has chosen the directory removes it.
+    """
+
+    def __new__(cls, directory: str, *, limit: int) -> Self:
+        """Name the place; nothing is made before the first use.
+
+        Args:
+            directory: A directory for this listing alone, whose parent exists. It is made, open to this user only.
+            limit: Most bytes that are kept once the listing is complete. A longer one is read to its end by who has
+                opened it, and the next stream lists again.
+        """
+
+    @property
+    def path(self) -> str:
+        """The directory."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows known so far."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are known."""
+
+    @property
+    def markers(self) -> int:
+        """Number of objects left out so far because they stand for a directory only."""
+
+    def acquire(self) -> bool:
+        """Wait for one's turn to append rows, behind the `count` that are there.
+
+        Returns:
+            False where nothing is to be appended any more: the listing is complete, or has failed.
+
+        Raises:
+            OssError: The file cannot be made, or was discarded meanwhile.
+        """
+
+    def put(self, labelled: list[tuple[str, str]]) -> None:
+        """Append rows by URI and label, after `acquire`.
+
+        Raises:
+            OssConfigError: One is not the URI of an object; the message repeats it. Those before it are appended.
+            OssError: The file cannot be written; nothing is appended.
+            RuntimeError: This process has not acquired the listing, or has released it.
+        """
+
+    def put_objects(
+        self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]
+    ) -> None:
+        """Append rows by bucket, key, size, ETag, label and span, after `acquire`.
+
+        A span is the key of an archive in the same bucket, and the offset of the first of the row's `size` bytes in it.
+
+        Raises:
+            OssError: The file cannot be written; nothing is appended.
+            RuntimeError: This process has not acquired the listing, or has released it.
+        """
+
+    def finish(self) -> None:
+        """Declare that all rows are there, and release."""
+
+    def fail(self, error: BaseException) -> None:
+        """Declare that no row follows, and release. Every reader raises the error behind the rows that are there."""
+
+    def release(self) -> None:
+        """Let another process go on behind the last row. Without effect where the listing is not acquired."""
+
+    def wait(
+        self,
+        client: Client | None = None,
+        producer: PrefixListing | None = None,
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Wait until the listing is complete.
+
+        Args:
+            client: Lists what `producer` says where nobody else does.
+            producer: What to list.
+            progress: Called with the number of rows when that has changed.
+
+        Raises:
+            OssError: The listing failed.
+        """
+
+    def digest(self, count: int) -> int:
+        """Return the CRC-64 of the first `count` rows: bucket, key, size, ETag, label and span of each.
+
+        Raises:
+            ValueError: Fewer are known.
+        """
+
+    def renew(self) -> None:
+        """Begin anew at the next use. Streams that are open go on with the listing they have."""
+
+    def close(self) -> None:
+        """Release, and close the file. The next use opens it again."""
+
+    def __len__(self) -> int:
+        """Return the number of rows of the complete listing.
+
+        Raises:
+            OssError: The listing failed.
+            RuntimeError: It is not complete.
+        """
+
+    def __getitem__(self, index: SupportsIndex, /) -> DataObject:
+        """Return a row of the complete listing, unfetched. A negative index counts from the end.
+
+        Raises:
+            IndexError: There is no such row.
+            OssError: The listing failed.
+            RuntimeError: It is not complete.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the path, while a process is being started.
+
+        Raises:
+            TypeError: None is.
+        """
+
+@final
+class Order:
+    """Which entry stands at which position: the order formula with all its numbers."""
+
+    def __new__(
+        cls,
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        shuffle: bool | int = False,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        batch: int = 1,
+        even: str = "pad",
+        worker: int = 0,
+        workers: int = 1,
+        skip: int = 0,
+    ) -> Self:
+        """Fix the numbers.
+
+        Args:
+            seed: What a shuffle depends on, together with the epoch: 0 to 2**64 - 1.
+            epoch: Number of the pass over the data.
+            shuffle: True: each entry can come anywhere. A number: within its block of so many entries.
+            start: Positions of the whole sequence, over all ranks, that were consumed before.
+            rank: Which of `world` shares.
+            world: Number of shares.
+            batch: Positions that stay together.
+            even: What becomes of entries that are no full batch for each rank: ``"pad"`` repeats the first ones,
+                ``"drop"`` leaves out fewer than one for each rank, ``"none"`` gives some ranks one more.
+            worker: Which of the rank's `workers`.
+            workers: Number of workers.
+            skip: Positions of this worker that were consumed before.
+
+        Raises:
+            OssConfigError: A number is out of range; the message names it.
+        """
+
+    def length(self, count: int) -> int:
+        """Return how many positions this worker has, of `count` entries."""
+
+    def entry(self, position: int, count: int) -> int:
+        """Return the entry at a position of this worker, of `count` entries.
+
+        Raises:
+            IndexError: There is no such position.
+        """
+
+@final
 class ObjectTable:
-    """Packed keys, sizes, ETags and labels. It pickles as one bytes object."""
+    """Packed keys, sizes, ETags, labels and spans. It pickles as one bytes object."""
 
     @staticmethod
     def from_uris(uris: Iterable[str]) -> ObjectTable:
@@ -243,6 +457,19 @@ class ObjectTable:
 
         Raises:
             OssConfigError: One is not the URI of an object; the message repeats it.
+        """
+
+    @staticmethod
+    def from_objects(
+        objects: Iterable[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]],
+    ) -> ObjectTable:
+        """Pack bucket, key, size, ETag, label and span of objects, in their order; see `Listing.put_objects`."""
+
+    def digest(self, count: int) -> int:
+        """Return the CRC-64 of the first `count` rows, as `Listing.digest` does.
+
+        Raises:
+            ValueError: There are fewer.
         """
 
     def __len__(self) -> int:
@@ -271,26 +498,6 @@ class ObjectListing:
         """
 
 @final
-class EntryFeed:
-    """The end of a stream at which objects are named, by a thread of its own."""
-
-    def put(self, labelled: list[tuple[str, str]]) -> bool:
-        """Name the next objects by URI and label, once the stream wants them.
-
-        Returns:
-            Whether anybody still reads the stream.
-
-        Raises:
-            OssConfigError: One is not the URI of an object; the message repeats it.
-        """
-
-    def finish(self) -> None:
-        """End the stream after what has been named."""
-
-    def fail(self, error: BaseException) -> None:
-        """End the stream with an exception, which its reader raises after what has been named."""
-
-@final
 class ObjectStream:
     """Iterator of objects. An object's error is raised in its place; the stream then goes on with the next."""
 
@@ -305,8 +512,12 @@ class ObjectStream:
             StopIteration: There is none left.
         """
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or has ended."""
+
     def close(self) -> None:
-        """Cancel what is in flight. Iterating then stops."""
+        """Cancel what is in flight, and stop listing. Iterating then stops."""
 
 @final
 class DataObject:

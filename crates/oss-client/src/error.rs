@@ -62,6 +62,10 @@ pub enum ErrorKind {
     Config(String),
     /// A local file or directory cannot be read. Never retried.
     File(std::io::ErrorKind, String),
+    /// The file that holds a listing cannot be written or read.
+    Listing(String),
+    /// What a listing failed with in the process that listed, as that process wrote it down.
+    Recorded(Vec<u8>),
     /// The operation was cancelled or its owner is gone.
     Cancelled(String),
 }
@@ -143,7 +147,9 @@ impl Error {
             | ErrorKind::Credentials(text)
             | ErrorKind::Config(text)
             | ErrorKind::File(_, text)
+            | ErrorKind::Listing(text)
             | ErrorKind::Cancelled(text) => text.clone(),
+            ErrorKind::Recorded(_) => "listing failed in another process".to_owned(),
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub mod backoff;
 pub mod buffer;
+pub mod catalogue;
 mod client;
 mod concurrency;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod listing;
 pub mod local;
 pub mod ops;
+pub mod order;
 pub mod paginate;
 pub mod prefetch;
 pub mod reader;

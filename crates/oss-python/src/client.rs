@@ -13,8 +13,10 @@ use oss_client::{
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind, too_large},
     ops::{list::ListOptions, put::PutOptions},
+    order,
     paginate::Pages,
-    prefetch::{Entry, Source},
+    catalogue::{Entry, ListingFile},
+    prefetch::{Delivery, Source},
     reader::ObjectReader,
     upload::Upload,
 };
@@ -31,12 +33,13 @@ use crate::{
     credentials::PythonProvider,
     data_object::{DataObject, unquoted},
     error,
-    feed::EntryFeed,
     listing::ObjectListing,
     ranges::ObjectRanges,
+    order::Order,
     runtime,
+    shared_listing::{Listing, ListingTask, PrefixListing},
     stream::ObjectStream,
-    table::ObjectTable,
+    table::{ObjectTable, row_of},
     wait::block_on,
     writer::{Writer, lanes},
 };
@@ -53,6 +56,20 @@ impl Client {
     fn connection(&self) -> &Arc<Connection> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.connections[turn % self.connections.len()]
+    }
+
+    /// Lists where nobody does, until what it returns is dropped.
+    pub(crate) fn list_into(
+        &self,
+        py: Python<'_>,
+        listing: &Listing,
+        file: Arc<ListingFile>,
+        prefix: &PrefixListing,
+    ) -> PyResult<ListingTask> {
+        let (client, reactor) = self.connection().get(py)?;
+        let source =
+            Source::listing(listing.shared(), file, order::Order::default(), Some(prefix.with(client.clone())));
+        Ok(ListingTask::start(reactor, source))
     }
 
     /// Runs an operation on the first I/O thread and waits for it.
@@ -100,7 +117,7 @@ impl Client {
     }
 
     fn head(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
-        let entry = entry(&bucket, &key);
+        let entry = Entry::named(bucket.as_str(), key.as_str());
         let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;
         DataObject::opened(py, entry, self.connection(), meta)
     }
@@ -209,64 +226,48 @@ impl Client {
         Ok(ObjectListing::new(Arc::clone(connection), bucket, pages))
     }
 
-    fn list_table(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<ObjectTable> {
-        self.run(py, |client| async move {
-            let options = ListOptions { prefix, ..ListOptions::default() };
-            let mut pages = Pages::new(client, bucket.as_str(), options);
-            let mut table = ObjectTable::builder();
-            while let Some(page) = pages.next().await? {
-                for object in page.contents {
-                    table.push(&bucket, &object.key, Some(object.size), "");
-                }
-            }
-            Ok(table.build())
-        })
-    }
-
-    fn stream_prefix(
+    #[pyo3(signature = (rows, order, *, arrival = false, producer = None))]
+    fn stream(
         &self,
         py: Python<'_>,
-        bucket: &str,
-        prefix: &str,
-        index: u64,
-        count: u64,
+        rows: Catalogue<'_>,
+        order: &Bound<'_, Order>,
+        arrival: bool,
+        producer: Option<&Bound<'_, PrefixListing>>,
     ) -> PyResult<ObjectStream> {
         let connection = self.connection();
-        let (client, reactor) = connection.get(py)?;
-        let source = {
-            // The listing task is spawned on the I/O thread.
-            let _on_reactor = reactor.handle.enter();
-            Source::listing(client.clone(), bucket, prefix, index, count.max(1))
+        let (client, _) = connection.get(py)?;
+        let formula = order.get().formula();
+        let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
+        let (source, kept) = match rows {
+            Catalogue::Table(table) => (Source::rows(Arc::clone(table.get().rows()), formula), None),
+            Catalogue::Listing(listing) => {
+                let prefix = producer.map(|prefix| prefix.get().with(client.clone()));
+                let file = listing.get().open(py)?;
+                (Source::listing(listing.get().shared(), file, formula, prefix), Some(listing.into_any().unbind()))
+            }
         };
-        ObjectStream::start(py, connection, source)
-    }
-
-    fn stream_fed(&self, py: Python<'_>, index: u64, count: u64) -> PyResult<(ObjectStream, EntryFeed)> {
-        let (sender, source) = Source::fed();
-        let feed = EntryFeed::new(sender, index, count.max(1));
-        let stream = ObjectStream::start(py, self.connection(), source)?.failing_with(feed.failure());
-        Ok((stream, feed))
-    }
-
-    fn stream_table(
-        &self,
-        py: Python<'_>,
-        table: &Bound<'_, ObjectTable>,
-        index: usize,
-        count: usize,
-    ) -> PyResult<ObjectStream> {
-        let source = Source::entries(table.get().share(index, count.max(1)));
-        ObjectStream::start(py, self.connection(), source)
+        ObjectStream::start(py, connection, source, delivery, kept)
     }
 
     fn fetch<'py>(
         &self,
         py: Python<'py>,
-        table: &Bound<'py, ObjectTable>,
+        rows: Catalogue<'py>,
         indices: Vec<isize>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let entries = table.get().entries_at(&indices)?;
-        let stream = ObjectStream::start(py, self.connection(), Source::entries(entries.into_iter()))?;
+        let picks = |count: u64| indices.iter().map(|index| row_of(*index, count)).collect::<PyResult<Vec<_>>>();
+        let source = match rows {
+            Catalogue::Table(table) => {
+                let rows = table.get().rows();
+                Source::picked(Arc::clone(rows), picks(rows.count())?)
+            }
+            Catalogue::Listing(listing) => {
+                let (file, count) = listing.get().all(py)?;
+                Source::picked_from_listing(listing.get().shared(), file, picks(count)?)
+            }
+        };
+        let stream = ObjectStream::start(py, self.connection(), source, Delivery::Ordered, None)?;
         let objects = PyList::empty(py);
         while let Some(object) = stream.next(py)? {
             objects.append(Bound::new(py, object)?)?;
@@ -291,8 +292,11 @@ impl Client {
     }
 }
 
-fn entry(bucket: &str, key: &str) -> Entry {
-    Entry { bucket: bucket.into(), key: key.into(), size: None, etag: None, label: None }
+/// What a stream reads from.
+#[derive(FromPyObject)]
+enum Catalogue<'py> {
+    Table(Bound<'py, ObjectTable>),
+    Listing(Bound<'py, Listing>),
 }
 
 fn unreadable(bucket: &str, key: &str) -> Error {

@@ -515,11 +515,6 @@ pub(crate) fn data_object_from_bytes(
 
 fn entry_of(py: Python<'_>, uri: &str, label: &str) -> PyResult<Entry> {
     let parsed = parse_object(py, uri)?;
-    Ok(Entry {
-        bucket: parsed.bucket.into(),
-        key: parsed.key.into(),
-        size: None,
-        etag: None,
-        label: Some(label).filter(|label| !label.is_empty()).map(Into::into),
-    })
+    let label = Some(label).filter(|label| !label.is_empty()).map(Into::into);
+    Ok(Entry { label, ..Entry::named(parsed.bucket, parsed.key) })
 }

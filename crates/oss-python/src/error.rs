@@ -5,8 +5,9 @@ use std::io;
 use http::StatusCode;
 use oss_client::{Error, ErrorKind};
 use pyo3::{
+    exceptions::PyBaseException,
     prelude::*,
-    types::{IntoPyDict, PyDict, PyType},
+    types::{IntoPyDict, PyBytes, PyDict, PyType},
 };
 
 mod classes {
@@ -23,7 +24,40 @@ mod classes {
 
 /// The Python exception for an error of the client.
 pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
-    build(py, error).unwrap_or_else(|failure| failure)
+    match error.kind() {
+        ErrorKind::Recorded(record) => recorded(py, record),
+        _ => build(py, error).unwrap_or_else(|failure| failure),
+    }
+}
+
+/// An exception written down for other processes: what it says, and itself where it pickles.
+pub(crate) fn record(raised: &Bound<'_, PyAny>) -> Vec<u8> {
+    let py = raised.py();
+    let written = || -> PyResult<Vec<u8>> {
+        let text: String = raised.get_type().name()?.extract::<String>()? + ": " + raised.str()?.to_str()?;
+        let pickle = py.import("pickle")?;
+        let pickled = pickle.call_method1("dumps", (raised,)).ok();
+        pickle.call_method1("dumps", ((text, pickled),))?.extract()
+    };
+    written().unwrap_or_else(|failure| failure.to_string().into_bytes())
+}
+
+/// The exception that [`record`] wrote down.
+fn recorded(py: Python<'_>, record: &[u8]) -> PyErr {
+    let read = || -> PyResult<PyErr> {
+        let pickle = py.import("pickle")?;
+        let loads = |bytes: &[u8]| pickle.call_method1("loads", (PyBytes::new(py, bytes),));
+        let (text, pickled): (String, Option<Vec<u8>>) = loads(record)?.extract()?;
+        if let Some(pickled) = pickled
+            && let Ok(exception) = loads(&pickled)
+            && exception.is_instance_of::<PyBaseException>()
+        {
+            return Ok(PyErr::from_value(exception));
+        }
+        // Its class is not known in this process.
+        Ok(PyErr::from_value(py.get_type::<classes::OssError>().call1((text,))?))
+    };
+    read().unwrap_or_else(|_| classes::OssError::new_err(String::from_utf8_lossy(record).into_owned()))
 }
 
 fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {

@@ -18,12 +18,13 @@ mod credentials;
 mod data_object;
 mod emulator;
 mod error;
-mod feed;
 mod listing;
 mod log;
+mod order;
 mod process;
 mod ranges;
 mod runtime;
+mod shared_listing;
 mod stream;
 mod table;
 mod uri;
@@ -42,10 +43,11 @@ mod _native {
         config::infer_region,
         data_object::{DataObject, data_object_from_bytes, new_data_object},
         emulator::run_emulator,
-        feed::EntryFeed,
         listing::ObjectListing,
         log::set_log_level,
         ranges::ObjectRanges,
+        order::Order,
+        shared_listing::{Listing, PrefixListing},
         stream::ObjectStream,
         table::ObjectTable,
         uri::parse_uri,

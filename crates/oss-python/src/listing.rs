@@ -71,6 +71,7 @@ impl ObjectListing {
                 size: Some(object.size),
                 etag: Some(object.etag.into()),
                 label: None,
+                span: None,
             }));
         }
     }

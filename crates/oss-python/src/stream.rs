@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use oss_client::prefetch::{self, Item, Queue, Source, Taken};
+use oss_client::prefetch::{self, Delivery, Item, Queue, Source, Taken};
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
@@ -10,20 +10,19 @@ use crate::{
     connection::Connection,
     data_object::DataObject,
     error,
-    feed::Failure,
     process::{ForkLock, ProcessBound},
     wait::SIGNAL_INTERVAL,
 };
 
-/// Iterator over the objects of a source, in its order. An object's error is raised at its place; the stream then goes
+/// Iterator over the objects of a source, in its order or as they arrive. An object's error is raised at its place; the stream then goes
 /// on with the next.
-#[pyclass(frozen, module = "osstorchconnector._native")]
+#[pyclass(frozen, weakref, module = "osstorchconnector._native")]
 pub(crate) struct ObjectStream {
     connection: Arc<Connection>,
     running: ProcessBound<Running>,
     batch: ForkLock<Batch>,
-    /// What the thread that feeds the source raised.
-    failure: Failure,
+    /// What the source reads from, where its place goes when nobody has it any more.
+    _rows: Option<Py<PyAny>>,
 }
 
 /// The driver task and where it puts what it fetched. Dropping it stops the task.
@@ -46,22 +45,24 @@ struct Batch {
 }
 
 impl ObjectStream {
-    pub(crate) fn start(py: Python<'_>, connection: &Arc<Connection>, source: Source) -> PyResult<Self> {
+    /// Starts; `rows` is kept alive as long as the stream is.
+    pub(crate) fn start(
+        py: Python<'_>,
+        connection: &Arc<Connection>,
+        source: Source,
+        delivery: Delivery,
+        rows: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let (client, reactor) = connection.get(py)?;
         let budget = client.config().prefetch_bytes;
-        let (queue, driver) = prefetch::start(client.clone(), source, budget);
+        let (queue, driver) = prefetch::start(client.clone(), source, budget, delivery);
         let driver = reactor.handle.spawn(driver).abort_handle();
         Ok(Self {
             connection: Arc::clone(connection),
             running: ProcessBound::new(Running { queue, driver }),
             batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
-            failure: Failure::default(),
+            _rows: rows,
         })
-    }
-
-    /// The same stream, which ends with what `failure` holds by then.
-    pub(crate) fn failing_with(self, failure: Failure) -> Self {
-        Self { failure, ..self }
     }
 
     /// The next object, or `None` at the end.
@@ -80,9 +81,6 @@ impl ObjectStream {
                 Taken::Nothing => py.check_signals()?,
                 Taken::End(end) => {
                     batch.ended = true;
-                    if let Some(raised) = self.failure.take() {
-                        return Err(raised);
-                    }
                     end.map_err(|cause| error::to_python(py, &cause))?;
                 }
             }
@@ -98,6 +96,13 @@ impl ObjectStream {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
         self.next(py)
+    }
+
+    /// Whether it was closed, or has ended.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        let running = self.running.get(py, "stream")?;
+        Ok(running.queue.is_abandoned() || self.batch.lock(py, "stream")?.ended)
     }
 
     /// Stops fetching and frees what was fetched ahead.

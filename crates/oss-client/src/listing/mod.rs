@@ -74,6 +74,7 @@ impl Target {
                 size: Some(object.size),
                 etag: Some(object.etag.into()),
                 label: None,
+                span: None,
             })
             .collect()
     }

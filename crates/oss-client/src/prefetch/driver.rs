@@ -29,16 +29,32 @@ const LARGE_SHARE: usize = 4;
 /// Share of the budget that one batch may hold in the reader's hands.
 const BATCH_SHARE: usize = 8;
 
-/// Starts fetching what `source` names, in order, within `budget` bytes. Returns the queue to take it from, and the task
-/// that fills it: spawn it on the client's runtime.
-pub fn start(client: Client, source: Source, budget: usize) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
+/// In which order objects are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In the order of the source.
+    Ordered,
+    /// As they arrive.
+    Arrival,
+}
+
+/// Starts fetching what `source` names, within `budget` bytes. Returns the queue to take it from, and the task that fills
+/// it: spawn it on the client's runtime.
+pub fn start(
+    client: Client,
+    source: Source,
+    budget: usize,
+    delivery: Delivery,
+) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
     let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
     let driver = Driver {
         client,
         source,
         queue: Arc::clone(&queue),
         budget,
+        delivery,
         window: VecDeque::new(),
+        arrived: Vec::new(),
         first: 0,
         reserved: 0,
         deferred: BTreeSet::new(),
@@ -53,8 +69,11 @@ struct Driver {
     source: Source,
     queue: Arc<Queue>,
     budget: usize,
+    delivery: Delivery,
     /// Objects requested and not handed over yet, in order.
     window: VecDeque<Slot>,
+    /// Positions of the objects that have arrived since the last were handed over; used where they go as they arrive.
+    arrived: Vec<u64>,
     /// Position in the stream of `window[0]`.
     first: u64,
     /// Bytes that the window holds or expects.
@@ -71,6 +90,8 @@ enum Slot {
     /// To be requested again, now that its size is known.
     Deferred(Entry),
     Done(Item),
+    /// Handed over before those in front of it.
+    Gone,
 }
 
 struct Fetched {
@@ -188,6 +209,9 @@ impl Driver {
     }
 
     fn set(&mut self, position: u64, slot: Slot) {
+        if matches!(slot, Slot::Done(_)) {
+            self.arrived.push(position);
+        }
         if let Some(place) = self.window.get_mut((position - self.first) as usize) {
             *place = slot;
         }
@@ -199,7 +223,7 @@ impl Driver {
         if let Slot::InFlight(reserve) = slot {
             self.reserved -= *reserve;
         }
-        *slot = match result {
+        let next = match result {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
                 self.reserved += bytes.len();
                 if entry.size.is_none() {
@@ -220,10 +244,41 @@ impl Driver {
             }
             Err(error) => Slot::Done(Item { entry, outcome: Err(error) }),
         };
+        self.set(position, next);
     }
 
-    /// Hands over what is finished at the front of the window; returns whether the reader was waiting.
+    /// Hands over what is finished and due; returns whether the reader was waiting.
     fn hand_over(&mut self) -> bool {
+        match self.delivery {
+            Delivery::Ordered => self.hand_over_front(),
+            Delivery::Arrival => self.hand_over_arrived(),
+        }
+    }
+
+    fn hand_over_arrived(&mut self) -> bool {
+        let (window, first) = (&mut self.window, self.first);
+        let mut handed = 0;
+        let items: Vec<Item> = (self.arrived.drain(..))
+            .filter_map(|position| {
+                match std::mem::replace(window.get_mut((position - first) as usize)?, Slot::Gone) {
+                    Slot::Done(item) => {
+                        handed += item.held();
+                        Some(item)
+                    }
+                    _ => None,
+                }
+            })
+            .collect();
+        while let Some(Slot::Gone) = self.window.front() {
+            self.window.pop_front();
+            self.first += 1;
+        }
+        self.reserved -= handed;
+        !items.is_empty() && self.queue.put(items.into_iter())
+    }
+
+    fn hand_over_front(&mut self) -> bool {
+        self.arrived.clear();
         let done = self.window.iter().take_while(|slot| matches!(slot, Slot::Done(_))).count();
         if done == 0 {
             return false;

@@ -1,16 +1,20 @@
-//! Objects ahead of their reader: many requests in flight, inside a budget of bytes, delivered in order.
+//! Objects ahead of their reader: many requests in flight, inside a budget of bytes, delivered in order or as they arrive.
 //!
 //! A [`Source`] names the objects, a driver task on the I/O thread keeps requests for the next ones in flight, and a
 //! [`Queue`] hands what has arrived to the reading thread in batches. The client's `Concurrency` decides how many requests
 //! that are, from the throughput they bring.
 
 mod driver;
+mod prefix;
 mod queue;
 mod source;
 
-pub use driver::start;
+pub use driver::{Delivery, start};
+pub use prefix::{Prefix, RecordFailure};
 pub use queue::{Queue, Taken};
-pub use source::{Entry, Page, Source};
+pub use source::Source;
+
+pub use crate::catalogue::{Entry, Page};
 
 use crate::{buffer::PooledBuffer, error::Result, ops::head::ObjectMeta};
 

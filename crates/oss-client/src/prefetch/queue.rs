@@ -105,6 +105,11 @@ impl Queue {
         self.room.notify_one();
     }
 
+    /// Whether nobody reads any more.
+    pub fn is_abandoned(&self) -> bool {
+        lock(&self.state).abandoned
+    }
+
     /// Appends finished objects; returns whether the reader was waiting for them.
     pub(super) fn put(&self, items: impl Iterator<Item = Item>) -> bool {
         let mut state = lock(&self.state);

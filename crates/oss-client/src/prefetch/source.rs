@@ -1,138 +1,224 @@
-//! Where the objects of a stream come from.
+//! Where the objects of a stream come from: rows, in an order.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
+use super::Prefix;
 use crate::{
-    client::Client,
-    error::{Error, Result},
-    ops::list::ListOptions,
-    paginate::Pages,
+    catalogue::{Entry, Listing, ListingFile, LoadedPage, Rows, State, Turn},
+    error::{Error, ErrorKind, Result},
+    order::{Order, Shuffle},
 };
 
-/// An object to be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Bucket it lies in.
-    pub bucket: Arc<str>,
-    /// Its key in the bucket.
-    pub key: Box<str>,
-    /// Size in bytes, where a listing said so.
-    pub size: Option<u64>,
-    /// ETag, where a listing said so.
-    pub etag: Option<Box<str>>,
-    /// Label given by a manifest.
-    pub label: Option<Arc<str>>,
-}
+/// How often a reader that has read everything looks whether there is more: at first, and after a while. A page takes
+/// the service 20 to 50 ms, so the first look is rarely late by a part worth mentioning; fifty looks a second, a system
+/// call each, cost a waiting process nothing. It is not told instead, since no process knows all others.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
-/// Pages that wait to be read: one being used, one ready, and one more under way in the listing task.
-const PAGES_AHEAD: usize = 2;
-
-/// Objects that became known together, or why no more will.
-pub type Page = Result<Vec<Entry>>;
-
-/// A sequence of objects, some of which may not be known yet.
+/// The objects of a stream, in its order. They may become known while they are read.
 pub struct Source {
-    ready: VecDeque<Entry>,
-    more: More,
+    rows: Store,
+    plan: Plan,
+    /// Position of the next object in the plan.
+    next: u64,
+    ready: Option<Entry>,
+    /// Rows that are known, and whether they are all.
+    known: u64,
+    complete: bool,
+    failed: Option<Error>,
 }
 
-enum More {
-    Entries(Box<dyn Iterator<Item = Entry> + Send>),
-    Pages(mpsc::Receiver<Page>),
-    Nothing,
+enum Store {
+    Memory(Arc<Rows>),
+    File(Box<Following>),
+}
+
+enum Plan {
+    Order(Order),
+    Rows(Vec<u64>),
+}
+
+/// A listing file that is read while it grows, and that this source makes grow where nobody else does.
+struct Following {
+    listing: Arc<Listing>,
+    file: Arc<ListingFile>,
+    /// The page read last, for orders that go straight on.
+    page: Option<LoadedPage>,
+    prefix: Option<Prefix>,
+    producing: Option<JoinHandle<Result<()>>>,
+    /// Told of each page that this source lists.
+    progress: Arc<Notify>,
+    pause: Duration,
+}
+
+impl Drop for Following {
+    /// Who does not read does not list: the next one who waits takes over.
+    fn drop(&mut self) {
+        if let Some(producing) = &self.producing {
+            producing.abort();
+        }
+    }
 }
 
 impl Source {
-    /// Objects that are known already.
-    pub fn entries(entries: impl Iterator<Item = Entry> + Send + 'static) -> Self {
-        Self { ready: VecDeque::new(), more: More::Entries(Box::new(entries)) }
+    /// Rows in memory.
+    pub fn rows(rows: Arc<Rows>, order: Order) -> Self {
+        let count = rows.count();
+        Self::new(Store::Memory(rows), Plan::Order(order), count, true)
     }
 
-    /// Objects that another thread makes known, page by page; dropping the sender ends them.
-    pub fn fed() -> (mpsc::Sender<Page>, Self) {
-        let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
-        (sender, Self { ready: VecDeque::new(), more: More::Pages(receiver) })
+    /// Some of the rows in memory, which exist.
+    pub fn picked(rows: Arc<Rows>, picks: Vec<u64>) -> Self {
+        let count = rows.count();
+        Self::new(Store::Memory(rows), Plan::Rows(picks), count, true)
     }
 
-    /// Entry i of the listing of a prefix where `i % count == index`. Listing starts at once.
-    pub fn listing(client: Client, bucket: &str, prefix: &str, index: u64, count: u64) -> Self {
-        let options = ListOptions { prefix: prefix.to_owned(), ..ListOptions::default() };
-        let mut pages = Pages::new(client, bucket, options);
-        let bucket: Arc<str> = bucket.into();
-        let (sender, source) = Self::fed();
-        tokio::spawn(async move {
-            let mut position = 0_u64;
-            loop {
-                let page = match pages.next().await {
-                    Ok(None) => return,
-                    Ok(Some(page)) => Ok(page
-                        .contents
-                        .into_iter()
-                        .filter_map(|object| {
-                            position += 1;
-                            ((position - 1) % count == index).then(|| Entry {
-                                bucket: Arc::clone(&bucket),
-                                key: object.key.into(),
-                                size: Some(object.size),
-                                etag: Some(object.etag.into()),
-                                label: None,
-                            })
-                        })
-                        .collect()),
-                    Err(error) => Err(error),
-                };
-                let failed = page.is_err();
-                if sender.send(page).await.is_err() || failed {
-                    return;
-                }
-            }
-        });
-        source
+    /// The rows of a listing's file, which `prefix` makes known where no other process does.
+    pub fn listing(listing: Arc<Listing>, file: Arc<ListingFile>, order: Order, prefix: Option<Prefix>) -> Self {
+        let following = Following::new(listing, file, prefix);
+        Self::new(Store::File(Box::new(following)), Plan::Order(order), 0, false)
+    }
+
+    /// Some of the rows of a complete listing, which exist.
+    pub fn picked_from_listing(listing: Arc<Listing>, file: Arc<ListingFile>, picks: Vec<u64>) -> Self {
+        let count = file.progress().rows;
+        let following = Following::new(listing, file, None);
+        Self::new(Store::File(Box::new(following)), Plan::Rows(picks), count, true)
+    }
+
+    fn new(rows: Store, plan: Plan, known: u64, complete: bool) -> Self {
+        Self { rows, plan, next: 0, ready: None, known, complete, failed: None }
     }
 
     /// The next object, where it is known.
     pub(super) fn peek(&mut self) -> Option<&Entry> {
-        if self.ready.is_empty()
-            && let More::Entries(entries) = &mut self.more
+        if self.ready.is_none()
+            && self.failed.is_none()
+            && let Some(index) = self.next_row()
         {
-            match entries.next() {
-                Some(entry) => self.ready.push_back(entry),
-                None => self.more = More::Nothing,
+            match self.read(index) {
+                Ok(entry) => {
+                    self.next += 1;
+                    self.ready = Some(entry);
+                }
+                Err(error) => self.failed = Some(error),
             }
         }
-        self.ready.front()
+        self.ready.as_ref()
     }
 
     /// Takes the object that [`Source::peek`] showed.
     pub(super) fn pop(&mut self) -> Option<Entry> {
-        self.ready.pop_front()
+        self.ready.take()
     }
 
     /// Whether no object is left, known or not.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.ready.is_empty() && matches!(self.more, More::Nothing)
+        self.ready.is_none() && self.failed.is_none() && self.complete && self.next_row().is_none()
     }
 
-    /// Waits until more objects are known or none is left.
-    pub(super) async fn fill(&mut self) -> std::result::Result<(), Error> {
-        if let More::Pages(pages) = &mut self.more {
-            match pages.recv().await {
-                Some(Ok(page)) => self.ready.extend(page),
-                Some(Err(error)) => {
-                    self.more = More::Nothing;
-                    return Err(error);
-                }
-                None => self.more = More::Nothing,
+    fn next_row(&self) -> Option<u64> {
+        match &self.plan {
+            Plan::Rows(picks) => picks.get(self.next as usize).copied(),
+            Plan::Order(order) if self.complete => {
+                (self.next < order.length(self.known)).then(|| order.entry(self.next, self.known))
             }
+            Plan::Order(order) => order.entry_among(self.next, self.known),
+        }
+    }
+
+    fn read(&mut self, index: u64) -> Result<Entry> {
+        let straight = matches!(&self.plan, Plan::Order(Order { shuffle: Shuffle::No, .. }));
+        match &mut self.rows {
+            Store::Memory(rows) => rows.entry(index).ok_or_else(|| missing(index)),
+            Store::File(following) if straight => following.read_straight(index),
+            Store::File(following) => following.file.entry(index),
+        }
+    }
+
+    /// Waits until all rows are known, without reading them.
+    pub async fn complete(mut self) -> Result<()> {
+        while !self.complete {
+            let Store::File(following) = &mut self.rows else { return Ok(()) };
+            (self.known, self.complete) = following.advance(self.known).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the next object is known or none is left. It may be dropped and called again at any time.
+    pub(super) async fn fill(&mut self) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        while !self.complete && self.next_row().is_none() {
+            let Store::File(following) = &mut self.rows else { return Ok(()) };
+            (self.known, self.complete) = following.advance(self.known).await?;
         }
         Ok(())
     }
 }
 
+impl Following {
+    fn new(listing: Arc<Listing>, file: Arc<ListingFile>, prefix: Option<Prefix>) -> Self {
+        let progress = Arc::new(Notify::new());
+        Self { listing, file, page: None, prefix, producing: None, progress, pause: LOOK_AGAIN.0 }
+    }
+
+    /// Waits for more rows than `known`, or for the end; returns how many there are and whether these are all.
+    async fn advance(&mut self, known: u64) -> Result<(u64, bool)> {
+        loop {
+            let progress = self.file.refresh()?;
+            if progress.rows > known || progress.state == State::Complete {
+                self.pause = LOOK_AGAIN.0;
+                return Ok((progress.rows, progress.state == State::Complete));
+            }
+            if progress.state == State::Failed {
+                return Err(Error::new(ErrorKind::Recorded(self.file.failure()?)));
+            }
+            self.produce_where_nobody_does()?;
+            if let Some(producing) = &mut self.producing {
+                tokio::select! {
+                    () = self.progress.notified() => {}
+                    ended = producing => {
+                        self.producing = None;
+                        ended.map_err(|stopped| Error::new(ErrorKind::Cancelled(stopped.to_string())))??;
+                    }
+                }
+            } else {
+                sleep(self.pause).await;
+                self.pause = (2 * self.pause).min(LOOK_AGAIN.1);
+            }
+        }
+    }
+
+    fn produce_where_nobody_does(&mut self) -> Result<()> {
+        if let Some(prefix) = self.prefix.as_ref().filter(|_| self.producing.is_none())
+            && let Turn::Ours(producer) = self.listing.produce(&self.file)?
+        {
+            let listing = prefix.clone().list(*producer, Arc::clone(&self.progress));
+            self.producing = Some(tokio::spawn(listing));
+        }
+        Ok(())
+    }
+
+    fn read_straight(&mut self, index: u64) -> Result<Entry> {
+        if let Some(page) = &self.page
+            && let Some(entry) = page.entry(index)
+        {
+            return Ok(entry);
+        }
+        let page = self.file.page(index)?;
+        self.page.insert(page).entry(index).ok_or_else(|| missing(index))
+    }
+}
+
 impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Source").field("ready", &self.ready.len()).finish_non_exhaustive()
+        formatter.debug_struct("Source").field("next", &self.next).field("known", &self.known).finish_non_exhaustive()
     }
+}
+
+fn missing(index: u64) -> Error {
+    Error::new(ErrorKind::Listing(format!("row {index} cannot be read")))
 }

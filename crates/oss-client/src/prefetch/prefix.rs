@@ -1,0 +1,81 @@
+//! Listing a prefix into a listing file.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::Notify;
+
+use crate::{
+    catalogue::{Producer, Row},
+    client::Client,
+    error::{Error, Result},
+    listing::{self, ListingOptions},
+};
+
+/// Writes down why a listing failed, for readers in other processes.
+pub type RecordFailure = Arc<dyn Fn(&Error) -> Vec<u8> + Send + Sync>;
+
+/// A prefix to be listed by whoever needs it first.
+#[derive(Clone)]
+pub struct Prefix {
+    /// Lists.
+    pub client: Client,
+    /// Bucket.
+    pub bucket: String,
+    /// What the keys start with.
+    pub prefix: String,
+    /// Keeps objects that stand for a directory only.
+    pub directory_markers: bool,
+    /// Writes down a failure.
+    pub record: RecordFailure,
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Prefix").field("bucket", &self.bucket).field("prefix", &self.prefix).finish()
+    }
+}
+
+impl Prefix {
+    /// Lists to the end, behind the rows that are there, and tells `progress` of each page.
+    ///
+    /// # Errors
+    /// Only where the file cannot be written. That the listing failed is recorded in the file.
+    pub(super) async fn list(self, mut producer: Producer, progress: Arc<Notify>) -> Result<()> {
+        let start_after = match producer.rows().checked_sub(1) {
+            Some(last) => Some(producer.listing().entry(last)?.key.into()),
+            None => None,
+        };
+        let options = ListingOptions { start_after, parallel: self.client.config().fast_list };
+        let mut pages = listing::pages(self.client, &self.bucket, &self.prefix, options);
+        // Markers behind the last row: whoever goes on after that row meets them again.
+        let mut markers = 0;
+        while let Some(page) = pages.recv().await {
+            let mut page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    let ended = producer.fail(&(self.record)(&error));
+                    progress.notify_one();
+                    return ended;
+                }
+            };
+            if !self.directory_markers {
+                let listed = page.len();
+                let behind = page.iter().rev().take_while(|entry| entry.is_directory_marker()).count();
+                page.retain(|entry| !entry.is_directory_marker());
+                let left_out = listed - page.len();
+                if page.is_empty() {
+                    markers += left_out as u64;
+                    continue;
+                }
+                producer.append(page.iter().map(Row::from), markers + (left_out - behind) as u64)?;
+                markers = behind as u64;
+            } else {
+                producer.append(page.iter().map(Row::from), 0)?;
+            }
+            progress.notify_one();
+        }
+        let ended = producer.finish(markers);
+        progress.notify_one();
+        ended
+    }
+}
