@@ -208,7 +208,7 @@ def test_a_reader_that_leaves_early_ends_the_parsing_thread(emulator: Emulator, 
     assert not thread.is_alive()
 
 
-def test_labels_travel_with_a_pickled_table(emulator: Emulator, images: str) -> None:
+def test_a_pickle_reads_the_manifest_anew(emulator: Emulator, images: str) -> None:
     read = OssMapDataset.from_manifest_file(
         f"oss://{images}/manifest",
         line_manifest_parser,

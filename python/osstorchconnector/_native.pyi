@@ -295,11 +295,15 @@ class Listing:
     def markers(self) -> int:
         """Number of objects left out so far because they stand for a directory only."""
 
-    def acquire(self) -> bool:
+    def acquire(self, timeout: float | None = None) -> bool | None:
         """Wait for one's turn to append rows, behind the `count` that are there.
 
+        Args:
+            timeout: Seconds to wait at most. None: as long as it takes.
+
         Returns:
-            False where nothing is to be appended any more: the listing is complete, or has failed.
+            True where it is one's turn; False where nothing is to be appended any more, since the listing is complete
+            or has failed; None after the timeout.
 
         Raises:
             OssError: The file cannot be made, or was discarded meanwhile.
@@ -515,6 +519,9 @@ class ObjectStream:
     @property
     def closed(self) -> bool:
         """Whether it was closed or has ended."""
+
+    def fail(self, error: BaseException) -> None:
+        """Cancel what is in flight; the reader raises the error, and iterating then stops."""
 
     def close(self) -> None:
         """Cancel what is in flight, and stop listing. Iterating then stops."""

@@ -1,16 +1,27 @@
-"""Where a dataset's objects come from. A source is plain data: it pickles and holds no connection."""
+"""Where a dataset's objects come from. A source holds no connection, and pickles.
+
+The processes of a dataset share one listing. It travels while a process is being started; any other pickle lists anew.
+"""
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
+from osstorchconnector._listing import new_listing
 from osstorchconnector._manifest import ManifestParser, default_manifest_parser, labelled_uris, pages
-from osstorchconnector._native import Client, EntryFeed, ObjectStream, ObjectTable
+from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order, PrefixListing
 from osstorchconnector._sharding import Shard
 from osstorchconnector._uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
+
+
+# How often a thread that waits for its turn to parse looks whether anybody still reads.
+_TURN_SECONDS: Final = 0.1
 
 
 class Source(Protocol):
@@ -20,9 +31,13 @@ class Source(Protocol):
         """Start to fetch the shard's objects, in order."""
         ...
 
-    def table(self, client: Client) -> ObjectTable:
-        """Return the whole table of objects."""
+    def rows(self, client: Client) -> ObjectTable | Listing:
+        """Return all objects."""
         ...
+
+
+def _order(shard: Shard) -> Order:
+    return Order(worker=shard.index, workers=shard.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,12 @@ class PrefixSource:
 
     bucket: str
     prefix: str
+    listing: Listing = field(default_factory=new_listing, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Take the listing along only to a process that is being started."""
+        shared = () if get_spawning_popen() is None else (self.listing,)
+        return PrefixSource, (self.bucket, self.prefix, *shared)
 
     @classmethod
     def from_uri(cls, uri: str) -> "PrefixSource":
@@ -42,12 +63,13 @@ class PrefixSource:
         return cls(*split_prefix(uri))
 
     def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """List the prefix and fetch the shard's objects meanwhile."""
-        return client.stream_prefix(self.bucket, self.prefix, shard.index, shard.count)
+        """List the prefix, where no other process does, and fetch the shard's objects meanwhile."""
+        return client.stream(self.listing, _order(shard), producer=PrefixListing(self.bucket, self.prefix))
 
-    def table(self, client: Client) -> ObjectTable:
+    def rows(self, client: Client) -> Listing:
         """List the whole prefix."""
-        return client.list_table(self.bucket, self.prefix)
+        self.listing.wait(client, PrefixListing(self.bucket, self.prefix))
+        return self.listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +79,12 @@ class ManifestSource:
     manifest: str
     parser: ManifestParser
     base_uri: str
+    listing: Listing = field(default_factory=new_listing, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Take the listing along only to a process that is being started."""
+        shared = () if get_spawning_popen() is None else (self.listing,)
+        return ManifestSource, (self.manifest, self.parser, self.base_uri, *shared)
 
     @classmethod
     def from_file(cls, manifest: str, parser: ManifestParser | None, base_uri: str) -> "ManifestSource":
@@ -80,24 +108,52 @@ class ManifestSource:
         return cls(manifest, parser, base_uri)
 
     def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """Parse the manifest in a thread of its own and fetch the shard's objects meanwhile."""
-        stream, feed = client.stream_fed(shard.index, shard.count)
-        # A daemon, since it may wait for a reader that has gone; the core keeps it from blocking the process's end.
-        threading.Thread(target=self._feed, args=(client, feed), name="osst-manifest", daemon=True).start()
+        """Parse the manifest in a thread of its own, where no other process does, and fetch the shard's objects."""
+        stream = client.stream(self.listing, _order(shard))
+        # A daemon, since the parser may wait for ever; the core keeps it from blocking the process's end.
+        arguments = (client, weakref.ref(stream))
+        threading.Thread(target=self._parse_for, args=arguments, name="osst-manifest", daemon=True).start()
         return stream
 
-    def _feed(self, client: Client, feed: EntryFeed) -> None:
-        try:
-            for page in pages(labelled_uris(self.manifest, self.parser, self.base_uri, client)):
-                if not feed.put(page):
-                    return
-            feed.finish()
-        except Exception as error:  # noqa: BLE001 - the reader of the stream raises it
-            feed.fail(error)
+    def _parse_for(self, client: Client, reference: "weakref.ref[ObjectStream]") -> None:
+        def is_read() -> bool:
+            stream = reference()
+            return stream is not None and not stream.closed
 
-    def table(self, client: Client) -> ObjectTable:
+        try:
+            turn = None
+            while turn is None and is_read():
+                turn = self.listing.acquire(_TURN_SECONDS)
+            if turn:
+                self._parse(client, is_read)
+        except Exception as error:  # noqa: BLE001 - the reader of the stream raises it
+            stream = reference()
+            if stream is not None:
+                stream.fail(error)
+
+    def _parse(self, client: Client, is_read: Callable[[], bool]) -> None:
+        """Append what the manifest names behind the rows that are there."""
+        try:
+            for page in self._pages(client):
+                if not is_read():
+                    return
+                self.listing.put(page)
+            self.listing.finish()
+        except Exception as error:  # noqa: BLE001 - all readers of the listing raise it
+            self.listing.fail(error)
+        finally:
+            self.listing.release()
+
+    def _pages(self, client: Client) -> Iterator[list[tuple[str, str]]]:
+        named = labelled_uris(self.manifest, self.parser, self.base_uri, client)
+        return pages(islice(named, self.listing.count, None))
+
+    def rows(self, client: Client) -> Listing:
         """Parse the whole manifest."""
-        return ObjectTable.from_labelled(labelled_uris(self.manifest, self.parser, self.base_uri, client))
+        if self.listing.acquire():
+            self._parse(client, lambda: True)
+        self.listing.wait()
+        return self.listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +176,8 @@ class ObjectsSource:
 
     def stream(self, client: Client, shard: Shard) -> ObjectStream:
         """Fetch the shard's objects."""
-        return client.stream_table(self.objects, shard.index, shard.count)
+        return client.stream(self.objects, _order(shard))
 
-    def table(self, client: Client) -> ObjectTable:  # noqa: ARG002 - it is known without asking anyone
+    def rows(self, client: Client) -> ObjectTable:  # noqa: ARG002 - it is known without asking anyone
         """Return the table."""
         return self.objects

@@ -85,7 +85,7 @@ class OssIterableDataset(IterableDataset[Any]):
         """Build a dataset of the objects under a prefix, in key order. The network is not used.
 
         Args:
-            oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed anew by each iteration.
+            oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once, by the first iteration.
             endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
@@ -122,8 +122,8 @@ class OssIterableDataset(IterableDataset[Any]):
         Args:
             manifest_file_path: Local path, or the URI of an object.
             manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object:
-                :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of your own. Each
-                worker parses the whole manifest as it reads and keeps its share.
+                :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of your own. One worker
+                parses as it reads, for all.
             oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
                 ``oss://`` is taken as it is.
             endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.

@@ -9,8 +9,7 @@ from torch.utils.data import Dataset
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
 from osstorchconnector._manifest import ManifestParser
-from osstorchconnector._native import DataObject, ObjectTable
-from osstorchconnector._sharding import WHOLE
+from osstorchconnector._native import DataObject, Listing, ObjectTable, Order
 from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source
 from osstorchconnector._transform import TransformedStream, apply, identity
 
@@ -20,8 +19,8 @@ __all__ = ["OssMapDataset"]
 class OssMapDataset(Dataset[Any]):
     """Objects in OSS as a map-style dataset: build one with a method ``from_...``.
 
-    A prefix is listed once, at the first use of the length or of an object, into a packed table that travels with the
-    dataset to the workers of a ``DataLoader``. A batch of indices is fetched concurrently.
+    A prefix is listed once, at the first use of the length or of an object, into a temporary file that the workers of a
+    ``DataLoader`` share. A batch of indices is fetched concurrently.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class OssMapDataset(Dataset[Any]):
         self._client = client
         self._source = source
         self._transform = transform
-        self._listed: ObjectTable | None = None
+        self._listed: ObjectTable | Listing | None = None
 
     @classmethod
     def from_objects(
@@ -144,14 +143,18 @@ class OssMapDataset(Dataset[Any]):
         return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
 
     @property
-    def _table(self) -> ObjectTable:
+    def _rows(self) -> ObjectTable | Listing:
         if self._listed is None:
-            self._listed = self._source.table(self._client._native_client)  # noqa: SLF001
+            self._listed = self._source.rows(self._client._native_client)  # noqa: SLF001
         return self._listed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the configuration; the source takes the listing along where it may."""
+        return {**self.__dict__, "_listed": None}
 
     def __len__(self) -> int:
         """Return the number of objects."""
-        return len(self._table)
+        return len(self._rows)
 
     def __getitem__(self, index: SupportsIndex) -> Any:  # noqa: ANN401 - the transform decides
         """Return the object at an index, transformed. A negative index counts from the end.
@@ -171,14 +174,14 @@ class OssMapDataset(Dataset[Any]):
             IndexError: There is no such index.
             OssError: One of the objects could not be fetched.
         """
-        table = self._table
-        positions = [_position(index, len(table)) for index in indices]
-        objects = self._client._native_client.fetch(table, positions)  # noqa: SLF001
+        rows = self._rows
+        positions = [_position(index, len(rows)) for index in indices]
+        objects = self._client._native_client.fetch(rows, positions)  # noqa: SLF001
         return [apply(self._transform, item) for item in objects]
 
     def __iter__(self) -> TransformedStream[Any]:
         """Return an iterator over all objects in order, which fetches them ahead."""
-        stream = self._client._native_client.stream_table(self._table, WHOLE.index, WHOLE.count)  # noqa: SLF001
+        stream = self._client._native_client.stream(self._rows, Order())  # noqa: SLF001
         return TransformedStream(stream, self._transform)
 
 

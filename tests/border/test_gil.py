@@ -6,10 +6,11 @@ from typing import Any, Self
 
 import pytest
 
-from border.programs import BUCKET, LARGE, client_of, uri
+from border.programs import BUCKET, LARGE, client_of, listing_of, stream_of, uri
 from faults.objects import ObjectServer
 from faults.server import PATIENCE, Answer, Exchange
 from osstorchconnector import OssClient
+from osstorchconnector._native import Order
 
 CONTENTS = {"small": b"content", "other": b"content", "large": LARGE}
 #: How far another thread has to get while one request is waited for: far more than fits between two byte codes.
@@ -65,14 +66,14 @@ def abort(client: OssClient) -> None:
     writer.abort()
 
 
-def stream_table(client: OssClient) -> list[bytes]:
+def stream_listing(client: OssClient) -> list[bytes]:
     native = client._native_client
-    return [item.read() for item in native.stream_table(native.list_table(BUCKET, ""), 0, 1)]
+    return [item.read() for item in native.stream(listing_of(native, ""), Order(shuffle=True))]
 
 
 def fetch(client: OssClient) -> list[bytes]:
     native = client._native_client
-    return [item.read() for item in native.fetch(native.list_table(BUCKET, ""), [0, 1, 2])]
+    return [item.read() for item in native.fetch(listing_of(native, ""), [0, 1, 2])]
 
 
 CALLS: dict[str, Callable[[OssClient], Any]] = {
@@ -86,9 +87,9 @@ CALLS: dict[str, Callable[[OssClient], Any]] = {
     "readline": lambda client: client.open(uri("large")).readline(),
     "readlines": lambda client: client.open(uri("small")).readlines(),
     "list": lambda client: [item.name for item in client.list(uri(""))],
-    "list_table": lambda client: client._native_client.list_table(BUCKET, ""),
-    "stream": lambda client: [item.read() for item in client._native_client.stream_prefix(BUCKET, "", 0, 1)],
-    "stream_table": stream_table,
+    "listing": lambda client: listing_of(client._native_client, ""),
+    "stream": lambda client: [item.read() for item in stream_of(client._native_client, "")],
+    "stream listing": stream_listing,
     "fetch": fetch,
     "put": lambda client: client.put(uri("written"), b"content"),
     "put in parts": lambda client: client.put(uri("written"), LARGE),
@@ -165,7 +166,7 @@ def test_threads_share_one_object_one_after_the_other() -> None:
 def test_a_stream_shared_by_threads_delivers_each_object_once() -> None:
     contents = {f"{number:03}": f"content {number}".encode() for number in range(300)}
     with ObjectServer(contents) as server:
-        stream = client_of(server.endpoint)._native_client.stream_prefix(BUCKET, "", 0, 1)
+        stream = stream_of(client_of(server.endpoint)._native_client, "")
         found: list[str] = []
 
         def read_all() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from border.programs import LARGE, client_of, uri
+from border.programs import LARGE, client_of, stream_of, uri
 from border.running import Program
 from faults.objects import Held, ObjectServer, Refusal
 from faults.server import Request
@@ -197,7 +197,7 @@ def test_a_lost_stream_stops_fetching() -> None:
     contents = {f"{number:04}": b"content" for number in range(2000)}
     with ObjectServer(contents, held := Held()) as server, held:
         client = client_of(server.endpoint, prefetch_concurrency=4, max_concurrency=4)
-        stream: Any = client._native_client.stream_prefix("scripted-bucket", "", 0, 1)
+        stream: Any = stream_of(client._native_client, "")
         server.wait_for(4, Request.is_object_get)
         del stream
         gc.collect()

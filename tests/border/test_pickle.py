@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from border.programs import BUCKET, LARGE, client_of, uri
+from border.programs import BUCKET, LARGE, client_of, stream_of, uri
 from faults.objects import ObjectServer
 from osstorchconnector import (
     DataObject,
@@ -23,6 +23,7 @@ from osstorchconnector import (
     OssMapDataset,
     new_data_object,
 )
+from osstorchconnector._native import Client, ObjectTable
 
 SECRET = "secret-that-must-not-travel"
 TOKEN = "token-that-must-not-travel"
@@ -66,7 +67,7 @@ def spawning() -> Iterator[None]:
 
 
 def fetched(server: ObjectServer, name: str) -> DataObject:
-    return next(client_of(server.endpoint)._native_client.stream_prefix(BUCKET, name, 0, 1))
+    return next(stream_of(client_of(server.endpoint)._native_client, name))
 
 
 def opened(server: ObjectServer, name: str) -> DataObject:
@@ -146,15 +147,20 @@ def test_native_handles_do_not_travel(server: ObjectServer, circumstances: Any) 
     client = client_of(server.endpoint)
     native = client._native_client
     with client.writer(uri("written")) as writer:
-        for handle in (native, native.stream_prefix(BUCKET, "", 0, 1), client.list(uri("")), writer):
+        for handle in (native, stream_of(native, ""), client.list(uri("")), writer):
             for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
                 with circumstances(), pytest.raises(TypeError, match="pickle"):
                     duplicate(handle)
 
 
+def table_of(native: Client) -> ObjectTable:
+    found = native.list(BUCKET, "")
+    return ObjectTable.from_objects((item.bucket, item.name, item.size, item.etag, "", None) for item in found)
+
+
 def test_a_table_travels(server: ObjectServer) -> None:
     native = client_of(server.endpoint)._native_client
-    table = native.list_table(BUCKET, "")
+    table = table_of(native)
     for protocol in PROTOCOLS:
         restored = pickle.loads(pickle.dumps(table, protocol))
         assert [restored[index].uri for index in range(len(restored))] == [uri(name) for name in sorted(CONTENTS)]
@@ -164,7 +170,7 @@ def test_a_table_travels(server: ObjectServer) -> None:
 
 @pytest.mark.parametrize("damage", [slice(0, 7), slice(0, -1), slice(1, None), slice(0, 0)])
 def test_a_damaged_table_is_refused(server: ObjectServer, damage: slice) -> None:
-    table = client_of(server.endpoint)._native_client.list_table(BUCKET, "")
+    table = table_of(client_of(server.endpoint)._native_client)
     reduced: Any = table.__reduce__()
     rebuild, (packed,) = reduced
     with pytest.raises(ValueError, match="pickled ObjectTable"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from border.programs import listing_of, stream_of
 from faults.evidence import Evidence
 from faults.objects import ObjectServer, error_answer, uri
 from faults.readers import (
@@ -75,8 +76,8 @@ def test_public_objects_do_not_show_it(evidence: Evidence) -> None:
         client = OssClient(**connection)
         writer = client.writer(uri("written"))
         writer.write(b"content")
-        stream = client._native_client.stream_prefix("scripted-bucket", "", 0, 1)
-        table = client._native_client.list_table("scripted-bucket", "")
+        stream = stream_of(client._native_client, "")
+        table = listing_of(client._native_client, "")
         datasets = [kind.from_prefix(uri(""), **connection) for kind in (OssIterableDataset, OssMapDataset)]
         shown = [
             connection["config"],

@@ -220,6 +220,7 @@ impl Walk {
                 size: Some(metadata.len()),
                 etag: Some(etag(&metadata).into()),
                 label: None,
+                span: None,
             });
         }
         Ok(())

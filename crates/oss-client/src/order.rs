@@ -175,7 +175,8 @@ fn permute(position: u64, length: u64, key: u64) -> u64 {
     let bits = u64::BITS - length.saturating_sub(1).leading_zeros();
     let half = bits.div_ceil(2).max(LEAST_HALF);
     let mask = (1 << half) - 1;
-    let keys: [u64; ROUNDS] = std::array::from_fn(|round| mix(key.wrapping_add((round as u64 + 1).wrapping_mul(GAMMA))));
+    let keys: [u64; ROUNDS] =
+        std::array::from_fn(|round| mix(key.wrapping_add((round as u64 + 1).wrapping_mul(GAMMA))));
     let mut value = position;
     loop {
         let (mut left, mut right) = (value >> half, value & mask);

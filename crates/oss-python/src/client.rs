@@ -10,12 +10,12 @@ use std::{
 
 use oss_client::{
     Client as OssClient,
+    catalogue::{Entry, ListingFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind, too_large},
     ops::{list::ListOptions, put::PutOptions},
     order,
     paginate::Pages,
-    catalogue::{Entry, ListingFile},
     prefetch::{Delivery, Source},
     reader::ObjectReader,
     upload::Upload,
@@ -250,12 +250,7 @@ impl Client {
         ObjectStream::start(py, connection, source, delivery, kept)
     }
 
-    fn fetch<'py>(
-        &self,
-        py: Python<'py>,
-        rows: Catalogue<'py>,
-        indices: Vec<isize>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, indices: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
         let picks = |count: u64| indices.iter().map(|index| row_of(*index, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
             Catalogue::Table(table) => {

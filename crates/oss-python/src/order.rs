@@ -76,8 +76,7 @@ impl Order {
                 return Err(error::config(py, format!("{name} must be below 2**62, not {value}")));
             }
         }
-        let formula =
-            Formula { seed, epoch, shuffle, start, rank, world, batch, even, worker, workers, skip };
+        let formula = Formula { seed, epoch, shuffle, start, rank, world, batch, even, worker, workers, skip };
         Ok(Self { formula })
     }
 

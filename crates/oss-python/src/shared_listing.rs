@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use oss_client::{
@@ -221,16 +221,21 @@ impl Listing {
         Ok(self.known(py)?.is_some_and(|(_, progress)| progress.state == State::Complete))
     }
 
-    fn acquire(&self, py: Python<'_>) -> PyResult<bool> {
+    #[pyo3(signature = (timeout = None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<bool>> {
         let file = self.open(py)?;
         let shared = self.shared();
+        let started = Instant::now();
         loop {
             match shared.produce(&file).map_err(|cause| error::to_python(py, &cause))? {
                 Turn::Ours(producer) => {
                     self.with_here(|here| here.producer = Some(producer));
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
-                Turn::Over => return Ok(false),
+                Turn::Over => return Ok(Some(false)),
+                Turn::Taken if timeout.is_some_and(|seconds| started.elapsed().as_secs_f64() >= seconds) => {
+                    return Ok(None);
+                }
                 Turn::Taken => pause(py)?,
             }
         }
@@ -285,10 +290,7 @@ impl Listing {
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let file = self.open(py)?;
-        let mut listing = match (client, producer) {
-            (Some(client), Some(prefix)) => Some(client.get().list_into(py, self, Arc::clone(&file), prefix.get())?),
-            _ => None,
-        };
+        let mut listing: Option<ListingTask> = None;
         let mut told = None;
         loop {
             let now = file.refresh().map_err(|cause| error::to_python(py, &cause))?;
@@ -303,8 +305,12 @@ impl Listing {
                 State::Failed => return Err(failure(py, &file)),
                 State::Running => {}
             }
-            if let Some(listing) = &mut listing {
-                listing.check(py)?;
+            match (&mut listing, client, producer) {
+                (Some(listing), _, _) => listing.check(py)?,
+                (listing, Some(client), Some(prefix)) => {
+                    *listing = Some(client.get().list_into(py, self, Arc::clone(&file), prefix.get())?);
+                }
+                _ => {}
             }
             pause(py)?;
         }

@@ -1,8 +1,14 @@
 //! Objects ahead of their reader, as a Python iterator.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
-use oss_client::prefetch::{self, Delivery, Item, Queue, Source, Taken};
+use oss_client::{
+    prefetch::{self, Delivery, Item, Queue, Source, Taken},
+    sync::lock,
+};
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
@@ -21,6 +27,8 @@ pub(crate) struct ObjectStream {
     connection: Arc<Connection>,
     running: ProcessBound<Running>,
     batch: ForkLock<Batch>,
+    /// Why another thread ended it.
+    failure: Mutex<Option<PyErr>>,
     /// What the source reads from, where its place goes when nobody has it any more.
     _rows: Option<Py<PyAny>>,
 }
@@ -61,6 +69,7 @@ impl ObjectStream {
             connection: Arc::clone(connection),
             running: ProcessBound::new(Running { queue, driver }),
             batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
+            failure: Mutex::new(None),
             _rows: rows,
         })
     }
@@ -81,6 +90,9 @@ impl ObjectStream {
                 Taken::Nothing => py.check_signals()?,
                 Taken::End(end) => {
                     batch.ended = true;
+                    if let Some(failure) = lock(&self.failure).take() {
+                        return Err(failure);
+                    }
                     end.map_err(|cause| error::to_python(py, &cause))?;
                 }
             }
@@ -103,6 +115,15 @@ impl ObjectStream {
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         let running = self.running.get(py, "stream")?;
         Ok(running.queue.is_abandoned() || self.batch.lock(py, "stream")?.ended)
+    }
+
+    /// Ends it with an exception, which its reader raises.
+    fn fail(&self, py: Python<'_>, error: Bound<'_, PyAny>) -> PyResult<()> {
+        let running = self.running.get(py, "stream")?;
+        *lock(&self.failure) = Some(PyErr::from_value(error));
+        running.queue.abandon();
+        running.driver.abort();
+        Ok(())
     }
 
     /// Stops fetching and frees what was fetched ahead.

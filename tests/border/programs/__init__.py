@@ -5,6 +5,8 @@ import sys
 from typing import Any
 
 from osstorchconnector import OssClient, OssConfig
+from osstorchconnector._listing import new_listing
+from osstorchconnector._native import Client, Listing, ObjectStream, Order, PrefixListing
 
 BUCKET = "scripted-bucket"
 #: The least that a part may have, so that few bytes are several parts.
@@ -20,6 +22,18 @@ def uri(key: str) -> str:
 def client_of(endpoint: str, **given: Any) -> OssClient:
     config: dict[str, Any] = {"anonymous": True, "read_timeout": 15, "max_attempts": 1, "part_size": PART}
     return OssClient(endpoint, config=OssConfig(**{**config, **given}))
+
+
+def stream_of(native: Client, prefix: str) -> ObjectStream:
+    """List a prefix and fetch what is under it."""
+    return native.stream(new_listing(), Order(), producer=PrefixListing(BUCKET, prefix))
+
+
+def listing_of(native: Client, prefix: str) -> Listing:
+    """List a prefix to its end."""
+    listing = new_listing()
+    listing.wait(native, PrefixListing(BUCKET, prefix))
+    return listing
 
 
 def say(line: str) -> None:

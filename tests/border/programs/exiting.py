@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, listen_to_ctrl_c, say, uri
+from border.programs import BUCKET, LARGE, client_of, heed, listen_to_ctrl_c, say, stream_of, uri
 from osstorchconnector import OssClient
 
 kept: list[Any] = []
@@ -55,7 +55,7 @@ def end(how: str) -> None:
 
 def open_objects(endpoint: str) -> None:
     client = client_of(endpoint, upload_concurrency=4, read_timeout=600)
-    stream = client._native_client.stream_prefix(BUCKET, "held-", 0, 1)
+    stream = stream_of(client._native_client, "held-")
     listing = client.list(uri(""))
     reader = client.open(uri("large"))
     assert reader.read(5) == LARGE[:5]
@@ -77,7 +77,7 @@ def small_unfinished_writer(endpoint: str) -> None:
 
 def waiting_threads(endpoint: str) -> None:
     client = client_of(endpoint, read_timeout=600)
-    stream = client._native_client.stream_prefix(BUCKET, "held-", 0, 1)
+    stream = stream_of(client._native_client, "held-")
     reader = client.open(uri("large"))
     targets: list[Callable[[], object]] = [
         lambda: next(stream),
@@ -104,7 +104,7 @@ def waiting_provider(endpoint: str) -> None:
             return self
 
     client = OssClient(endpoint, cred_provider=Provider(), region="cn-hangzhou")
-    kept.append(client._native_client.stream_prefix(BUCKET, "", 0, 1))
+    kept.append(stream_of(client._native_client, ""))
     asked.wait()
 
 
@@ -113,7 +113,7 @@ def logging_core(endpoint: str) -> None:
     logging.getLogger().addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: PTH123, SIM115
     # Each attempt is refused and logged, again and again, on the native thread.
     client = client_of(endpoint, max_attempts=60_000, prefetch_concurrency=256, max_concurrency=256)
-    kept.append(client._native_client.stream_prefix(BUCKET, "", 0, 1))
+    kept.append(stream_of(client._native_client, ""))
 
 
 def atexit_use(endpoint: str) -> None:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, say, uri
+from border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import OssError
+from osstorchconnector._native import ObjectTable, Order
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 15
@@ -20,11 +21,11 @@ class Open:
     def __init__(self, endpoint: str) -> None:
         self.clients = [client_of(endpoint, upload_concurrency=4, io_threads=1) for _ in range(2)]
         self.natives = [client._native_client for client in self.clients]
-        self.streams = [native.stream_prefix(BUCKET, "small-", 0, 1) for native in self.natives]
+        self.streams = [stream_of(native, "small-") for native in self.natives]
         self.listings = [client.list(uri("small-")) for client in self.clients]
         self.readers = [client.open(uri("large")) for client in self.clients]
         self.writers = [client.writer(uri(f"written-{index}")) for index, client in enumerate(self.clients)]
-        self.tables = [native.list_table(BUCKET, "") for native in self.natives]
+        self.tables = [ObjectTable.from_uris([uri("small-00")]) for _ in self.natives]
         self.fetched = [next(stream) for stream in self.streams]
         self.listed = [next(listing) for listing in self.listings]
         for reader in self.readers:
@@ -41,10 +42,10 @@ def child_uses(open_objects: Open) -> list[str]:
         "native head": lambda i: open_objects.natives[i].head(BUCKET, "large"),
         "native put": lambda i: open_objects.natives[i].put(BUCKET, "x", b""),
         "native list": lambda i: open_objects.natives[i].list(BUCKET, ""),
-        "native list_table": lambda i: open_objects.natives[i].list_table(BUCKET, ""),
+        "native listing": lambda i: listing_of(open_objects.natives[i], ""),
         "native writer": lambda i: open_objects.natives[i].writer(BUCKET, "x"),
-        "native stream_prefix": lambda i: open_objects.natives[i].stream_prefix(BUCKET, "", 0, 1),
-        "native stream_table": lambda i: open_objects.natives[i].stream_table(open_objects.tables[i], 0, 1),
+        "native stream": lambda i: stream_of(open_objects.natives[i], ""),
+        "native stream of table": lambda i: open_objects.natives[i].stream(open_objects.tables[i], Order()),
         "native fetch": lambda i: open_objects.natives[i].fetch(open_objects.tables[i], [0]),
         "stream next": lambda i: next(open_objects.streams[i]),
         "stream close": lambda i: open_objects.streams[i].close(),

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from border.programs import client_of, say, uri
+from border.programs import client_of, say, stream_of, uri
 
 GENERATIONS = 3
 #: A process that hangs is ended by this signal, and its parent sees it.
@@ -21,7 +21,7 @@ def main() -> None:
         if parents_item is not None:
             # A copy of the parent's bytes, without its connection.
             assert parents_item.read() == b"content of small-00"
-        parents_item = next(client._native_client.stream_prefix("scripted-bucket", "small-00", 0, 1))
+        parents_item = next(stream_of(client._native_client, "small-00"))
         if generation == GENERATIONS:
             break
         pid = os.fork()

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from border.programs import BUCKET, client_of, say, uri
+from border.programs import BUCKET, client_of, say, stream_of, uri
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 10
@@ -14,7 +14,7 @@ def main() -> None:
     endpoint = sys.argv[1]
     client = client_of(endpoint, max_concurrency=4, prefetch_concurrency=4)
     children = []
-    for number, item in enumerate(client._native_client.stream_prefix(BUCKET, "small-", 0, 1)):
+    for number, item in enumerate(stream_of(client._native_client, "small-")):
         expected = f"content of small-{number:03}".encode()
         assert item.read() == expected
         if number % 10:

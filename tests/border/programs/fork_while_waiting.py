@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, say, uri
+from border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import DataObject, OssClient, OssError
 
 #: A child that hangs is ended by this signal, and the parent sees it.
@@ -45,13 +45,13 @@ def listing(client: OssClient) -> Waiting:
 
 
 def stream(client: OssClient) -> Waiting:
-    items = client._native_client.stream_prefix(BUCKET, "held-", 0, 1)
+    items = stream_of(client._native_client, "held-")
     return Waiting(lambda: [item.read() for item in items], HELD, [lambda: next(items), items.close])
 
 
 def fetch(client: OssClient) -> Waiting:
     native = client._native_client
-    table = native.list_table(BUCKET, "held-")
+    table = listing_of(native, "held-")
     return Waiting(
         lambda: [item.read() for item in native.fetch(table, [0, 1])], HELD, [lambda: native.fetch(table, [0])]
     )

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, listen_to_ctrl_c, say, uri
+from border.programs import BUCKET, LARGE, client_of, heed, listen_to_ctrl_c, listing_of, say, stream_of, uri
 
 PATTERN = b"mine"
 
@@ -57,7 +57,7 @@ def read_ahead(endpoint: str) -> None:
 
 
 def stream(endpoint: str) -> None:
-    items = client_of(endpoint, read_timeout=600)._native_client.stream_prefix(BUCKET, "small-", 0, 1)
+    items = stream_of(client_of(endpoint, read_timeout=600)._native_client, "small-")
     expect_interrupt(lambda: next(items))
     assert [item.read() for item in items] == [f"content of small-{number:02}".encode() for number in range(40)]
 
@@ -88,7 +88,7 @@ def head(endpoint: str) -> None:
 
 def fetch(endpoint: str) -> None:
     native = client_of(endpoint)._native_client
-    table = native.list_table(BUCKET, "small-")
+    table = listing_of(native, "small-")
     expect_interrupt(lambda: native.fetch(table, range(40)))
     assert len(native.fetch(table, range(40))) == 40
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from border.programs import BUCKET, LARGE, client_of, say, uri
+from border.programs import BUCKET, LARGE, client_of, say, stream_of, uri
 
 #: Handler calls per second are ten times as many as looks for signals.
 INTERVAL = 0.01
@@ -20,7 +20,7 @@ def main() -> None:
     signal.signal(signal.SIGALRM, count)
     signal.setitimer(signal.ITIMER_REAL, INTERVAL, INTERVAL)
     for _ in range(3):
-        items = client._native_client.stream_prefix(BUCKET, "small-", 0, 1)
+        items = stream_of(client._native_client, "small-")
         assert [item.read() for item in items] == [f"content of small-{number:02}".encode() for number in range(40)]
         assert client.get(uri("large")) == client.open(uri("large")).read() == LARGE
         with client.writer(uri("written")) as writer:

@@ -85,7 +85,8 @@ impl Header {
     fn from_bytes(bytes: &[u8; HEADER as usize]) -> Option<Self> {
         let (content, check) = bytes.split_at(56);
         let content = content.strip_prefix(MAGIC).filter(|_| crc64::checksum(content).to_le_bytes() == check)?;
-        let mut numbers = content.chunks_exact(8).map(|number| number.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
+        let mut numbers =
+            content.chunks_exact(8).map(|number| number.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
         let mut next = || numbers.next();
         let state = match next()? {
             0 => State::Running,
@@ -116,12 +117,15 @@ pub struct ListingFile {
     known: Mutex<Known>,
 }
 
+/// The names of the pages known. What is being decoded keeps its own, while more are learnt.
+type SharedNames = Arc<Vec<Arc<str>>>;
+
 /// What has been read of the file's structure: 16 bytes for each page.
 #[derive(Debug, Default)]
 struct Known {
     header: Header,
     pages: Vec<Place>,
-    names: Arc<Vec<Arc<str>>>,
+    names: SharedNames,
     /// Where the next page begins.
     end: u64,
 }
@@ -137,7 +141,7 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct LoadedPage {
     page: PageBytes,
-    names: Arc<Vec<Arc<str>>>,
+    names: SharedNames,
 }
 
 impl LoadedPage {
@@ -252,7 +256,7 @@ impl ListingFile {
         self.load(place, names)
     }
 
-    fn load(&self, place: Place, names: Arc<Vec<Arc<str>>>) -> Result<LoadedPage> {
+    fn load(&self, place: Place, names: SharedNames) -> Result<LoadedPage> {
         let mut head = [0; HEAD];
         self.read(&mut head, place.offset)?;
         let head = Head::from_bytes(&head).ok_or_else(|| self.damaged())?;
@@ -263,7 +267,7 @@ impl ListingFile {
     }
 
     /// The page of a row, the number of rows in it, and the names.
-    fn find(&self, index: u64) -> Result<(Place, u64, Arc<Vec<Arc<str>>>)> {
+    fn find(&self, index: u64) -> Result<(Place, u64, SharedNames)> {
         let known = lock(&self.known);
         let after = known.pages.partition_point(|page| page.first <= index);
         let place = after.checked_sub(1).and_then(|page| known.pages.get(page)).copied();
@@ -304,7 +308,7 @@ impl ListingFile {
     }
 
     /// What a producer that goes on needs to know.
-    pub(super) fn resume(&self) -> Result<(Header, Arc<Vec<Arc<str>>>)> {
+    pub(super) fn resume(&self) -> Result<(Header, SharedNames)> {
         self.refresh()?;
         let known = lock(&self.known);
         Ok((known.header, Arc::clone(&known.names)))

@@ -259,14 +259,12 @@ impl Driver {
         let (window, first) = (&mut self.window, self.first);
         let mut handed = 0;
         let items: Vec<Item> = (self.arrived.drain(..))
-            .filter_map(|position| {
-                match std::mem::replace(window.get_mut((position - first) as usize)?, Slot::Gone) {
-                    Slot::Done(item) => {
-                        handed += item.held();
-                        Some(item)
-                    }
-                    _ => None,
+            .filter_map(|position| match std::mem::replace(window.get_mut((position - first) as usize)?, Slot::Gone) {
+                Slot::Done(item) => {
+                    handed += item.held();
+                    Some(item)
                 }
+                _ => None,
             })
             .collect();
         while let Some(Slot::Gone) = self.window.front() {

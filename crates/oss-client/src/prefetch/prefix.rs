@@ -31,7 +31,11 @@ pub struct Prefix {
 
 impl fmt::Debug for Prefix {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Prefix").field("bucket", &self.bucket).field("prefix", &self.prefix).finish()
+        formatter
+            .debug_struct("Prefix")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,20 +62,18 @@ impl Prefix {
                     return ended;
                 }
             };
+            let listed = page.len();
+            let mut behind = 0;
             if !self.directory_markers {
-                let listed = page.len();
-                let behind = page.iter().rev().take_while(|entry| entry.is_directory_marker()).count();
+                behind = page.iter().rev().take_while(|entry| entry.is_directory_marker()).count();
                 page.retain(|entry| !entry.is_directory_marker());
-                let left_out = listed - page.len();
-                if page.is_empty() {
-                    markers += left_out as u64;
-                    continue;
-                }
-                producer.append(page.iter().map(Row::from), markers + (left_out - behind) as u64)?;
-                markers = behind as u64;
-            } else {
-                producer.append(page.iter().map(Row::from), 0)?;
             }
+            if page.is_empty() {
+                markers += listed as u64;
+                continue;
+            }
+            producer.append(page.iter().map(Row::from), markers + (listed - page.len() - behind) as u64)?;
+            markers = behind as u64;
             progress.notify_one();
         }
         let ended = producer.finish(markers);

@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use oss_client::{
-    Client, ClientConfig,
+    Client, ClientConfig, ErrorKind,
+    catalogue::{Entry, Listing, Row, RowsBuilder},
     ops::put::PutOptions,
-    prefetch::{self, Entry, Item, Outcome, Source, Taken},
+    order::Order,
+    prefetch::{self, Delivery, Item, Outcome, Prefix, Source, Taken},
 };
+
+use tempfile::TempDir;
 
 use crate::support::{BUCKET, client, config, emulator, pattern};
 
@@ -18,14 +22,36 @@ async fn filled(sizes: &[usize], adjust: impl FnOnce(&mut ClientConfig)) -> (Cli
     for (index, size) in sizes.iter().enumerate() {
         let key = format!("p/{index:05}");
         client.put(BUCKET, &key, pattern(*size).into(), &PutOptions::default()).await.unwrap();
-        entries.push(Entry { bucket: BUCKET.into(), key: key.into(), size: None, etag: None, label: None });
+        entries.push(Entry::named(BUCKET, key));
     }
     (client, entries)
 }
 
+fn named(entries: &[Entry]) -> Source {
+    let mut rows = RowsBuilder::default();
+    for entry in entries {
+        rows.push(&Row::from(entry));
+    }
+    Source::rows(Arc::new(rows.build()), Order::default())
+}
+
+/// A listing that this source makes where it is not made yet.
+fn listed(client: &Client, bucket: &str, directory: &TempDir, order: Order) -> Source {
+    let listing = Arc::new(Listing::new(directory.path().join("private"), u64::MAX));
+    let file = listing.open().unwrap().unwrap();
+    let prefix = Prefix {
+        client: client.clone(),
+        bucket: bucket.to_owned(),
+        prefix: "p/".to_owned(),
+        directory_markers: false,
+        record: Arc::new(|error| error.to_string().into_bytes()),
+    };
+    Source::listing(listing, file, order, Some(prefix))
+}
+
 /// Takes everything, on a thread that blocks as Python's does.
 async fn drain(client: &Client, source: Source, budget: usize) -> (Vec<Item>, Result<(), oss_client::Error>) {
-    let (queue, driver) = prefetch::start(client.clone(), source, budget);
+    let (queue, driver) = prefetch::start(client.clone(), source, budget, Delivery::Ordered);
     tokio::spawn(driver);
     tokio::task::spawn_blocking(move || {
         let mut items = Vec::new();
@@ -63,7 +89,8 @@ fn mixed(count: usize) -> Vec<usize> {
 async fn a_listing_is_delivered_in_order() {
     let sizes = mixed(300);
     let (client, _) = filled(&sizes, |_| ()).await;
-    let source = Source::listing(client.clone(), BUCKET, "p/", 0, 1);
+    let directory = TempDir::new().unwrap();
+    let source = listed(&client, BUCKET, &directory, Order::default());
     let (items, end) = drain(&client, source, 1 << 20).await;
     end.unwrap();
     assert_whole(&items, &sizes);
@@ -75,7 +102,7 @@ async fn objects_of_unknown_size_stay_within_small_budgets() {
     // Every object but the first few is larger than what is reserved for an unknown size under the smallest budget.
     for budget in [80_000, 1 << 20] {
         let (client, entries) = filled(&sizes, |config| config.prefetch_concurrency = 8).await;
-        let (items, end) = drain(&client, Source::entries(entries.into_iter()), budget).await;
+        let (items, end) = drain(&client, named(&entries), budget).await;
         end.unwrap();
         assert_whole(&items, &sizes);
     }
@@ -85,7 +112,8 @@ async fn objects_of_unknown_size_stay_within_small_budgets() {
 async fn objects_above_a_quarter_of_the_budget_are_not_fetched_ahead() {
     let sizes = [10, 30_000, 20, 25_000, 30];
     let (client, entries) = filled(&sizes, |_| ()).await;
-    for source in [Source::listing(client.clone(), BUCKET, "p/", 0, 1), Source::entries(entries.into_iter())] {
+    let directory = TempDir::new().unwrap();
+    for source in [listed(&client, BUCKET, &directory, Order::default()), named(&entries)] {
         let (items, end) = drain(&client, source, 80_000).await;
         end.unwrap();
         let large: Vec<bool> =
@@ -98,9 +126,10 @@ async fn objects_above_a_quarter_of_the_budget_are_not_fetched_ahead() {
 async fn shares_are_disjoint_and_complete() {
     let sizes = mixed(101);
     let (client, _) = filled(&sizes, |_| ()).await;
+    let directory = TempDir::new().unwrap();
     let mut seen = Vec::new();
     for index in 0..3 {
-        let source = Source::listing(client.clone(), BUCKET, "p/", index, 3);
+        let source = listed(&client, BUCKET, &directory, Order { worker: index, workers: 3, ..Order::default() });
         let (items, end) = drain(&client, source, 1 << 20).await;
         end.unwrap();
         for (place, item) in items.iter().enumerate() {
@@ -116,7 +145,7 @@ async fn a_missing_object_fails_at_its_place_and_the_stream_goes_on() {
     let sizes = mixed(20);
     let (client, entries) = filled(&sizes, |_| ()).await;
     client.delete(BUCKET, "p/00007").await.unwrap();
-    let (items, end) = drain(&client, Source::entries(entries.into_iter()), 1 << 20).await;
+    let (items, end) = drain(&client, named(&entries), 1 << 20).await;
     end.unwrap();
     assert_eq!(items.len(), 20);
     for (index, item) in items.iter().enumerate() {
@@ -128,10 +157,12 @@ async fn a_missing_object_fails_at_its_place_and_the_stream_goes_on() {
 #[tokio::test]
 async fn a_failed_listing_ends_the_stream_with_its_error() {
     let (client, _) = filled(&[1], |_| ()).await;
-    let source = Source::listing(client.clone(), "nosuchbucket", "p/", 0, 1);
+    let directory = TempDir::new().unwrap();
+    let source = listed(&client, "nosuchbucket", &directory, Order::default());
     let (items, end) = drain(&client, source, 1 << 20).await;
     assert!(items.is_empty());
-    assert_eq!(end.unwrap_err().code().unwrap().as_str(), "NoSuchBucket");
+    let ErrorKind::Recorded(record) = end.unwrap_err().kind().clone() else { panic!("not recorded") };
+    assert!(String::from_utf8(record).unwrap().contains("NoSuchBucket"));
 }
 
 #[tokio::test]
@@ -139,7 +170,7 @@ async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
     let sizes = vec![10_000; 200];
     let (client, entries) = filled(&sizes, |_| ()).await;
     let budget = 200_000;
-    let (queue, driver) = prefetch::start(client, Source::entries(entries.into_iter()), budget);
+    let (queue, driver) = prefetch::start(client, named(&entries), budget, Delivery::Ordered);
     tokio::spawn(driver);
     // The driver is done when it has put what the budget allows and waits for room.
     let taken = tokio::task::spawn_blocking(move || {
