@@ -318,9 +318,7 @@ class Listing:
             RuntimeError: This process has not acquired the listing, or has released it.
         """
 
-    def put_objects(
-        self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]
-    ) -> None:
+    def put_objects(self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]) -> None:
         """Append rows by bucket, key, size, ETag, label and span, after `acquire`.
 
         A span is the key of an archive in the same bucket, and the offset of the first of the row's `size` bytes in it.
@@ -350,7 +348,7 @@ class Listing:
 
         Args:
             client: Lists what `producer` says where nobody else does.
-            producer: What to list.
+            producer: What to list; a listing that has failed is begun anew.
             progress: Called with the number of rows when that has changed.
 
         Raises:

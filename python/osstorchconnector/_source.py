@@ -19,7 +19,6 @@ from osstorchconnector._sharding import Shard
 from osstorchconnector._uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 
-
 # How often a thread that waits for its turn to parse looks whether anybody still reads.
 _TURN_SECONDS: Final = 0.1
 

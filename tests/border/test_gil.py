@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pytest
 
-from border.programs import BUCKET, LARGE, client_of, listing_of, stream_of, uri
+from border.programs import LARGE, client_of, listing_of, stream_of, uri
 from faults.objects import ObjectServer
 from faults.server import PATIENCE, Answer, Exchange
 from osstorchconnector import OssClient

@@ -31,7 +31,8 @@ NO_LISTINGS = {
     "no way on": b"<ListBucketResult><IsTruncated>true</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>",
     "entities": (
         b'<!DOCTYPE a [<!ENTITY e "eeeeeeeeee"><!ENTITY f "&e;&e;&e;&e;">]>'
-        b"<ListBucketResult><IsTruncated>false</IsTruncated><Name>&f;&f;&f;</Name></ListBucketResult>"
+        b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>&f;&f;&f;</Key><Size>1</Size>"
+        b"<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
     ),
     "deep": b"<ListBucketResult>" + b"<a>" * 200_000,
 }

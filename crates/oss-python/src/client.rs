@@ -34,8 +34,8 @@ use crate::{
     data_object::{DataObject, unquoted},
     error,
     listing::ObjectListing,
-    ranges::ObjectRanges,
     order::Order,
+    ranges::ObjectRanges,
     runtime,
     shared_listing::{Listing, ListingTask, PrefixListing},
     stream::ObjectStream,
@@ -123,7 +123,7 @@ impl Client {
     }
 
     fn open_ranges(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<ObjectRanges> {
-        ObjectRanges::open(py, &self.connections, &entry(bucket, key))
+        ObjectRanges::open(py, &self.connections, &Entry::named(bucket, key))
     }
 
     fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
@@ -250,8 +250,9 @@ impl Client {
         ObjectStream::start(py, connection, source, delivery, kept)
     }
 
-    fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, indices: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
-        let picks = |count: u64| indices.iter().map(|index| row_of(*index, count)).collect::<PyResult<Vec<_>>>();
+    fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
+        let picks =
+            |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
             Catalogue::Table(table) => {
                 let rows = table.get().rows();

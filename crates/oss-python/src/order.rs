@@ -28,10 +28,14 @@ impl Order {
 #[pymethods]
 impl Order {
     #[new]
-    #[pyo3(signature = (
-        *, seed = 0, epoch = 0, shuffle = ShuffleArgument::Full(false), start = 0, rank = 0, world = 1, batch = 1,
-        even = "pad", worker = 0, workers = 1, skip = 0
-    ))]
+    #[pyo3(
+        signature = (
+            *, seed = 0, epoch = 0, shuffle = ShuffleArgument::Full(false), start = 0, rank = 0, world = 1, batch = 1,
+            even = "pad", worker = 0, workers = 1, skip = 0
+        ),
+        text_signature = "(*, seed=0, epoch=0, shuffle=False, start=0, rank=0, world=1, batch=1, even='pad', worker=0, \
+                          workers=1, skip=0)"
+    )]
     #[expect(clippy::too_many_arguments, reason = "the numbers of the formula, by name")]
     fn new(
         py: Python<'_>,

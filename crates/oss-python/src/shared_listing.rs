@@ -289,7 +289,11 @@ impl Listing {
         producer: Option<&Bound<'_, PrefixListing>>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let file = self.open(py)?;
+        // Who can list may list anew after a failure; who cannot waits for what is there.
+        let file = match (producer, self.known(py)?) {
+            (None, Some((file, _))) => file,
+            _ => self.open(py)?,
+        };
         let mut listing: Option<ListingTask> = None;
         let mut told = None;
         loop {

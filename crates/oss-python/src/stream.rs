@@ -113,8 +113,8 @@ impl ObjectStream {
     /// Whether it was closed, or has ended.
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
-        let running = self.running.get(py, "stream")?;
-        Ok(running.queue.is_abandoned() || self.batch.lock(py, "stream")?.ended)
+        // Without the lock, which a reader that waits has.
+        Ok(self.running.get(py, "stream")?.queue.is_over())
     }
 
     /// Ends it with an exception, which its reader raises.

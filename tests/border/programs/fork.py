@@ -9,7 +9,7 @@ from typing import Any
 
 from border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import OssError
-from osstorchconnector._native import ObjectTable, Order
+from osstorchconnector._native import Order
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 15
@@ -25,7 +25,7 @@ class Open:
         self.listings = [client.list(uri("small-")) for client in self.clients]
         self.readers = [client.open(uri("large")) for client in self.clients]
         self.writers = [client.writer(uri(f"written-{index}")) for index, client in enumerate(self.clients)]
-        self.tables = [ObjectTable.from_uris([uri("small-00")]) for _ in self.natives]
+        self.listings_in_full = [listing_of(native, "") for native in self.natives]
         self.fetched = [next(stream) for stream in self.streams]
         self.listed = [next(listing) for listing in self.listings]
         for reader in self.readers:
@@ -45,8 +45,8 @@ def child_uses(open_objects: Open) -> list[str]:
         "native listing": lambda i: listing_of(open_objects.natives[i], ""),
         "native writer": lambda i: open_objects.natives[i].writer(BUCKET, "x"),
         "native stream": lambda i: stream_of(open_objects.natives[i], ""),
-        "native stream of table": lambda i: open_objects.natives[i].stream(open_objects.tables[i], Order()),
-        "native fetch": lambda i: open_objects.natives[i].fetch(open_objects.tables[i], [0]),
+        "native stream of listing": lambda i: open_objects.natives[i].stream(open_objects.listings_in_full[i], Order()),
+        "native fetch": lambda i: open_objects.natives[i].fetch(open_objects.listings_in_full[i], [0]),
         "stream next": lambda i: next(open_objects.streams[i]),
         "stream close": lambda i: open_objects.streams[i].close(),
         "listing next": lambda i: [next(open_objects.listings[i]) for _ in range(1000)],
@@ -77,7 +77,7 @@ def child(open_objects: Open, endpoint: str, end: str) -> None:
     assert child_uses(open_objects) == []
     # Plain memory is copied whole by a fork.
     assert [item.read() for item in open_objects.fetched] == [b"content of small-00"] * 2
-    assert [len(table) for table in open_objects.tables] == [41, 41]
+    assert [len(table) for table in open_objects.listings_in_full] == [41, 41]
     # The client of the package makes itself a native client here, and a new one works too.
     for client in (*open_objects.clients, client_of(endpoint)):
         assert client.get(uri("small-07")) == b"content of small-07"

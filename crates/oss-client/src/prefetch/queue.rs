@@ -105,9 +105,10 @@ impl Queue {
         self.room.notify_one();
     }
 
-    /// Whether nobody reads any more.
-    pub fn is_abandoned(&self) -> bool {
-        lock(&self.state).abandoned
+    /// Whether nobody reads any more, or nothing is left to be read.
+    pub fn is_over(&self) -> bool {
+        let state = lock(&self.state);
+        state.abandoned || (state.end.is_some() && state.items.is_empty())
     }
 
     /// Appends finished objects; returns whether the reader was waiting for them.
