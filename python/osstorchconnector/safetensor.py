@@ -153,7 +153,8 @@ class OssSafetensor:
         advance: Advance,
     ) -> None:
         head, order = write_header(tensors, metadata)
-        with self._client.writer(uri) as writer:
+        size = len(head) + sum(tensor.nbytes for tensor in tensors.values())
+        with self._client.writer(uri, size_hint=size) as writer:
             writer.write(head)
             for name in order:
                 if tensors[name].numel() > 0:
