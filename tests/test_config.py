@@ -42,6 +42,7 @@ def test_defaults() -> None:
         "total_timeout": 600.0,
         "max_attempts": 6,
         "prefetch_bytes": 256 * 1024 * 1024,
+        "reader_window": 256 * 1024 * 1024,
         "prefetch_concurrency": 24,
         "max_concurrency": 512,
         "part_size": 8 * 1024 * 1024,

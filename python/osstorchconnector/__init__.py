@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
 from osstorchconnector._manifest import imagenet_manifest_parser, line_manifest_parser
-from osstorchconnector._native import DataObject, ObjectListing, Writer, __version__, new_data_object
+from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
 from osstorchconnector._tar_archive import generate_tar_archive
 from osstorchconnector.exceptions import (
     OssConfigError,
@@ -72,6 +72,7 @@ __all__ = [
     "OssMapDataset",
     "OssNotFoundError",
     "OssPermissionError",
+    "OssReader",
     "OssSafetensor",
     "OssStorageReader",
     "OssStorageWriter",
@@ -93,6 +94,7 @@ _NEEDS_TORCH: Final = {
 
 # Native classes cannot inherit from it; torch, PIL and zipfile ask with isinstance.
 io.BufferedIOBase.register(DataObject)
+io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
 

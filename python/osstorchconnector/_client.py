@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from osstorchconnector._config import Connection, OssConfig, resolve, resolve_local
 from osstorchconnector._log import write_log
-from osstorchconnector._native import Client, DataObject, ObjectListing, ObjectRanges, Writer, end_uploads
+from osstorchconnector._native import (
+    Client,
+    DataObject,
+    ObjectListing,
+    ObjectRanges,
+    OssReader,
+    Writer,
+    end_uploads,
+)
 from osstorchconnector._sharding import worker_shard
 from osstorchconnector._uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
@@ -168,6 +176,16 @@ class OssClient:
             OssNotFoundError: The object does not exist.
         """
         return self._native_client.open_ranges(*split_object(uri))
+
+    def reader(self, uri: str) -> OssReader:
+        """Open an object for fast reading: sequentially, at any place, or into memory of the caller's.
+
+        Only its description is asked for now. Every byte comes from the version that is there now.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+        """
+        return self._native_client.reader(*split_object(uri))
 
     def writer(self, uri: str, size_hint: int | None = None) -> Writer:
         """Open an object for writing. It appears, or is replaced, when the writer is closed without an exception.

@@ -27,6 +27,9 @@ GIB: Final = 1024 * MIB
 _SMALLEST_PART: Final = 100 * KIB
 _LARGEST_PART: Final = 5 * GIB
 
+# A quarter of it is the least that a request is worth.
+_SMALLEST_WINDOW: Final = 64 * KIB
+
 # As many connections as one address has ports to one server; the same bound serves for attempts.
 _MOST_REQUESTS: Final = 65_535
 # More memory than a machine has: the bound catches a wrong unit, not a large machine.
@@ -60,10 +63,13 @@ class OssConfig:
         max_attempts: How many times a request is sent at most, the first time included. Default 6.
         prefetch_bytes: Bytes that one process reads ahead across objects. An object above a quarter of it is not read
             ahead but streamed. Default 256 MiB.
-        prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. Default 24.
+        reader_window: Bytes that one reader of a large object holds fetched or on their way, 64 KiB at least. Default
+            256 MiB.
+        prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. A reader of one
+            object has at most so many in flight. Default 24.
         max_concurrency: Requests in flight at most. Default 512, or ``prefetch_concurrency`` where that is larger.
-        part_size: Bytes of one part of an upload, 100 KiB to 5 GiB. Parts of a large object grow from there. Default
-            8 MiB.
+        part_size: Bytes of one part of an upload and of the largest range of a reader, 100 KiB to 5 GiB. Parts of a
+            large object grow from there. Default 8 MiB.
         upload_concurrency: Parts of one upload in flight at most. Default 16.
         upload_bytes: Bytes of one upload in flight or being filled at most, so that fewer parts are in flight where
             they are larger; one part is always allowed. Default 256 MiB.
@@ -96,6 +102,8 @@ class OssConfig:
     max_attempts: int = 6
     # 512 requests in flight for objects of 100 KB fill 50 MB; the rest is room for larger ones. 32 workers take 8 GiB.
     prefetch_bytes: int = 256 * MIB
+    # Room for 24 ranges of 8 MiB in flight, which carry 5 GB/s at 35 ms to the first byte.
+    reader_window: int = 256 * MIB
     # The number that existing configuration files carry, so that a start looks the same to the service.
     prefetch_concurrency: int = 24
     # At 35 ms to the first byte this is 14,000 objects per second: more than one process decodes.
@@ -138,6 +146,7 @@ class OssConfig:
         for name in ("max_attempts", "prefetch_concurrency", "max_concurrency", "upload_concurrency"):
             self._check_integer(name, 1, _MOST_REQUESTS)
         self._check_integer("prefetch_bytes", 1, _MOST_BYTES)
+        self._check_integer("reader_window", _SMALLEST_WINDOW, _MOST_BYTES)
         self._check_integer("part_size", _SMALLEST_PART, _LARGEST_PART)
         self._check_integer("upload_bytes", 1, _MOST_BYTES)
         if self.io_threads is not None:

@@ -6,7 +6,7 @@ changes nothing. Errors are those of `osstorchconnector.exceptions`.
 
 import builtins
 from collections.abc import Callable, Iterable
-from typing import Any, Self, SupportsIndex, final
+from typing import Any, BinaryIO, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
 
@@ -19,6 +19,7 @@ __all__ = [
     "ObjectStream",
     "ObjectTable",
     "Order",
+    "OssReader",
     "PrefixListing",
     "Writer",
     "__version__",
@@ -190,6 +191,13 @@ class Client:
 
     def open_ranges(self, bucket: str, key: str) -> ObjectRanges:
         """Ask for an object's size and ETag, and return it for reading ranges from many threads.
+
+        Raises:
+            OssNotFoundError: It does not exist.
+        """
+
+    def reader(self, bucket: str, key: str) -> OssReader:
+        """Ask for an object's size and ETag, and open it for reading over all I/O threads.
 
         Raises:
             OssNotFoundError: It does not exist.
@@ -639,6 +647,132 @@ class DataObject:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with its bytes, which are fetched now where they are not here yet."""
+
+@final
+class OssReader(BinaryIO):
+    """One version of an object as a readable, seekable binary stream, for checkpoints and other large objects.
+
+    Nothing is fetched before the first read. A sequential reader is served from a window of memory that parallel
+    requests fill ahead of it; a large `readinto` is received straight into its buffer. Every byte comes from the
+    version that was opened. Once all bytes have been received, in whatever order, their CRC-64 is compared with the one
+    that OSS stores; until then they are checked for length and place only.
+
+    Threads may share it: each call is done whole before the next. ``isinstance(reader, io.BufferedIOBase)`` holds. It
+    does not pickle.
+    """
+
+    @property
+    def uri(self) -> str:
+        """``oss://bucket/name``."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+
+    @property
+    def etag(self) -> str:
+        """The entity tag of the version being read, without quotes."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+
+    def read(self, size: int | None = ..., /) -> bytes:
+        """Return up to `size` bytes, or all that are left; fewer only at the end.
+
+        Raises:
+            OssIntegrityError: The object was replaced since it was opened, or what was received of it is not what OSS
+                stores.
+            OssNotFoundError: The object was deleted.
+            OssError: The bytes could not be fetched.
+            ValueError: It is closed.
+        """
+
+    def read1(self, size: int | None = ..., /) -> bytes:
+        """Return up to `size` bytes of those in memory, or of one request; none only at the end."""
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill writable, contiguous memory and return how many bytes; fewer than fit only at the end.
+
+        Nothing is written to the memory after the return, also where it raises.
+        """
+
+    def readinto1(self, buffer: Buffer, /) -> int:
+        """Read into memory what :meth:`read1` would return."""
+
+    def readline(self, size: int | None = ..., /) -> bytes:
+        """Return one line with its line feed, or up to `size` bytes of it."""
+
+    def readlines(self, hint: int | None = ..., /) -> list[bytes]:
+        """Return the lines that are left, until they have `hint` bytes together."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move to an offset from the start (0), from here (1) or from the end (2), and return the position.
+
+        It may be beyond the end, where nothing is read. Nothing is fetched.
+
+        Raises:
+            ValueError: `offset` is negative and from the start, or `whence` is none of these.
+        """
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def readable(self) -> bool:
+        """Return True."""
+
+    def writable(self) -> bool:
+        """Return False."""
+
+    def seekable(self) -> bool:
+        """Return True."""
+
+    def isatty(self) -> bool:
+        """Return False."""
+
+    def flush(self) -> None:
+        """Do nothing: it does not write."""
+
+    def close(self) -> None:
+        """Let go of the window and cancel what is on its way. Closing again does nothing.
+
+        Raises:
+            OssIntegrityError: All bytes were received, are not what OSS stores, and no read has said so.
+        """
+
+    def fileno(self) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def detach(self) -> Any:
+        """Raise `io.UnsupportedOperation`."""
+
+    def write(self, _data: Any, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def writelines(self, _lines: Any, /) -> None:
+        """Raise `io.UnsupportedOperation`."""
+
+    def truncate(self, _size: int | None = None, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+
+    def __iter__(self) -> Self:
+        """Return the reader, which iterates over its lines."""
+
+    def __next__(self) -> bytes:
+        """Return the next line.
+
+        Raises:
+            StopIteration: There is none left.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Raise TypeError: it belongs to its process."""
 
 @final
 class Writer:

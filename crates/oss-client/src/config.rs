@@ -24,7 +24,9 @@ pub struct ClientConfig {
     pub max_attempts: u32,
     /// Bytes that one stream may hold fetched or in flight.
     pub prefetch_bytes: usize,
-    /// Requests in flight at which growth starts.
+    /// Bytes that one reader of a large object may hold fetched or in flight.
+    pub reader_window: usize,
+    /// Requests in flight at which growth starts; also the requests of one reader in flight at most.
     pub prefetch_concurrency: usize,
     /// Most requests in flight.
     pub max_concurrency: usize,
@@ -56,6 +58,7 @@ impl ClientConfig {
             total_timeout: Duration::from_secs(600),
             max_attempts: 6,
             prefetch_bytes: 256 << 20,
+            reader_window: 256 << 20,
             prefetch_concurrency: 24,
             max_concurrency: 512,
             part_size: 8 << 20,

@@ -1,8 +1,8 @@
 //! Memory of Python objects, lent to the I/O threads.
 //!
 //! The only unsafe code of this crate. What makes it sound: a [`LentBuffer`] is made from a Python buffer that the
-//! calling thread holds until the call that uses it returns, and [`crate::wait::block_on`] returns only when the task
-//! that the memory was lent to has dropped it. A [`Loan`] waits by itself until all copies of its bytes are dropped.
+//! calling thread holds until the call that uses it returns, and the waits of [`crate::wait`] return only when the tasks
+//! that the memory was lent to have dropped it. A [`Loan`] waits by itself until all copies of its bytes are dropped.
 
 #![expect(unsafe_code, reason = "lending a Python buffer to another thread needs raw pointers")]
 
@@ -45,6 +45,14 @@ impl LentBuffer {
         Self { length: self.length.min(length), ..self }
     }
 
+    /// Takes the first `length` bytes of it as a buffer of their own.
+    pub(crate) fn split_front(&mut self, length: usize) -> Self {
+        let front = Self { start: self.start, length: self.length.min(length) };
+        self.start = self.start.wrapping_add(front.length);
+        self.length -= front.length;
+        front
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.length
     }
@@ -58,6 +66,12 @@ impl LentBuffer {
         // argument); `&mut self` makes this the only slice of them handed out here. Python code of another thread may
         // write to the same memory, as with any `readinto`; bytes have no invalid values.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
+    }
+}
+
+impl AsMut<[u8]> for LentBuffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
     }
 }
 

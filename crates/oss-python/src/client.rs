@@ -36,6 +36,7 @@ use crate::{
     listing::ObjectListing,
     order::Order,
     ranges::ObjectRanges,
+    reader::Reader,
     runtime,
     shared_listing::{Listing, ListingTask, PrefixListing},
     stream::ObjectStream,
@@ -128,6 +129,12 @@ impl Client {
 
     fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
         self.head(py, bucket, key)
+    }
+
+    fn reader(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<Reader> {
+        let (head_bucket, head_key) = (bucket.clone(), key.clone());
+        let meta = self.run(py, |client| async move { client.head(&head_bucket, &head_key).await })?;
+        Reader::new(py, &self.connections, &bucket, &key, meta)
     }
 
     #[pyo3(signature = (bucket, key, start = None, end = None))]

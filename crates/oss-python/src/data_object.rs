@@ -7,7 +7,6 @@ use oss_client::{
     error::too_large,
     ops::head::ObjectMeta,
     prefetch::{Entry, Item, Outcome},
-    reader::ObjectReader,
 };
 use pyo3::{
     buffer::PyUntypedBuffer,
@@ -21,16 +20,10 @@ use crate::{
     connection::Connection,
     error,
     process::{ForkLock, ProcessBound},
-    runtime::Reactor,
+    ranged::{Ranged, line_length},
     uri::parse_object,
     wait::block_on,
 };
-
-/// How a stream that reads by ranges asks ahead: at least so much at a time, so that many small reads are one request.
-const SMALLEST_RANGE: usize = 1 << 20;
-
-/// Bytes searched for a newline at a time; most lines are shorter.
-const LINE_PIECE: usize = 4 << 10;
 
 /// An object of OSS: its name, its size, and its bytes as a stream.
 #[pyclass(frozen, module = "osstorchconnector._native")]
@@ -53,15 +46,8 @@ enum Content {
     /// Known by name; opened at the first use that needs more.
     Described(Option<Arc<Connection>>),
     /// Read by ranges.
-    Open(Arc<Connection>, ProcessBound<Ranged>),
+    Open(ProcessBound<Ranged>),
     Closed,
-}
-
-/// An object being read by ranges, with the range read last.
-struct Ranged {
-    reader: ObjectReader,
-    ahead: Vec<u8>,
-    ahead_start: u64,
 }
 
 impl DataObject {
@@ -79,9 +65,8 @@ impl DataObject {
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         entry.size = Some(meta.size);
-        let reader = connection.reader(py, &entry, meta)?;
-        let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
-        let content = Content::Open(Arc::clone(connection), ProcessBound::new(ranged));
+        let ranged = Ranged::new(py, [connection], &entry.bucket, &entry.key, meta)?;
+        let content = Content::Open(ProcessBound::new(ranged));
         Ok(Self { entry, state: ForkLock::new(State { content, position: 0 }) })
     }
 
@@ -109,7 +94,7 @@ impl DataObject {
         self.open(py, &mut state)?;
         let size = match &state.content {
             Content::Bytes { bytes, .. } => bytes.anywhere().map_or(0, |bytes| bytes.len() as u64),
-            Content::Open(_, ranged) => ranged.get(py, "object")?.reader.meta().size,
+            Content::Open(ranged) => ranged.get(py, "object")?.meta().size,
             Content::Closed | Content::Described(_) => {
                 return Err(PyValueError::new_err("I/O operation on closed object"));
             }
@@ -126,9 +111,9 @@ impl DataObject {
         let (bucket, key) = (self.entry.bucket.to_string(), self.entry.key.to_string());
         let (client, reactor) = connection.get(py)?;
         let client = client.clone();
-        let reader = block_on(py, reactor, async move { ObjectReader::open(client, &bucket, &key).await })?;
-        let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
-        state.content = Content::Open(connection, ProcessBound::new(ranged));
+        let meta = block_on(py, reactor, async move { client.head(&bucket, &key).await })?;
+        let ranged = Ranged::new(py, [&connection], &self.entry.bucket, &self.entry.key, meta)?;
+        state.content = Content::Open(ProcessBound::new(ranged));
         Ok(())
     }
 
@@ -143,79 +128,16 @@ impl DataObject {
                 let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
                 PyBytes::new(py, bytes.get(start as usize..start as usize + length).unwrap_or_default())
             }
-            Content::Open(connection, ranged) => {
-                let (_, reactor) = connection.get(py)?;
-                let reactor = reactor.clone();
+            Content::Open(ranged) => {
                 let ranged = ranged.get_mut(py, "object")?;
                 PyBytes::new_with(py, length, |target| {
-                    ranged.read(py, &reactor, start, LentBuffer::of_slice(target)).map(|_| ())
+                    ranged.read(py, start, LentBuffer::of_slice(target)).map(|_| ())
                 })?
             }
             Content::Described(_) | Content::Closed => PyBytes::new(py, &[]),
         };
         state.position = start.max(end);
         Ok(bytes)
-    }
-}
-
-impl Ranged {
-    /// Fills `target` from byte `start`; the range lies within the object.
-    fn read(&mut self, py: Python<'_>, reactor: &Reactor, start: u64, mut target: LentBuffer) -> PyResult<usize> {
-        let length = target.len();
-        if length == 0 {
-            return Ok(0);
-        }
-        if let Some(ready) = self.cached(start, length) {
-            target.as_mut_slice().copy_from_slice(ready);
-            return Ok(length);
-        }
-        if length >= SMALLEST_RANGE {
-            let reader = self.reader.clone();
-            block_on(py, reactor, async move { reader.read_at(start, target.as_mut_slice()).await })?;
-            return Ok(length);
-        }
-        let reader = self.reader.clone();
-        let available = self.reader.meta().size - start;
-        let mut ahead = std::mem::take(&mut self.ahead);
-        ahead.resize(SMALLEST_RANGE.min(usize::try_from(available).unwrap_or(SMALLEST_RANGE)), 0);
-        self.ahead = block_on(py, reactor, async move {
-            reader.read_at(start, &mut ahead).await?;
-            Ok(ahead)
-        })?;
-        self.ahead_start = start;
-        if let Some(ready) = self.cached(start, length) {
-            target.as_mut_slice().copy_from_slice(ready);
-        }
-        Ok(length)
-    }
-
-    /// Where the line that starts at `start` ends.
-    fn end_of_line(
-        &mut self,
-        py: Python<'_>,
-        reactor: &Reactor,
-        start: u64,
-        total: u64,
-        limit: usize,
-    ) -> PyResult<u64> {
-        let mut piece = [0; LINE_PIECE];
-        let mut at = start;
-        let stop = total.min(start.saturating_add(limit as u64));
-        while at < stop {
-            let length = LINE_PIECE.min((stop - at) as usize);
-            self.read(py, reactor, at, LentBuffer::of_slice(&mut piece[..length]))?;
-            let found = line_length(&piece[..length], length);
-            at += found as u64;
-            if piece[found - 1] == b'\n' {
-                break;
-            }
-        }
-        Ok(at.max(start))
-    }
-
-    fn cached(&self, start: u64, length: usize) -> Option<&[u8]> {
-        let offset = usize::try_from(start.checked_sub(self.ahead_start)?).ok()?;
-        self.ahead.get(offset..offset.checked_add(length)?)
     }
 }
 
@@ -259,7 +181,7 @@ impl DataObject {
         let state = self.state.lock(py, "object")?;
         let etag = match &state.content {
             Content::Bytes { etag, .. } => etag.as_deref(),
-            Content::Open(_, ranged) => Some(ranged.get(py, "object")?.reader.meta().etag.as_str()),
+            Content::Open(ranged) => Some(ranged.get(py, "object")?.meta().etag.as_str()),
             Content::Described(_) | Content::Closed => self.entry.etag.as_deref(),
         };
         Ok(etag.map(unquoted))
@@ -269,7 +191,7 @@ impl DataObject {
     fn crc64(&self, py: Python<'_>) -> PyResult<Option<u64>> {
         let state = self.state.lock(py, "object")?;
         Ok(match &state.content {
-            Content::Open(_, ranged) => ranged.get(py, "object")?.reader.meta().crc64,
+            Content::Open(ranged) => ranged.get(py, "object")?.meta().crc64,
             _ => None,
         })
     }
@@ -282,6 +204,7 @@ impl DataObject {
 
     #[pyo3(signature = (size = -1, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+        error::raise_pending(py)?;
         self.with_content(py, |state, total| {
             let end = match size.and_then(|size| u64::try_from(size).ok()) {
                 Some(size) => state.position.saturating_add(size).min(total),
@@ -306,13 +229,11 @@ impl DataObject {
                     let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
                     copy_into(&target, bytes.get(start as usize..).unwrap_or_default())?
                 }
-                Content::Open(connection, ranged) => {
-                    let (_, reactor) = connection.get(py)?;
-                    let reactor = reactor.clone();
+                Content::Open(ranged) => {
                     let available = total.saturating_sub(start);
                     let lent =
                         LentBuffer::of_buffer(&target)?.shortened(usize::try_from(available).unwrap_or(usize::MAX));
-                    ranged.get_mut(py, "object")?.read(py, &reactor, start, lent)?
+                    ranged.get_mut(py, "object")?.read(py, start, lent)?
                 }
                 Content::Described(_) | Content::Closed => 0,
             };
@@ -334,14 +255,10 @@ impl DataObject {
             let end = match &mut state.content {
                 Content::Bytes { bytes, .. } => {
                     let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
-                    start + line_length(bytes.get(start as usize..).unwrap_or_default(), limit) as u64
+                    let rest = bytes.get(start as usize..).unwrap_or_default();
+                    start + line_length(&rest[..rest.len().min(limit)]) as u64
                 }
-                Content::Open(connection, ranged) => {
-                    let (_, reactor) = connection.get(py)?;
-                    let reactor = reactor.clone();
-                    let ranged = ranged.get_mut(py, "object")?;
-                    ranged.end_of_line(py, &reactor, start, total, limit)?
-                }
+                Content::Open(ranged) => ranged.get_mut(py, "object")?.end_of_line(py, start, total, limit)?,
                 Content::Described(_) | Content::Closed => start,
             };
             Self::read_to(py, state, end)
@@ -396,9 +313,11 @@ impl DataObject {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.state.lock(py, "object")?;
-        state.content = Content::Closed;
-        Ok(())
+        let content = std::mem::replace(&mut self.state.lock(py, "object")?.content, Content::Closed);
+        match content {
+            Content::Open(mut ranged) => ranged.take().map_or(Ok(()), |ranged| ranged.close(py)),
+            Content::Bytes { .. } | Content::Described(_) | Content::Closed => Ok(()),
+        }
     }
 
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
@@ -426,10 +345,9 @@ impl DataObject {
         let state = self.state.lock(py, "object")?;
         let content = match &state.content {
             Content::Bytes { bytes, etag } => Content::Bytes { bytes: Arc::clone(bytes), etag: etag.clone() },
-            Content::Open(connection, ranged) => {
-                let reader = ranged.get(py, "object")?.reader.clone();
-                let ranged = Ranged { reader, ahead: Vec::new(), ahead_start: 0 };
-                Content::Open(Arc::clone(connection), ProcessBound::new(ranged))
+            Content::Open(ranged) => {
+                let ranged = ranged.get(py, "object")?.anew();
+                Content::Open(ProcessBound::new(ranged))
             }
             Content::Described(connection) => Content::Described(connection.clone()),
             Content::Closed => return Err(PyValueError::new_err("I/O operation on closed object")),
@@ -479,12 +397,6 @@ pub(crate) fn unquoted(etag: &str) -> String {
 }
 
 type Pickled<'py> = (String, Bound<'py, PyBytes>, Option<String>, String);
-
-/// Bytes up to and with the first newline, at most `limit`.
-fn line_length(bytes: &[u8], limit: usize) -> usize {
-    let bytes = &bytes[..bytes.len().min(limit)];
-    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1)
-}
 
 /// Describes an object without connecting to it.
 #[pyfunction]

@@ -113,6 +113,14 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
     }
 }
 
+/// Raises the exception that is on its way already.
+///
+/// Where `readinto` raises, `torch.load` calls `read` instead without looking at the exception; going on would replace it
+/// by a `SystemError`, or lose a Ctrl-C.
+pub(crate) fn raise_pending(py: Python<'_>) -> PyResult<()> {
+    PyErr::take(py).map_or(Ok(()), Err)
+}
+
 /// Whether an exception is one of this package's, not a signal's.
 pub(crate) fn is_of_our_tree(py: Python<'_>, raised: &PyErr) -> bool {
     raised.is_instance_of::<classes::OssError>(py)

@@ -22,7 +22,9 @@ mod listing;
 mod log;
 mod order;
 mod process;
+mod ranged;
 mod ranges;
+mod reader;
 mod runtime;
 mod shared_listing;
 mod stream;
@@ -47,6 +49,7 @@ mod _native {
         log::set_log_level,
         order::Order,
         ranges::ObjectRanges,
+        reader::Reader,
         shared_listing::{Listing, PrefixListing},
         stream::ObjectStream,
         table::ObjectTable,

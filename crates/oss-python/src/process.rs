@@ -43,6 +43,11 @@ impl<T> ProcessBound<T> {
         }
     }
 
+    /// Takes the value out, in the process that made it; in another one it is forgotten.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        if self.is_here() { self.value.take() } else { None }
+    }
+
     /// Whether this is the process that made the value.
     pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()

@@ -10,6 +10,7 @@ use std::{
 
 use oss_client::{Error, Result, sync::lock};
 use pyo3::prelude::*;
+use tokio::task::AbortHandle;
 
 use crate::{error, runtime::Reactor};
 
@@ -77,6 +78,70 @@ impl<F: Future<Output = Result<T>>, T> Future for Task<F, T> {
     }
 }
 
+/// A future that runs on an I/O thread and may hold memory lent by this one, which must wait for it: see [`Started::end`].
+#[must_use]
+pub(crate) struct Started<T> {
+    outcome: Arc<Outcome<T>>,
+    task: AbortHandle,
+}
+
+/// Runs a future on an I/O thread.
+pub(crate) fn start<T: Send + 'static>(
+    reactor: &Reactor,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+) -> Started<T> {
+    let outcome = Arc::new(Outcome { state: Mutex::new(State::Running), changed: Condvar::new() });
+    let task = Task { future: Some(Box::pin(future)), acknowledge: Acknowledge(Arc::clone(&outcome)) };
+    let task = reactor.handle.spawn(task).abort_handle();
+    Started { outcome, task }
+}
+
+impl<T: Send> Started<T> {
+    /// Waits, detached from the interpreter, until the future is done. A signal whose handler raises leaves it running.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        while !py.detach(|| self.outcome.wait(SIGNAL_INTERVAL)) {
+            py.check_signals()?;
+        }
+        Ok(())
+    }
+
+    fn cancel(&self) {
+        self.task.abort();
+    }
+
+    /// Waits until nothing of the future is left.
+    fn end(&self, py: Python<'_>) {
+        py.detach(|| while !self.outcome.wait(SIGNAL_INTERVAL) {});
+    }
+
+    fn take(self, py: Python<'_>) -> PyResult<T> {
+        let state = std::mem::replace(&mut *lock(&self.outcome.state), State::Taken);
+        match state {
+            State::Done(result) => result.map_err(|cause| error::to_python(py, &cause)),
+            State::Running | State::Dropped | State::Taken => {
+                let text = "the I/O thread stopped before the request was done".to_owned();
+                Err(error::to_python(py, &Error::new(oss_client::ErrorKind::Cancelled(text))))
+            }
+        }
+    }
+}
+
+/// Waits for all of them, and returns the first error in their order.
+///
+/// Where `before` is an error, or a signal's handler raises one, they are cancelled. Returns in any case only when each is
+/// done or dropped: memory lent to them is free again.
+pub(crate) fn finish<T: Send>(py: Python<'_>, started: Vec<Started<T>>, before: PyResult<()>) -> PyResult<()> {
+    let waited = before.and_then(|()| started.iter().try_for_each(|one| one.wait(py)));
+    if waited.is_err() {
+        started.iter().for_each(Started::cancel);
+    }
+    for one in &started {
+        one.end(py);
+    }
+    waited?;
+    started.into_iter().try_for_each(|one| one.take(py).map(|_| ()))
+}
+
 /// Runs a future on an I/O thread and waits for it, detached from the interpreter.
 ///
 /// Returns, also on Ctrl-C, only when the future is done or dropped: memory lent to it is free again.
@@ -85,22 +150,11 @@ pub(crate) fn block_on<T: Send + 'static>(
     reactor: &Reactor,
     future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> PyResult<T> {
-    let outcome = Arc::new(Outcome { state: Mutex::new(State::Running), changed: Condvar::new() });
-    let task = Task { future: Some(Box::pin(future)), acknowledge: Acknowledge(Arc::clone(&outcome)) };
-    let running = reactor.handle.spawn(task);
-    while !py.detach(|| outcome.wait(SIGNAL_INTERVAL)) {
-        if let Err(signal) = py.check_signals() {
-            running.abort();
-            py.detach(|| while !outcome.wait(SIGNAL_INTERVAL) {});
-            return Err(signal);
-        }
+    let started = start(reactor, future);
+    if let Err(signal) = started.wait(py) {
+        started.cancel();
+        started.end(py);
+        return Err(signal);
     }
-    let state = std::mem::replace(&mut *lock(&outcome.state), State::Taken);
-    match state {
-        State::Done(result) => result.map_err(|cause| error::to_python(py, &cause)),
-        State::Running | State::Dropped | State::Taken => {
-            let text = "the I/O thread stopped before the request was done".to_owned();
-            Err(error::to_python(py, &Error::new(oss_client::ErrorKind::Cancelled(text))))
-        }
-    }
+    started.take(py)
 }

@@ -1,7 +1,7 @@
 //! Every operation, round trip.
 
 use bytes::Bytes;
-use oss_client::{ErrorKind, ops::list::ListOptions, ops::put::PutOptions, paginate::Pages, reader::ObjectReader};
+use oss_client::{ErrorKind, ops::list::ListOptions, ops::put::PutOptions, paginate::Pages};
 
 use crate::support::{BUCKET, client, config, emulator, pattern};
 
@@ -54,34 +54,6 @@ async fn an_object_above_the_limit_is_described_only() {
     let fetched = client.get(BUCKET, "big", 4999).await.unwrap();
     assert!(fetched.bytes.is_none());
     assert_eq!(fetched.meta.size, 5000);
-}
-
-#[tokio::test]
-async fn a_reader_reads_any_range_in_parallel_parts() {
-    let mut config = config(&emulator().await);
-    config.part_size = 1000;
-    let client = client(config);
-    let content = pattern(10_500);
-    client.put(BUCKET, "object", content.clone().into(), &PutOptions::default()).await.unwrap();
-    let reader = ObjectReader::open(client, BUCKET, "object").await.unwrap();
-    for (offset, length) in [(0, 10_500), (1, 1), (999, 2), (1500, 5000), (10_000, 9999), (10_500, 5), (20_000, 5)] {
-        let mut buffer = vec![0; length];
-        let count = reader.read_at(offset, &mut buffer).await.unwrap();
-        let offset = (offset as usize).min(content.len());
-        let end = (offset + length).min(content.len());
-        assert_eq!(&buffer[..count], &content[offset..end], "{offset} + {length}");
-    }
-}
-
-#[tokio::test]
-async fn a_replaced_object_is_noticed() {
-    let client = client(config(&emulator().await));
-    client.put(BUCKET, "object", pattern(2000).into(), &PutOptions::default()).await.unwrap();
-    let reader = ObjectReader::open(client.clone(), BUCKET, "object").await.unwrap();
-    client.put(BUCKET, "object", pattern(3000).into(), &PutOptions::default()).await.unwrap();
-    let error = reader.read_at(0, &mut [0; 2000]).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Changed(_)), "{error:?}");
-    assert_eq!(error.key(), Some("object"));
 }
 
 #[tokio::test]

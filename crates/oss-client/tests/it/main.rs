@@ -7,6 +7,7 @@ mod framing;
 mod listing;
 mod local;
 mod prefetching;
+mod reading;
 mod scripted;
 mod support;
 mod tls;

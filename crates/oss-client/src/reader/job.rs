@@ -1,0 +1,71 @@
+//! Ranges that go into memory of the caller's.
+
+use std::{collections::VecDeque, fmt, sync::Mutex};
+
+use crate::sync::lock;
+
+/// One range: consecutive bytes that go to several places, or nowhere.
+pub struct Job<B> {
+    /// The first byte.
+    pub(crate) start: u64,
+    parts: Vec<Part<B>>,
+}
+
+enum Part<B> {
+    Fill(B),
+    /// Bytes between two places, received for nothing: few, or they would not be in one range.
+    Skip(Vec<u8>),
+}
+
+impl<B: AsMut<[u8]>> Job<B> {
+    /// A range that starts at byte `start` and takes nothing yet.
+    pub fn new(start: u64) -> Self {
+        Self { start, parts: Vec::new() }
+    }
+
+    /// The next bytes go to `target`.
+    pub fn fill(&mut self, target: B) {
+        self.parts.push(Part::Fill(target));
+    }
+
+    /// The next `length` bytes are not wanted.
+    pub fn skip(&mut self, length: usize) {
+        if length > 0 {
+            self.parts.push(Part::Skip(vec![0; length]));
+        }
+    }
+
+    /// The memory, in order.
+    pub(crate) fn slices(&mut self) -> Vec<&mut [u8]> {
+        let parts = self.parts.iter_mut().map(|part| match part {
+            Part::Fill(target) => target.as_mut(),
+            Part::Skip(bytes) => &mut bytes[..],
+        });
+        parts.collect()
+    }
+}
+
+impl<B> fmt::Debug for Job<B> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Job({} parts from byte {})", self.parts.len(), self.start)
+    }
+}
+
+/// Ranges waiting to be fetched, by whichever client is free.
+#[derive(Debug)]
+pub struct Jobs<B>(Mutex<VecDeque<Job<B>>>);
+
+impl<B> Jobs<B> {
+    /// Ranges to be fetched in this order.
+    pub fn new(jobs: impl IntoIterator<Item = Job<B>>) -> Self {
+        Self(Mutex::new(jobs.into_iter().collect()))
+    }
+
+    pub(crate) fn next(&self) -> Option<Job<B>> {
+        lock(&self.0).pop_front()
+    }
+
+    pub(crate) fn forget(&self) {
+        lock(&self.0).clear();
+    }
+}

@@ -1,0 +1,175 @@
+//! One version of one object, received range by range.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{
+    future::try_join_all,
+    stream::{self, StreamExt as _, TryStreamExt as _},
+};
+use oss_protocol::crc64::Crc64;
+
+use super::{coverage::Coverage, job::Jobs};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Result},
+    ops::head::ObjectMeta,
+    sync::lock,
+};
+
+/// An open object. Every byte comes from the version with the ETag seen at opening, or the read fails.
+///
+/// Cheap to clone; clones share what is known of the checksum.
+#[derive(Clone, Debug)]
+pub struct ObjectReader {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// One for each I/O thread.
+    clients: Vec<Client>,
+    bucket: String,
+    key: String,
+    meta: ObjectMeta,
+    coverage: Mutex<Coverage>,
+}
+
+impl ObjectReader {
+    /// Opens an object.
+    pub async fn open(client: Client, bucket: &str, key: &str) -> Result<Self> {
+        let meta = client.head(bucket, key).await?;
+        Ok(Self::with_meta(client, bucket, key, meta))
+    }
+
+    /// Opens an object whose description is known already.
+    pub fn with_meta(client: Client, bucket: &str, key: &str, meta: ObjectMeta) -> Self {
+        Self::over(vec![client], bucket, key, meta)
+    }
+
+    /// Opens an object whose description is known already, to be read over several clients.
+    pub fn over(clients: Vec<Client>, bucket: &str, key: &str, meta: ObjectMeta) -> Self {
+        let coverage = Mutex::new(Coverage::new(meta.size));
+        Self { shared: Arc::new(Shared { clients, bucket: bucket.to_owned(), key: key.to_owned(), meta, coverage }) }
+    }
+
+    /// What is being read.
+    pub fn meta(&self) -> &ObjectMeta {
+        &self.shared.meta
+    }
+
+    /// The clients it is read over.
+    pub fn clients(&self) -> &[Client] {
+        &self.shared.clients
+    }
+
+    /// The same version of the object, with nothing received.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let shared = &self.shared;
+        Self::over(shared.clients.clone(), &shared.bucket, &shared.key, shared.meta.clone())
+    }
+
+    /// Fills `buffer` from byte `offset` with concurrent ranged requests over the first client; returns the number of
+    /// bytes read, less than the buffer's length only at the end of the object.
+    pub async fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let available = self.meta().size.saturating_sub(offset);
+        let length = buffer.len().min(usize::try_from(available).unwrap_or(usize::MAX));
+        let config = self.shared.clients[0].config();
+        let part_size = config.part_size.max(1);
+        let parts = buffer[..length].chunks_mut(part_size).enumerate();
+        stream::iter(parts)
+            .map(Ok::<_, Error>)
+            .try_for_each_concurrent(config.prefetch_concurrency, |(index, part)| async move {
+                self.fetch(0, offset + (index * part_size) as u64, &mut [part]).await
+            })
+            .await?;
+        Ok(length)
+    }
+
+    /// Fetches ranges over client number `lane`, `concurrency` at a time, until none is left or one fails.
+    pub async fn work<B: AsMut<[u8]> + Send>(self, lane: usize, jobs: Arc<Jobs<B>>, concurrency: usize) -> Result<()> {
+        let worker = || async {
+            while let Some(mut job) = jobs.next() {
+                if let Err(error) = self.fetch(lane, job.start, &mut job.slices()).await {
+                    jobs.forget();
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        try_join_all((0..concurrency.max(1)).map(|_| worker())).await.map(|_| ())
+    }
+
+    /// Receives the bytes from `start` into `parts`, one after the other.
+    pub(crate) async fn fetch(&self, lane: usize, start: u64, parts: &mut [&mut [u8]]) -> Result<()> {
+        let shared = &*self.shared;
+        let client = &shared.clients[lane % shared.clients.len()];
+        let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, start, parts).await?;
+        let end = parts.iter().fold(start, |end, part| end + part.len() as u64);
+        lock(&shared.coverage).record(start..end, crc, |new| checksum_of(parts, start, &new));
+        Ok(())
+    }
+
+    /// Bytes of the object never received.
+    pub fn left(&self) -> u64 {
+        lock(&self.shared.coverage).left()
+    }
+
+    /// The parts of the object never received, where that is at most `limit` bytes altogether.
+    pub(crate) fn remainder(&self, limit: u64) -> Vec<Range<u64>> {
+        let coverage = lock(&self.shared.coverage);
+        if coverage.left() > limit { Vec::new() } else { coverage.missing(0..self.meta().size) }
+    }
+
+    /// Compares the checksum, once every byte has been received.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] where it is not the one that OSS stores.
+    pub fn verify(&self) -> Result<()> {
+        let found = lock(&self.shared.coverage).checksum();
+        match (found, self.meta().crc64) {
+            (Some(found), Some(stored)) if found != stored => {
+                let text = format!(
+                    "the bytes received have CRC-64 {found}, the object has {stored}: they were corrupted on the way; \
+                     read it again from the start"
+                );
+                Err(Error::new(ErrorKind::Integrity(text)).on(Some(&self.shared.bucket), Some(&self.shared.key)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// CRC-64 of a range of the bytes in `parts`, the first of which is byte `start`.
+fn checksum_of(parts: &[&mut [u8]], start: u64, range: &Range<u64>) -> u64 {
+    let mut crc = Crc64::default();
+    let mut at = start;
+    for part in parts {
+        let end = at + part.len() as u64;
+        let (from, to) = (range.start.clamp(at, end), range.end.clamp(at, end));
+        crc.update(&part[(from - at) as usize..(to - at) as usize]);
+        at = end;
+    }
+    crc.value()
+}
+
+#[cfg(test)]
+mod tests {
+    use oss_protocol::crc64::checksum;
+
+    use super::*;
+
+    #[test]
+    fn a_checksum_runs_over_parts() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let (mut one, mut two, mut three) = (bytes[..10].to_vec(), bytes[10..11].to_vec(), bytes[11..].to_vec());
+        let parts = [&mut one[..], &mut two[..], &mut [], &mut three[..]];
+        for (from, to) in [(0, 100), (0, 10), (5, 12), (10, 11), (11, 100), (50, 50), (99, 100)] {
+            let expected = checksum(&bytes[from..to]);
+            assert_eq!(checksum_of(&parts, 7, &(7 + from as u64..7 + to as u64)), expected);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What is held in memory of an object, and what is fetched next.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use tokio::runtime::Handle;
+
+use super::{object::ObjectReader, piece::Piece};
+use crate::buffer::BufferPool;
+
+/// The first access fetches so much of both ends at once: `torch.load` starts with the directory at the end and the
+/// pickle at the start, and those of a model of a thousand tensors have about this size.
+const EDGE: u64 = 128 << 10;
+
+/// The least that is fetched: a connection receives it in about a millisecond, and waits 35 ms for the first byte.
+const LEAST: u64 = 64 << 10;
+
+/// A reader that goes on at most so far behind where it stopped reads sequentially; what is between is fetched too. The
+/// records of a zip file are up to 64 bytes apart.
+const SKIP: u64 = 64 << 10;
+
+/// A miss of so much is received into the caller's memory: below it, a request of its own is not worth the copy saved.
+const DIRECT: u64 = 1 << 20;
+
+/// How far ahead a sequential reader is served at first; it doubles from there.
+const FIRST_AHEAD: u64 = 1 << 20;
+
+/// Requests that one large read is split into, where that leaves ranges of a mebibyte: enough to hide the latency of
+/// each behind the others, and the ranges of a read of 128 MiB are whole parts.
+const SPLIT: u64 = 16;
+const SMALLEST_RANGE: u64 = 1 << 20;
+
+/// Bytes behind the reader that are kept for a short way back.
+const BEHIND: u64 = 16 << 20;
+
+/// What has never been received is fetched to complete the checksum where it is at most so much.
+const REMAINDER: u64 = 64 << 10;
+
+/// Where the bytes of a read come from.
+#[derive(Debug)]
+pub enum Step {
+    /// From a piece of the window, once it has arrived.
+    Piece(Arc<Piece>),
+    /// From the network into the caller's memory. The range may start before what was asked for.
+    Direct(Range<u64>),
+}
+
+/// The bytes of an object that are in memory, or on their way there, for one reader.
+#[derive(Debug)]
+pub struct Window {
+    object: ObjectReader,
+    /// The I/O thread of each of the object's clients.
+    reactors: Vec<Handle>,
+    buffers: BufferPool,
+    /// Most bytes held.
+    limit: u64,
+    /// Longest range of one request.
+    longest: u64,
+    /// Most requests in flight.
+    concurrency: usize,
+    /// By first byte; they do not overlap.
+    pieces: BTreeMap<u64, Arc<Piece>>,
+    held: u64,
+    stream: Stream,
+    touched: bool,
+    turn: usize,
+}
+
+/// A run of sequential reading.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Bytes before this have been asked for.
+    end: u64,
+    /// A reader that comes here wants more to be on its way.
+    mark: u64,
+    /// How far ahead of the reader to ask.
+    ahead: u64,
+}
+
+impl Window {
+    /// A window over an object; nothing is fetched yet. `reactors` are the I/O threads of the object's clients, in their
+    /// order.
+    pub fn new(object: ObjectReader, reactors: Vec<Handle>) -> Self {
+        let config = object.clients()[0].config();
+        let limit = config.reader_window.max(4) as u64;
+        Self {
+            limit,
+            longest: (config.part_size as u64).clamp(1, limit / 4),
+            concurrency: config.prefetch_concurrency.max(1),
+            // Of its own, so that the memory is free again when the reader is closed.
+            buffers: BufferPool::new(config.reader_window),
+            object,
+            reactors,
+            pieces: BTreeMap::new(),
+            held: 0,
+            stream: Stream::default(),
+            touched: false,
+            turn: 0,
+        }
+    }
+
+    /// The object.
+    pub fn object(&self) -> &ObjectReader {
+        &self.object
+    }
+
+    /// A window over the same version of the object with nothing in it.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self::new(self.object.anew(), self.reactors.clone())
+    }
+
+    /// Most requests in flight for one read, over one of the clients.
+    pub fn concurrency_per_client(&self) -> usize {
+        self.concurrency.div_ceil(self.object.clients().len())
+    }
+
+    /// The requests that a large range is split into.
+    pub fn split(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let length = (range.end - range.start).div_ceil(SPLIT).next_multiple_of(LEAST);
+        let length = length.max(SMALLEST_RANGE).min(self.longest.max(1));
+        let end = range.end;
+        (range.start..end).step_by(length as usize).map(move |start| start..end.min(start + length))
+    }
+
+    /// The bytes of `want`, where they are in memory together and nothing else is to be asked for.
+    pub fn at_hand(&self, want: &Range<u64>) -> Option<&[u8]> {
+        if want.end > self.stream.mark && want.start < self.stream.end {
+            return None;
+        }
+        self.ready(want.start)?.get(..usize::try_from(length_of(want)).ok()?)
+    }
+
+    /// The bytes from `at` on that are in memory.
+    pub fn ready(&self, at: u64) -> Option<&[u8]> {
+        let (_, piece) = self.pieces.range(..=at).next_back()?;
+        piece.bytes_from(at).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Says where the bytes of `want`, a range within the object, come from, in their order. What is missing is asked for,
+    /// and what a sequential reader wants next.
+    pub fn plan(&mut self, want: Range<u64>) -> Vec<Step> {
+        if want.is_empty() {
+            return Vec::new();
+        }
+        self.forget_failed();
+        let first = !std::mem::replace(&mut self.touched, true);
+        let missing = self.missing(&want);
+        let mut direct = Vec::new();
+        if let Some(gap) = missing.first() {
+            let missed: u64 = missing.iter().map(length_of).sum();
+            let large = missed >= DIRECT.min(self.limit / 4);
+            let next = self.stream.end;
+            let sequential = (next..=next.saturating_add(SKIP)).contains(&gap.start) && !first;
+            if !sequential {
+                self.forget_useless(want.start);
+            }
+            // What a sequential reader skipped just now is not in the window either.
+            let skipped = next..gap.start;
+            let begin = if sequential && self.overlapping(&skipped).next().is_none() { next } else { gap.start };
+            if large {
+                direct.clone_from(&missing);
+                direct[0].start = begin;
+                self.stream.end = want.end;
+            } else {
+                self.fetch_missing(begin, &missing, first, &want);
+            }
+            self.set_mark(&want);
+            if sequential {
+                self.run_ahead(&want, if large { missed } else { 0 });
+            } else {
+                self.stream.ahead = 0;
+            }
+        } else if want.end > self.stream.mark && want.start < self.stream.end {
+            self.run_ahead(&want, 0);
+        }
+        self.forget_behind(&want);
+        self.steps(&want, direct)
+    }
+
+    /// What is left to fetch of the object, as steps, where it is so little that having its checksum is worth it.
+    pub fn plan_remainder(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for gap in self.object.remainder(REMAINDER.min(self.limit / 4)) {
+            self.forget_failed();
+            self.fetch_all(gap.clone(), &gap);
+            steps.extend(self.steps(&gap, Vec::new()));
+        }
+        steps
+    }
+
+    /// Fetches a small miss whose first gap is to be fetched from `begin`, and a bit more than that.
+    fn fetch_missing(&mut self, begin: u64, missing: &[Range<u64>], first: bool, want: &Range<u64>) {
+        let size = self.object.meta().size;
+        let (least, edge) = (LEAST.min(self.limit / 4), EDGE.min(self.limit / 4));
+        let small = length_of(want) <= edge;
+        if first && small && (want.start < edge || want.end > size.saturating_sub(edge)) {
+            let middle = size.saturating_sub(edge);
+            self.fetch_all(0..if middle <= edge { size } else { edge }, want);
+            self.fetch_all(middle..size, want);
+        }
+        for (index, gap) in missing.iter().enumerate() {
+            let start = if index == 0 { begin } else { gap.start };
+            // A reader on its way back finds what follows here already, and wants what is before.
+            let start =
+                if self.pieces.contains_key(&gap.end) { start.min(gap.end.saturating_sub(least)) } else { start };
+            let end = gap.end.max(start + least).min(size);
+            self.fetch_all(start..end, want);
+            self.stream.end = end;
+        }
+        // The start may have been fetched further than was asked.
+        while let Some(piece) = self.pieces.range(..=self.stream.end).next_back().map(|(_, piece)| piece)
+            && piece.range().end > self.stream.end
+        {
+            self.stream.end = piece.range().end;
+        }
+    }
+
+    /// Fetches what is missing of `range`.
+    fn fetch_all(&mut self, range: Range<u64>, want: &Range<u64>) {
+        for missing in self.missing(&range) {
+            self.make_room(length_of(&missing), want);
+            self.fetch(missing);
+        }
+    }
+
+    /// A reader that comes half the way to the end of what has been asked for wants more.
+    fn set_mark(&mut self, want: &Range<u64>) {
+        let end = self.stream.end;
+        let complete = end >= self.object.meta().size;
+        self.stream.mark = if complete { u64::MAX } else { end - end.saturating_sub(want.end) / 2 };
+    }
+
+    /// Asks for what a sequential reader wants after `want`, of which `direct` bytes go into its own memory. What is
+    /// asked ahead costs a copy, and keeps the connections busy between two reads: each 35 ms of silence cost as much as
+    /// copying 300 MB. So a large read stays direct for the most part, and smaller ones come from the window.
+    fn run_ahead(&mut self, want: &Range<u64>, direct: u64) {
+        let most = if direct > 0 { self.limit / 4 } else { self.limit / 2 };
+        self.stream.ahead = (self.stream.ahead * 2).max(direct / 4).max(FIRST_AHEAD).min(most);
+        let target = want.end.saturating_add(self.stream.ahead).min(self.object.meta().size);
+        let length = (self.stream.ahead / SPLIT).max(4 * LEAST).min(self.longest);
+        let mut under_way = self.pieces.values().filter(|piece| piece.is_under_way()).count();
+        while self.stream.end < target {
+            let rest = self.stream.end..target;
+            let Some(gap) = self.missing(&rest).into_iter().next() else {
+                self.stream.end = target;
+                break;
+            };
+            let range = gap.start..gap.end.min(gap.start + length);
+            if under_way >= self.concurrency || !self.make_room(length_of(&range), want) {
+                break;
+            }
+            self.stream.end = range.end;
+            self.fetch(range);
+            under_way += 1;
+        }
+        self.set_mark(want);
+    }
+
+    fn fetch(&mut self, range: Range<u64>) {
+        let lane = self.turn % self.reactors.len();
+        self.turn += 1;
+        self.held += length_of(&range);
+        let piece = Piece::fetch(self.object.clone(), lane, &self.reactors[lane], range.clone(), &self.buffers);
+        self.pieces.insert(range.start, Arc::new(piece));
+    }
+
+    fn steps(&self, want: &Range<u64>, direct: Vec<Range<u64>>) -> Vec<Step> {
+        let mut steps: Vec<_> = self.overlapping(want).map(|piece| Step::Piece(Arc::clone(piece))).collect();
+        steps.extend(direct.into_iter().map(Step::Direct));
+        steps.sort_by_key(|step| match step {
+            Step::Piece(piece) => piece.range().start,
+            Step::Direct(range) => range.start,
+        });
+        steps
+    }
+
+    fn overlapping(&self, want: &Range<u64>) -> impl Iterator<Item = &Arc<Piece>> {
+        let before = self.pieces.range(..want.start).next_back().map(|(_, piece)| piece);
+        let before = before.filter(|piece| piece.range().end > want.start);
+        before.into_iter().chain(self.pieces.range(want.clone()).map(|(_, piece)| piece))
+    }
+
+    /// The parts of `range` that no piece has.
+    fn missing(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let mut missing = Vec::new();
+        let mut at = range.start;
+        for piece in self.overlapping(range) {
+            if piece.range().start > at {
+                missing.push(at..piece.range().start);
+            }
+            at = piece.range().end;
+        }
+        if at < range.end {
+            missing.push(at..range.end);
+        }
+        missing
+    }
+
+    fn forget(&mut self, useless: impl Fn(&Piece) -> bool) {
+        let held = &mut self.held;
+        self.pieces.retain(|_, piece| {
+            let keep = !useless(piece);
+            if !keep {
+                *held -= piece.length();
+            }
+            keep
+        });
+    }
+
+    /// A request that failed while nobody waited for it is made again when its bytes are wanted.
+    fn forget_failed(&mut self) {
+        self.forget(Piece::has_failed);
+    }
+
+    /// The reader went elsewhere: what is on its way to places behind is not received for nothing.
+    fn forget_useless(&mut self, position: u64) {
+        self.forget(|piece| piece.range().end <= position && piece.is_under_way());
+    }
+
+    fn forget_behind(&mut self, want: &Range<u64>) {
+        let keep_from = want.start.saturating_sub(BEHIND.min(self.limit / 8));
+        let edge = EDGE.min(self.limit / 4);
+        self.forget(|piece| piece.range().end <= keep_from && piece.range().start >= edge);
+    }
+
+    /// Makes room for `length` bytes beside what is wanted now; false where nothing else can be let go.
+    fn make_room(&mut self, length: u64, want: &Range<u64>) -> bool {
+        while self.held + length > self.limit {
+            let behind = self.pieces.values().find(|piece| piece.range().end <= want.start);
+            let beyond = || {
+                let last = self.pieces.values().next_back();
+                last.filter(|piece| piece.range().start >= self.stream.end.max(want.end))
+            };
+            let Some(start) = behind.or_else(beyond).map(|piece| piece.range().start) else { return false };
+            if let Some(piece) = self.pieces.remove(&start) {
+                self.held -= piece.length();
+            }
+        }
+        true
+    }
+}
+
+fn length_of(range: &Range<u64>) -> u64 {
+    range.end - range.start
+}

@@ -1,0 +1,197 @@
+//! Reading an object by ranges, for the Python objects that do.
+
+use std::{ops::Range, sync::Arc};
+
+use oss_client::{
+    ops::head::ObjectMeta,
+    reader::{Job, Jobs, ObjectReader, Piece, Step, Window},
+};
+use pyo3::prelude::*;
+
+use crate::{
+    buffer::LentBuffer,
+    connection::Connection,
+    error,
+    runtime::Reactor,
+    wait::{Started, block_on, finish, start},
+};
+
+/// Bytes searched for a newline at a time where none are here yet; most lines are shorter.
+const LINE_PIECE: usize = 4 << 10;
+
+/// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
+const COPY_DETACHED: usize = 256 << 10;
+
+/// An object being read by ranges, with what is in memory of it.
+pub(crate) struct Ranged {
+    window: Window,
+    /// Of the object's clients, in their order.
+    reactors: Vec<Reactor>,
+    /// Whether a reader was told that the bytes are not the object's.
+    told: bool,
+}
+
+impl Ranged {
+    /// Opens an object whose description is known, to be read over these connections.
+    pub(crate) fn new<'a>(
+        py: Python<'_>,
+        connections: impl IntoIterator<Item = &'a Arc<Connection>>,
+        bucket: &str,
+        key: &str,
+        meta: ObjectMeta,
+    ) -> PyResult<Self> {
+        let (mut clients, mut reactors) = (Vec::new(), Vec::new());
+        for connection in connections {
+            let (client, reactor) = connection.get(py)?;
+            clients.push(client.clone());
+            reactors.push(reactor.clone());
+        }
+        let object = ObjectReader::over(clients, bucket, key, meta);
+        let handles = reactors.iter().map(|reactor| reactor.handle.clone()).collect();
+        Ok(Self { window: Window::new(object, handles), reactors, told: false })
+    }
+
+    /// The same version of the object, with nothing read.
+    pub(crate) fn anew(&self) -> Self {
+        Self { window: self.window.anew(), reactors: self.reactors.clone(), told: false }
+    }
+
+    pub(crate) fn meta(&self) -> &ObjectMeta {
+        self.window.object().meta()
+    }
+
+    /// Fills `target` from byte `start`; the range lies within the object.
+    pub(crate) fn read(&mut self, py: Python<'_>, start: u64, target: LentBuffer) -> PyResult<usize> {
+        let length = target.len();
+        if length == 0 {
+            return Ok(0);
+        }
+        let want = start..start + length as u64;
+        match self.window.at_hand(&want) {
+            Some(bytes) => copy(py, bytes, target),
+            None => self.gather(py, want, target)?,
+        }
+        self.check(py)?;
+        Ok(length)
+    }
+
+    /// Fills `target` from memory and from the network.
+    fn gather(&mut self, py: Python<'_>, want: Range<u64>, mut target: LentBuffer) -> PyResult<()> {
+        let mut copies = Vec::new();
+        let mut jobs = Vec::new();
+        let mut at = want.start;
+        for step in self.window.plan(want.clone()) {
+            match step {
+                Step::Piece(piece) => {
+                    let end = piece.range().end.min(want.end);
+                    copies.push((piece, at, target.split_front((end - at) as usize)));
+                    at = end;
+                }
+                Step::Direct(range) => {
+                    for part in self.window.split(range) {
+                        let from = at.clamp(part.start, part.end);
+                        let mut job = Job::new(part.start);
+                        job.skip((from - part.start) as usize);
+                        job.fill(target.split_front((part.end - from) as usize));
+                        jobs.push(job);
+                        at = part.end;
+                    }
+                }
+            }
+        }
+        let started = self.start(jobs);
+        // Whatever happens from here on, the memory lent to the tasks is waited for.
+        let copied = copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target));
+        finish(py, started, copied)
+    }
+
+    fn start(&self, jobs: Vec<Job<LentBuffer>>) -> Vec<Started<()>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let concurrency = self.window.concurrency_per_client().min(jobs.len());
+        let lanes = self.reactors.iter().take(jobs.len()).enumerate();
+        let jobs = Arc::new(Jobs::new(jobs));
+        let object = self.window.object();
+        lanes.map(|(lane, reactor)| start(reactor, object.clone().work(lane, Arc::clone(&jobs), concurrency))).collect()
+    }
+
+    /// Fills `target` from a piece, once it has arrived.
+    fn copy_from(&self, py: Python<'_>, piece: &Arc<Piece>, at: u64, target: LentBuffer) -> PyResult<()> {
+        self.await_arrival(py, piece)?;
+        copy(py, piece.bytes_from(at).unwrap_or_default(), target);
+        Ok(())
+    }
+
+    fn await_arrival(&self, py: Python<'_>, piece: &Arc<Piece>) -> PyResult<()> {
+        if matches!(piece.outcome(), Some(Ok(_))) {
+            return Ok(());
+        }
+        let piece = Arc::clone(piece);
+        block_on(py, &self.reactors[0], async move { piece.arrival().await })
+    }
+
+    /// Raises where all bytes have been received and are not the object's; receives the last few that nobody asked for.
+    fn check(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.window.object().left() > 0 {
+            for step in self.window.plan_remainder() {
+                if let Step::Piece(piece) = step {
+                    self.await_arrival(py, &piece)?;
+                }
+            }
+        }
+        self.verify(py)
+    }
+
+    fn verify(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.window.object().verify().map_err(|cause| {
+            self.told = true;
+            error::to_python(py, &cause)
+        })
+    }
+
+    /// Raises what [`Self::read`] would, unless it has.
+    pub(crate) fn close(mut self, py: Python<'_>) -> PyResult<()> {
+        if self.told { Ok(()) } else { self.verify(py) }
+    }
+
+    /// Where the line that starts at `start` ends, at most `limit` bytes on and before `total`.
+    pub(crate) fn end_of_line(&mut self, py: Python<'_>, start: u64, total: u64, limit: usize) -> PyResult<u64> {
+        let mut piece = [0; LINE_PIECE];
+        let stop = total.min(start.saturating_add(limit as u64));
+        let mut at = start;
+        while at < stop {
+            let left = usize::try_from(stop - at).unwrap_or(usize::MAX);
+            let bytes = match self.window.ready(at) {
+                Some(ready) => &ready[..ready.len().min(left)],
+                None => {
+                    let length = LINE_PIECE.min(left);
+                    self.read(py, at, LentBuffer::of_slice(&mut piece[..length]))?;
+                    &piece[..length]
+                }
+            };
+            let found = line_length(bytes);
+            at += found as u64;
+            if bytes[found - 1] == b'\n' {
+                break;
+            }
+        }
+        Ok(at.max(start))
+    }
+
+    /// How many bytes from `start` on are in memory together.
+    pub(crate) fn ready(&self, start: u64) -> usize {
+        self.window.ready(start).map_or(0, <[u8]>::len)
+    }
+}
+
+/// Bytes up to and with the first newline, or all.
+pub(crate) fn line_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |newline| newline + 1)
+}
+
+fn copy(py: Python<'_>, bytes: &[u8], mut target: LentBuffer) {
+    let count = bytes.len().min(target.len());
+    let mut copy = move || target.as_mut_slice()[..count].copy_from_slice(&bytes[..count]);
+    if count < COPY_DETACHED { copy() } else { py.detach(copy) }
+}

@@ -1,0 +1,528 @@
+"""OssReader: io.BytesIO over an object, however it is read, with little fetched and nothing kept."""
+
+import array
+import gc
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from osstorchconnector import (
+    OssClient,
+    OssConfig,
+    OssError,
+    OssIntegrityError,
+    OssNotFoundError,
+    OssReader,
+)
+from osstorchconnector.testing import Emulator, FaultRule
+
+KIB = 1024
+MIB = 1024 * KIB
+WINDOWS = (64 * KIB, 256 * KIB, 4 * MIB)
+#: Around what is fetched at least, at both ends, and at the edges of ranges of the smallest window.
+EDGES = [0, 1, 16 * KIB, 64 * KIB, 128 * KIB, 256 * KIB]
+SIZES = st.one_of(
+    st.integers(min_value=0, max_value=300),
+    st.sampled_from(EDGES).flatmap(lambda edge: st.integers(min_value=max(0, edge - 2), max_value=edge + 2)),
+    st.integers(min_value=0, max_value=600 * KIB),
+)
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["read", "read1", "readinto", "readinto1"]), SIZES),
+    st.tuples(st.sampled_from(["read", "read1", "readline"]), st.sampled_from([-1, None, 0])),
+    st.tuples(st.just("readline"), st.integers(min_value=1, max_value=100_000)),
+    st.tuples(st.just("seek"), SIZES),
+    st.tuples(st.just("seek from here"), SIZES.map(lambda size: size - 200 * KIB)),
+    st.tuples(st.just("seek from the end"), SIZES.map(lambda size: 1000 - size)),
+    st.tuples(st.just("next"), st.none()),
+)
+
+
+def content_of(size: int, seed: int = 1) -> bytes:
+    """Return random bytes with some line feeds, and others far from the next."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, size, dtype=np.uint8).tobytes()
+
+
+CONTENTS = {
+    size: content_of(size) for size in (0, 1, 1000, 128 * KIB, 256 * KIB, 256 * KIB + 1, 700_001, 3 * MIB + 17)
+} | {100_000: b"x" * 70_000 + b"\n" + b"y" * 29_999}
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    """A server of this file's own, whose requests are counted."""
+    with Emulator(buckets=["objects"]) as emulator:
+        client = emulator.client()
+        for size, content in CONTENTS.items():
+            client.put(f"oss://objects/{size}", content)
+        yield emulator
+
+
+def open_with(server: Emulator, key: object, **given: Any) -> OssReader:
+    return OssClient(**server.connection, config=OssConfig(**given)).reader(f"oss://objects/{key}")
+
+
+def fetched(server: Emulator) -> int:
+    return sum(request.response_bytes for request in server.requests(operation="GetObject"))
+
+
+def do(stream: Any, step: str, argument: Any) -> object:
+    if step.startswith("readinto"):
+        buffer = bytearray(argument)
+        count = getattr(stream, step)(buffer)
+        return count, bytes(buffer[:count])
+    if step == "seek from here":
+        return stream.seek(argument, io.SEEK_CUR)
+    if step == "seek from the end":
+        return stream.seek(argument, io.SEEK_END)
+    if step == "next":
+        return next(stream, None)
+    return getattr(stream, step)(argument)
+
+
+@pytest.mark.slow(240)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=st.sampled_from(sorted(CONTENTS)),
+    window=st.sampled_from(WINDOWS),
+    part=st.sampled_from([100 * KIB, 8 * MIB]),
+    threads=st.sampled_from([1, 3]),
+    steps=st.lists(STEPS, max_size=25),
+)
+def test_it_reads_as_bytesio(
+    server: Emulator, size: int, window: int, part: int, threads: int, steps: list[tuple[str, Any]]
+) -> None:
+    model = io.BytesIO(CONTENTS[size])
+    with open_with(server, size, reader_window=window, part_size=part, io_threads=threads) as reader:
+        for step, argument in steps:
+            if step in {"read1", "readinto1"}:
+                start = model.tell()
+                found: Any = do(reader, step, argument)
+                data = found if step == "read1" else found[1]
+                expected = model.read(argument)
+                assert expected.startswith(data)
+                assert bool(data) == bool(expected)
+                model.seek(start + len(data))
+            else:
+                assert do(reader, step, argument) == do(model, step, argument), (step, argument)
+            assert reader.tell() == model.tell(), (step, argument)
+
+
+def test_what_it_is(server: Emulator) -> None:
+    reader = open_with(server, 1000)
+    assert isinstance(cast("object", reader), io.BufferedIOBase)
+    assert (reader.uri, reader.size, len(reader.etag)) == ("oss://objects/1000", 1000, 32)
+    assert (reader.readable(), reader.writable(), reader.seekable(), reader.isatty()) == (True, False, True, False)
+    assert repr(reader) == "OssReader(uri='oss://objects/1000', size=1000)"
+    for refused in (
+        reader.fileno,
+        reader.detach,
+        reader.truncate,
+        lambda: reader.write(b"bytes"),
+        lambda: reader.write("text"),
+        lambda: reader.writelines([b"line"]),
+    ):
+        with pytest.raises(io.UnsupportedOperation):
+            refused()
+    with pytest.raises(TypeError, match=r"cannot pickle a reader.*open 'oss://objects/1000' again"):
+        pickle.dumps(reader)
+
+
+def test_closed_is_closed(server: Emulator) -> None:
+    reader = open_with(server, 1000)
+    with reader as entered:
+        assert entered is reader
+        assert not entered.closed
+    assert reader.closed
+    reader.close()
+    uses: list[Callable[[], Any]] = [
+        reader.read,
+        reader.read1,
+        reader.readline,
+        reader.readlines,
+        reader.tell,
+        reader.flush,
+        reader.readable,
+        reader.__enter__,
+        lambda: iter(reader),
+        lambda: reader.seek(0),
+        lambda: next(reader),
+        lambda: reader.readinto(bytearray(1)),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
+@pytest.mark.parametrize(("offset", "whence"), [(-1, io.SEEK_SET), (0, 7), (0, -1)])
+def test_a_wrong_seek_is_refused_and_moves_nothing(server: Emulator, offset: int, whence: int) -> None:
+    reader = open_with(server, 1000)
+    reader.seek(3)
+    with pytest.raises(ValueError, match=r"negative seek value|invalid whence"):
+        reader.seek(offset, whence)
+    assert reader.tell() == 3
+
+
+def test_a_missing_object_is_told_when_it_is_opened(server: Emulator) -> None:
+    with pytest.raises(OssNotFoundError):
+        open_with(server, "missing")
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        bytearray,
+        lambda size: memoryview(bytearray(size + 10))[5:-5],
+        lambda size: np.empty(size, np.uint8),
+        lambda size: array.array("B", bytes(size)),
+        lambda size: torch.empty(size, dtype=torch.uint8).numpy(),
+        lambda size: np.empty((size // 17, 17), np.uint8),
+        lambda size: np.empty(size // 4, np.float32),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_readinto_fills_any_writable_memory(server: Emulator, memory: Any, threads: int) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    buffer = memory(3 * MIB)
+    reader = open_with(server, len(content), io_threads=threads)
+    reader.seek(17)
+    count = reader.readinto(buffer)
+    assert count == memoryview(buffer).nbytes
+    assert np.asarray(buffer).tobytes() == content[17 : 17 + count]
+
+
+def test_readinto_refuses_what_it_cannot_fill(server: Emulator) -> None:
+    reader = open_with(server, 1000)
+    with pytest.raises((TypeError, BufferError)):
+        reader.readinto(b"read-only")  # type: ignore[arg-type, unused-ignore]
+    with pytest.raises((TypeError, BufferError)):
+        reader.readinto(memoryview(bytearray(10))[::2])
+    assert reader.tell() == 0
+
+
+def test_nothing_is_fetched_before_the_first_read_and_then_both_ends(server: Emulator) -> None:
+    server.clear_requests()
+    reader = open_with(server, 3 * MIB + 17)
+    reader.seek(0, io.SEEK_END)
+    reader.seek(0)
+    assert server.requests(operation="GetObject") == []
+    reader.read(4)
+    reader.seek(-22, io.SEEK_END)
+    reader.read()
+    ranges = sorted(request.range or "" for request in server.requests(operation="GetObject"))
+    assert ranges == [f"bytes=0-{128 * KIB - 1}", f"bytes={3 * MIB + 17 - 128 * KIB}-{3 * MIB + 16}"]
+
+
+def test_a_small_object_is_one_request(server: Emulator) -> None:
+    server.clear_requests()
+    reader = open_with(server, 256 * KIB)
+    assert reader.read(10) == CONTENTS[256 * KIB][:10]
+    reader.seek(-10, io.SEEK_END)
+    assert reader.read() == CONTENTS[256 * KIB][-10:]
+    assert len(server.requests()) == 2
+
+
+def test_random_access_fetches_little_more_than_asked(server: Emulator) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    reader = open_with(server, len(content))
+    reader.seek(MIB)
+    server.clear_requests()
+    for position in (2 * MIB, MIB, 2 * MIB + 300 * KIB, MIB + 500 * KIB):
+        reader.seek(position)
+        assert reader.read(100) == content[position : position + 100]
+    assert fetched(server) == 4 * 64 * KIB
+
+
+def test_seeks_inside_the_window_cost_nothing(server: Emulator) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    reader = open_with(server, len(content))
+    while reader.tell() < 2 * MIB:
+        reader.read(100_000)
+    for position in (MIB, 0, 1_500_000, 2 * MIB, 300 * KIB, 2 * MIB + 10):
+        reader.seek(position)
+        assert reader.read(1000) == content[position : position + 1000]
+    reader.read()
+    # It was fetched once.
+    server_bytes = fetched_of(server, reader)
+    assert server_bytes == len(content)
+
+
+def fetched_of(server: Emulator, reader: OssReader) -> int:
+    """Return the bytes fetched since this reader was opened."""
+    requests = server.requests()
+    opened = max(index for index, request in enumerate(requests) if request.operation == "HeadObject")
+    assert f"oss://objects/{requests[opened].key}" == reader.uri
+    return sum(request.response_bytes for request in requests[opened:] if request.operation == "GetObject")
+
+
+def test_a_reader_that_goes_on_far_away_does_not_wait_for_what_was_ahead(server: Emulator) -> None:
+    content = content_of(24 * MIB)
+    server.client().put("oss://objects/far", content)
+    reader = open_with(server, "far")
+    for _ in range(100):
+        reader.read(50 * KIB)
+    reader.seek(20 * MIB)
+    assert reader.read(100) == content[20 * MIB : 20 * MIB + 100]
+    reader.seek(5 * MIB)
+    assert reader.read() == content[5 * MIB :]
+
+
+@pytest.mark.parametrize("shape", [[10], [300_000], [2_000_000, 10, 500_000, 3], [100] * 2000, [40_000] * 100])
+def test_torch_load_fetches_each_byte_once(server: Emulator, shape: list[int]) -> None:
+    state = {f"layer.{index}": torch.randn(size) for index, size in enumerate(shape)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    server.client().put("oss://objects/state", buffer.getvalue())
+    reader = open_with(server, "state")
+    loaded = torch.load(reader)
+    assert list(loaded) == list(state)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    assert fetched_of(server, reader) <= len(buffer.getvalue()) * 1.05
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_requests_run_in_parallel(server: Emulator, threads: int) -> None:
+    content = content_of(20 * MIB)
+    server.client().put("oss://objects/parallel", content)
+    reader = open_with(server, "parallel", io_threads=threads)
+    with server.fault(operation="GetObject", delay=0.2):
+        server.clear_requests()
+        buffer = bytearray(len(content))
+        assert reader.readinto(buffer) == len(content)
+        assert buffer == content
+        assert 8 <= server.peak_concurrency() <= 24
+
+
+def test_what_is_ahead_of_the_reader_stays_within_the_window() -> None:
+    window, size = 4 * MIB, 64 * MIB
+    with Emulator(buckets=["objects"], etag="fast") as server:
+        server.client().put("oss://objects/large", bytes(size))
+        server.clear_requests()
+        reader = open_with(server, "large", reader_window=window)
+        while reader.tell() < size // 2:
+            reader.read(64 * KIB)
+            ahead = fetched(server) - reader.tell() if reader.tell() % (8 * MIB) == 0 else 0
+            assert ahead <= window
+
+
+@pytest.mark.slow(60)
+def test_a_long_read_keeps_no_more_than_its_window() -> None:
+    program = """
+import resource, sys
+from osstorchconnector import OssClient, OssConfig
+client = OssClient(sys.argv[1], config=OssConfig(anonymous=True, reader_window=16 << 20, io_threads=1))
+reader = client.reader("oss://objects/large")
+reader.read(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+while reader.read(100_000):
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    with Emulator(buckets=["objects"], etag="fast", verify_signatures=False) as server:
+        server.client().put("oss://objects/large", bytes(256 * MIB))
+        output = subprocess.run(
+            [sys.executable, "-c", program, server.endpoint], capture_output=True, text=True, check=True
+        ).stdout
+    # Buffers that are free belong to the pool, and malloc rounds up.
+    assert int(output) * KIB <= 28 * MIB
+
+
+def test_threads_may_share_it(server: Emulator) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    reader = open_with(server, len(content), io_threads=2)
+    found: list[bytes] = []
+
+    def read() -> None:
+        while piece := reader.read(10_007):
+            found.append(piece)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert reader.tell() == len(content)
+    # Each call is whole: the pieces are those of one reader, in some order.
+    expected = [content[start : start + 10_007] for start in range(0, len(content), 10_007)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_it_keeps_its_client_alive(server: Emulator) -> None:
+    client = server.client()
+    reader = client.reader("oss://objects/1000")
+    del client
+    gc.collect()
+    assert reader.read() == CONTENTS[1000]
+
+
+def test_other_readers_of_files_read_it(server: Emulator) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in (("one", b"1" * 200_000), ("two", content_of(500_000))):
+            archive.writestr(name, content)
+    server.client().put("oss://objects/zip", buffer.getvalue())
+    with zipfile.ZipFile(open_with(server, "zip")) as archive:
+        assert archive.testzip() is None
+        assert archive.read("one") == b"1" * 200_000
+    server.client().put("oss://objects/text", "zwölf\nBoxkämpfer\n".encode() * 20_000)
+    with io.TextIOWrapper(open_with(server, "text"), encoding="utf-8") as text:
+        assert text.readlines() == ["zwölf\n", "Boxkämpfer\n"] * 20_000
+
+
+def test_another_process_cannot_use_it(server: Emulator) -> None:
+    reader = open_with(server, 1000)
+    reader.read(1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            reader.read(1)
+        except OssError as error:
+            status = 0 if "belongs to process" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert reader.read() == CONTENTS[1000][1:]
+
+
+# What a read does about each fault.
+RIGHT: list[FaultRule] = [
+    {"reset": "before", "times": 2},
+    {"reset": "middle", "times": 2},
+    {"reset": 10, "times": 2},
+    {"truncate": "before", "times": 2},
+    {"truncate": "middle", "times": 2},
+    {"stall": "middle", "times": 1},
+    {"error": "InternalError", "times": 3},
+    {"error": "ServiceUnavailable", "probability": 0.4, "seed": 3},
+    {"throttle": 0.05, "times": 6},
+    {"clock_skew": 3600},
+    {"delay": 0.1, "times": 3},
+    {"bandwidth": 3_000_000},
+]
+
+
+def read_through(reader: OssReader) -> bytes:
+    return b"".join(iter(lambda: reader.read(70_001), b""))
+
+
+def read_at_once(reader: OssReader) -> bytes:
+    return reader.read()
+
+
+def read_into(reader: OssReader) -> bytes:
+    buffer = bytearray(reader.size)
+    assert reader.readinto(buffer) == reader.size
+    return bytes(buffer)
+
+
+def read_backwards(reader: OssReader) -> bytes:
+    pieces = []
+    for start in reversed(range(0, reader.size, 300_007)):
+        reader.seek(start)
+        pieces.append(reader.read(300_007))
+    return b"".join(reversed(pieces))
+
+
+WAYS = [read_through, read_at_once, read_into, read_backwards]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", RIGHT, ids=str)
+def test_a_fault_that_passes_is_invisible(server: Emulator, way: Callable[[OssReader], bytes], fault: Any) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    reader = open_with(server, len(content), read_timeout=1, max_attempts=8, part_size=512 * KIB)
+    with server.fault(operation="GetObject", **fault) as acting:
+        assert way(reader) == content
+        assert acting.acted > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "fault", [{"reset": "middle"}, {"truncate": 5}, {"error": "AccessDenied"}, {"throttle": 0.01}], ids=str
+)
+def test_a_fault_that_stays_is_told(server: Emulator, way: Callable[[OssReader], bytes], fault: Any) -> None:
+    reader = open_with(server, 3 * MIB + 17, max_attempts=2)
+    with server.fault(operation="GetObject", **fault), pytest.raises(OssError) as caught:
+        way(reader)
+    assert (caught.value.bucket, caught.value.key) == ("objects", str(3 * MIB + 17))
+    # It can be read once the fault is gone.
+    reader.seek(0)
+    assert reader.read() == CONTENTS[3 * MIB + 17]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", [{"flip": "middle", "nth": 2}, {"flip": 7, "nth": 1}], ids=str)
+def test_a_flipped_byte_is_noticed_in_whatever_order_it_is_read(
+    server: Emulator, way: Callable[[OssReader], bytes], fault: Any
+) -> None:
+    reader = open_with(server, 3 * MIB + 17)
+    with (
+        server.fault(operation="GetObject", **fault),
+        pytest.raises(OssIntegrityError, match="CRC-64") as caught,
+    ):
+        way(reader)
+    assert caught.value.key == str(3 * MIB + 17)
+    # It stays so: some of its bytes may have been handed out.
+    with pytest.raises(OssIntegrityError):
+        reader.read(1)
+    reader.close()
+
+
+def test_a_flipped_byte_fails_torch_load(server: Emulator) -> None:
+    state = {f"layer.{index}": torch.randn(300_000) for index in range(10)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    server.client().put("oss://objects/flipped", buffer.getvalue())
+    for nth in (3, 5):
+        with (
+            server.fault(operation="GetObject", flip="middle", nth=nth),
+            pytest.raises(OssIntegrityError, match="CRC-64"),
+        ):
+            torch.load(open_with(server, "flipped"))
+
+
+def test_the_error_that_completes_a_block_is_told_once(server: Emulator) -> None:
+    reader = open_with(server, 700_001)
+    with (
+        server.fault(operation="GetObject", flip="middle", nth=1),
+        pytest.raises(OssIntegrityError) as caught,
+        reader,
+    ):
+        reader.read()
+    assert caught.value.__context__ is None
+    assert reader.closed
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_replaced_object_is_never_mixed(server: Emulator, way: Callable[[OssReader], bytes]) -> None:
+    client = server.client()
+    client.put("oss://objects/replaced", content_of(2 * MIB))
+    reader = open_with(server, "replaced")
+    reader.read(10)
+    client.put("oss://objects/replaced", content_of(2 * MIB, seed=2))
+    with pytest.raises(OssIntegrityError, match="replaced"):
+        way(reader)
+
+
+def test_a_deleted_object_is_told(server: Emulator) -> None:
+    client = server.client()
+    client.put("oss://objects/deleted", content_of(2 * MIB))
+    reader = open_with(server, "deleted")
+    reader.read(10)
+    client.delete("oss://objects/deleted")
+    reader.seek(MIB)
+    with pytest.raises(OssNotFoundError):
+        reader.read(10)
