@@ -39,6 +39,7 @@ from osstorchconnector.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from osstorchconnector.checkpoint import OssCheckpoint
     from osstorchconnector.dcp.file_system import OssFileSystem
     from osstorchconnector.dcp.file_system import OssFileSystem as OssDCPFileSystem
     from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
@@ -56,6 +57,7 @@ __all__ = [
     "line_manifest_parser",
     "new_data_object",
     "ObjectListing",
+    "OssCheckpoint",
     "OssClient",
     "OssConfig",
     "OssConfigError",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 _NEEDS_TORCH: Final = {
+    "OssCheckpoint": "osstorchconnector.checkpoint",
     "OssDCPFileSystem": "osstorchconnector.dcp.file_system",
     "OssFileSystem": "osstorchconnector.dcp.file_system",
     "OssHuggingFaceStorageReader": "osstorchconnector.dcp.hugging_face",

@@ -1,5 +1,7 @@
 """Object URIs, as text."""
 
+from pathlib import PurePath
+
 from osstorchconnector import _native
 from osstorchconnector.exceptions import OssConfigError
 
@@ -12,7 +14,7 @@ def split_prefix(uri: str) -> tuple[str, str]:
     """
     if not isinstance(uri, str):
         # str(Path("oss://bucket/key")) has lost a slash, so a path is not converted.
-        raise OssConfigError(f"an OSS URI must be a string like 'oss://bucket/key', not {type(uri).__name__}")
+        raise OssConfigError(f"an OSS URI must be a string like 'oss://bucket/key', not {_told(uri)}")
     return _native.parse_uri(uri)
 
 
@@ -68,3 +70,7 @@ def check_object(bucket: str, key: str) -> tuple[str, str]:
         OssConfigError: It cannot; the message names the rule.
     """
     return split_object(f"oss://{check_bucket(bucket)}/{key}")
+
+
+def _told(value: object) -> str:
+    return f"{type(value).__name__}{': a path makes oss:/ of oss://' if isinstance(value, PurePath) else ''}"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from osstorchconnector import __version__
-from osstorchconnector.cli import checkpoint, cp, emulator, manifest
+from osstorchconnector.cli import checkpoint, cp, emulator, manifest, uploads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cp.add_parser(commands)
     emulator.add_parser(commands)
     manifest.add_parser(commands)
+    uploads.add_parser(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
