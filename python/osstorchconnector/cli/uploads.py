@@ -21,8 +21,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "uploads",
         help="list and remove what unfinished uploads have left",
-        description="A process that is killed while it writes a large object publishes nothing, but the parts that it has "
-        "uploaded stay, and cost what objects cost, until the upload is given up.",
+        description="A process that is killed while it writes a large object publishes nothing, but the parts that it "
+        "has uploaded stay, and cost what objects cost, until the upload is given up.",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     listing = actions.add_parser("ls", help="list unfinished uploads: when begun, identifier, object")
