@@ -20,6 +20,7 @@ from osstorchconnector import (
     OssConfigError,
     OssError,
     OssFormatError,
+    OssIntegrityError,
     OssKeyError,
     OssNotFoundError,
     OssSafetensor,
@@ -480,6 +481,16 @@ def test_an_object_that_is_replaced_while_it_is_read(manager: OssSafetensor, buc
         manager.save_file({"a": torch.ones(1 << 20)}, uri)
         with pytest.raises(OssError):
             opened.get_tensor("a")
+
+
+def test_a_byte_that_changed_on_the_way_is_noticed(manager: OssSafetensor, bucket: str, emulator: Emulator) -> None:
+    uri = f"oss://{bucket}/model.safetensors"
+    manager.save_file({"a": torch.zeros(1 << 20), "b": torch.zeros(3)}, uri)
+    with (
+        emulator.fault(operation="GetObject", key="model.safetensors", flip="middle"),
+        pytest.raises(OssIntegrityError),
+    ):
+        manager.load_file(uri)
 
 
 def test_threads_share_an_open_object(manager: OssSafetensor, bucket: str) -> None:

@@ -10,7 +10,7 @@ from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 
 if TYPE_CHECKING:
     from osstorchconnector._client import OssClient
-    from osstorchconnector._native import DataObject, Writer
+    from osstorchconnector._native import OssReader, Writer
 
 
 class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
@@ -81,9 +81,9 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         """Copy an object."""
         self._client().copy(self._uri(path1), self._uri(path2))
 
-    def _open(self, path: str, mode: str = "rb", **_options: object) -> "DataObject | Writer":
+    def _open(self, path: str, mode: str = "rb", **_options: object) -> "OssReader | Writer":
         if mode == "rb":
-            return self._client().open(self._uri(path))
+            return self._client().reader(self._uri(path))
         if mode == "wb":
             return self._client().writer(self._uri(path))
         raise OssConfigError(f"oss:// cannot be opened with mode {mode!r}: allowed are 'rb' and 'wb'")

@@ -17,7 +17,7 @@ from osstorchconnector.exceptions import OssConfigError, OssError
 
 if TYPE_CHECKING:
     from osstorchconnector._client import OssClient
-    from osstorchconnector._native import DataObject, Writer
+    from osstorchconnector._native import OssReader, Writer
     from osstorchconnector._progress import Advance
 
 # Several requests' worth, so that one read keeps them busy, and little beside what they hold.
@@ -97,7 +97,7 @@ class Transfer:
                 _write(file, memoryview(content))
             self._count(len(content))
         else:
-            with self._alone(size), self._client.open(source) as item, self._target(target) as file:
+            with self._alone(size), self._client.reader(source) as item, self._target(target) as file:
                 self._pump(item, file, size)
 
     @contextlib.contextmanager
@@ -130,7 +130,7 @@ class Transfer:
     def _alone(self, size: int) -> AbstractContextManager[object]:
         return self._large if size > _SMALL else contextlib.nullcontext()
 
-    def _pump(self, source: "IO[bytes] | DataObject", target: "IO[bytes] | Writer", size: int) -> None:
+    def _pump(self, source: "IO[bytes] | OssReader", target: "IO[bytes] | Writer", size: int) -> None:
         # A byte more than there is, for the end to be found with the rest.
         buffer = memoryview(bytearray(min(_CHUNK, size + 1)))
         read: Callable[[memoryview], int] = self._read_standard if source is self._input else source.readinto  # type: ignore[union-attr]

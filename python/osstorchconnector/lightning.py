@@ -121,8 +121,8 @@ class OssCheckpointIO(CheckpointIO):
             OssNotFoundError: There is none.
             OssError: It could not be read.
         """
-        with self._client.open(_checked(path)) as reader:
-            loaded: dict[str, Any] = torch.load(reader, map_location=map_location, weights_only=weights_only)  # type: ignore[arg-type]
+        with self._client.reader(_checked(path)) as reader:
+            loaded: dict[str, Any] = torch.load(reader, map_location=map_location, weights_only=weights_only)
             return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -339,7 +339,7 @@ class _Shard:
     """One object: its header, and its bytes."""
 
     def __init__(self, client: OssClient, uri: str) -> None:
-        self._file = client.open(uri)
+        self._file = client.reader(uri)
         self._lock = threading.Lock()
         size = self._file.size
         head = self._file.read(LENGTH_BYTES)
