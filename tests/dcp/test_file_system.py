@@ -14,6 +14,7 @@ from osstorchconnector import (
     OssNotFoundError,
     OssPermissionError,
 )
+from osstorchconnector.dcp import file_system as module
 from osstorchconnector.testing import Emulator
 
 
@@ -131,3 +132,15 @@ def test_it_and_its_writer_pickle(file_system: OssFileSystem, client: OssClient,
     assert pickle.loads(pickle.dumps(file_system)).exists(f"oss://{bucket}/a")
     writer = pickle.loads(pickle.dumps(file_system.writer(f"oss://{bucket}/c")))
     assert writer.checkpoint_id == f"oss://{bucket}/c"
+
+
+def test_rename_takes_any_size(
+    file_system: OssFileSystem, client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LARGEST_COPY", 1000)
+    monkeypatch.setattr(module, "_COPY_BLOCK", 300_000)
+    content = bytes(range(256)) * 4000
+    client.put(f"oss://{bucket}/a", content)
+    file_system.rename(f"oss://{bucket}/a", f"oss://{bucket}/b")
+    assert client.get(f"oss://{bucket}/b") == content
+    assert not file_system.exists(f"oss://{bucket}/a")

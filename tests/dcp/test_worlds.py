@@ -39,6 +39,33 @@ def test_a_model_of_fsdp_trains_on(worlds: Worlds, emulator: Emulator, place: st
     assert all(found == pytest.approx(losses[0], rel=1e-5) for found in [*losses, *resumed])
 
 
+@pytest.mark.slow(120)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_what_the_ranks_of_a_machine_share_is_read_once(
+    worlds: Worlds, emulator: Emulator, place: str, size: int
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    alone = worlds.results(size, "load", **options, seed=1.0)
+    # A small budget makes several rounds of it.
+    shared = worlds.results(size, "load", **options, seed=1.0, share_replicated=True, budget=1_000_000)
+    once = worlds.results(1, "load", **options, seed=1.0)[0]["read_bytes"]
+    assert sum(report["read_bytes"] for report in alone) >= once
+    assert sum(report["read_bytes"] for report in shared) < 1.02 * once
+
+
+@pytest.mark.slow(120)
+def test_a_rank_that_cannot_read_what_it_shares_tells_the_others(
+    worlds: Worlds, emulator: Emulator, bucket: str, place: str
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    with emulator.fault(bucket=bucket, operation="GetObject", key="*__1_*", error="AccessDenied"):
+        outcomes = worlds.run(4, "load", **options, seed=1.0, share_replicated=True)
+    assert all("AccessDenied" in (outcome.error or "") for outcome in outcomes), outcomes
+    assert any("could not read" in (outcome.error or "") for outcome in outcomes)
+
+
 STAGES = [
     (0, "prepare_local_plan"),
     (1, "prepare_local_plan"),

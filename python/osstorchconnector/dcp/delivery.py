@@ -41,7 +41,7 @@ class Delivery:
         small: list[StoredItem] = []
         for item in items:
             if item.length == 0:
-                self._deliver_item(item, memoryview(b""))
+                self.deliver(item, memoryview(b""))
             elif _is_direct(item):
                 yield from self._direct(item)
             else:
@@ -54,7 +54,7 @@ class Delivery:
 
         def deliver(memory: memoryview) -> None:
             for item in items:
-                self._deliver_item(item, memory[item.offset - start : item.end - start])
+                self.deliver(item, memory[item.offset - start : item.end - start])
 
         checks = [
             Check(item.offset - start, item.end - start, item.crc, item.name) for item in items if item.crc is not None
@@ -68,7 +68,12 @@ class Delivery:
             checks=tuple(checks),
         )
 
-    def _deliver_item(self, item: StoredItem, memory: memoryview) -> None:
+    def deliver(self, item: StoredItem, memory: memoryview) -> None:
+        """Hand a whole item to the planner.
+
+        Raises:
+            OssIntegrityError: It is not what its description says.
+        """
         if item.data_start is not None and item.dtype is not None and not item.descriptors:
             data = memory[item.data_start : item.data_start + item.data_length]
             self._deliver_tensor(item, tensor_over(data, item.dtype, item.shape))

@@ -1,5 +1,6 @@
 """Loading: what ``torch.distributed.checkpoint.load`` reads through."""
 
+import dataclasses
 import logging
 import os
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch.distributed as dist
 from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
@@ -20,6 +22,7 @@ from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.portable import portable_errors
+from osstorchconnector.dcp.sharing import Exchange, Node, check_group, share
 from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssNotFoundError
 
@@ -73,6 +76,8 @@ class OssStorageReader(FileSystemReader):
         budget: int = _BUDGET,
         concurrency: int = _CONCURRENCY,
         gap: int = _GAP,
+        share_replicated: bool = False,
+        process_group: dist.ProcessGroup | None = None,
         _extension_registry: Any = None,  # noqa: ANN401 - torch's, experimental
     ) -> None:
         """Describe the loads; the network is not used.
@@ -83,6 +88,10 @@ class OssStorageReader(FileSystemReader):
             budget: Most bytes of buffers in flight. What is received in its final place is not counted.
             concurrency: Most ranges in flight.
             gap: Most bytes between two items that are fetched for nothing, to have both with one request.
+            share_replicated: Read what several ranks of one machine need once, and send it from one of them to the
+                others. All ranks have to say the same.
+            process_group: The group given to ``load``, where ``share_replicated`` sends through it. It needs a backend
+                for the CPU, such as gloo. Default: the default group.
             _extension_registry: torch's registry of extensions that restore the bytes of items.
 
         Raises:
@@ -99,6 +108,8 @@ class OssStorageReader(FileSystemReader):
         self._budget = budget
         self._concurrency = concurrency
         self._gap = gap
+        self._shares = share_replicated
+        self._group = process_group
         self._metadata: Metadata | None = None
         self._sidecar: Sidecar | None = None
 
@@ -142,6 +153,21 @@ class OssStorageReader(FileSystemReader):
             self._metadata = metadata
             self._sidecar = self._read_sidecar(metadata)
 
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        """Tell the coordinator which machine this is, where that is wanted.
+
+        Raises:
+            OssConfigError: The process group cannot send memory of the processor.
+        """
+        if not self._shares or not (dist.is_available() and dist.is_initialized()):
+            return plan
+        check_group(self._group)
+        return dataclasses.replace(plan, storage_data=Node.here())
+
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        """Decide who reads what several ranks of a machine need."""
+        return share(plans, self.storage_data) if self._shares and len(plans) > 1 else plans
+
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         """Fetch what a plan asks for.
 
@@ -155,8 +181,13 @@ class OssStorageReader(FileSystemReader):
             files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
             delivery = Delivery(planner, self.transforms, self._gap)
             fetcher = Fetcher(files, self._concurrency, self._budget, delivery.run_limit)
-            fetcher.run(delivery.jobs(items))
             needed = sum(item.needed() for item in items)
+            if isinstance(plan.storage_data, list) and plan.storage_data:
+                by_place = {(item.file, item.offset, item.name): item for item in items}
+                shared = {(one.file, one.offset, one.name) for one in plan.storage_data}
+                Exchange(self._group, fetcher, self._budget, delivery.deliver).run(plan.storage_data, by_place)
+                items = [item for place, item in by_place.items() if place not in shared]
+            fetcher.run(delivery.jobs(items))
         self.report = ReadReport(needed, fetcher.bytes_read, fetcher.ranges, len(files), time.monotonic() - started)
         _log.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
         future: Future[None] = Future()

@@ -1,0 +1,191 @@
+"""Reading what several ranks of a node need once, and sending it from one of them to the others."""
+
+import dataclasses
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.metadata import MetadataIndex
+from torch.distributed.checkpoint.planner import LoadPlan
+
+from osstorchconnector.dcp.fetch import Check, Fetcher, Job
+from osstorchconnector.dcp.memory import empty_bytes
+from osstorchconnector.dcp.stored import StoredItem
+from osstorchconnector.exceptions import OssConfigError, OssError
+
+_FAILED: Final = 0
+_READ: Final = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """What a rank tells the coordinator: which machine it runs on."""
+
+    name: str
+
+    @classmethod
+    def here(cls) -> "Node":
+        """Return this machine. Containers of one machine count as one."""
+        try:
+            return cls(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        except OSError:
+            return cls(socket.gethostname())
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedItem:
+    """An item that one rank reads for others, and its place among a node's items."""
+
+    file: str
+    offset: int
+    name: str
+    length: int
+    owner: int
+    receivers: tuple[int, ...]
+
+
+def check_group(group: dist.ProcessGroup | None) -> None:
+    """Check that a group can send memory of the processor.
+
+    Raises:
+        OssConfigError: It cannot.
+    """
+    try:
+        (group or dist.group.WORLD)._get_backend(torch.device("cpu"))  # type: ignore[union-attr]  # noqa: SLF001
+    except (AttributeError, RuntimeError) as error:
+        raise OssConfigError(
+            "share_replicated needs a process group with a backend for the CPU: "
+            "init_process_group('cpu:gloo,cuda:nccl'), or process_group=dist.new_group(backend='gloo')"
+        ) from error
+
+
+def share(plans: Sequence[LoadPlan], storage_data: Mapping[MetadataIndex, Any]) -> list[LoadPlan]:
+    """Return the plans, each with the items that its rank sends or receives, all in one order.
+
+    Args:
+        plans: The plan of each rank, with its node.
+        storage_data: Where each item is.
+    """
+    wanted: dict[tuple[str, MetadataIndex], list[int]] = {}
+    for rank, plan in enumerate(plans):
+        if isinstance(plan.storage_data, Node):
+            for index in dict.fromkeys(item.storage_index for item in plan.items):
+                wanted.setdefault((plan.storage_data.name, index), []).append(rank)
+    loads = [0] * len(plans)
+    shared: list[SharedItem] = []
+    for (_, index), ranks in wanted.items():
+        info = storage_data[index]
+        if len(ranks) > 1 and info.length:
+            owner = min(ranks, key=loads.__getitem__)
+            loads[owner] += info.length
+            receivers = tuple(rank for rank in ranks if rank != owner)
+            shared.append(SharedItem(info.relative_path, info.offset, index.fqn, info.length, owner, receivers))
+    # Every rank goes through its items in this order, so that no two wait for each other.
+    shared.sort(key=lambda item: (item.file, item.offset, item.name, item.owner))
+    return [
+        dataclasses.replace(plan, storage_data=[item for item in shared if rank in {item.owner, *item.receivers}])
+        for rank, plan in enumerate(plans)
+    ]
+
+
+class Exchange:
+    """One rank's part in reading shared items.
+
+    A rank that fails goes on to the end, saying so of each item that others wait for.
+    """
+
+    def __init__(
+        self,
+        group: dist.ProcessGroup | None,
+        fetcher: Fetcher,
+        budget: int,
+        deliver: Callable[[StoredItem, memoryview], None],
+    ) -> None:
+        """Remember how items are read, and whom to deliver them to."""
+        self._group = group
+        self._rank = dist.get_rank(group)
+        self._fetcher = fetcher
+        self._budget = budget
+        self._deliver = deliver
+        self._failure: Exception | None = None
+
+    def run(self, shared: Sequence[SharedItem], items: Mapping[tuple[str, int, str], StoredItem]) -> None:
+        """Read, send and receive the shared items.
+
+        Raises:
+            OssError: An item could not be read, by this rank or by the one that was to send it.
+        """
+        for batch in self._batches(shared):
+            read = self._read([items[one.file, one.offset, one.name] for one in batch if one.owner == self._rank])
+            for one in batch:
+                item = items[one.file, one.offset, one.name]
+                memory = self._send(one, read) if one.owner == self._rank else self._receive(one)
+                if memory is not None and self._failure is None:
+                    try:
+                        self._deliver(item, memory)
+                    except Exception as error:  # noqa: BLE001 - raised at the end, when nobody waits any more
+                        self._failure = error
+        if self._failure is not None:
+            raise self._failure
+
+    def _batches(self, shared: Sequence[SharedItem]) -> Iterator[list[SharedItem]]:
+        batch: list[SharedItem] = []
+        size = 0
+        for one in shared:
+            cost = one.length if one.owner == self._rank else 0
+            if batch and size + cost > self._budget:
+                yield batch
+                batch, size = [], 0
+            batch.append(one)
+            size += cost
+        if batch:
+            yield batch
+
+    def _read(self, items: Sequence[StoredItem]) -> dict[tuple[str, int, str], memoryview]:
+        if self._failure is not None:
+            return {}
+        read = {(item.file, item.offset, item.name): empty_bytes(item.length) for item in items}
+        jobs = [
+            Job(
+                item.file,
+                item.offset,
+                item.length,
+                (item.name,),
+                lambda _: None,
+                read[item.file, item.offset, item.name],
+                () if item.crc is None else (Check(0, item.length, item.crc, item.name),),
+            )
+            for item in items
+        ]
+        try:
+            self._fetcher.run(jobs)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return {}
+        return read
+
+    def _send(self, one: SharedItem, read: dict[tuple[str, int, str], memoryview]) -> memoryview | None:
+        memory = read.pop((one.file, one.offset, one.name), None)
+        for receiver in one.receivers:
+            dist.send(torch.tensor([_FAILED if memory is None else _READ]), self._global(receiver), self._group)
+            if memory is not None:
+                dist.send(torch.frombuffer(memory, dtype=torch.uint8), self._global(receiver), self._group)
+        return memory
+
+    def _receive(self, one: SharedItem) -> memoryview | None:
+        status = torch.tensor([_FAILED])
+        dist.recv(status, self._global(one.owner), self._group)
+        if status.item() == _FAILED:
+            if self._failure is None:
+                text = f"rank {one.owner} could not read {one.name!r} in {one.file}, which it was to read for this rank"
+                self._failure = OssError(text)
+            return None
+        memory = empty_bytes(one.length)
+        dist.recv(torch.frombuffer(memory, dtype=torch.uint8), self._global(one.owner), self._group)
+        return memory
+
+    def _global(self, rank: int) -> int:
+        return rank if self._group is None else dist.get_global_rank(self._group, rank)
