@@ -30,3 +30,21 @@ def test_train_digits_fails_below_its_accuracy() -> None:
     )
     assert result.returncode == 1
     assert "below 95%" in result.stderr
+
+
+@pytest.mark.slow(180)
+def test_fsdp_checkpoint_resumes_where_it_saved() -> None:
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            str(EXAMPLES / "fsdp_checkpoint.py"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    losses = re.search(r"steps: (\S+); resumed from the checkpoint: (\S+)", result.stdout)
+    assert losses is not None, result.stdout
+    assert losses[1] == losses[2]

@@ -88,11 +88,12 @@ def coalesced(items: Iterable[StoredItem], gap: int, limit: int) -> Iterator[lis
     run: list[StoredItem] = []
     end = 0
     for item in items:
-        if run and (item.file != run[0].file or item.offset - end > gap or item.end - run[0].offset > limit):
+        new_end = max(end, item.end)
+        if run and (item.file != run[0].file or item.offset - end > gap or new_end - run[0].offset > limit):
             yield run
-            run = []
+            run, new_end = [], item.end
         run.append(item)
-        end = max(end, item.end) if len(run) > 1 else item.end
+        end = new_end
     if run:
         yield run
 
