@@ -1,5 +1,6 @@
 """Saving and loading in one process, beside torch's own writer and reader."""
 
+import re
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,9 @@ def test_the_safetensors_format(file_system: OssFileSystem, place: str) -> None:
     loaded = zeros(tensors)
     dcp.load(loaded, storage_reader=file_system.hugging_face_reader(place))
     assert same(tensors, loaded)
+
+
+def test_the_guides_code_runs() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "distributed-checkpoints.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide.read_text(), flags=re.MULTILINE | re.DOTALL)
+    exec(compile(code, str(guide), "exec"), {})
