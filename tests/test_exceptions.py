@@ -44,6 +44,8 @@ def fields_of(error: OssError) -> dict[str, Any]:
         ("OssTimeoutError", {"OssError", "TimeoutError"}),
         ("OssConnectionError", {"OssError", "ConnectionError"}),
         ("OssIntegrityError", {"OssError"}),
+        ("OssListingChangedError", {"OssError"}),
+        ("OssErrorLimitError", {"OssError"}),
         ("OssFormatError", {"OssError", "ValueError"}),
         ("OssKeyError", {"OssError", "KeyError"}),
         ("OssConfigError", {"OssError", "ValueError"}),

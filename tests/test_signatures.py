@@ -33,6 +33,7 @@ RECORDED: dict[str, list[tuple[str, Any, Any]]] = {
     "from_prefix": [("oss_uri", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
 }
 OURS = ("config", KEYWORD, None)
+FURTHER = ("options", Parameter.VAR_KEYWORD, REQUIRED)
 
 
 def table_of(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
@@ -47,7 +48,7 @@ def table_of(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
 @pytest.mark.parametrize("dataset", [OssIterableDataset, OssMapDataset])
 @pytest.mark.parametrize("constructor", RECORDED)
 def test_dataset_constructors(dataset: type, constructor: str) -> None:
-    assert table_of(getattr(dataset, constructor)) == [*RECORDED[constructor], OURS]
+    assert table_of(getattr(dataset, constructor)) == [*RECORDED[constructor], OURS, FURTHER]
 
 
 @pytest.mark.parametrize("cls", [OssClient, OssSafetensor])

@@ -182,6 +182,13 @@ class Client:
             RuntimeError: The listing is not complete.
         """
 
+    def stream_at(self, rows: ObjectTable | Listing, positions: Iterable[int]) -> ObjectStream:
+        """Fetch rows that are known, ahead of the reader, in the order of `positions`.
+
+        Raises:
+            IndexError: There is no such row, or it is not known yet.
+        """
+
     def open(self, bucket: str, key: str) -> DataObject:
         """Ask for an object's size and ETag, and return it for lazy reading by ranges.
 
@@ -525,6 +532,10 @@ class ObjectStream:
     @property
     def closed(self) -> bool:
         """Whether it was closed or has ended."""
+
+    @property
+    def failed(self) -> DataObject | None:
+        """The object whose error was raised last, unfetched; None where that was an error of the listing."""
 
     def fail(self, error: BaseException) -> None:
         """Cancel what is in flight; the reader raises the error, and iterating then stops."""

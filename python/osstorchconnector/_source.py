@@ -1,56 +1,65 @@
-"""Where a dataset's objects come from. A source holds no connection, and pickles.
+"""Where a dataset's objects come from. A source is plain data: it pickles and holds no connection."""
 
-The processes of a dataset share one listing. It travels while a process is being started; any other pickle lists anew.
-"""
-
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from multiprocessing.context import get_spawning_popen
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Protocol
 
-from osstorchconnector._listing import new_listing
 from osstorchconnector._manifest import ManifestParser, default_manifest_parser, labelled_uris, pages
-from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order, PrefixListing
-from osstorchconnector._sharding import Shard
+from osstorchconnector._native import Client, ObjectTable, PrefixListing
 from osstorchconnector._uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 
-# How often a thread that waits for its turn to parse looks whether anybody still reads.
-_TURN_SECONDS: Final = 0.1
+#: Objects by URI and label.
+Page = list[tuple[str, str]]
 
 
 class Source(Protocol):
-    """What a dataset needs of the place its objects come from."""
+    """What a dataset needs of the place its objects come from. One of its three ways to name them is there."""
 
-    def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """Start to fetch the shard's objects, in order."""
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
         ...
 
-    def rows(self, client: Client) -> ObjectTable | Listing:
-        """Return all objects."""
+    @property
+    def batch_size(self) -> int:
+        """How many objects stay together in one reader where the program does not tell a batch size."""
+        ...
+
+    @property
+    def table(self) -> ObjectTable | None:
+        """The objects, where they are known from the start."""
+        ...
+
+    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:
+        """Return what the native core lists."""
+        ...
+
+    def pages(self, client: Client) -> Generator[Page]:
+        """Name the objects page by page, always the same ones in the same order."""
         ...
 
 
-def _order(shard: Shard) -> Order:
-    return Order(worker=shard.index, workers=shard.count)
+class _Named:
+    """A source that names its objects one way only: what the others are."""
+
+    batch_size = 1
+    table: ObjectTable | None = None
+
+    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
+        return None
+
+    def pages(self, client: Client) -> Generator[Page]:  # noqa: ARG002 - a manifest's
+        yield from ()
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixSource:
+@dataclass(frozen=True)
+class PrefixSource(_Named):
     """Every object under a prefix, in key order."""
 
     bucket: str
     prefix: str
-    listing: Listing = field(default_factory=new_listing, compare=False, repr=False)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Take the listing along only to a process that is being started."""
-        shared = () if get_spawning_popen() is None else (self.listing,)
-        return PrefixSource, (self.bucket, self.prefix, *shared)
 
     @classmethod
     def from_uri(cls, uri: str) -> "PrefixSource":
@@ -61,29 +70,23 @@ class PrefixSource:
         """
         return cls(*split_prefix(uri))
 
-    def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """List the prefix, where no other process does, and fetch the shard's objects meanwhile."""
-        return client.stream(self.listing, _order(shard), producer=PrefixListing(self.bucket, self.prefix))
+    @property
+    def name(self) -> str:
+        """The prefix."""
+        return f"oss://{self.bucket}/{self.prefix}"
 
-    def rows(self, client: Client) -> Listing:
-        """List the whole prefix."""
-        self.listing.wait(client, PrefixListing(self.bucket, self.prefix))
-        return self.listing
+    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing:
+        """Return the prefix."""
+        return PrefixListing(self.bucket, self.prefix, directory_markers=directory_markers)
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestSource:
+@dataclass(frozen=True)
+class ManifestSource(_Named):
     """The objects that a manifest names, in its order, with their labels."""
 
     manifest: str
     parser: ManifestParser
     base_uri: str
-    listing: Listing = field(default_factory=new_listing, compare=False, repr=False)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Take the listing along only to a process that is being started."""
-        shared = () if get_spawning_popen() is None else (self.listing,)
-        return ManifestSource, (self.manifest, self.parser, self.base_uri, *shared)
 
     @classmethod
     def from_file(cls, manifest: str, parser: ManifestParser | None, base_uri: str) -> "ManifestSource":
@@ -106,60 +109,24 @@ class ManifestSource:
             split_prefix(base_uri)
         return cls(manifest, parser, base_uri)
 
-    def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """Parse the manifest in a thread of its own, where no other process does, and fetch the shard's objects."""
-        stream = client.stream(self.listing, _order(shard))
-        # A daemon, since the parser may wait for ever; the core keeps it from blocking the process's end.
-        arguments = (client, weakref.ref(stream))
-        threading.Thread(target=self._parse_for, args=arguments, name="osst-manifest", daemon=True).start()
-        return stream
+    @property
+    def name(self) -> str:
+        """The manifest."""
+        return self.manifest
 
-    def _parse_for(self, client: Client, reference: "weakref.ref[ObjectStream]") -> None:
-        def is_read() -> bool:
-            stream = reference()
-            return stream is not None and not stream.closed
-
-        try:
-            turn = None
-            while turn is None and is_read():
-                turn = self.listing.acquire(_TURN_SECONDS)
-            if turn:
-                self._parse(client, is_read)
-        except Exception as error:  # noqa: BLE001 - the reader of the stream raises it
-            stream = reference()
-            if stream is not None:
-                stream.fail(error)
-
-    def _parse(self, client: Client, is_read: Callable[[], bool]) -> None:
-        """Append what the manifest names behind the rows that are there."""
-        try:
-            for page in self._pages(client):
-                if not is_read():
-                    return
-                self.listing.put(page)
-            self.listing.finish()
-        except Exception as error:  # noqa: BLE001 - all readers of the listing raise it
-            self.listing.fail(error)
-        finally:
-            self.listing.release()
-
-    def _pages(self, client: Client) -> Iterator[list[tuple[str, str]]]:
-        named = labelled_uris(self.manifest, self.parser, self.base_uri, client)
-        return pages(islice(named, self.listing.count, None))
-
-    def rows(self, client: Client) -> Listing:
-        """Parse the whole manifest."""
-        if self.listing.acquire():
-            self._parse(client, lambda: True)
-        self.listing.wait()
-        return self.listing
+    def pages(self, client: Client) -> Generator[Page]:
+        """Parse the manifest, reading it as far as it is asked."""
+        yield from pages(labelled_uris(self.manifest, self.parser, self.base_uri, client))
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectsSource:
+class ObjectsSource(_Named):
     """The objects that were named, in the order in which they were named."""
 
-    objects: ObjectTable
+    name = "the named objects"
+
+    def __init__(self, objects: ObjectTable) -> None:
+        """Hold the table."""
+        self.table = objects
 
     @classmethod
     def from_uris(cls, uris: str | Iterable[str]) -> "ObjectsSource":
@@ -172,11 +139,3 @@ class ObjectsSource:
         if not len(objects):
             raise OssConfigError("object_uris is empty: give at least one URI like 'oss://bucket/key'")
         return cls(objects)
-
-    def stream(self, client: Client, shard: Shard) -> ObjectStream:
-        """Fetch the shard's objects."""
-        return client.stream(self.objects, _order(shard))
-
-    def rows(self, client: Client) -> ObjectTable:  # noqa: ARG002 - it is known without asking anyone
-        """Return the table."""
-        return self.objects

@@ -11,10 +11,11 @@ from osstorchconnector._client import LocalClient, OssClient
 from osstorchconnector._config import MIB, OssConfig
 from osstorchconnector._input import open_binary
 from osstorchconnector._labels import label_below
+from osstorchconnector._listing import SharedListing
 from osstorchconnector._log import LOGGER
-from osstorchconnector._native import DataObject, crc64
+from osstorchconnector._native import DataObject, Order, crc64
 from osstorchconnector._output import writing
-from osstorchconnector._sharding import WHOLE
+from osstorchconnector._private_directory import PrivateDirectory
 from osstorchconnector._source import PrefixSource
 from osstorchconnector._tar_headers import members_of
 from osstorchconnector._tar_index import TarIndexHeader, TarMember, write_members
@@ -158,7 +159,8 @@ class _Report:
 def _archive(client: OssClient, source: str, archive: "_ArchiveWriter") -> Iterator[TarMember]:
     bucket, prefix = split_prefix(source) if source.startswith("oss://") else split_local(source)
     directory = prefix[: prefix.rfind("/") + 1]
-    for item in PrefixSource(bucket, prefix).stream(client._native_client, WHOLE):  # noqa: SLF001
+    objects = SharedListing(PrefixSource(bucket, prefix), client, PrivateDirectory(), directory_markers=False)
+    for item in objects.stream(Order()):
         with item:
             yield archive.add(item.name.removeprefix(directory), item)
 

@@ -9,6 +9,8 @@
     ├── OssTimeoutError      (TimeoutError)       connecting, reading or the whole request took too long
     ├── OssConnectionError   (ConnectionError)    no connection, or it broke, and no attempt was left
     ├── OssIntegrityError                         bytes or their length do not agree with what was announced
+    ├── OssListingChangedError                    the listing is not the one that a dataset's state was taken of
+    ├── OssErrorLimitError                        more objects of a dataset failed than error_limit bears
     ├── OssFormatError       (ValueError)         an object is not in the format that it is read as
     ├── OssKeyError          (KeyError)           an object has no entry of that name
     └── OssConfigError       (ValueError)         an argument, a configuration file or a URI is wrong
@@ -32,9 +34,11 @@ __all__ = [
     "OssConnectionError",
     "OssCredentialsError",
     "OssError",
+    "OssErrorLimitError",
     "OssFormatError",
     "OssIntegrityError",
     "OssKeyError",
+    "OssListingChangedError",
     "OssNotFoundError",
     "OssPermissionError",
     "OssThrottledError",
@@ -152,6 +156,14 @@ class OssKeyError(OssError, KeyError):
 
     # KeyError shows its message in quotes, with line breaks and quotes in it escaped.
     __str__ = Exception.__str__
+
+
+class OssListingChangedError(OssError):
+    """The listing is not the one that a dataset's state was taken of."""
+
+
+class OssErrorLimitError(OssError):
+    """More objects of a dataset could not be delivered than its ``error_limit`` bears; the message counts them."""
 
 
 class OssConfigError(OssError, ValueError):

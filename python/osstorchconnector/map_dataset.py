@@ -1,17 +1,25 @@
 """The map dataset: objects by index."""
 
+import contextlib
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any, Self, SupportsIndex
+from typing import Any, Self, SupportsIndex, Unpack
 
 from torch.utils.data import Dataset
 
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
+from osstorchconnector._failures import FailureCounts
+from osstorchconnector._iteration import BLOCK, Iteration, Progress
+from osstorchconnector._listing import SharedListing
 from osstorchconnector._manifest import ManifestParser
-from osstorchconnector._native import DataObject, Listing, ObjectTable, Order
+from osstorchconnector._native import DataObject
+from osstorchconnector._options import Failure, MapOptions, Options
+from osstorchconnector._outcome import Outcome, Outcomes
+from osstorchconnector._private_directory import PrivateDirectory
 from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source
-from osstorchconnector._transform import TransformedStream, apply, identity
+from osstorchconnector._state import Plan
+from osstorchconnector._transform import apply, identity
 
 __all__ = ["OssMapDataset"]
 
@@ -19,8 +27,8 @@ __all__ = ["OssMapDataset"]
 class OssMapDataset(Dataset[Any]):
     """Objects in OSS as a map-style dataset: build one with a method ``from_...``.
 
-    A prefix is listed once, at the first use of the length or of an object, into a temporary file that the workers of a
-    ``DataLoader`` share. A batch of indices is fetched concurrently.
+    A prefix is listed once, at the first use of the length or of an object, into a packed file that the workers of a
+    ``DataLoader`` read too. A batch of indices is fetched concurrently.
     """
 
     def __init__(
@@ -28,13 +36,15 @@ class OssMapDataset(Dataset[Any]):
         client: OssClient,
         source: Source,
         transform: Callable[[DataObject], Any] = identity,
+        options: Options = Options(),  # noqa: B008 - it is frozen
     ) -> None:
         """Hold the parts; the class methods build them from what users have."""
         super().__init__()
-        self._client = client
-        self._source = source
         self._transform = transform
-        self._listed: ObjectTable | Listing | None = None
+        self._options = options
+        self._directory = PrivateDirectory()
+        self._counts = FailureCounts(self._directory)
+        self._listing = SharedListing(source, client, self._directory, directory_markers=options.directory_markers)
 
     @classmethod
     def from_objects(
@@ -48,6 +58,7 @@ class OssMapDataset(Dataset[Any]):
         transform: Callable[[DataObject], Any] = identity,
         region: str = "",
         config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
     ) -> Self:
         """Build a dataset of named objects, in the order in which they are named. The network is not used.
 
@@ -60,14 +71,17 @@ class OssMapDataset(Dataset[Any]):
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 reads.
             region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
         source = ObjectsSource.from_uris(object_uris)
-        return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
+        checked = Options.of_map(options)
+        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        return cls(client, source, transform, checked)
 
     @classmethod
     def from_prefix(
@@ -81,6 +95,7 @@ class OssMapDataset(Dataset[Any]):
         transform: Callable[[DataObject], Any] = identity,
         region: str = "",
         config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
     ) -> Self:
         """Build a dataset of the objects under a prefix, in key order. The network is not used.
 
@@ -93,14 +108,17 @@ class OssMapDataset(Dataset[Any]):
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 reads.
             region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
         source = PrefixSource.from_uri(oss_uri)
-        return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
+        checked = Options.of_map(options)
+        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        return cls(client, source, transform, checked)
 
     @classmethod
     def from_manifest_file(
@@ -116,6 +134,7 @@ class OssMapDataset(Dataset[Any]):
         transform: Callable[[DataObject], Any] = identity,
         region: str = "",
         config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
     ) -> Self:
         """Build a dataset of the objects that a manifest names, in its order. The network is not used.
 
@@ -133,28 +152,26 @@ class OssMapDataset(Dataset[Any]):
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 reads.
             region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
         source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri)
-        return cls(OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config), source, transform)
+        checked = Options.of_map(options)
+        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        return cls(client, source, transform, checked)
 
     @property
-    def _rows(self) -> ObjectTable | Listing:
-        if self._listed is None:
-            self._listed = self._source.rows(self._client._native_client)  # noqa: SLF001
-        return self._listed
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the configuration; the source takes the listing along where it may."""
-        return {**self.__dict__, "_listed": None}
+    def error_counts(self) -> dict[Failure, int]:
+        """How many objects could not be delivered, by class of failure, in this process and in all workers so far."""
+        return self._counts.read()
 
     def __len__(self) -> int:
         """Return the number of objects."""
-        return len(self._rows)
+        return self._listing.wait().count
 
     def __getitem__(self, index: SupportsIndex) -> Any:  # noqa: ANN401 - the transform decides
         """Return the object at an index, transformed. A negative index counts from the end.
@@ -168,21 +185,65 @@ class OssMapDataset(Dataset[Any]):
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Any]:
         """Fetch objects concurrently and return them transformed, in the order of the indices.
 
-        This is what a ``DataLoader`` calls for a batch.
+        This is what a ``DataLoader`` calls for a batch. Where an object fails and ``on_error`` says ``"substitute"``,
+        the next good object of the batch takes its place, else the one before, else that of the next or the previous
+        index.
 
         Raises:
             IndexError: There is no such index.
             OssError: One of the objects could not be fetched.
         """
-        rows = self._rows
-        positions = [_position(index, len(rows)) for index in indices]
-        objects = self._client._native_client.fetch(rows, positions)  # noqa: SLF001
-        return [apply(self._transform, item) for item in objects]
+        count = self._listing.wait().count
+        positions = [_position(index, count) for index in indices]
+        with contextlib.closing(self._outcomes(positions)) as found:
+            outcomes = []
+            for _ in positions:
+                outcome = found.read()
+                if outcome.failure is not None and outcome.error is not None:
+                    self._counts.add(outcome.failure)
+                    if self._options.policy.action(outcome.failure) == "raise":
+                        raise outcome.error
+                    self._counts.check(self._options.policy, outcome.error)
+                outcomes.append(outcome)
+        return [self._delivered(positions, outcomes, number) for number in range(len(positions))]
 
-    def __iter__(self) -> TransformedStream[Any]:
+    def _outcomes(self, positions: list[int]) -> Outcomes:
+        stream = self._listing.stream_at(positions)
+        return Outcomes(stream, self._transform, keep=self._options.policy.has("substitute"))
+
+    def _delivered(self, positions: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
+        outcome = outcomes[number]
+        if outcome.failure is None or outcome.error is None:
+            return outcome.value
+        action = self._options.policy.action(outcome.failure)
+        if callable(action) and outcome.item is not None:
+            return action(outcome.error, outcome.item)
+        for other in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
+            if other.failure is None and other.item is not None:
+                return apply(self._transform, other.item.copy())
+        beside = (positions[number] + 1, positions[number] - 1)
+        neighbours = [position for position in beside if 0 <= position < self._listing.rows.count]
+        with contextlib.closing(self._outcomes(neighbours)) as found:
+            for _ in neighbours:
+                other = found.read()
+                if other.failure is None:
+                    return other.value
+        outcome.error.add_note("on_error='substitute' found no object to take its place in the batch or beside it")
+        raise outcome.error
+
+    def __iter__(self) -> Iteration[Any]:
         """Return an iterator over all objects in order, which fetches them ahead."""
-        stream = self._client._native_client.stream(self._rows, Order())  # noqa: SLF001
-        return TransformedStream(stream, self._transform)
+        listing = self._listing
+        rows = listing.wait()
+        policy = self._options.policy
+        return Iteration(
+            Outcomes(listing.stream(Plan().order()), self._transform, keep=policy.has("substitute")),
+            policy,
+            self._counts,
+            Progress(Plan(), 0, rows, None),
+            BLOCK,
+            lambda position: next(listing.stream_at([position])),
+        )
 
 
 def _position(index: SupportsIndex, length: int) -> int:

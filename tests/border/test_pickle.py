@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import multiprocessing
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import set_spawning_popen
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,28 @@ def cred_path(tmp_path: Path) -> str:
     return str(path)
 
 
+class Starter:
+    """What multiprocessing asks for the descriptors of a process that it starts; here they are for this one."""
+
+    def duplicate_for_child(self, descriptor: int) -> int:
+        return os.dup(descriptor)
+
+    def DupFd(self, descriptor: int) -> "Descriptor":  # noqa: N802 - multiprocessing's name
+        return Descriptor(descriptor)
+
+
+class Descriptor:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def detach(self) -> int:
+        return self._descriptor
+
+
 @contextlib.contextmanager
 def spawning() -> Iterator[None]:
     """Pickle as multiprocessing does while it starts a process."""
-    set_spawning_popen(object())  # type: ignore[arg-type]
+    set_spawning_popen(Starter())  # type: ignore[arg-type]
     try:
         yield
     finally:
@@ -225,7 +245,7 @@ def test_a_secret_does_not_travel_but_to_a_process_being_started(
     with pytest.raises(OssCredentialsError, match="give cred_path or environment variables instead"):
         pickle.dumps(held, protocol)
     with spawning():
-        pickled = pickle.dumps(held, protocol)
+        pickled = ForkingPickler.dumps(held, protocol)
     restored = pickle.loads(pickled)
     assert type(restored) is type(held)
     with pytest.raises(OssCredentialsError, match="cred_path"):

@@ -258,6 +258,15 @@ impl Client {
     }
 
     fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
+        let stream = self.stream_at(py, rows, positions)?;
+        let objects = PyList::empty(py);
+        while let Some(object) = stream.next(py)? {
+            objects.append(Bound::new(py, object)?)?;
+        }
+        Ok(objects)
+    }
+
+    fn stream_at(&self, py: Python<'_>, rows: Catalogue<'_>, positions: Vec<isize>) -> PyResult<ObjectStream> {
         let picks =
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
@@ -266,16 +275,11 @@ impl Client {
                 Source::picked(Arc::clone(rows), picks(rows.count())?)
             }
             Catalogue::Listing(listing) => {
-                let (file, count) = listing.get().all(py)?;
+                let (file, count) = listing.get().some(py)?;
                 Source::picked_from_listing(listing.get().shared(), file, picks(count)?)
             }
         };
-        let stream = ObjectStream::start(py, self.connection(), source, Delivery::Ordered, None)?;
-        let objects = PyList::empty(py);
-        while let Some(object) = stream.next(py)? {
-            objects.append(Bound::new(py, object)?)?;
-        }
-        Ok(objects)
+        ObjectStream::start(py, self.connection(), source, Delivery::Ordered, None)
     }
 
     #[pyo3(signature = (bucket, key, size_hint = None))]

@@ -111,6 +111,14 @@ impl Listing {
         known().map_err(|cause| error::to_python(py, &cause))
     }
 
+    /// What is known of the listing by now.
+    pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
+        match self.known(py)? {
+            Some((file, progress)) => Ok((file, progress.rows)),
+            None => Ok((self.open(py)?, 0)),
+        }
+    }
+
     /// The complete listing.
     pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
         let file = match self.known(py)? {

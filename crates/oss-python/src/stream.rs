@@ -6,6 +6,7 @@ use std::{
 };
 
 use oss_client::{
+    catalogue::Entry,
     prefetch::{self, Delivery, Item, Queue, Source, Taken},
     sync::lock,
 };
@@ -50,6 +51,8 @@ impl Drop for Running {
 struct Batch {
     items: ProcessBound<VecDeque<Item>>,
     ended: bool,
+    /// Which object the error was of that was raised last, where it was one's.
+    failed: Option<Entry>,
 }
 
 impl ObjectStream {
@@ -68,7 +71,7 @@ impl ObjectStream {
         Ok(Self {
             connection: Arc::clone(connection),
             running: ProcessBound::new(Running { queue, driver }),
-            batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false }),
+            batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false, failed: None }),
             failure: Mutex::new(None),
             _rows: rows,
         })
@@ -83,6 +86,7 @@ impl ObjectStream {
                 return Ok(None);
             }
             if let Some(item) = batch.items.get_mut(py, "stream")?.pop_front() {
+                batch.failed = item.outcome.is_err().then(|| item.entry.clone());
                 return DataObject::from_item(py, item, &self.connection).map(Some);
             }
             match py.detach(|| running.queue.take(SIGNAL_INTERVAL)) {
@@ -90,6 +94,7 @@ impl ObjectStream {
                 Taken::Nothing => py.check_signals()?,
                 Taken::End(end) => {
                     batch.ended = true;
+                    batch.failed = None;
                     if let Some(failure) = lock(&self.failure).take() {
                         return Err(failure);
                     }
@@ -115,6 +120,13 @@ impl ObjectStream {
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         // Without the lock, which a reader that waits has.
         Ok(self.running.get(py, "stream")?.queue.is_over())
+    }
+
+    /// The object whose error was raised last, unfetched.
+    #[getter]
+    fn failed(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+        let failed = self.batch.lock(py, "stream")?.failed.clone();
+        Ok(failed.map(|entry| DataObject::described(entry, Some(Arc::clone(&self.connection)))))
     }
 
     /// Ends it with an exception, which its reader raises.

@@ -5,14 +5,17 @@ import sys
 from typing import Any
 
 from osstorchconnector import OssClient, OssConfig
-from osstorchconnector._listing import new_listing
 from osstorchconnector._native import Client, Listing, ObjectStream, Order, PrefixListing
+from osstorchconnector._private_directory import PrivateDirectory
 
 BUCKET = "scripted-bucket"
 #: The least that a part may have, so that few bytes are several parts.
 PART = 100 * 1024
 #: Longer than what one part and what a lazily read object reads ahead hold.
 LARGE = bytes(range(256)) * (3 << 12)
+
+# They are removed when the program ends.
+_directories: list[PrivateDirectory] = []
 
 
 def uri(key: str) -> str:
@@ -24,6 +27,12 @@ def client_of(endpoint: str, **given: Any) -> OssClient:
     # The scripted server knows pages by their number, not by a key to start after.
     config["fast_list"] = False
     return OssClient(endpoint, config=OssConfig(**{**config, **given}))
+
+
+def new_listing() -> Listing:
+    directory = PrivateDirectory()
+    _directories.append(directory)
+    return Listing(str(directory.make() / "listing"), limit=1 << 30)
 
 
 def stream_of(native: Client, prefix: str) -> ObjectStream:

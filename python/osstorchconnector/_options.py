@@ -1,0 +1,222 @@
+"""The options of datasets: what they are, and which of them go together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypedDict, cast
+
+from osstorchconnector._native import DataObject
+from osstorchconnector.exceptions import OssConfigError
+
+#: What to do about an object that cannot be delivered.
+Action = Literal["raise", "substitute", "skip"] | Callable[[Exception, DataObject], Any]
+#: The classes of failure.
+Failure = Literal["missing", "unreadable", "transform"]
+
+FAILURES: Final[tuple[Failure, ...]] = ("missing", "unreadable", "transform")
+_EVEN: Final = ("pad", "drop", "none")
+_ORDERS: Final = ("listed", "arrival")
+# What the native core counts with.
+_SEED_BITS: Final = 64
+
+
+class MapOptions(TypedDict, total=False):
+    """Options of every way to build an :class:`OssMapDataset`.
+
+    Attributes:
+        on_error: What to do about an object that cannot be delivered: ``"raise"`` its error (default), ``"substitute"``
+            a neighbour, or call ``f(error, item)`` and deliver what it returns. A dictionary says it for each class of
+            failure: ``"missing"`` (there is no such object), ``"unreadable"`` (any other error of the object) and
+            ``"transform"`` (the transform raised); what it leaves out raises.
+        error_limit: How many failures to bear; the next one raises :class:`OssErrorLimitError`. Default: any number.
+        directory_markers: Deliver the empty objects whose keys end in ``/`` too, which tools make as directories.
+            Default: they are left out of prefixes.
+    """
+
+    on_error: Action | Mapping[Failure, Action]
+    error_limit: int | None
+    directory_markers: bool
+
+
+class StreamOptions(MapOptions, total=False):
+    """Options of every way to build an :class:`OssIterableDataset`, but for the shuffle.
+
+    Attributes:
+        on_error: As in :class:`MapOptions`, and ``"skip"``, which needs ``even="none"``.
+        seed: Of the shuffle; at least 0, below 2**64. Default: 0.
+        batch_size: The loader's batch size, in samples. Told it, each worker takes whole batches, so that the sequence
+            of batches is the same for any number of workers. Default: the workers take turns with single objects.
+        shard: ``"auto"`` (default): this process's share under ``torch.distributed``, everything without; ``(index,
+            count)``: this share; None: everything.
+        process_group: The group whose ranks share the objects, with ``shard="auto"``. Default: the whole world. Under
+            tensor or pipeline parallelism give the data-parallel group.
+        even: How ranks end together where the objects cannot be divided evenly: ``"pad"`` (default) repeats some,
+            ``"drop"`` leaves some out, ``"none"`` lets the ranks end at different steps.
+        order: ``"listed"`` (default): by the documented formula; ``"arrival"``: as the objects arrive, which no cursor
+            can tell.
+    """
+
+    seed: int
+    batch_size: int | None
+    shard: Literal["auto"] | tuple[int, int] | None
+    process_group: Any
+    even: Literal["pad", "drop", "none"]
+    order: Literal["listed", "arrival"]
+
+
+class DatasetOptions(StreamOptions, total=False):
+    """Options of every way to build an :class:`OssIterableDataset`.
+
+    Attributes:
+        shuffle: Deliver the objects in an order that seed and epoch decide. Default: as they are listed or named.
+        shuffle_block: Shuffle within blocks of so many objects, so that delivery begins before all are listed. Default:
+            shuffle over all.
+    """
+
+    shuffle: bool
+    shuffle_block: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What to do about each class of failure."""
+
+    missing: Action = "raise"
+    unreadable: Action = "raise"
+    transform: Action = "raise"
+    error_limit: int | None = None
+
+    def action(self, failure: Failure) -> Action:
+        """Return what to do about a class of failure."""
+        return cast("Action", getattr(self, failure))
+
+    def has(self, action: Action) -> bool:
+        """Return whether any class of failure is treated like this."""
+        return any(self.action(failure) == action for failure in FAILURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options of an iterable dataset, checked."""
+
+    policy: Policy = Policy()
+    directory_markers: bool = False
+    shuffle: bool = False
+    shuffle_block: int | None = None
+    seed: int = 0
+    batch_size: int | None = None
+    shard: Literal["auto"] | tuple[int, int] | None = "auto"
+    process_group: Any = None
+    even: Literal["pad", "drop", "none"] = "pad"
+    order: Literal["listed", "arrival"] = "listed"
+
+    @classmethod
+    def of_stream(cls, given: Mapping[str, Any]) -> "Options":
+        """Check the options of an iterable dataset.
+
+        Raises:
+            OssConfigError: One is unknown, wrong, or does not go together with another.
+        """
+        _refuse_unknown(given, DatasetOptions)
+        options = cls(
+            policy=_policy(given),
+            **{name: value for name, value in given.items() if name not in {"on_error", "error_limit"}},
+        )
+        _check_types(options)
+        _check_shard(options)
+        if options.shuffle_block is not None and not options.shuffle:
+            raise OssConfigError("shuffle_block needs shuffle=True")
+        if options.policy.has("skip") and options.even != "none":
+            raise OssConfigError(
+                f'on_error="skip" shortens what a rank delivers, so even={options.even!r} cannot hold: '
+                'give even="none", or on_error="substitute", which keeps the length'
+            )
+        return options
+
+    @classmethod
+    def of_map(cls, given: Mapping[str, Any]) -> "Options":
+        """Check the options of a map dataset.
+
+        Raises:
+            OssConfigError: One is unknown or wrong.
+        """
+        _refuse_unknown(given, MapOptions)
+        policy = _policy(given)
+        if policy.has("skip"):
+            raise OssConfigError(
+                'a map dataset has an object at every index, so none can be skipped: give on_error="substitute" or a '
+                "function whose return value takes the object's place"
+            )
+        options = cls(policy=policy, directory_markers=given.get("directory_markers", False))
+        _check_types(options)
+        return options
+
+    @property
+    def order_shuffle(self) -> bool | int:
+        """The shuffle as the native core takes it: the length of a block, or whether all is shuffled."""
+        return self.shuffle if self.shuffle_block is None else self.shuffle_block
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Any) -> None:  # noqa: ANN401 - a TypedDict is no type
+    names = sorted(known.__annotations__ | _inherited(known))
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise OssConfigError(f"unknown option {', '.join(unknown)}: there are {', '.join(names)}")
+
+
+def _inherited(known: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    return dict.fromkeys(known.__optional_keys__)
+
+
+def _policy(given: Mapping[str, Any]) -> Policy:
+    on_error = given.get("on_error", "raise")
+    actions = dict.fromkeys(FAILURES, on_error) if not isinstance(on_error, Mapping) else dict(on_error)
+    unknown = sorted(map(repr, set(actions) - set(FAILURES)))
+    if unknown:
+        raise OssConfigError(f"on_error names {', '.join(unknown)}: the classes of failure are {', '.join(FAILURES)}")
+    for action in actions.values():
+        if action not in ("raise", "substitute", "skip") and not callable(action):
+            raise OssConfigError(
+                f"on_error must be 'raise', 'substitute', 'skip' or a function of error and item, not {action!r}"
+            )
+    limit = given.get("error_limit")
+    if limit is not None:
+        _check_integer("error_limit", limit, 0)
+    return Policy(**actions, error_limit=limit)
+
+
+def _check_types(options: Options) -> None:
+    for name in ("shuffle", "directory_markers"):
+        value = getattr(options, name)
+        if not isinstance(value, bool):
+            raise OssConfigError(f"{name} must be True or False, not {value!r}")
+    _check_integer("seed", options.seed, 0)
+    if options.seed >> _SEED_BITS:
+        raise OssConfigError(f"seed must be below 2**{_SEED_BITS}, not {options.seed}")
+    for name in ("batch_size", "shuffle_block"):
+        value = getattr(options, name)
+        if value is not None:
+            _check_integer(name, value, 1)
+    for name, allowed in (("even", _EVEN), ("order", _ORDERS)):
+        value = getattr(options, name)
+        if value not in allowed:
+            raise OssConfigError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+
+
+def _check_shard(options: Options) -> None:
+    match options.shard:
+        case "auto":
+            return
+        case None | (int(), int()):
+            if options.process_group is not None:
+                raise OssConfigError("process_group decides the shard: it goes with shard='auto' only")
+        case other:
+            raise OssConfigError(f"shard must be 'auto', None or a tuple (index, count), not {other!r}")
+    if options.shard is not None:
+        index, count = options.shard
+        if not 0 <= index < count:
+            raise OssConfigError(f"shard {options.shard} is none: the index is counted from 0 and below the count")
+
+
+def _check_integer(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise OssConfigError(f"{name} must be an integer of at least {least}, not {value!r}")

@@ -1,0 +1,127 @@
+"""A private directory that the processes of one dataset share: for its listing, its claims and its counts."""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import stat
+import tempfile
+import uuid
+import weakref
+from multiprocessing.context import get_spawning_popen
+from pathlib import Path
+from typing import Any, Final
+
+from osstorchconnector.exceptions import OssConfigError
+
+_logger: Final = logging.getLogger(__name__)
+
+# User, process, its start time and its pid namespace: who may sweep the directory up, and when.
+_NAME: Final = re.compile(r"osstorchconnector-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]{32}")
+# Field 22 of /proc/<pid>/stat is the start time; the fields after the command's name in brackets begin with the third.
+_START_TIME: Final = 22 - 3
+
+
+class PrivateDirectory:
+    """A directory for this user alone. Its name is chosen at once, the directory is made when it is first needed.
+
+    The process that chose the name removes it: when the object goes, or at the process's end. Where that process was
+    killed, the next one to make a directory does. A process that is being started gets the name; any other copy gets a
+    directory of its own.
+    """
+
+    def __init__(self) -> None:
+        """Choose a name."""
+        self._owner = os.getpid()
+        self._path = Path(tempfile.gettempdir()) / _new_name()
+        weakref.finalize(self, _remove, self._path, self._owner)
+
+    @property
+    def path(self) -> Path:
+        """Where it is, made or not."""
+        return self._path
+
+    def make(self) -> Path:
+        """Make the directory where it is not there, and return its path.
+
+        Raises:
+            OssConfigError: It cannot be made, or somebody else made it.
+        """
+        try:
+            self._path.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise OssConfigError(
+                f"the directory {self._path} for the dataset's listing cannot be made ({error.strerror}): let TMPDIR "
+                "name a directory with room that this user can write to"
+            ) from error
+        else:
+            sweep(self._path.parent)
+        found = self._path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise OssConfigError(f"{self._path} is not a private directory of this user: remove it")
+        return self._path
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the name for a process that is being started, else nothing."""
+        return {"path": self._path, "owner": self._owner} if get_spawning_popen() is not None else {"path": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the name, or choose a new one."""
+        if state["path"] is None:
+            self.__init__()  # type: ignore[misc]
+        else:
+            self._path, self._owner = state["path"], state["owner"]
+
+
+def sweep(parent: Path) -> None:
+    """Remove the directories that killed processes of this user left behind.
+
+    A process is known to be gone where its pid is free, or belongs to one that started later. Of processes in another
+    pid namespace nothing is known, so theirs stay, as does everything where there is no ``/proc``.
+    """
+    namespace = _pid_namespace()
+    if namespace == 0:
+        return
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            name = _NAME.fullmatch(entry.name)
+            if name is None:
+                continue
+            user, pid, start_time, its_namespace = map(int, name.groups())
+            if user != os.getuid() or its_namespace != namespace or _start_time(pid) == start_time:
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == user:
+                    _logger.debug("removing %s, which a process that was killed left behind", entry.path)
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _new_name() -> str:
+    pid = os.getpid()
+    start_time = _start_time(pid) or 0
+    return f"osstorchconnector-{os.getuid()}-{pid}-{start_time}-{_pid_namespace()}-{uuid.uuid4().hex}"
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a process started, in ticks since the machine did, or None where there is no such process."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    return int(status.rpartition(")")[2].split()[_START_TIME])
+
+
+def _pid_namespace() -> int:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
+def _remove(path: Path, owner: int) -> None:
+    # A forked child inherits this call too.
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,20 @@
+"""A process makes a private directory and waits to be killed."""
+
+import signal
+import sys
+import tempfile
+
+from border.programs import say
+from osstorchconnector._private_directory import PrivateDirectory
+
+
+def main() -> None:
+    (tempfile.tempdir,) = sys.argv[1:]
+    directory = PrivateDirectory()
+    directory.make()
+    say("made")
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()

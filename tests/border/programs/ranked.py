@@ -1,0 +1,44 @@
+"""One rank of a process group iterates over its share, in each way it is asked for, and prints what it got."""
+
+import json
+import operator
+import sys
+from typing import Any
+
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+
+from osstorchconnector import OssIterableDataset
+
+
+def main() -> None:
+    rank, world, store, uri, connection, cases = sys.argv[1:]
+    datasets = {
+        even: OssIterableDataset.from_prefix(
+            uri, transform=operator.attrgetter("name"), batch_size=4, even=even, **json.loads(connection)
+        )
+        for even in ("pad", "drop", "none")
+    }
+    # Datasets may be built before there is a process group.
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=int(world))
+    found = [load(datasets[even], method, workers) for even, method, workers in json.loads(cases)]
+    groups = [dist.new_group([member]) for member in range(int(world))]
+    alone = OssIterableDataset.from_prefix(
+        uri, transform=operator.attrgetter("name"), process_group=groups[int(rank)], **json.loads(connection)
+    )
+    found += [load(alone, "fork", workers) for workers in (0, 2)]
+    # Nobody ends while others still need the group.
+    dist.barrier()
+    dist.destroy_process_group()
+    json.dump(found, sys.stdout)
+
+
+def load(dataset: OssIterableDataset, method: str, workers: int) -> list[list[str]]:
+    context: Any = method if workers else None
+    return list(
+        DataLoader(dataset, batch_size=4, num_workers=workers, multiprocessing_context=context, collate_fn=list)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,355 @@
+"""States and cursors: what was consumed is not fetched again, and the rest is."""
+
+import json
+import operator
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from osstorchconnector import OssClient, OssConfigError, OssIterableDataset, OssListingChangedError
+from osstorchconnector.testing import Emulator
+
+NAMES = [f"{number:03}" for number in range(50)]
+NAME = operator.attrgetter("name")
+METHODS = [
+    pytest.param("fork"),
+    pytest.param("forkserver", marks=pytest.mark.slow(120)),
+    pytest.param("spawn", marks=pytest.mark.slow(120)),
+]
+Build = Callable[..., OssIterableDataset]
+
+
+@pytest.fixture
+def build(emulator: Emulator, client: OssClient, bucket: str) -> Build:
+    for name in NAMES:
+        client.put(f"oss://{bucket}/{name}", name.encode())
+
+    def from_prefix(**options: Any) -> OssIterableDataset:
+        options = {"transform": NAME, **options}
+        return OssIterableDataset.from_prefix(f"oss://{bucket}/", **emulator.connection, **options)
+
+    return from_prefix
+
+
+def fetched(emulator: Emulator) -> list[str]:
+    return sorted(str(request.key) for request in emulator.requests(operation="GetObject"))
+
+
+def stateful(dataset: OssIterableDataset, workers: int, **options: Any) -> StatefulDataLoader:
+    options = {"batch_size": 4, "collate_fn": list, **options}
+    method = options.pop("method", "fork") if workers else None
+    return StatefulDataLoader(dataset, num_workers=workers, multiprocessing_context=method, **options)
+
+
+def through_json(state: Any) -> Any:
+    return json.loads(json.dumps(state))
+
+
+@pytest.mark.parametrize("consumed", [0, 1, 7, 49, 50])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_iteration_goes_on_where_it_stood(emulator: Emulator, build: Build, consumed: int, *, shuffle: bool) -> None:
+    dataset = build(shuffle=shuffle, seed=3)
+    whole = list(dataset)
+    iterator = iter(dataset)
+    assert list(islice(iterator, consumed)) == whole[:consumed]
+    state = dataset.state_dict()
+    assert state["consumed"] == consumed
+    assert len(json.dumps(state)) < 500
+    iterator.close()
+    again = build(shuffle=shuffle, seed=3)
+    again.load_state_dict(through_json(state))
+    assert again.state_dict() == state
+    emulator.clear_requests()
+    assert list(again) == whole[consumed:]
+    assert fetched(emulator) == sorted(whole[consumed:])
+    # The one after it begins at the start again.
+    assert list(again) == whole
+
+
+def test_a_finished_epoch_asks_for_nothing(emulator: Emulator, build: Build) -> None:
+    dataset = build()
+    list(dataset)
+    state = dataset.state_dict()
+    assert state["finished"]
+    again = build()
+    again.load_state_dict(state)
+    emulator.clear_requests()
+    assert list(again) == []
+    assert emulator.requests() == []
+    assert again.state_dict() == state
+
+
+def test_a_state_is_of_the_objects_that_were_taken_not_of_those_fetched_ahead(build: Build) -> None:
+    dataset = build()
+    iterator = iter(dataset)
+    next(iterator)
+    assert dataset.state_dict()["consumed"] == 1
+    next(iterator)
+    assert dataset.state_dict()["consumed"] == 2
+
+
+@pytest.mark.slow(120)
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("told", [4, None])
+def test_torchdatas_loader_resumes(build: Build, workers: int, every: int, told: int | None) -> None:
+    options: dict[str, Any] = {"batch_size": told, "shuffle": True, "seed": 7}
+    dataset = build(**options)
+    loader = stateful(dataset, workers, snapshot_every_n_steps=every)
+    dataset.set_epoch(2)
+    whole = list(loader)
+    assert sorted(name for batch in whole for name in batch) == NAMES
+    for steps in (0, 1, 5, len(whole) - 1, len(whole)):
+        iterator = iter(loader)
+        assert list(islice(iterator, steps)) == whole[:steps]
+        state = through_json(loader.state_dict()) if workers == 0 else loader.state_dict()
+        again = build(**options)
+        resumed = stateful(again, workers, snapshot_every_n_steps=every)
+        resumed.load_state_dict(state)
+        if steps == len(whole):
+            # The epoch ended, so the loader goes on with the next one.
+            with pytest.raises(StopIteration):
+                next(iterator)
+            resumed.load_state_dict(loader.state_dict())
+            again.set_epoch(2)
+            assert list(resumed) == whole
+        else:
+            assert list(resumed) == whole[steps:]
+            again.set_epoch(2)
+            assert list(resumed) == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torchdatas_loader_fetches_nothing_twice(emulator: Emulator, build: Build, workers: int) -> None:
+    loader = stateful(build(batch_size=4), workers)
+    iterator = iter(loader)
+    consumed = [name for batch in islice(iterator, 5) for name in batch]
+    state = loader.state_dict()
+    del iterator, loader
+    resumed = stateful(build(batch_size=4), workers)
+    resumed.load_state_dict(state)
+    emulator.clear_requests()
+    left = [name for batch in resumed for name in batch]
+    assert sorted(consumed + left) == NAMES
+    assert fetched(emulator) == sorted(left)
+
+
+@pytest.mark.slow(60)
+@pytest.mark.parametrize("before", [0, 2, 8])
+@pytest.mark.parametrize("after", [0, 2, 8])
+def test_a_cursor_from_torchdatas_loader_goes_on_with_other_workers(build: Build, before: int, after: int) -> None:
+    options: dict[str, Any] = {"batch_size": 4, "shuffle": True}
+    whole = list(stateful(build(**options), 0))
+    dataset = build(**options)
+    loader = stateful(dataset, before)
+    iterator = iter(loader)
+    assert list(islice(iterator, 5)) == whole[:5]
+    cursor = through_json(dataset.cursor_from(loader.state_dict()))
+    assert cursor == dataset.cursor(samples_consumed=20)
+    again = build(**options)
+    again.load_state_dict(cursor)
+    assert list(stateful(again, after)) == whole[5:]
+    assert list(stateful(again, after)) == whole
+
+
+@pytest.mark.slow(60)
+def test_a_snapshot_that_is_behind_is_brought_up(build: Build) -> None:
+    dataset = build(batch_size=4)
+    loader = stateful(dataset, 3, snapshot_every_n_steps=4)
+    whole = list(loader)
+    for steps in (1, 4, 6, 12):
+        iterator = iter(loader)
+        assert list(islice(iterator, steps)) == whole[:steps]
+        again = build(batch_size=4)
+        again.load_state_dict(dataset.cursor_from(loader.state_dict()))
+        assert list(stateful(again, 2)) == whole[steps:]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_cursor_from_a_count_is_for_one_iterator_with_all_its_workers(
+    build: Build, method: str, *, persistent: bool
+) -> None:
+    dataset = build(batch_size=4)
+    whole = list(DataLoader(dataset, batch_size=4, collate_fn=list))
+    cursor = dataset.cursor(samples_consumed=12)
+    again = build(batch_size=4)
+    loader = DataLoader(
+        again,
+        batch_size=4,
+        collate_fn=list,
+        num_workers=2,
+        multiprocessing_context=method,
+        persistent_workers=persistent,
+    )
+    again.load_state_dict(through_json(cursor))
+    assert list(loader) == whole[3:]
+    assert again.cursor(samples_consumed=4) == dataset.cursor(samples_consumed=16)
+    assert list(loader) == whole
+    assert again.cursor(samples_consumed=16) == dataset.cursor(samples_consumed=16)
+    # Also one that is loaded when the workers live already.
+    again.load_state_dict(cursor)
+    assert list(loader) == whole[3:]
+    assert list(loader) == whole
+
+
+def test_a_loader_that_seeds_torch_anew_does_not_resume_twice(build: Build) -> None:
+    import torch  # noqa: PLC0415
+
+    dataset = build(batch_size=4)
+    dataset.load_state_dict(dataset.cursor(samples_consumed=0))
+    list(dataset)
+    dataset.load_state_dict(dataset.cursor(samples_consumed=20))
+    loader = DataLoader(dataset, batch_size=4, collate_fn=list, num_workers=2, multiprocessing_context="fork")
+    lengths = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        lengths.append(len(list(loader)))
+    assert lengths == [8, 13, 13]
+
+
+def test_the_epoch_of_a_state(build: Build) -> None:
+    dataset = build(shuffle=True)
+    dataset.set_epoch(3)
+    third = list(dataset)
+    list(islice(iter(dataset), 10))
+    state = dataset.state_dict()
+    assert state["epoch"] == 3
+
+    again = build(shuffle=True)
+    again.load_state_dict(state)
+    assert list(again) == third[10:]
+    # It stays, where the program does not say another.
+    assert list(again) == third
+
+    again.load_state_dict(state)
+    again.set_epoch(3)
+    assert list(again) == third[10:]
+
+    again.load_state_dict(state)
+    again.set_epoch(4)
+    assert sorted(again) == NAMES
+
+
+def test_a_changed_listing_is_told_or_gone_on_with(client: OssClient, bucket: str, build: Build) -> None:
+    dataset = build()
+    iterator = iter(dataset)
+    consumed = list(islice(iterator, 10))
+    state = dataset.state_dict()
+    # Behind the cursor it may change.
+    client.put(f"oss://{bucket}/999", b"new")
+    again = build()
+    again.load_state_dict(state)
+    assert consumed + list(again) == [*NAMES, "999"]
+    client.delete(f"oss://{bucket}/004")
+    again = build()
+    again.load_state_dict(state)
+    iterator = iter(again)
+    for _ in range(2):
+        with pytest.raises(OssListingChangedError, match='on_listing_change="continue"'):
+            next(iterator)
+    again.load_state_dict(state, on_listing_change="continue")
+    assert list(again) == [*NAMES[11:], "999"]
+
+
+def test_a_listing_that_shrank_below_the_cursor_is_told(client: OssClient, bucket: str, build: Build) -> None:
+    dataset = build()
+    list(islice(iter(dataset), 10))
+    state = dataset.state_dict()
+    client.delete_many(f"oss://{bucket}/{name}" for name in NAMES[5:])
+    again = build()
+    again.load_state_dict(state)
+    with pytest.raises(OssListingChangedError, match="it has 5 objects, where 10 had been seen"):
+        next(iter(again))
+
+
+def test_what_a_main_process_cannot_know_it_does_not_say(build: Build) -> None:
+    dataset = build(batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, collate_fn=list, num_workers=2, multiprocessing_context="fork")
+    iterator = iter(loader)
+    next(iterator)
+    with pytest.raises(OssConfigError, match=r"use cursor\(samples_consumed=...\), or torchdata's"):
+        dataset.state_dict()
+    assert dataset.cursor(samples_consumed=4)["start"] == 4
+
+
+def test_what_a_count_cannot_tell(build: Build) -> None:
+    dataset = build()
+    with pytest.raises(OssConfigError, match="before the first iteration"):
+        dataset.cursor(samples_consumed=4)
+    loader = DataLoader(dataset, batch_size=4, collate_fn=list, num_workers=2, multiprocessing_context="fork")
+    list(loader)
+    with pytest.raises(OssConfigError, match="build it with batch_size="):
+        dataset.cursor(samples_consumed=4)
+    dataset = build(batch_size=4)
+    list(dataset)
+    with pytest.raises(OssConfigError, match="no whole number of batches"):
+        dataset.cursor(samples_consumed=6)
+    with pytest.raises(OssConfigError, match="cannot have been consumed"):
+        dataset.cursor(samples_consumed=51)
+    assert dataset.cursor(samples_consumed=50)["finished"]
+    for wrong in (-1, 1.0, None, True):
+        with pytest.raises(OssConfigError, match="samples_consumed must be"):
+            dataset.cursor(samples_consumed=wrong)  # type: ignore[arg-type]
+    skipping = build(on_error="skip", even="none")
+    with pytest.raises(OssConfigError, match="cursor_from"):
+        skipping.cursor(samples_consumed=0)
+
+
+def test_a_count_of_nothing_after_a_resumed_iteration_is_refused(build: Build) -> None:
+    dataset = build()
+    list(dataset)
+    cursor = dataset.cursor(samples_consumed=8)
+    dataset.load_state_dict(cursor)
+    assert dataset.cursor(samples_consumed=0) == cursor
+    list(dataset)
+    with pytest.raises(OssConfigError, match="call set_epoch"):
+        dataset.cursor(samples_consumed=0)
+    dataset.set_epoch(1)
+    assert (dataset.cursor(samples_consumed=0)["start"], dataset.cursor(samples_consumed=0)["epoch"]) == (0, 1)
+
+
+def test_arrival_has_no_state(build: Build) -> None:
+    dataset = build(order="arrival")
+    for call in (
+        dataset.state_dict,
+        lambda: dataset.load_state_dict({}),
+        lambda: dataset.cursor(samples_consumed=0),
+        lambda: dataset.cursor_from({}),
+    ):
+        with pytest.raises(OssConfigError, match='order="listed"'):
+            call()
+
+
+@pytest.mark.parametrize("state", [None, {}, {"_snapshot": {}}, {"dataset_state": None}, {"dataset_state": {"a": 1}}])
+def test_what_is_no_loaders_state_is_refused(build: Build, state: Any) -> None:
+    with pytest.raises(OssConfigError, match="no state of a"):
+        build().cursor_from(state)
+
+
+def test_a_state_of_other_options_is_refused(build: Build) -> None:
+    dataset = build(seed=1)
+    list(islice(iter(dataset), 4))
+    with pytest.raises(OssConfigError, match="seed=1 where this one has 0"):
+        build().load_state_dict(dataset.state_dict())
+    again = build(seed=1, shard=(0, 2))
+    again.load_state_dict(dataset.state_dict())
+    with pytest.raises(OssConfigError, match=r"world=1 where this one has 2.*cursor"):
+        iter(again)
+
+
+@pytest.mark.usefixtures("build")
+def test_what_is_skipped_counts_as_a_position(emulator: Emulator, bucket: str) -> None:
+    uris = [f"oss://{bucket}/{name}" for name in ("000", "nowhere", "001", "002")]
+    options: dict[str, Any] = {"transform": NAME, "on_error": "skip", "even": "none", **emulator.connection}
+    dataset = OssIterableDataset.from_objects(uris, **options)
+    assert list(islice(iter(dataset), 2)) == ["000", "001"]
+    state = dataset.state_dict()
+    assert state["consumed"] == 3
+    again = OssIterableDataset.from_objects(uris, **options)
+    again.load_state_dict(state)
+    assert list(again) == ["002"]
