@@ -1,58 +1,43 @@
 """Train a network on images that stream out of an OSS bucket, on this machine and without an account.
 
 It starts an OSS server, uploads the 1,797 handwritten digits that come with scikit-learn as PNG objects, streams the
-training images through a DataLoader with two workers, and evaluates on images it has not seen.
+training images, shuffled, through a DataLoader with two workers, saves a checkpoint to the bucket after each epoch, and
+evaluates on images it has not seen. With a server that outlives it (``--endpoint``) it may be killed and started again:
+it goes on where the last checkpoint was, in the middle of an epoch too (``--checkpoint-batches``), and ends with the
+same weights.
 """
 
 import argparse
+import contextlib
+import hashlib
 import io
-import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from osstorchconnector import DataObject, OssClient, OssIterableDataset, OssMapDataset
+from osstorchconnector import DataObject, OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset
 from osstorchconnector.testing import Emulator
 
 BUCKET = "images"
+CHECKPOINTS = f"oss://{BUCKET}/checkpoints/"
 # Every fifth image is held out.
 TEST_EVERY = 5
 # Pixels of the images have 17 shades, PNG has 256.
 SHADE = 15
-# More than a worker's share of the training images, so that a worker shuffles all of it.
-SHUFFLE_BUFFER = 2048
 BATCH_SIZE = 64
+SEED = 0
 LEAST_ACCURACY = 95.0
-
-
-class Shuffled(IterableDataset[tuple[Tensor, int]]):
-    """Shuffles a stream through a buffer: keys are listed in order, and in order a prefix per label is bad to learn."""
-
-    def __init__(self, dataset: OssIterableDataset) -> None:
-        """Hold the dataset."""
-        super().__init__()
-        self.dataset = dataset
-
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        """Fill the buffer, then hand out a random one for each that comes in."""
-        # torch seeds every worker differently, and each draw gives the next epoch another order.
-        generator = random.Random(int(torch.randint(2**62, ())))  # noqa: S311 - nothing secret
-        buffer: list[tuple[Tensor, int]] = []
-        for image in self.dataset:
-            buffer.append(image)
-            if len(buffer) >= SHUFFLE_BUFFER:
-                yield buffer.pop(generator.randrange(len(buffer)))
-        generator.shuffle(buffer)
-        yield from buffer
 
 
 def decode(item: DataObject) -> tuple[Tensor, int]:
@@ -100,26 +85,74 @@ def build_network() -> nn.Module:
     )
 
 
-def train(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], epochs: int, count: int) -> None:
+@dataclass
+class Job:
+    """A training run: what a checkpoint holds, and where its images come from."""
+
+    dataset: OssIterableDataset
+    count: int
+    workers: int
+    network: nn.Module = field(default_factory=build_network)
+    epoch: int = 0
+    # Images of the present epoch that have been learned from.
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        """Build the optimizer and the loader."""
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=2e-3)
+        self.loader = DataLoader(
+            self.dataset, batch_size=BATCH_SIZE, num_workers=self.workers, persistent_workers=self.workers > 0
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a later run needs to go on from here."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "seen": self.seen,
+            "cursor": self.dataset.cursor(samples_consumed=self.seen),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from the state of an earlier run."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.seen = state["epoch"], state["seen"]
+        self.dataset.load_state_dict(state["cursor"])
+
+
+def save(checkpoint: OssCheckpoint, job: Job) -> None:
+    """Save a checkpoint under a name whose numbers grow, and delete all but the last two."""
+    checkpoint.save(job.state(), f"{CHECKPOINTS}{job.epoch * job.count + job.seen:08}.pt")
+    checkpoint.keep(CHECKPOINTS, 2)
+
+
+def train(job: Job, checkpoint: OssCheckpoint, epochs: int, checkpoint_batches: int) -> None:
     """Train, with a progress bar and the rate of each epoch."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    network.train()
-    for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        seen, total_loss = 0, 0.0
-        with tqdm(total=count, desc=f"epoch {epoch}/{epochs}", unit="images") as progress:
-            for images, labels in loader:
-                loss = nn.functional.cross_entropy(network(images), labels)
-                optimizer.zero_grad()
+    job.network.train()
+    while job.epoch < epochs:
+        start, resumed_at, total_loss = time.perf_counter(), job.seen, 0.0
+        name = f"epoch {job.epoch + 1}/{epochs}"
+        with tqdm(total=job.count, initial=resumed_at, desc=name, unit="images") as progress:
+            for batch, (images, labels) in enumerate(job.loader, start=1):
+                loss = nn.functional.cross_entropy(job.network(images), labels)
+                job.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                seen += len(labels)
+                job.optimizer.step()
+                job.seen += len(labels)
                 total_loss += loss.item() * len(labels)
                 progress.update(len(labels))
-        if seen != count:
-            sys.exit(f"epoch {epoch} delivered {seen} images instead of {count}")
-        rate = seen / (time.perf_counter() - start)
-        print(f"epoch {epoch}: loss {total_loss / seen:.3f}, {rate:,.0f} images/s", flush=True)
+                if checkpoint_batches and batch % checkpoint_batches == 0:
+                    save(checkpoint, job)
+        if job.seen != job.count:
+            sys.exit(f"epoch {job.epoch + 1} delivered {job.seen} images instead of {job.count}")
+        learned = job.seen - resumed_at
+        rate = learned / (time.perf_counter() - start)
+        print(f"epoch {job.epoch + 1}: loss {total_loss / max(learned, 1):.3f}, {rate:,.0f} images/s", flush=True)
+        job.epoch, job.seen = job.epoch + 1, 0
+        job.dataset.set_epoch(job.epoch)
+        save(checkpoint, job)
 
 
 @torch.inference_mode()
@@ -133,30 +166,48 @@ def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> flo
     return 100 * correct / seen
 
 
+@contextlib.contextmanager
+def bucket_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what connects to the server that holds the bucket: one of the user's, or one that runs until the end."""
+    if options.endpoint:
+        yield {"endpoint": options.endpoint, "cred_path": options.cred_path, "region": options.region}
+        return
+    with Emulator(buckets=[BUCKET]) as emulator:
+        yield emulator.connection
+
+
 def main() -> int:
     """Run it all and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=8, help="passes over the training images (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers (default: %(default)s)")
+    parser.add_argument("--checkpoint-batches", type=int, default=0, help="save also after so many batches")
+    parser.add_argument("--endpoint", default="", help=f"an OSS with a bucket {BUCKET}; default: a server of its own")
+    parser.add_argument("--cred-path", default="", help="JSON file with the access key for --endpoint")
+    parser.add_argument("--region", default="", help="region of --endpoint, where its name does not tell")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    with Emulator(buckets=[BUCKET]) as emulator:
-        print(f"OSS server at {emulator.endpoint}", flush=True)
-        train_count, test_count = upload(emulator.client())
+    torch.manual_seed(SEED)
+    with bucket_of(options) as connection:
+        print(f"OSS server at {connection['endpoint']}", flush=True)
+        train_count, test_count = upload(OssClient(**connection))
         train_set = OssIterableDataset.from_prefix(
-            f"oss://{BUCKET}/digits/train/", transform=decode, **emulator.connection
-        )
-        test_set = OssMapDataset.from_prefix(f"oss://{BUCKET}/digits/test/", transform=decode, **emulator.connection)
-        network = build_network()
-        train_loader = DataLoader(
-            Shuffled(train_set),
+            f"oss://{BUCKET}/digits/train/",
+            transform=decode,
+            shuffle=True,
+            seed=SEED,
             batch_size=BATCH_SIZE,
-            num_workers=options.workers,
-            persistent_workers=options.workers > 0,
+            **connection,
         )
-        train(network, train_loader, options.epochs, train_count)
-        accuracy = evaluate(network, DataLoader(test_set, batch_size=BATCH_SIZE))
-    print(f"test accuracy {accuracy:.1f}% on {test_count} images")
+        test_set = OssMapDataset.from_prefix(f"oss://{BUCKET}/digits/test/", transform=decode, **connection)
+        job = Job(train_set, train_count, options.workers)
+        checkpoint = OssCheckpoint(**connection)
+        if latest := checkpoint.latest(CHECKPOINTS):
+            print(f"resuming from {latest}", flush=True)
+            job.load_state(checkpoint.load(latest))
+        train(job, checkpoint, options.epochs, options.checkpoint_batches)
+        accuracy = evaluate(job.network, DataLoader(test_set, batch_size=BATCH_SIZE))
+    weights = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in job.network.parameters())).hexdigest()
+    print(f"test accuracy {accuracy:.1f}% on {test_count} images, weights {weights[:16]}")
     if accuracy < LEAST_ACCURACY:
         sys.stderr.write(f"the accuracy is below {LEAST_ACCURACY:.0f}%\n")
         return 1
