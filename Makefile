@@ -81,6 +81,10 @@ bench: build ## Objects per second and CPU per object, beside the original conne
 bench-listing: build ## Keys listed per second and CPU per key, in several places at once and one page after the other
 	$(BIN)/python benchmarks/listing.py
 
+.PHONY: bench-distributed-checkpoint
+bench-distributed-checkpoint: build ## Distributed checkpoints beside torch's fsspec storage over ossfs, and gaps of reads
+	$(BIN)/python benchmarks/distributed_checkpoint.py
+
 .PHONY: bench-emulator
 bench-emulator: build ## The emulator's rates beside nginx's on one core, and its memory per object; needs nginx and wrk
 	$(BIN)/python benchmarks/emulator.py
