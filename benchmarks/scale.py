@@ -100,8 +100,8 @@ def end_to_end(count: int) -> dict[str, float]:
         emulator.create_bucket(BUCKET)
         client = emulator.client()
         with ThreadPoolExecutor(8) as pool:
-            for start in range(0, count, 10_000):
-                block = range(start, min(start + 10_000, count))
+            for first in range(0, count, 10_000):
+                block = range(first, min(first + 10_000, count))
                 list(pool.map(lambda number: client.put(f"oss://{BUCKET}/{key(number)}", b"x" * 100), block))
         dataset = OssIterableDataset.from_prefix(
             f"oss://{BUCKET}/", transform=length, batch_size=256, **emulator.connection
@@ -109,11 +109,11 @@ def end_to_end(count: int) -> dict[str, float]:
         loader = DataLoader(dataset, batch_size=256, num_workers=2)
         start = time.perf_counter()
         total = sum(int(batch.sum()) for batch in loader)
-        seconds = time.perf_counter() - start
-        listed = sum(1 for request in emulator.requests() if request.operation.startswith("List"))
+        elapsed = time.perf_counter() - start
+        listed = sum(1 for request in emulator.requests() if (request.operation or "").startswith("List"))
     if total != 100 * count:
         raise SystemExit(f"{total} bytes instead of {100 * count}")
-    return {"objects": count, "seconds": seconds, "rate": count / seconds, "listing_requests": listed}
+    return {"objects": count, "seconds": elapsed, "rate": count / elapsed, "listing_requests": listed}
 
 
 def length(item: Any) -> int:
