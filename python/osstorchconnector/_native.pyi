@@ -711,6 +711,16 @@ class OssReader(BinaryIO):
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into memory what :meth:`read1` would return."""
 
+    def readinto_many(self, parts: Iterable[tuple[int, Buffer]], /) -> None:
+        """Fill each of several memories from the byte that stands before it. The position does not move.
+
+        They are received at the same time, and what lies at most 16 KiB apart in one request.
+
+        Raises:
+            OssError: As :meth:`read` does; the memories' content is then not defined.
+            ValueError: A range is not within the object, two memories overlap, or the reader is closed.
+        """
+
     def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
 

@@ -75,6 +75,15 @@ impl AsMut<[u8]> for LentBuffer {
     }
 }
 
+/// Whether no two of these share memory. Tasks that fill them at the same time need that.
+pub(crate) fn are_disjoint<'a>(buffers: impl IntoIterator<Item = &'a LentBuffer>) -> bool {
+    let mut ranges: Vec<_> =
+        buffers.into_iter().map(|buffer| (buffer.start.addr(), buffer.start.addr() + buffer.length)).collect();
+    ranges.retain(|(start, end)| start < end);
+    ranges.sort_unstable();
+    ranges.is_sorted_by(|(_, end), (start, _)| end <= start)
+}
+
 /// Bytes of a Python object, borrowed while `buffer` is held and the interpreter is attached or the caller waits.
 pub(crate) fn bytes_of(buffer: &PyUntypedBuffer) -> PyResult<&[u8]> {
     let (start, length) = contiguous(buffer)?;

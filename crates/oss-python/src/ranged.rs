@@ -19,6 +19,9 @@ use crate::{
 /// Bytes searched for a newline at a time where none are here yet; most lines are shorter.
 const LINE_PIECE: usize = 4 << 10;
 
+/// Ranges at most so far apart are one request: what is between costs less than a request does.
+const MANY_GAP: u64 = 16 << 10;
+
 /// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
 const COPY_DETACHED: usize = 256 << 10;
 
@@ -103,6 +106,45 @@ impl Ranged {
         // Whatever happens from here on, the memory lent to the tasks is waited for.
         let copied = copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target));
         finish(py, started, copied)
+    }
+
+    /// Fills each target from the byte it is for; the ranges lie within the object. What lies side by side, or nearly so, is
+    /// one request, and all are under way together.
+    pub(crate) fn read_many(&mut self, py: Python<'_>, mut parts: Vec<(u64, LentBuffer)>) -> PyResult<()> {
+        parts.retain(|(_, target)| target.len() > 0);
+        parts.sort_by_key(|(start, _)| *start);
+        let total: u64 = parts.iter().map(|(_, target)| target.len() as u64).sum();
+        let longest = self.window.range_length(total);
+        let mut jobs: Vec<Job<LentBuffer>> = Vec::new();
+        // Where the last job starts and ends.
+        let (mut first, mut end) = (0, 0);
+        for (start, mut target) in parts {
+            let bytes = self.window.ready(start).and_then(|ready| ready.get(..target.len()));
+            if let Some(bytes) = bytes {
+                copy(py, bytes, target);
+                continue;
+            }
+            let mut at = start;
+            while target.len() > 0 {
+                let joins = !jobs.is_empty() && at >= end && at - end <= MANY_GAP && at < first + longest;
+                let room = if joins { first + longest - at } else { longest };
+                let front = target.split_front(usize::try_from(room).unwrap_or(usize::MAX));
+                let length = front.len() as u64;
+                if !joins {
+                    jobs.push(Job::new(at));
+                    (first, end) = (at, at);
+                }
+                if let Some(job) = jobs.last_mut() {
+                    job.skip((at - end) as usize);
+                    job.fill(front);
+                }
+                at += length;
+                end = at;
+            }
+        }
+        let started = self.start(jobs);
+        finish(py, started, Ok(()))?;
+        self.check(py)
     }
 
     fn start(&self, jobs: Vec<Job<LentBuffer>>) -> Vec<Started<()>> {

@@ -11,7 +11,7 @@ use pyo3::{
 };
 
 use crate::{
-    buffer::LentBuffer,
+    buffer::{LentBuffer, are_disjoint},
     connection::Connection,
     data_object::unquoted,
     error,
@@ -152,6 +152,27 @@ impl Reader {
             let most = self.at_once(py, state)?;
             self.fill(py, state, target.shortened(most))
         })
+    }
+
+    #[pyo3(signature = (parts, /))]
+    fn readinto_many(&self, py: Python<'_>, parts: Vec<(u64, Bound<'_, PyAny>)>) -> PyResult<()> {
+        let mut buffers = Vec::with_capacity(parts.len());
+        for (start, object) in &parts {
+            let buffer = PyUntypedBuffer::get(object)?;
+            let end = start.checked_add(buffer.len_bytes() as u64);
+            if end.is_none_or(|end| end > self.size) {
+                let length = buffer.len_bytes();
+                let text = format!("{} has {} bytes: {length} from {start} on are not in it", self.uri, self.size);
+                return Err(PyValueError::new_err(text));
+            }
+            buffers.push((*start, buffer));
+        }
+        let targets = buffers.iter().map(|(start, buffer)| Ok((*start, LentBuffer::of_buffer(buffer)?)));
+        let targets = targets.collect::<PyResult<Vec<_>>>()?;
+        if !are_disjoint(targets.iter().map(|(_, target)| target)) {
+            return Err(PyValueError::new_err("two of the buffers share memory"));
+        }
+        self.with_open(py, |state| state.ranged(py)?.read_many(py, targets))
     }
 
     #[pyo3(signature = (size = -1, /))]

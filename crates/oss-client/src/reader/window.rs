@@ -116,10 +116,14 @@ impl Window {
 
     /// The requests that a large range is split into.
     pub fn split(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-        let length = (range.end - range.start).div_ceil(SPLIT).next_multiple_of(LEAST);
-        let length = length.max(SMALLEST_RANGE).min(self.longest.max(1));
+        let length = self.range_length(range.end - range.start);
         let end = range.end;
         (range.start..end).step_by(length as usize).map(move |start| start..end.min(start + length))
+    }
+
+    /// The longest request where `total` bytes are wanted at once.
+    pub fn range_length(&self, total: u64) -> u64 {
+        total.div_ceil(SPLIT).next_multiple_of(LEAST).max(SMALLEST_RANGE).min(self.longest)
     }
 
     /// The bytes of `want`, where they are in memory together and nothing else is to be asked for.
