@@ -28,6 +28,8 @@ _NUMBER: Final = re.compile(r"\d+")
 _ZIP_START: Final = b"PK\x03\x04"
 _ZIP_END: Final = b"PK\x05\x06"
 _ZIP_END_LENGTH: Final = 22
+# Read at a time where all of a checkpoint is read.
+_READ: Final = 64 << 20
 # A pickle of protocol 2 to 5, which torch.save made before it made archives, and pickle makes.
 _PICKLE_STARTS: Final = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 # The length of a header in JSON, and its first byte.
@@ -125,7 +127,10 @@ def read_through(client: "OssClient", entry: Entry) -> None:
 
         verify(client, _distributed(client, entry))
         return
-    client.get(entry.uri)
+    buffer = bytearray(min(entry.size, _READ))
+    with client.reader(entry.uri) as reader:
+        while buffer and reader.readinto(buffer):
+            pass
 
 
 def delete(client: "OssClient", entry: Entry) -> None:

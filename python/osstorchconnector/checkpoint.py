@@ -14,7 +14,7 @@ from osstorchconnector._uri import split_object
 from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 
 if TYPE_CHECKING:
-    from osstorchconnector._native import DataObject, Writer
+    from osstorchconnector._native import OssReader, Writer
 
 __all__ = ["OssCheckpoint"]
 
@@ -64,14 +64,14 @@ class OssCheckpoint:
         self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
         self._writers: dict[str, Writer] = {}
 
-    def reader(self, uri: str) -> "DataObject":
+    def reader(self, uri: str) -> "OssReader":
         """Open an object for reading, for instance by ``torch.load``.
 
         Raises:
             OssConfigError: `uri` does not name an object.
             OssNotFoundError: The object does not exist.
         """
-        return self._client.open(_checked(uri))
+        return self._client.reader(_checked(uri))
 
     def writer(self, uri: str, size_hint: int | None = None) -> "Writer":
         """Open an object for writing, for instance by ``torch.save``.
@@ -235,7 +235,7 @@ class OssCheckpoint:
 class _Counted:
     """A stream that tells a bar of what goes through it."""
 
-    def __init__(self, stream: "DataObject | Writer", advance: Advance) -> None:
+    def __init__(self, stream: "OssReader | Writer", advance: Advance) -> None:
         self._stream: Any = stream
         self._advance = advance
 

@@ -1,0 +1,203 @@
+"""Every fault of the emulator, while checkpoints are written and read; and writers that are killed at any moment.
+
+The outcome is the right bytes or an error of ours, and what was there before is there still.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+
+from osstorchconnector import OssCheckpoint, OssConfig, OssError, OssSafetensor
+from osstorchconnector._uploads import abort, open_uploads
+from osstorchconnector.testing import Emulator
+
+PART = 100 * 1024
+TESTS = Path(__file__).parents[1]
+URI = "oss://bucket/run/object"
+
+# Each fault of docs/guides/emulator.md, at every request or at some: what passes is ridden out.
+FAULTS: dict[str, dict[str, Any]] = {
+    "delay": {"delay": 0.01},
+    "bandwidth": {"bandwidth": 20_000_000},
+    "shared_bandwidth": {"shared_bandwidth": 20_000_000},
+    "error": {"error": "InternalError"},
+    "refusal": {"error": "AccessDenied"},
+    "throttle": {"throttle": 0.01},
+    "expired_token": {"expired_token": True},
+    "clock_skew": {"clock_skew": 3600},
+    "reset_before": {"reset": "before"},
+    "reset_middle": {"reset": "middle"},
+    "truncate": {"truncate": "middle"},
+    "stall_before": {"stall": "before"},
+    "stall_middle": {"stall": "middle"},
+    "lose_reply": {"lose_reply": True},
+    "flip": {"flip": "middle"},
+    "wrong_crc": {"wrong_crc": True},
+}
+CHOICES: dict[str, dict[str, Any]] = {
+    "always": {},
+    "once": {"nth": 2, "times": 1},
+    "often": {"probability": 0.3, "seed": 5},
+}
+# These never keep an operation from succeeding, however often they act.
+HARMLESS = {"delay", "bandwidth", "shared_bandwidth", "clock_skew"}
+# A fault that acts once is ridden out, but for refusals, which are final, and a change of bits that no checksum covers.
+FINAL = {"refusal", "expired_token"}
+
+
+def state(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {f"layer.{number}": torch.randn(30_000, generator=generator) for number in range(4)}
+
+
+def saved(seed: int) -> bytes:
+    file = io.BytesIO()
+    torch.save(state(seed), file)
+    return file.getvalue()
+
+
+OLD, NEW = saved(1), saved(2)
+OLD_TENSORS, NEW_TENSORS = save_safetensors(state(1)), save_safetensors(state(2))
+
+
+@pytest.fixture(scope="module")
+def own_emulator() -> Iterator[Emulator]:
+    with Emulator(buckets=["bucket"]) as server:
+        yield server
+
+
+@pytest.fixture
+def config() -> OssConfig:
+    return OssConfig(
+        part_size=PART, upload_concurrency=3, max_attempts=4, read_timeout=0.3, connect_timeout=2, total_timeout=4
+    )
+
+
+def write(checkpoint: OssCheckpoint, _: OssSafetensor) -> None:
+    with checkpoint.writer(URI) as writer:
+        writer.write(NEW)
+
+
+def write_small(checkpoint: OssCheckpoint, _: OssSafetensor) -> None:
+    with checkpoint.writer(URI) as writer:
+        writer.write(NEW[: PART - 1])
+
+
+def torch_save(checkpoint: OssCheckpoint, _: OssSafetensor) -> None:
+    checkpoint.save(state(2), URI)
+
+
+def safetensors_save(_: OssCheckpoint, tensors: OssSafetensor) -> None:
+    tensors.save_file(state(2), URI)
+
+
+SAVES: dict[Callable[[OssCheckpoint, OssSafetensor], None], tuple[bytes, bytes]] = {
+    write: (OLD, NEW),
+    write_small: (OLD, NEW[: PART - 1]),
+    torch_save: (OLD, NEW),
+    safetensors_save: (OLD_TENSORS, NEW_TENSORS),
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("save", SAVES, ids=lambda save: save.__name__)
+def test_a_save_publishes_all_or_nothing(
+    own_emulator: Emulator,
+    config: OssConfig,
+    save: Callable[[OssCheckpoint, OssSafetensor], None],
+    fault: str,
+    choice: str,
+) -> None:
+    client = own_emulator.client()
+    old, new = SAVES[save]
+    client.put(URI, old)
+    checkpoint = OssCheckpoint(**own_emulator.connection, config=config)
+    tensors = OssSafetensor(**own_emulator.connection, config=config)
+    failed = False
+    with own_emulator.fault(key="run/*", **CHOICES[choice], **FAULTS[fault]):
+        try:
+            save(checkpoint, tensors)
+        except OssError as error:
+            failed = True
+            unknown = any("not known" in note for note in getattr(error, "__notes__", []))
+    found = client.get(URI)
+    if not failed:
+        assert same(found, new)
+    elif unknown:
+        # Only where the answer was lost and OSS answered nothing else either.
+        assert same(found, old) or same(found, new)
+    else:
+        assert same(found, old)
+    if fault in HARMLESS or (choice == "once" and fault not in FINAL):
+        assert not failed
+    for upload in open_uploads(client, "oss://bucket/"):
+        # Giving up was refused too.
+        assert failed
+        abort(client, upload)
+
+
+def same(found: bytes, expected: bytes) -> bool:
+    return found == expected or (expected is NEW_TENSORS and load_equal(found, expected))
+
+
+def load_equal(found: bytes, expected: bytes) -> bool:
+    one, other = load_safetensors(found), load_safetensors(expected)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def read(checkpoint: OssCheckpoint, _: OssSafetensor) -> None:
+    with checkpoint.reader(URI) as reader:
+        assert reader.read() == NEW
+
+
+def torch_load(checkpoint: OssCheckpoint, _: OssSafetensor) -> None:
+    assert_state(checkpoint.load(URI))
+
+
+def safetensors_load(_: OssCheckpoint, tensors: OssSafetensor) -> None:
+    assert_state(tensors.load_file(URI))
+
+
+LOADS: dict[Callable[[OssCheckpoint, OssSafetensor], None], bytes] = {
+    read: NEW,
+    torch_load: NEW,
+    safetensors_load: NEW_TENSORS,
+}
+
+
+def assert_state(loaded: dict[str, torch.Tensor]) -> None:
+    expected = state(2)
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("load", LOADS, ids=lambda load: load.__name__)
+def test_a_load_returns_what_was_saved_or_raises(
+    own_emulator: Emulator,
+    config: OssConfig,
+    load: Callable[[OssCheckpoint, OssSafetensor], None],
+    fault: str,
+    choice: str,
+) -> None:
+    client = own_emulator.client()
+    client.put(URI, LOADS[load])
+    checkpoint = OssCheckpoint(**own_emulator.connection, config=config)
+    tensors = OssSafetensor(**own_emulator.connection, config=config)
+    failed = False
+    with own_emulator.fault(key="run/*", **CHOICES[choice], **FAULTS[fault]):
+        try:
+            load(checkpoint, tensors)
+        except OssError:
+            failed = True
+    assert client.get(URI) == LOADS[load]
+    if fault in HARMLESS or (choice == "once" and fault not in FINAL | {"flip", "wrong_crc"}):
+        assert not failed
