@@ -92,7 +92,7 @@ def test_the_documented_example(emulator: Emulator, bucket: str, tmp_path: Path)
     # read checkpoint
     CHECKPOINT_READ_URI = f"oss://{bucket}/checkpoint/epoch.0"  # noqa: N806
     with checkpoint.reader(CHECKPOINT_READ_URI) as reader:
-        state_dict = torch.load(reader)  # type: ignore[arg-type]
+        state_dict = torch.load(reader)
 
     # write checkpoint
     CHECKPOINT_WRITE_URI = f"oss://{bucket}/checkpoint/epoch.1"  # noqa: N806

@@ -888,7 +888,12 @@ class Writer:
         """Return the writer."""
 
     def __exit__(self, *exception: object) -> None:
-        """Publish the object, or abort where the block raised."""
+        """Publish the object, or abort where the block raised.
+
+        Raises:
+            OssError: The object was not published; also where the block raised another exception after a write had failed,
+                which then is this one's context.
+        """
 
     def __reduce__(self) -> Any:
         """Raise TypeError: it belongs to its process."""

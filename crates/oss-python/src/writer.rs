@@ -16,7 +16,7 @@ use oss_client::{
 };
 use pyo3::{
     buffer::PyUntypedBuffer,
-    exceptions::{PyResourceWarning, PyTypeError, PyValueError},
+    exceptions::{PyException, PyResourceWarning, PyTypeError, PyValueError},
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -466,7 +466,10 @@ impl Writer {
         let Some(raised) = exception.get_item(1).ok().filter(|raised| !raised.is_none()) else {
             return self.close(py);
         };
+        let cause = self.failure(py)?.filter(|_| is_consequence(py, &raised));
         match self.abort(py) {
+            // torch.save raises an error of its own about bytes that are missing because a write failed.
+            Ok(()) => cause.map_or(Ok(()), Err),
             // The exception of the block is what the caller must know.
             Err(second) if error::is_of_our_tree(py, &second) => {
                 let text =
@@ -486,7 +489,20 @@ impl Writer {
     }
 }
 
+/// Whether an exception of the block may come from what this writer raised before: it is neither of our tree nor one, such
+/// as `KeyboardInterrupt`, that is no error.
+fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
+    raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
+}
+
 impl Writer {
+    fn failure(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
+        match &self.state.lock(py, "writer")?.progress {
+            Progress::Failed(error) => Ok(Some(error.clone_ref(py))),
+            Progress::Open(_) | Progress::Closed(_) => Ok(None),
+        }
+    }
+
     fn published(&self, py: Python<'_>) -> PyResult<Option<Published>> {
         match &self.state.lock(py, "writer")?.progress {
             Progress::Closed(published) => Ok(published.clone()),

@@ -38,6 +38,11 @@ pub(super) async fn ask(
             tracing::warn!(%error, "an object was published although its last request failed");
             return Ok(Published { etag: found.etag, size, crc64 });
         }
+        Ok(Ok(_)) if matches!(error.kind(), ErrorKind::Integrity(_)) => {
+            return Err(
+                error.with(vec!["the object may have been replaced by bytes that are not those sent".to_owned()])
+            );
+        }
         Ok(Ok(_)) => return Err(error),
         Ok(Err(second)) if second.is_not_found() => return Err(error),
         Ok(Err(second)) => second.to_string(),
