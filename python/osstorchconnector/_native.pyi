@@ -891,8 +891,8 @@ class Writer:
         """Publish the object, or abort where the block raised.
 
         Raises:
-            OssError: The object was not published; also where the block raised another exception after a write had failed,
-                which then is this one's context.
+            OssError: The object was not published; also where the block raised another exception after a write had
+                failed, which then is this one's context.
         """
 
     def __reduce__(self) -> Any:
