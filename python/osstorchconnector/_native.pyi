@@ -560,7 +560,7 @@ class DataObject:
 
     @property
     def name(self) -> str:
-        """The key inside the bucket."""
+        """The key inside the bucket; of a member of an archive, its name there."""
 
     @property
     def uri(self) -> str:
@@ -910,7 +910,9 @@ def new_data_object(key: str, size: int, label: str = "") -> DataObject:
         OssConfigError: The key is not such a URI.
     """
 
-def data_object_from_bytes(uri: str, data: Buffer, etag: str | None = None, label: str = "") -> DataObject:
+def data_object_from_bytes(
+    uri: str, data: Buffer, etag: str | None = None, label: str = "", archive: str | None = None
+) -> DataObject:
     """Return an object whose bytes are here: what a pickle calls."""
 
 def run_emulator(

@@ -11,12 +11,15 @@ use std::{
     sync::Arc,
 };
 
-use oss_protocol::crc64::Crc64;
+use oss_protocol::crc64::checksum;
 
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result, too_large},
-    ops::{get::FetchedObject, head::ObjectMeta},
+    ops::{
+        get::{FetchedObject, Part},
+        head::ObjectMeta,
+    },
     prefetch::Entry,
 };
 
@@ -51,19 +54,19 @@ impl Client {
         on_blocking_thread(fetched).await.map_err(|error| error.on(Some(bucket), Some(key)))
     }
 
-    /// [`Client::get_parts`] of a file.
+    /// [`Client::get_scattered`] of a file.
     pub(crate) async fn read_file(
         &self,
         bucket: &str,
         key: &str,
         etag: &str,
         start: u64,
-        parts: &mut [&mut [u8]],
+        parts: &mut [Part<'_>],
     ) -> Result<u64> {
         let path = path_of(bucket, key);
         let etag = etag.to_owned();
         // The blocking thread cannot be stopped, so it reads into memory of its own and not into the caller's.
-        let length = parts.iter().map(|part| part.len()).sum();
+        let length = parts.iter().map(Part::length).sum();
         let own = self.buffers().take(length);
         let mut own = own.ok_or_else(|| too_large(length as u64).on(Some(bucket), Some(key)))?;
         let read = move || {
@@ -78,13 +81,13 @@ impl Client {
         let own = on_blocking_thread(read).await.map_err(|error| error.on(Some(bucket), Some(key)))?;
         let mut rest = &own[..];
         for part in parts {
-            let (bytes, behind) = rest.split_at(part.len());
-            part.copy_from_slice(bytes);
+            let (bytes, behind) = rest.split_at(part.length());
+            if let Part::Keep(buffer) = part {
+                buffer.copy_from_slice(bytes);
+            }
             rest = behind;
         }
-        let mut crc = Crc64::default();
-        crc.update(&own);
-        Ok(crc.value())
+        Ok(checksum(&own))
     }
 }
 

@@ -20,6 +20,6 @@ impl Connection {
     /// A reader of an object whose description is known.
     pub(crate) fn reader(&self, py: Python<'_>, entry: &Entry, meta: ObjectMeta) -> PyResult<ObjectReader> {
         let (client, _) = self.get(py)?;
-        Ok(ObjectReader::with_meta(client.clone(), &entry.bucket, &entry.key, meta))
+        Ok(ObjectReader::of_entry(vec![client.clone()], entry, meta))
     }
 }

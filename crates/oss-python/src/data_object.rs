@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use oss_client::{
     buffer::PooledBuffer,
+    catalogue::Span,
     error::too_large,
     ops::head::ObjectMeta,
     prefetch::{Entry, Item, Outcome},
@@ -65,7 +66,7 @@ impl DataObject {
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         entry.size = Some(meta.size);
-        let ranged = Ranged::new(py, [connection], &entry.bucket, &entry.key, meta)?;
+        let ranged = Ranged::new(py, [connection], &entry, meta)?;
         let content = Content::Open(ProcessBound::new(ranged));
         Ok(Self { entry, state: ForkLock::new(State { content, position: 0 }) })
     }
@@ -108,11 +109,18 @@ impl DataObject {
             let message = "this object is a description without a connection; open its `uri` with OssClient.open";
             return Err(PyValueError::new_err(message));
         };
-        let (bucket, key) = (self.entry.bucket.to_string(), self.entry.key.to_string());
-        let (client, reactor) = connection.get(py)?;
-        let client = client.clone();
-        let meta = block_on(py, reactor, async move { client.head(&bucket, &key).await })?;
-        let ranged = Ranged::new(py, [&connection], &self.entry.bucket, &self.entry.key, meta)?;
+        let meta = match (&self.entry.span, self.entry.size, &self.entry.etag) {
+            (Some(_), Some(size), Some(etag)) => ObjectMeta::of_part(size, &**etag),
+            (span, size, _) => {
+                let key = span.as_ref().map_or(&*self.entry.key, |span| &span.archive);
+                let (bucket, key) = (self.entry.bucket.to_string(), key.to_owned());
+                let (client, reactor) = connection.get(py)?;
+                let client = client.clone();
+                let meta = block_on(py, reactor, async move { client.head(&bucket, &key).await })?;
+                if span.is_some() { ObjectMeta::of_part(size.unwrap_or_default(), meta.etag) } else { meta }
+            }
+        };
+        let ranged = Ranged::new(py, [&connection], &self.entry, meta)?;
         state.content = Content::Open(ProcessBound::new(ranged));
         Ok(())
     }
@@ -155,7 +163,9 @@ impl DataObject {
 
     #[getter]
     fn name(&self) -> &str {
-        &self.entry.key
+        let archive = self.entry.span.as_ref().map(|span| &*span.archive);
+        let member = archive.and_then(|archive| self.entry.key.strip_prefix(archive)?.strip_prefix('/'));
+        member.unwrap_or(&self.entry.key)
     }
 
     #[getter]
@@ -387,7 +397,8 @@ impl DataObject {
             state.position = position;
             bytes
         })?;
-        Ok((rebuild, (self.uri(), bytes, etag, self.label().to_owned())))
+        let archive = self.entry.span.as_ref().map(|span| span.archive.to_string());
+        Ok((rebuild, (self.uri(), bytes, etag, self.label().to_owned(), archive)))
     }
 }
 
@@ -396,7 +407,7 @@ pub(crate) fn unquoted(etag: &str) -> String {
     etag.trim_matches('"').to_owned()
 }
 
-type Pickled<'py> = (String, Bound<'py, PyBytes>, Option<String>, String);
+type Pickled<'py> = (String, Bound<'py, PyBytes>, Option<String>, String, Option<String>);
 
 /// Describes an object without connecting to it.
 #[pyfunction]
@@ -409,19 +420,25 @@ pub(crate) fn new_data_object(py: Python<'_>, key: &str, size: i64, label: &str)
 
 /// An object whose bytes are known; what unpickling a `DataObject` calls.
 #[pyfunction]
-#[pyo3(signature = (uri, data, etag = None, label = ""))]
+#[pyo3(signature = (uri, data, etag = None, label = "", archive = None))]
 pub(crate) fn data_object_from_bytes(
-    py: Python<'_>,
     uri: &str,
     data: &Bound<'_, PyAny>,
     etag: Option<String>,
     label: &str,
+    archive: Option<&str>,
 ) -> PyResult<DataObject> {
     let buffer =
         PyUntypedBuffer::get(data).map_err(|_| PyTypeError::new_err("the data of an object must be bytes-like"))?;
     let bytes = bytes_of(&buffer)?.to_vec();
-    let mut entry = entry_of(py, uri, label)?;
-    entry.size = Some(bytes.len() as u64);
+    // Not held against the rules of OSS: it may be a member of an archive, or a file of another machine.
+    let (bucket, key) = uri.strip_prefix("oss://").and_then(|path| path.split_once('/')).unwrap_or((uri, ""));
+    let entry = Entry {
+        size: Some(bytes.len() as u64),
+        label: Some(label).filter(|label| !label.is_empty()).map(Into::into),
+        span: archive.map(|archive| Span { archive: archive.into(), offset: 0 }),
+        ..Entry::named(bucket, key)
+    };
     Ok(DataObject::in_memory(entry, PooledBuffer::detached(bytes), etag))
 }
 

@@ -3,6 +3,7 @@
 use std::{ops::Range, sync::Arc};
 
 use oss_client::{
+    catalogue::Entry,
     ops::head::ObjectMeta,
     reader::{Job, Jobs, ObjectReader, Piece, Step, Window},
 };
@@ -39,8 +40,7 @@ impl Ranged {
     pub(crate) fn new<'a>(
         py: Python<'_>,
         connections: impl IntoIterator<Item = &'a Arc<Connection>>,
-        bucket: &str,
-        key: &str,
+        entry: &Entry,
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         let (mut clients, mut reactors) = (Vec::new(), Vec::new());
@@ -49,7 +49,7 @@ impl Ranged {
             clients.push(client.clone());
             reactors.push(reactor.clone());
         }
-        let object = ObjectReader::over(clients, bucket, key, meta);
+        let object = ObjectReader::of_entry(clients, entry, meta);
         let handles = reactors.iter().map(|reactor| reactor.handle.clone()).collect();
         Ok(Self { window: Window::new(object, handles), reactors, told: false })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oss_client::{error::too_large, ops::head::ObjectMeta};
+use oss_client::{catalogue::Entry, error::too_large, ops::head::ObjectMeta};
 use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyTypeError, PyValueError},
@@ -58,7 +58,7 @@ impl Reader {
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         let (size, etag) = (meta.size, unquoted(&meta.etag));
-        let ranged = Ranged::new(py, connections, bucket, key, meta)?;
+        let ranged = Ranged::new(py, connections, &Entry::named(bucket, key), meta)?;
         let state = State { open: Some(ProcessBound::new(ranged)), position: 0 };
         Ok(Self { uri: format!("oss://{bucket}/{key}"), size, etag, state: ForkLock::new(state) })
     }

@@ -12,6 +12,25 @@ use crate::{
     retry::RetryBudget,
 };
 
+/// What becomes of the next bytes of a range.
+#[derive(Debug)]
+pub enum Part<'buffer> {
+    /// They are wanted.
+    Keep(&'buffer mut [u8]),
+    /// So many of them lie between two that are.
+    Skip(usize),
+}
+
+impl Part<'_> {
+    /// Number of bytes.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Keep(buffer) => buffer.len(),
+            Self::Skip(length) => *length,
+        }
+    }
+}
+
 /// A fetched object.
 #[derive(Debug)]
 pub struct FetchedObject {
@@ -40,10 +59,11 @@ impl Client {
             let Some(mut bytes) = usize::try_from(meta.size).ok().and_then(|size| self.buffers().take(size)) else {
                 return Err(too_large(meta.size).on(Some(bucket), Some(key)));
             };
-            let checked = match self.fill(&request, response, &meta.etag, 0, &mut [&mut bytes], &mut budget).await {
-                Ok(checksum) => verify(&meta, checksum),
-                Err(error) => Err(error),
-            };
+            let checked =
+                match self.fill(&request, response, &meta.etag, 0, &mut [Part::Keep(&mut bytes)], &mut budget).await {
+                    Ok(checksum) => verify(&meta, checksum),
+                    Err(error) => Err(error),
+                };
             match checked {
                 Ok(()) => return Ok(FetchedObject { meta, bytes: Some(bytes) }),
                 // Replaced while being read: nothing has been handed out, so the new object can be read instead.
@@ -72,7 +92,20 @@ impl Client {
         start: u64,
         parts: &mut [&mut [u8]],
     ) -> Result<u64> {
-        let length = parts.iter().map(|part| part.len()).sum();
+        let mut parts: Vec<_> = parts.iter_mut().map(|part| Part::Keep(part)).collect();
+        self.get_scattered(bucket, key, etag, start, &mut parts).await
+    }
+
+    /// [`Client::get_parts`] with bytes between the buffers that nobody wants: one request for what lies close together.
+    pub async fn get_scattered(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: &str,
+        start: u64,
+        parts: &mut [Part<'_>],
+    ) -> Result<u64> {
+        let length = parts.iter().map(Part::length).sum();
         if length == 0 {
             return Ok(0);
         }
@@ -93,24 +126,30 @@ impl Client {
         mut response: Response,
         etag: &str,
         start: u64,
-        parts: &mut [&mut [u8]],
+        parts: &mut [Part<'_>],
         budget: &mut RetryBudget,
     ) -> Result<u64> {
-        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let length: usize = parts.iter().map(Part::length).sum();
+        let most_skipped = parts.iter().map(|part| if let Part::Skip(length) = part { *length } else { 0 }).max();
+        let mut skipped = vec![0; most_skipped.unwrap_or_default().min(SKIPPED_PIECE)];
         let mut crc = Crc64::default();
         let mut filled = 0;
         // The part being filled, and how far.
         let (mut part, mut at) = (0, 0);
         loop {
             let error = loop {
-                while parts.get(part).is_some_and(|full| full.len() == at) {
+                while parts.get(part).is_some_and(|full| full.length() == at) {
                     (part, at) = (part + 1, 0);
                 }
                 // In pieces, so that what a broken connection delivered is known and kept.
                 let piece = match parts.get_mut(part) {
-                    Some(part) => {
-                        let end = part.len().min(at + RECEIVE_PIECE);
-                        &mut part[at..end]
+                    Some(Part::Keep(buffer)) => {
+                        let end = buffer.len().min(at + RECEIVE_PIECE);
+                        &mut buffer[at..end]
+                    }
+                    Some(Part::Skip(length)) => {
+                        let most = skipped.len().min(*length - at);
+                        &mut skipped[..most]
                     }
                     None => &mut [],
                 };
@@ -190,6 +229,9 @@ impl Client {
 /// Bytes received before progress is recorded. Also the piece that is checksummed while it is still in the
 /// processor's cache.
 const RECEIVE_PIECE: usize = 256 << 10;
+
+/// Bytes that nobody wants are received so many at a time, into memory that stays in the processor's cache.
+const SKIPPED_PIECE: usize = 16 << 10;
 
 fn changed(etag: &str) -> ErrorKind {
     ErrorKind::Changed(format!(

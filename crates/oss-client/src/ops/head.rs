@@ -30,6 +30,12 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
+    /// The description of a part of an object: its size, and the ETag of the whole.
+    pub fn of_part(size: u64, etag: impl Into<String>) -> Self {
+        let etag = etag.into();
+        Self { size, etag, crc64: None, last_modified: None, content_type: None, object_type: None }
+    }
+
     /// Reads the description from the head of an answer that carries the whole object.
     pub(crate) fn of(request: &Request, response: &Response) -> Result<Self> {
         let text = |name| response.header(name).map(str::to_owned);

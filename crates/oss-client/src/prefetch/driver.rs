@@ -9,10 +9,14 @@ use std::{
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 
-use super::{Entry, Item, Outcome, Queue, Source, queue::Load};
+use super::{
+    Entry, Item, Outcome, Queue, Source,
+    queue::Load,
+    spans::{self, Member, Run},
+};
 use crate::{
     client::Client,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     ops::get::FetchedObject,
 };
 
@@ -25,6 +29,9 @@ const UNKNOWN_SIZE: usize = 1 << 20;
 
 /// Share of the budget above which an object is not fetched ahead: it would push all others out.
 const LARGE_SHARE: usize = 4;
+
+/// Share of the budget that planned members of archives have: while those planned before are delivered, the next fit too.
+const HORIZON_SHARE: u64 = 2;
 
 /// Share of the budget that one batch may hold in the reader's hands.
 const BATCH_SHARE: usize = 8;
@@ -58,6 +65,7 @@ pub fn start(
         first: 0,
         reserved: 0,
         deferred: BTreeSet::new(),
+        planned: VecDeque::new(),
         unknown_size: UNKNOWN_SIZE.min(budget / LARGE_SHARE),
         end: Ok(()),
     };
@@ -80,6 +88,8 @@ struct Driver {
     reserved: usize,
     /// Positions of the objects to be requested again.
     deferred: BTreeSet<u64>,
+    /// Members of archives that are to be requested, in the order of their first positions.
+    planned: VecDeque<Run>,
     unknown_size: usize,
     end: Result<()>,
 }
@@ -89,15 +99,21 @@ enum Slot {
     InFlight(usize),
     /// To be requested again, now that its size is known.
     Deferred(Entry),
+    /// A member of an archive, to be requested with its neighbours.
+    Planned,
     Done(Item),
     /// Handed over before those in front of it.
     Gone,
 }
 
-struct Fetched {
-    position: u64,
-    entry: Entry,
-    result: Result<FetchedObject>,
+/// What a request brought: an object, or members of an archive.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "single objects are the common case; a box would cost each an allocation"
+)]
+enum Fetched {
+    One(spans::Fetched),
+    Many(Vec<spans::Fetched>),
 }
 
 impl Driver {
@@ -143,6 +159,13 @@ impl Driver {
                 return Some(Blocked::ByConcurrency);
             }
             let deferred = self.deferred.first().copied();
+            if deferred.is_none() && (!self.planned.is_empty() || self.next_is_member()) {
+                let admitted = if self.planned.is_empty() { self.plan(load) } else { self.admit_run(in_flight, load) };
+                if !admitted? {
+                    return Some(Blocked::ByBudget);
+                }
+                continue;
+            }
             let Some(size) = self.next_size(deferred) else {
                 let at_end = self.source.is_exhausted() || self.end.is_err();
                 return Some(if at_end { Blocked::AtEnd } else { Blocked::BySource });
@@ -166,6 +189,65 @@ impl Driver {
             };
             self.set(position, slot);
         }
+    }
+
+    fn next_is_member(&mut self) -> bool {
+        self.end.is_ok() && self.source.peek().is_some_and(|next| next.span.is_some())
+    }
+
+    /// Takes the next members of archives from the source, as many as half the budget holds, and plans their requests, so
+    /// that also those come together that lie further apart in the stream than in the archive. False where the window has
+    /// no room, `None` once nobody reads any more.
+    fn plan(&mut self, load: Load) -> Option<bool> {
+        let full = |load: Load| self.window.len() + load.items > WINDOW / 2;
+        if full(load) && full(self.queue.load_before_waiting()?) {
+            return Some(false);
+        }
+        let most = self.budget as u64 / HORIZON_SHARE;
+        let (mut members, mut bytes) = (Vec::new(), 0);
+        while members.len() < WINDOW / 2
+            && let Some(next) = self.source.peek().filter(|next| next.span.is_some())
+            && (members.is_empty() || bytes + next.size.unwrap_or_default() <= most)
+            && let Some((position, entry)) = self.take_next(None)
+        {
+            match Member::of(position, entry) {
+                Ok(member) if member.size() > (self.budget / LARGE_SHARE) as u64 => {
+                    self.set(position, Slot::Done(Item { entry: member.entry, outcome: Ok(Outcome::Large(None)) }));
+                }
+                Ok(member) => {
+                    bytes += member.size();
+                    self.set(position, Slot::Planned);
+                    members.push(member);
+                }
+                Err(entry) => {
+                    let text = "a member of an archive needs a size; make the index again".to_owned();
+                    let error = Error::from(ErrorKind::Config(text)).on(Some(&entry.bucket), Some(&entry.key));
+                    self.set(position, Slot::Done(Item { entry, outcome: Err(error) }));
+                }
+            }
+        }
+        self.planned.extend(spans::runs(members, self.budget));
+        Some(true)
+    }
+
+    /// Requests the next planned members. False where the budget has no room, `None` once nobody reads any more.
+    fn admit_run(&mut self, in_flight: &mut FuturesUnordered<FetchFuture>, load: Load) -> Option<bool> {
+        let Some(run) = self.planned.front() else { return Some(true) };
+        let (bytes, next) = (run.bytes() as usize, run.first() == self.first);
+        // Everything waits for the next one, so it is let in once the reader has taken all that is there.
+        let fits = |load: Load| (next && load.items == 0) || self.reserved + load.bytes + bytes <= self.budget;
+        if !fits(load) && !fits(self.queue.load_before_waiting()?) {
+            return Some(false);
+        }
+        if let Some(run) = self.planned.pop_front() {
+            for member in &run.members {
+                self.set(member.position, Slot::InFlight(member.size() as usize));
+            }
+            self.reserved += bytes;
+            let fetched = spans::fetch(self.client.clone(), run);
+            in_flight.push(fetched.map(Fetched::Many).boxed());
+        }
+        Some(true)
     }
 
     /// Size of the object to be requested next; the inner `None` where it is unknown, the outer where there is none.
@@ -218,7 +300,13 @@ impl Driver {
     }
 
     fn finish(&mut self, fetched: Fetched) {
-        let Fetched { position, mut entry, result } = fetched;
+        match fetched {
+            Fetched::One(fetched) => self.finish_one(fetched),
+            Fetched::Many(fetched) => fetched.into_iter().for_each(|fetched| self.finish_one(fetched)),
+        }
+    }
+
+    fn finish_one(&mut self, (position, mut entry, result): spans::Fetched) {
         let Some(slot) = self.window.get_mut((position - self.first) as usize) else { return };
         if let Slot::InFlight(reserve) = slot {
             self.reserved -= *reserve;
@@ -310,7 +398,7 @@ type FetchFuture = futures_util::future::BoxFuture<'static, Fetched>;
 fn fetch(client: Client, position: u64, entry: Entry, limit: usize) -> FetchFuture {
     async move {
         let result = client.get(&entry.bucket, &entry.key, limit as u64).await;
-        Fetched { position, entry, result }
+        Fetched::One((position, entry, result))
     }
     .boxed()
 }

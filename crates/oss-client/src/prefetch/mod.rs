@@ -8,6 +8,7 @@ mod driver;
 mod prefix;
 mod queue;
 mod source;
+mod spans;
 
 pub use driver::{Delivery, start};
 pub use prefix::{Prefix, RecordFailure};

@@ -13,6 +13,7 @@ use oss_protocol::crc64::Crc64;
 
 use super::{coverage::Coverage, job::Jobs};
 use crate::{
+    catalogue::Entry,
     client::Client,
     error::{Error, ErrorKind, Result},
     ops::head::ObjectMeta,
@@ -33,6 +34,8 @@ struct Shared {
     clients: Vec<Client>,
     bucket: String,
     key: String,
+    /// Byte of the object that is byte 0 here.
+    base: u64,
     meta: ObjectMeta,
     coverage: Mutex<Coverage>,
 }
@@ -51,8 +54,21 @@ impl ObjectReader {
 
     /// Opens an object whose description is known already, to be read over several clients.
     pub fn over(clients: Vec<Client>, bucket: &str, key: &str, meta: ObjectMeta) -> Self {
+        Self::starting_at(0, clients, bucket, key, meta)
+    }
+
+    /// Opens what an entry stands for, whose description is known already: an object, or a part of an archive.
+    pub fn of_entry(clients: Vec<Client>, entry: &Entry, meta: ObjectMeta) -> Self {
+        match &entry.span {
+            Some(span) => Self::starting_at(span.offset, clients, &entry.bucket, &span.archive, meta),
+            None => Self::over(clients, &entry.bucket, &entry.key, meta),
+        }
+    }
+
+    fn starting_at(base: u64, clients: Vec<Client>, bucket: &str, key: &str, meta: ObjectMeta) -> Self {
         let coverage = Mutex::new(Coverage::new(meta.size));
-        Self { shared: Arc::new(Shared { clients, bucket: bucket.to_owned(), key: key.to_owned(), meta, coverage }) }
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        Self { shared: Arc::new(Shared { clients, bucket, key, base, meta, coverage }) }
     }
 
     /// What is being read.
@@ -69,7 +85,7 @@ impl ObjectReader {
     #[must_use]
     pub fn anew(&self) -> Self {
         let shared = &self.shared;
-        Self::over(shared.clients.clone(), &shared.bucket, &shared.key, shared.meta.clone())
+        Self::starting_at(shared.base, shared.clients.clone(), &shared.bucket, &shared.key, shared.meta.clone())
     }
 
     /// Fills `buffer` from byte `offset` with concurrent ranged requests over the first client; returns the number of
@@ -107,7 +123,7 @@ impl ObjectReader {
     pub(crate) async fn fetch(&self, lane: usize, start: u64, parts: &mut [&mut [u8]]) -> Result<()> {
         let shared = &*self.shared;
         let client = &shared.clients[lane % shared.clients.len()];
-        let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, start, parts).await?;
+        let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, shared.base + start, parts).await?;
         let end = parts.iter().fold(start, |end, part| end + part.len() as u64);
         lock(&shared.coverage).record(start..end, crc, |new| checksum_of(parts, start, &new));
         Ok(())
