@@ -425,6 +425,7 @@ class Order:
         worker: int = 0,
         workers: int = 1,
         skip: int = 0,
+        chunks: bool = False,
     ) -> Self:
         """Fix the numbers.
 
@@ -441,6 +442,7 @@ class Order:
             worker: Which of the rank's `workers`.
             workers: Number of workers.
             skip: Positions of this worker that were consumed before.
+            chunks: Whole blocks of `shuffle` entries change places too; a shorter last one stays last.
 
         Raises:
             OssConfigError: A number is out of range; the message names it.

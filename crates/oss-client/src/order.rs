@@ -12,6 +12,9 @@ pub enum Shuffle {
     Full,
     /// Each entry stays within its block of so many.
     Blocks(u64),
+    /// Whole blocks of so many change places, and each entry can come anywhere in its block. A last one that is shorter
+    /// stays last. Nothing is known before all entries are.
+    Chunks(u64),
 }
 
 /// How the entries that are no full group (a block for each rank) are shared out.
@@ -111,7 +114,7 @@ impl Order {
         let place = self.in_group(group, offset);
         match self.shuffle {
             Shuffle::No => Some(place),
-            Shuffle::Full => None,
+            Shuffle::Full | Shuffle::Chunks(_) => None,
             Shuffle::Blocks(size) => {
                 ((place / size + 1).checked_mul(size)? <= known).then(|| self.entry_at(place, known))
             }
@@ -149,13 +152,23 @@ impl Order {
         match self.shuffle {
             Shuffle::No => place,
             Shuffle::Full => permute(place, count, key(&[self.seed, self.epoch])),
-            Shuffle::Blocks(size) => {
-                let block = place / size;
-                let start = block * size;
-                let length = size.min(count - start);
-                start + permute(place - start, length, key(&[self.seed, self.epoch, block]))
+            Shuffle::Blocks(size) => self.within_block(place / size, place % size, size, count),
+            Shuffle::Chunks(size) => {
+                let (full, place_of_block) = (count / size, place / size);
+                let block = if place_of_block < full {
+                    permute(place_of_block, full, key(&[self.seed, self.epoch]))
+                } else {
+                    place_of_block
+                };
+                self.within_block(block, place % size, size, count)
             }
         }
+    }
+
+    /// The entry at a place of a block of `size` entries, or fewer where it is the last.
+    fn within_block(&self, block: u64, offset: u64, size: u64, count: u64) -> u64 {
+        let start = block * size;
+        start + permute(offset, size.min(count - start), key(&[self.seed, self.epoch, block]))
     }
 }
 

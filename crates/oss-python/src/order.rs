@@ -31,10 +31,10 @@ impl Order {
     #[pyo3(
         signature = (
             *, seed = 0, epoch = 0, shuffle = ShuffleArgument::Full(false), start = 0, rank = 0, world = 1, batch = 1,
-            even = "pad", worker = 0, workers = 1, skip = 0
+            even = "pad", worker = 0, workers = 1, skip = 0, chunks = false
         ),
         text_signature = "(*, seed=0, epoch=0, shuffle=False, start=0, rank=0, world=1, batch=1, even='pad', worker=0, \
-                          workers=1, skip=0)"
+                          workers=1, skip=0, chunks=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "the numbers of the formula, by name")]
     fn new(
@@ -50,11 +50,16 @@ impl Order {
         worker: u64,
         workers: u64,
         skip: u64,
+        chunks: bool,
     ) -> PyResult<Self> {
         let shuffle = match shuffle {
+            ShuffleArgument::Full(_) if chunks => {
+                return Err(error::config(py, "chunks need a number of entries as shuffle"));
+            }
             ShuffleArgument::Full(true) => Shuffle::Full,
             ShuffleArgument::Full(false) => Shuffle::No,
             ShuffleArgument::Blocks(0) => return Err(error::config(py, "a block to shuffle holds at least 1 entry")),
+            ShuffleArgument::Blocks(size) if chunks => Shuffle::Chunks(size),
             ShuffleArgument::Blocks(size) => Shuffle::Blocks(size),
         };
         let even = match even {
@@ -102,6 +107,7 @@ impl Order {
             Shuffle::No => "False".to_owned(),
             Shuffle::Full => "True".to_owned(),
             Shuffle::Blocks(size) => size.to_string(),
+            Shuffle::Chunks(size) => format!("{size}, chunks=True"),
         };
         let even = match even {
             Even::Pad => "pad",

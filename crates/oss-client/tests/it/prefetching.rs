@@ -50,7 +50,11 @@ fn listed(client: &Client, bucket: &str, directory: &TempDir, order: Order) -> S
 }
 
 /// Takes everything, on a thread that blocks as Python's does.
-async fn drain(client: &Client, source: Source, budget: usize) -> (Vec<Item>, Result<(), oss_client::Error>) {
+pub(crate) async fn drain(
+    client: &Client,
+    source: Source,
+    budget: usize,
+) -> (Vec<Item>, Result<(), oss_client::Error>) {
     let (queue, driver) = prefetch::start(client.clone(), source, budget, Delivery::Ordered);
     tokio::spawn(driver);
     tokio::task::spawn_blocking(move || {

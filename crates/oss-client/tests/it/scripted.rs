@@ -93,7 +93,7 @@ async fn a_range_of_a_replaced_object_is_an_error() {
     let content = pattern(1000);
     let (url, _requests) = scripted(vec![Reply::Send(partial(&content, 500, "ETag: \"B\"\r\n"))]).await;
     let mut buffer = [0; 500];
-    let error = client(config(&url)).get_range(BUCKET, "key", "\"A\"", 500, &mut buffer).await.unwrap_err();
+    let error = client(config(&url)).get_range(BUCKET, "key", "\"A\"", 500, &mut buffer[..]).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Changed(_)), "{error:?}");
 }
 
@@ -101,7 +101,7 @@ async fn a_range_of_a_replaced_object_is_an_error() {
 async fn the_whole_object_in_answer_to_a_range_is_an_error() {
     let (url, _requests) = scripted(vec![Reply::Send(object(&pattern(1000)))]).await;
     let mut buffer = [0; 500];
-    let error = client(config(&url)).get_range(BUCKET, "key", "\"A\"", 0, &mut buffer).await.unwrap_err();
+    let error = client(config(&url)).get_range(BUCKET, "key", "\"A\"", 0, &mut buffer[..]).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidReply(_)), "{error:?}");
 }
 
