@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// Most bytes between two members that are read and thrown away rather than asked around: receiving them costs a
-/// processor about what another request costs. Headers and padding of an archive are 512 to 2,048 bytes a member.
+/// Most bytes between two members that are read and thrown away rather than asked around: they cost a processor half of
+/// what another request does (docs/decisions/archives.md). Headers and padding are 512 to 2,048 bytes a member.
 const LARGEST_GAP: u64 = 32 << 10;
 
 /// Most bytes of one request: enough that the request itself costs next to nothing, few enough that several are in flight

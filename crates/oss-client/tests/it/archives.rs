@@ -113,7 +113,9 @@ async fn members_may_come_twice_and_as_they_arrive() {
         }
     });
     let items = taken.await.unwrap().unwrap();
-    items.iter().for_each(|item| archive.assert_whole(item));
+    for item in &items {
+        archive.assert_whole(item);
+    }
     let mut arrived: Vec<_> = items.iter().map(|item| item.entry.key.to_string()).collect();
     let mut expected = keys;
     arrived.sort();
@@ -131,7 +133,7 @@ async fn large_members_are_read_by_range() {
     let large = &items[1].entry;
     assert!(matches!(items[1].outcome, Ok(Outcome::Large(None))));
     let meta = oss_client::ops::head::ObjectMeta::of_part(large.size.unwrap(), large.etag.as_deref().unwrap());
-    let reader = ObjectReader::of_entry(archive.client.clone(), large, meta);
+    let reader = ObjectReader::of_entry(vec![archive.client.clone()], large, meta);
     let mut bytes = vec![0; 30_000];
     assert_eq!(reader.read_at(0, &mut bytes).await.unwrap(), 30_000);
     assert_eq!(bytes, archive.content(large));
