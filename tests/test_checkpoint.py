@@ -159,6 +159,18 @@ def test_tensors_go_where_they_are_told(checkpoint: OssCheckpoint, prefix: str) 
         assert_same(checkpoint.load(uri, map_location=location)["a"], torch.ones(5))
 
 
+def test_some_entries_are_loaded_by_their_names(checkpoint: OssCheckpoint, prefix: str) -> None:
+    model, _ = model_and_optimizer()
+    checkpoint.save({"model": model.state_dict(), "epoch": 3}, f"{prefix}a.pt")
+    loaded = checkpoint.load(f"{prefix}a.pt", keys="model.2.*")
+    assert_same(loaded["model"]["2.weight"], model.state_dict()["2.weight"])
+    assert "0.weight" not in loaded["model"]
+    again = checkpoint.load(f"{prefix}a.pt", keys=["model.2.*"], progress=True, map_location="cpu")
+    assert_same(again["model"]["2.bias"], loaded["model"]["2.bias"])
+    with pytest.raises(OssConfigError):
+        checkpoint.load(f"{prefix}a.pt", keys="decoder.*")
+
+
 def test_shared_memory_stays_shared(checkpoint: OssCheckpoint, prefix: str) -> None:
     base = torch.arange(100_000)
     checkpoint.save({"all": base, "some": base[10:20], "across": base.view(100, 1000).t()}, f"{prefix}a.pt")

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssIterableDataset, OssMapDataset, OssSafetensor, new_data_object
+from osstorchconnector import (
+    OssCheckpoint,
+    OssClient,
+    OssIterableDataset,
+    OssMapDataset,
+    OssSafetensor,
+    new_data_object,
+)
 
 POSITIONAL = Parameter.POSITIONAL_OR_KEYWORD
 KEYWORD = Parameter.KEYWORD_ONLY
@@ -90,3 +97,9 @@ def test_safetensor_methods() -> None:
     assert names(OssSafetensor.safe_open)[:3] == ["self", "oss_uri", "device"]
     assert names(OssSafetensor.load_file)[:3] == ["self", "oss_uri", "device"]
     assert names(OssSafetensor.save_file)[:4] == ["self", "tensors", "oss_uri", "metadata"]
+
+
+def test_checkpoint() -> None:
+    assert table_of(OssCheckpoint) == table_of(OssClient)
+    assert list(inspect.signature(OssCheckpoint.reader).parameters)[:2] == ["self", "uri"]
+    assert list(inspect.signature(OssCheckpoint.writer).parameters)[:2] == ["self", "uri"]

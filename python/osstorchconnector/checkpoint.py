@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and read as fast as the network brings them."""
 
 import builtins
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -10,6 +11,7 @@ from osstorchconnector._catalogue import METADATA, State
 from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
 from osstorchconnector._progress import Advance, progress_bar
+from osstorchconnector._torch_zip import load_partial
 from osstorchconnector._uri import split_object
 from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 
@@ -113,6 +115,7 @@ class OssCheckpoint:
         uri: str,
         map_location: Any = None,  # noqa: ANN401 - torch's own type
         weights_only: bool = True,  # noqa: FBT001, FBT002 - torch's own name
+        keys: str | Iterable[str] | None = None,
         *,
         progress: bool = False,
     ) -> Any:  # noqa: ANN401 - whatever was saved
@@ -123,15 +126,20 @@ class OssCheckpoint:
             map_location: Where tensors go, as in ``torch.load``.
             weights_only: Load nothing but tensors, plain values and what was allowed explicitly. False runs whatever
                 code the object holds.
+            keys: Load only these entries of a dictionary, by patterns of their dotted names such as ``"encoder.*"``,
+                and fetch little more than their bytes, which are then checked for length and place only.
             progress: Show a bar. It needs the extra ``progress``.
 
         Raises:
+            OssConfigError: `keys` are given, and it holds no dictionary, or a pattern fits nothing.
             OssNotFoundError: The object does not exist.
             OssIntegrityError: It is damaged, or was replaced while it was read.
             OssError: It could not be read.
         """
         with self.reader(uri) as reader, progress_bar(uri, reader.size, shown=progress) as advance:
             stream: Any = _Counted(reader, advance) if progress else reader
+            if keys is not None:
+                return load_partial(stream, keys, map_location, weights_only=weights_only)
             return torch.load(stream, map_location=map_location, weights_only=weights_only)
 
     def exists(self, uri: str) -> bool:
