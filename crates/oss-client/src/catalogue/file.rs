@@ -126,8 +126,9 @@ struct Known {
     header: Header,
     pages: Vec<Place>,
     names: SharedNames,
-    /// Where the next page begins.
+    /// Where the next page begins, and the number of its first row.
     end: u64,
+    rows: u64,
 }
 
 /// Where a page lies, and the number of its first row.
@@ -137,16 +138,36 @@ struct Place {
     first: u64,
 }
 
+/// Reads rows that lie near each other: it keeps the page of the row before.
+#[derive(Debug)]
+pub struct StraightReader {
+    file: Arc<ListingFile>,
+    page: Option<LoadedPage>,
+}
+
+impl StraightReader {
+    /// Row `index`, which is known.
+    pub fn entry(&mut self, index: u64) -> Result<Entry> {
+        if let Some(page) = &self.page
+            && let Some(entry) = page.entry(index)
+        {
+            return Ok(entry);
+        }
+        let page = self.file.page(index)?;
+        self.page.insert(page).entry(index).ok_or_else(|| self.file.damaged())
+    }
+}
+
 /// A page of a listing file in memory.
 #[derive(Debug)]
-pub(crate) struct LoadedPage {
+pub(super) struct LoadedPage {
     page: PageBytes,
     names: SharedNames,
 }
 
 impl LoadedPage {
     /// Row `index` of the whole listing, where it lies in this page.
-    pub(crate) fn entry(&self, index: u64) -> Option<Entry> {
+    pub(super) fn entry(&self, index: u64) -> Option<Entry> {
         let inside = index.checked_sub(self.page.head().first)?;
         self.page.entry(usize::try_from(inside).ok()?, &self.names)
     }
@@ -181,7 +202,10 @@ impl ListingFile {
         if known.header.state == State::Running {
             let header = self.read_header()?;
             while known.end < header.committed {
-                self.learn_page(&mut known)?;
+                self.learn_page(&mut known, header.committed)?;
+            }
+            if known.rows != header.rows {
+                return Err(self.damaged());
             }
             known.header = header;
         }
@@ -215,10 +239,12 @@ impl ListingFile {
         }
     }
 
-    fn learn_page(&self, known: &mut Known) -> Result<()> {
+    fn learn_page(&self, known: &mut Known, committed: u64) -> Result<()> {
         let mut bytes = [0; HEAD];
         self.read(&mut bytes, known.end)?;
-        let head = Head::from_bytes(&bytes).ok_or_else(|| self.damaged())?;
+        let head = Head::from_bytes(&bytes)
+            .filter(|head| head.first == known.rows && known.end + head.length() <= committed)
+            .ok_or_else(|| self.damaged())?;
         if head.names > 0 {
             let mut text = vec![0; head.names_text as usize];
             self.read(&mut text, known.end + head.names_start())?;
@@ -227,6 +253,7 @@ impl ListingFile {
         }
         known.pages.push(Place { offset: known.end, first: head.first });
         known.end += head.length();
+        known.rows += u64::from(head.rows);
         Ok(())
     }
 
@@ -250,8 +277,13 @@ impl ListingFile {
         row::decode(&bytes, &names).ok_or_else(|| self.damaged())
     }
 
+    /// A reader for orders that go straight on.
+    pub fn reader(self: &Arc<Self>) -> StraightReader {
+        StraightReader { file: Arc::clone(self), page: None }
+    }
+
     /// The page that row `index` lies in.
-    pub(crate) fn page(&self, index: u64) -> Result<LoadedPage> {
+    pub(super) fn page(&self, index: u64) -> Result<LoadedPage> {
         let (place, _, names) = self.find(index)?;
         self.load(place, names)
     }

@@ -11,10 +11,11 @@ mod page;
 mod producer;
 mod row;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{Entry, Page, Span};
-pub(crate) use file::LoadedPage;
-pub use file::{ListingFile, Progress, State};
+pub use file::{ListingFile, Progress, State, StraightReader};
 pub use listing::{Listing, Turn};
 pub use producer::Producer;
 pub use row::Row;

@@ -91,17 +91,23 @@ impl Row<'_> {
         }
     }
 
-    /// Appends what the digest of a catalogue is taken over: the same for equal rows, wherever they are stored.
+    /// Appends what the digest of a catalogue is taken over: the same for equal rows, wherever they are stored. Every
+    /// part is there, or a zero in its place.
     pub(super) fn canonical(&self, bytes: &mut Vec<u8>) {
-        let etag = self.etag.unwrap_or_default();
-        let label = self.label.unwrap_or_default();
-        let (archive, offset) = self.span.unwrap_or_default();
-        for text in [self.bucket, self.key, etag, label, archive] {
-            put_text(bytes, text);
-        }
-        // An unknown size is not the size 0.
+        put_text(bytes, self.bucket);
+        put_text(bytes, self.key);
+        // No size is the largest number, which no object has.
         put_number(bytes, self.size.map_or(0, |size| size.wrapping_add(1)));
-        put_number(bytes, offset);
+        for text in [self.etag, self.label.filter(|label| !label.is_empty()), self.span.map(|(archive, _)| archive)] {
+            match text {
+                None => put_number(bytes, 0),
+                Some(text) => {
+                    put_number(bytes, text.len() as u64 + 1);
+                    bytes.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        put_number(bytes, self.span.map_or(0, |(_, offset)| offset));
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
 use super::Prefix;
 use crate::{
-    catalogue::{Entry, Listing, ListingFile, LoadedPage, Rows, State, Turn},
+    catalogue::{Entry, Listing, ListingFile, Rows, State, StraightReader, Turn},
     error::{Error, ErrorKind, Result},
     order::{Order, Shuffle},
 };
@@ -43,8 +43,8 @@ enum Plan {
 struct Following {
     listing: Arc<Listing>,
     file: Arc<ListingFile>,
-    /// The page read last, for orders that go straight on.
-    page: Option<LoadedPage>,
+    /// For orders that go straight on.
+    reader: StraightReader,
     prefix: Option<Prefix>,
     producing: Option<JoinHandle<Result<()>>>,
     /// Told of each page that this source lists.
@@ -132,7 +132,7 @@ impl Source {
         let straight = matches!(&self.plan, Plan::Order(Order { shuffle: Shuffle::No, .. }));
         match &mut self.rows {
             Store::Memory(rows) => rows.entry(index).ok_or_else(|| missing(index)),
-            Store::File(following) if straight => following.read_straight(index),
+            Store::File(following) if straight => following.reader.entry(index),
             Store::File(following) => following.file.entry(index),
         }
     }
@@ -162,7 +162,7 @@ impl Source {
 impl Following {
     fn new(listing: Arc<Listing>, file: Arc<ListingFile>, prefix: Option<Prefix>) -> Self {
         let progress = Arc::new(Notify::new());
-        Self { listing, file, page: None, prefix, producing: None, progress, pause: LOOK_AGAIN.0 }
+        Self { listing, reader: file.reader(), file, prefix, producing: None, progress, pause: LOOK_AGAIN.0 }
     }
 
     /// Waits for more rows than `known`, or for the end; returns how many there are and whether these are all.
@@ -200,16 +200,6 @@ impl Following {
             self.producing = Some(tokio::spawn(listing));
         }
         Ok(())
-    }
-
-    fn read_straight(&mut self, index: u64) -> Result<Entry> {
-        if let Some(page) = &self.page
-            && let Some(entry) = page.entry(index)
-        {
-            return Ok(entry);
-        }
-        let page = self.file.page(index)?;
-        self.page.insert(page).entry(index).ok_or_else(|| missing(index))
     }
 }
 

@@ -1,0 +1,25 @@
+"""Begins a shared listing and never ends it: ``producing.py list|parse ENDPOINT CRED_PATH BUCKET DIRECTORY``."""
+
+import sys
+
+from border.programs import heed, say
+from osstorchconnector import OssClient
+from osstorchconnector._native import Listing, Order, PrefixListing
+
+
+def main() -> None:
+    how, endpoint, cred_path, bucket, directory = sys.argv[1:]
+    listing = Listing(directory, limit=1 << 30)
+    if how == "list":
+        native = OssClient(endpoint, cred_path, region="cn-hangzhou")._native_client
+        stream = native.stream(listing, Order(), producer=PrefixListing(bucket, ""))
+        assert next(stream).name == "0000"
+    else:
+        assert listing.acquire()
+        listing.put([(f"oss://{bucket}/{number:04}", str(number)) for number in range(1500)])
+    say(f"begun {listing.count}")
+    heed("killed by now")
+
+
+if __name__ == "__main__":
+    main()
