@@ -84,7 +84,6 @@ def test_the_next_reader_goes_on_where_a_killed_lister_stopped(
         assert found == NAMES[1000:]
     rows = listing_at(directory)
     assert [rows[index].name for index in range(len(rows))] == NAMES
-    assert [request.status for request in server.requests(operation="ListObjectsV2")].count(200) == PAGES
 
 
 @pytest.mark.slow(60)

@@ -397,5 +397,5 @@ mod tests {
 
     // A cursor saved by an earlier release goes on with the order it began with.
     const FULL: [u64; 10] = [2, 3, 0, 7, 1, 9, 4, 8, 5, 6];
-    const IN_BLOCKS: [u64; 10] = [0; 10];
+    const IN_BLOCKS: [u64; 10] = [0, 2, 1, 3, 7, 5, 4, 6, 9, 8];
 }
