@@ -381,3 +381,16 @@ def test_distributed_checkpoints_are_whole_with_their_metadata_and_all_files() -
 def test_errors_are_of_one_tree(checkpoint: OssCheckpoint) -> None:
     with pytest.raises(OssError):
         checkpoint.list("oss://no-such-bucket-here/run/")
+
+
+def test_the_guides_code_runs(emulator: Emulator, bucket: str) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "checkpoints.md").read_text()
+    given = '"oss-cn-hangzhou-internal.aliyuncs.com", cred_path="/root/.alibabacloud/credentials"'
+    assert given in guide
+    here = f'"{emulator.endpoint}", cred_path="{emulator.cred_path}", region="{emulator.region}"'
+    model, _ = model_and_optimizer()
+    names: dict[str, Any] = {"model": model, "train": lambda _: None, "epochs": 5}
+    for block in re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL):
+        exec(block.replace(given, here).replace("oss://bucket/", f"oss://{bucket}/"), names)
+    # The second block goes on after the epoch that the first has saved.
+    assert names["checkpoint"].list(f"oss://{bucket}/run/") == [f"oss://{bucket}/run/epoch-{n}.pt" for n in (2, 3, 4)]

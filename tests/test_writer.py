@@ -23,7 +23,7 @@ from faults.objects import Held, ObjectServer
 from faults.readers import connect
 from osstorchconnector import OssClient, OssConfig, OssConfigError, OssPermissionError
 from osstorchconnector._native import crc64
-from osstorchconnector.testing import Emulator
+from osstorchconnector.testing import Emulator, KeyPair
 
 PART = 100 * 1024
 #: Of two parts in flight: longer writes are sent from where they are, but for their last two parts.
@@ -344,3 +344,22 @@ def test_a_key_that_may_not_write_is_told(own_emulator: Emulator) -> None:
             writer.write(content)
         assert (caught.value.code, caught.value.key) == ("AccessDenied", "a")
     assert client.get("oss://bucket/a") == b"previous"
+
+
+def test_keys_that_expire_in_the_middle_of_an_upload_are_renewed() -> None:
+    keys = [KeyPair(f"id-{number}", f"secret-{number}", f"token-{number}") for number in range(2)]
+    asked = iter([keys[0], *[keys[1]] * 9])
+
+    class Provider:
+        def get_credentials(self) -> KeyPair:
+            return next(asked)
+
+    with Emulator(buckets=["bucket"], key_pairs=keys) as emulator:
+        config = OssConfig(part_size=PART, upload_concurrency=2)
+        client = OssClient(emulator.endpoint, cred_provider=Provider(), region=emulator.region, config=config)
+        fault = emulator.fault(operation="UploadPart", nth=5, expired_token=True)
+        with client.writer("oss://bucket/a") as writer:
+            writer.write(CONTENT)
+        assert fault.acted == 1
+        assert next(asked) is keys[1]
+        assert emulator.client().get("oss://bucket/a") == CONTENT
