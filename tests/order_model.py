@@ -21,6 +21,8 @@ def key_of(*parts: int) -> int:
 
 
 def permuted(position: int, length: int, key: int) -> int:
+    if length == 1:
+        return position
     half = max(4, -(-(length - 1).bit_length() // 2))
     keys = [mix(key + number * GAMMA & MASK) for number in range(1, ROUNDS + 1)]
     while True:
@@ -44,6 +46,7 @@ class Reader:
     even: str = "pad"
     worker: int = 0
     workers: int = 1
+    chunks: bool = False
 
     def rank_positions(self, count: int) -> list[list[int]]:
         """Return the sequence numbers of this rank, batch by batch."""
@@ -82,6 +85,8 @@ class Reader:
         if self.shuffle is True:
             return permuted(number, count, key_of(self.seed, self.epoch))
         block, offset = divmod(number, self.shuffle)
+        if self.chunks and block < count // self.shuffle:
+            block = permuted(block, count // self.shuffle, key_of(self.seed, self.epoch))
         length = min(self.shuffle, count - block * self.shuffle)
         return block * self.shuffle + permuted(offset, length, key_of(self.seed, self.epoch, block))
 

@@ -13,6 +13,7 @@ from osstorchconnector import (
     OssIterableDataset,
     OssMapDataset,
     OssSafetensor,
+    generate_tar_archive,
     new_data_object,
 )
 
@@ -39,6 +40,7 @@ RECORDED: dict[str, list[tuple[str, Any, Any]]] = {
     ],
     "from_prefix": [("oss_uri", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED), *OPTIONS],
 }
+TAR = [("tar_uri", POSITIONAL, REQUIRED), ("tar_index_uri", POSITIONAL, REQUIRED), ("endpoint", POSITIONAL, REQUIRED)]
 OURS = ("config", KEYWORD, None)
 FURTHER = ("options", Parameter.VAR_KEYWORD, REQUIRED)
 
@@ -49,6 +51,23 @@ def table_of(function: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
         if parameter.default is not REQUIRED
         else (parameter.name, parameter.kind, REQUIRED)
         for parameter in inspect.signature(function).parameters.values()
+    ]
+
+
+def test_archives() -> None:
+    shuffle = [("shuffle", KEYWORD, False), ("shuffle_chunk_size", KEYWORD, 1000)]
+    assert table_of(OssMapDataset.from_tar) == [*TAR, *OPTIONS, OURS, FURTHER]
+    assert table_of(OssIterableDataset.from_tar) == [*TAR, *OPTIONS[:-1], *shuffle, OPTIONS[-1], OURS, FURTHER]
+    assert [(name, default) for name, _, default in table_of(generate_tar_archive)][:9] == [
+        ("endpoint", REQUIRED),
+        ("cred_path", REQUIRED),
+        ("config_path", REQUIRED),
+        ("tar_path", REQUIRED),
+        ("index_path", REQUIRED),
+        ("source_path", REQUIRED),
+        ("index_only", False),
+        ("cred_provider", None),
+        ("region", ""),
     ]
 
 

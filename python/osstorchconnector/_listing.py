@@ -174,7 +174,7 @@ def _parse(
             for page in pages:
                 if not is_wanted():
                     return None
-                listing.put(page[known:])
+                listing.put_objects(page[known:])
                 known -= min(known, len(page))
                 progress(listing.count)
         listing.finish()

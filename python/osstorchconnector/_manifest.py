@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from osstorchconnector._input import open_binary
+from osstorchconnector._rows import Row, quoted
 from osstorchconnector._snapshot import MAGIC, snapshot_parser
+from osstorchconnector._uri import split_local, split_object
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -13,10 +15,6 @@ if TYPE_CHECKING:
 
 #: Reads a manifest from a binary stream and yields the key and the label of each object, or key, label, size and ETag.
 ManifestParser = Callable[[Any], Iterable[tuple[str, str] | tuple[str, str, int, str]]]
-
-# Objects named at a time: enough that crossing to the native core costs each next to nothing, few enough that the first
-# requests start at once.
-_PAGE: Final = 1000
 
 
 def line_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
@@ -79,8 +77,8 @@ def default_manifest_parser(reader: Any) -> Iterator[tuple[str, str] | tuple[str
     yield from parser(chain((first,), lines))
 
 
-def labelled_uris(manifest: str, parser: ManifestParser, base_uri: str, client: "Client") -> Iterator[tuple[str, str]]:
-    """Yield the URI and the label of each object that a manifest names, reading it as far as it is asked.
+def manifest_rows(manifest: str, parser: ManifestParser, base_uri: str, client: "Client") -> Iterator[Row]:
+    """Yield a row for each object that a manifest names, reading it as far as it is asked.
 
     Args:
         manifest: Path of a local file, or the URI of an object.
@@ -89,31 +87,21 @@ def labelled_uris(manifest: str, parser: ManifestParser, base_uri: str, client: 
         client: Opens a manifest in OSS.
 
     Raises:
-        OssConfigError: The file cannot be opened, or the parser yields something else than pairs of strings.
+        OssConfigError: The file cannot be opened, or the parser yields something else than keys with labels.
         OssError: The manifest cannot be read from OSS.
     """
+    split = split_local if client.local else split_object
     with open_binary(manifest, client) as reader:
         for number, entry in enumerate(parser(reader), start=1):
             match entry:
-                case (str(key), str(label)) | (str(key), str(label), int(), str()):
-                    yield (key if key.startswith("oss://") else base_uri + key), label
+                case (str(key), str(label)):
+                    known: tuple[int | None, str | None] = None, None
+                case (str(key), str(label), int(size), str(etag)):
+                    known = size, quoted(etag)
                 case _:
                     raise OssConfigError(
-                        f"entry {number} of {manifest}: the manifest parser must yield (key, label) pairs of str, "
-                        f"not {entry!r}"
+                        f"entry {number} of {manifest}: the manifest parser must yield (key, label) pairs of str, or "
+                        f"(key, label, size, etag), not {entry!r}"
                     )
-
-
-def pages(pairs: Iterator[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Yield the pairs a thousand at a time; those before an exception come before it."""
-    page: list[tuple[str, str]] = []
-    try:
-        for pair in pairs:
-            page.append(pair)
-            if len(page) == _PAGE:
-                yield page
-                page = []
-    except Exception:
-        yield page
-        raise
-    yield page
+            bucket, name = split(key if key.startswith("oss://") else base_uri + key)
+            yield bucket, name, *known, label, None

@@ -1,7 +1,7 @@
 """The options of datasets: what they are, and which of them go together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypedDict, cast
 
 from osstorchconnector._native import DataObject
@@ -102,6 +102,8 @@ class Options:
     directory_markers: bool = False
     shuffle: bool = False
     shuffle_block: int | None = None
+    #: Whether the blocks change places too.
+    shuffle_chunks: bool = False
     seed: int = 0
     batch_size: int | None = None
     shard: Literal["auto"] | tuple[int, int] | None = "auto"
@@ -131,6 +133,24 @@ class Options:
                 'give even="none", or on_error="substitute", which keeps the length'
             )
         return options
+
+    @classmethod
+    def of_archive(cls, given: Mapping[str, Any], *, shuffle: bool, chunk: int) -> "Options":
+        """Check the options of an iterable dataset over an archive.
+
+        Args:
+            given: The options but for the shuffle.
+            shuffle: Whether to shuffle.
+            chunk: How many members move together.
+
+        Raises:
+            OssConfigError: One is unknown, wrong, or does not go together with another.
+        """
+        _refuse_unknown(given, StreamOptions)
+        _check_integer("shuffle_chunk_size", chunk, 1)
+        if not shuffle:
+            return cls.of_stream({**given, "shuffle": shuffle})
+        return replace(cls.of_stream({**given, "shuffle": shuffle, "shuffle_block": chunk}), shuffle_chunks=True)
 
     @classmethod
     def of_map(cls, given: Mapping[str, Any]) -> "Options":

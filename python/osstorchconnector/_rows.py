@@ -1,7 +1,6 @@
 """Objects as the native core takes them, a page at a time."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Generator, Iterable
 from typing import Final
 
 #: Bucket, key, size, quoted ETag and label of an object, and where its bytes lie in an archive: its key and an offset.
@@ -12,7 +11,7 @@ Row = tuple[str, str, int | None, str | None, str, tuple[str, int] | None]
 _PAGE: Final = 1000
 
 
-def pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def pages(rows: Iterable[Row]) -> Generator[list[Row]]:
     """Yield the rows a thousand at a time; those before an exception come before it."""
     page: list[Row] = []
     try:
@@ -30,8 +29,3 @@ def pages(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def quoted(etag: str) -> str | None:
     """Return an ETag as requests carry it; None for an empty one."""
     return f'"{etag}"' if etag else None
-
-
-def skip(rows: Iterator[Row], count: int) -> Iterator[Row]:
-    """Return what follows so many rows."""
-    return islice(rows, count, None)

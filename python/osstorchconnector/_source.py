@@ -3,15 +3,17 @@
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
-from osstorchconnector._manifest import ManifestParser, default_manifest_parser, labelled_uris, pages
+from osstorchconnector._manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector._native import Client, ObjectTable, PrefixListing
-from osstorchconnector._uri import split_object, split_prefix
+from osstorchconnector._rows import Row, pages
+from osstorchconnector._tar_source import tar_rows
+from osstorchconnector._uri import split_local, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 
-#: Objects by URI and label.
-Page = list[tuple[str, str]]
+# Members of an archive that one reader takes in a row: enough for one request, few enough that all readers have some.
+_MEMBERS: Final = 64
 
 
 class Source(Protocol):
@@ -36,7 +38,7 @@ class Source(Protocol):
         """Return what the native core lists."""
         ...
 
-    def pages(self, client: Client) -> Generator[Page]:
+    def pages(self, client: Client) -> Generator[list[Row]]:
         """Name the objects page by page, always the same ones in the same order."""
         ...
 
@@ -50,7 +52,7 @@ class _Named:
     def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
         return None
 
-    def pages(self, client: Client) -> Generator[Page]:  # noqa: ARG002 - a manifest's
+    def pages(self, client: Client) -> Generator[list[Row]]:  # noqa: ARG002 - a manifest's
         yield from ()
 
 
@@ -62,13 +64,17 @@ class PrefixSource(_Named):
     prefix: str
 
     @classmethod
-    def from_uri(cls, uri: str) -> "PrefixSource":
+    def from_uri(cls, uri: str, *, local: bool = False) -> "PrefixSource":
         """Read the prefix from a URI.
+
+        Args:
+            uri: The URI, or the path where objects are files.
+            local: Whether they are.
 
         Raises:
             OssConfigError: It is not ``oss://bucket/prefix`` or ``/bucket/prefix``.
         """
-        return cls(*split_prefix(uri))
+        return cls(*(split_local(uri) if local else split_prefix(uri)))
 
     @property
     def name(self) -> str:
@@ -89,8 +95,16 @@ class ManifestSource(_Named):
     base_uri: str
 
     @classmethod
-    def from_file(cls, manifest: str, parser: ManifestParser | None, base_uri: str) -> "ManifestSource":
+    def from_file(
+        cls, manifest: str, parser: ManifestParser | None, base_uri: str, *, local: bool = False
+    ) -> "ManifestSource":
         """Check what can be checked without reading the manifest.
+
+        Args:
+            manifest: The local path or the URI of the manifest.
+            parser: Parses it; None: the default parser.
+            base_uri: What stands before each key.
+            local: Whether objects are files.
 
         Raises:
             OssConfigError: There is no such local file, the parser cannot be called, or the base is no OSS URI.
@@ -98,7 +112,7 @@ class ManifestSource(_Named):
         if not isinstance(manifest, str) or not manifest:
             raise OssConfigError(f"manifest_file_path must be a local path or an oss:// URI as str, not {manifest!r}")
         if manifest.startswith("oss://"):
-            split_object(manifest)
+            (split_local if local else split_object)(manifest)
         elif not Path(manifest).is_file():
             raise OssConfigError(f"the manifest {manifest} does not exist or is no file")
         if parser is None:
@@ -106,7 +120,7 @@ class ManifestSource(_Named):
         if not callable(parser):
             raise OssConfigError(f"manifest_parser must be callable with a binary stream, not {parser!r}")
         if base_uri:
-            split_prefix(base_uri)
+            (split_local if local else split_prefix)(base_uri)
         return cls(manifest, parser, base_uri)
 
     @property
@@ -114,9 +128,9 @@ class ManifestSource(_Named):
         """The manifest."""
         return self.manifest
 
-    def pages(self, client: Client) -> Generator[Page]:
+    def pages(self, client: Client) -> Generator[list[Row]]:
         """Parse the manifest, reading it as far as it is asked."""
-        yield from pages(labelled_uris(self.manifest, self.parser, self.base_uri, client))
+        yield from pages(manifest_rows(self.manifest, self.parser, self.base_uri, client))
 
 
 class ObjectsSource(_Named):
@@ -129,13 +143,64 @@ class ObjectsSource(_Named):
         self.table = objects
 
     @classmethod
-    def from_uris(cls, uris: str | Iterable[str]) -> "ObjectsSource":
+    def from_uris(cls, uris: str | Iterable[str], *, local: bool = False) -> "ObjectsSource":
         """Read the URIs into a table; an iterator is read to its end.
+
+        Args:
+            uris: The URIs, or the paths where objects are files.
+            local: Whether they are.
 
         Raises:
             OssConfigError: There is none, or one is not ``oss://bucket/key`` or ``/bucket/key``.
         """
-        objects = ObjectTable.from_uris([uris] if isinstance(uris, str) else uris)
+        named = [uris] if isinstance(uris, str) else uris
+        if local:
+            objects = ObjectTable.from_objects((*split_local(path), None, None, "", None) for path in named)
+        else:
+            objects = ObjectTable.from_uris(named)
         if not len(objects):
             raise OssConfigError("object_uris is empty: give at least one URI like 'oss://bucket/key'")
         return cls(objects)
+
+
+@dataclass(frozen=True)
+class TarSource(_Named):
+    """The members of a tar archive, in its order."""
+
+    bucket: str
+    key: str
+    index: str
+    batch_size: int = _MEMBERS
+
+    @classmethod
+    def from_uris(cls, tar: str, index: str | None, *, local: bool = False, chunk: int | None = None) -> "TarSource":
+        """Check what can be checked without reading.
+
+        Args:
+            tar: The URI of the archive, or its path where objects are files.
+            index: The URI or the local path of its index. Empty or None: there is none.
+            local: Whether objects are files.
+            chunk: How many members are mixed with each other; None: they are not.
+
+        Raises:
+            OssConfigError: One is no such URI or path.
+        """
+        split = split_local if local else split_object
+        index = index or ""
+        if not isinstance(index, str):
+            raise OssConfigError(f"tar_index_uri must be a URI or a local path as str, not {type(index).__name__}")
+        if index.startswith("oss://"):
+            split(index)
+        elif index and not Path(index).is_file():
+            raise OssConfigError(f"the index {index} does not exist or is no file")
+        # A reader that has whole chunks reads them in long runs; of a part of one it would read scattered members.
+        return cls(*split(tar), index, _MEMBERS if chunk is None else chunk)
+
+    @property
+    def name(self) -> str:
+        """The archive."""
+        return f"oss://{self.bucket}/{self.key}"
+
+    def pages(self, client: Client) -> Generator[list[Row]]:
+        """Read the index, or else the archive's headers."""
+        yield from pages(tar_rows(client, self.bucket, self.key, self.index))

@@ -12,7 +12,7 @@ State = dict[str, Any]
 VERSION: Final = 1
 # A state says of one reader how far it is; a cursor is for all of them.
 _OF_A_READER: Final = ("batch_size", "even", "rank", "world", "worker", "workers")
-_OF_THE_ORDER: Final = ("seed", "shuffle")
+_OF_THE_ORDER: Final = ("seed", "shuffle", "chunks")
 
 
 class Rows(Protocol):
@@ -47,6 +47,8 @@ class Plan:
     world: int = 1
     worker: int = 0
     workers: int = 1
+    #: Whether the blocks of the shuffle change places too.
+    chunks: bool = False
 
     def order(self, skip: int = 0) -> Order:
         """Return the formula, from the reader's position ``skip`` on."""
@@ -62,7 +64,13 @@ class Plan:
             worker=self.worker,
             workers=self.workers,
             skip=skip,
+            chunks=self.chunks,
         )
+
+    @property
+    def shuffle_of_known(self) -> bool | int:
+        """The shuffle, as far as it decides which rows must be known: whole chunks come from anywhere."""
+        return self.chunks or self.shuffle
 
     def of_rank(self, rank: int | None = None) -> "Plan":
         """Return the plan of a rank as if it had one reader."""
@@ -223,7 +231,7 @@ def reader_state(plan: Plan, consumed: int, rows: Rows) -> Resume:
     """Return the state of a reader that has consumed so many positions."""
     finished = rows.complete and consumed >= plan.length(rows.count)
     end = plan.groups_end(consumed)
-    return Resume(plan, consumed, Seen.until(end, plan.shuffle, rows), finished)
+    return Resume(plan, consumed, Seen.until(end, plan.shuffle_of_known, rows), finished)
 
 
 def cursor_after(plan: Plan, consumed: int, rows: Rows) -> Resume:
@@ -244,7 +252,7 @@ def cursor_after(plan: Plan, consumed: int, rows: Rows) -> Resume:
             raise OssConfigError(f"{consumed} samples cannot have been consumed: this rank has {own} in the epoch")
         # Where only longer ranks have something left, a whole batch that was consumed is not the end of the epoch.
         if consumed == longest or (consumed == own and consumed % plan.batch_size):
-            return _cursor(plan, rows.count, Seen.until(rows.count + 1, plan.shuffle, rows), finished=True)
+            return _cursor(plan, rows.count, Seen.until(rows.count + 1, plan.shuffle_of_known, rows), finished=True)
     if consumed % plan.batch_size:
         raise OssConfigError(
             f"{consumed} samples are no whole number of batches of batch_size={plan.batch_size}: take the cursor "
@@ -255,7 +263,7 @@ def cursor_after(plan: Plan, consumed: int, rows: Rows) -> Resume:
         raise OssConfigError(
             f"{consumed} samples on each of {plan.world} ranks cannot have been consumed: {rows.count} are known"
         )
-    return _cursor(plan, start, Seen.until(start, plan.shuffle, rows), finished=False)
+    return _cursor(plan, start, Seen.until(start, plan.shuffle_of_known, rows), finished=False)
 
 
 def _cursor(plan: Plan, start: int, seen: Seen, *, finished: bool) -> Resume:

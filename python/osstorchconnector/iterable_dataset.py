@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Self, Unpack
 
 from torch.utils.data import IterableDataset
 
-from osstorchconnector._client import OssClient
+from osstorchconnector._client import OssClient, connect
 from osstorchconnector._config import OssConfig
 from osstorchconnector._failures import FailureCounts
 from osstorchconnector._iteration import BLOCK, Iteration, Progress
@@ -13,13 +13,13 @@ from osstorchconnector._listing import SharedListing
 from osstorchconnector._loader_state import worker_states
 from osstorchconnector._manifest import ManifestParser
 from osstorchconnector._native import DataObject
-from osstorchconnector._options import DatasetOptions, Failure, Options
+from osstorchconnector._options import DatasetOptions, Failure, Options, StreamOptions
 from osstorchconnector._outcome import NoObjects, Outcomes, Stream
 from osstorchconnector._private_directory import PrivateDirectory
 from osstorchconnector._resume import Pending
 from osstorchconnector._sharding import WHOLE, RankShard, worker_shard
 from osstorchconnector._shared import Begun, SharedState
-from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source
+from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
 from osstorchconnector._state import Plan, Resume, State, consumed_by_workers, cursor_after, reader_state
 from osstorchconnector._transform import identity
 from osstorchconnector.exceptions import OssConfigError
@@ -77,7 +77,8 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -91,9 +92,9 @@ class OssIterableDataset(IterableDataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = ObjectsSource.from_uris(object_uris)
+        source = ObjectsSource.from_uris(object_uris, local=endpoint == "")
         checked = Options.of_stream(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     @classmethod
@@ -114,7 +115,8 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once; see :meth:`refresh`.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -128,9 +130,9 @@ class OssIterableDataset(IterableDataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = PrefixSource.from_uri(oss_uri)
+        source = PrefixSource.from_uri(oss_uri, local=endpoint == "")
         checked = Options.of_stream(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     @classmethod
@@ -153,12 +155,14 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             manifest_file_path: Local path, or the URI of an object.
-            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object:
-                :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of your own. It is
-                called once, in the process that needs its objects first.
+            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object,
+                or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of
+                your own. None: lines, or what ``osst manifest`` wrote. It is called once, in the process that needs its
+                objects first.
             oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
                 ``oss://`` is taken as it is.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -172,9 +176,57 @@ class OssIterableDataset(IterableDataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri)
+        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri, local=endpoint == "")
         checked = Options.of_stream(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @classmethod
+    def from_tar(
+        cls,
+        tar_uri: str,
+        tar_index_uri: str | None,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        shuffle: bool = False,
+        shuffle_chunk_size: int = 1000,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> Self:
+        """Build a dataset of the files in a tar archive, in its order. The network is not used.
+
+        Args:
+            tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
+            tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
+                None: the archive's headers are read instead, one after the other.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                iterates.
+            shuffle: Deliver the members in an order that seed and epoch decide: chunks change places, and members are
+                mixed inside each.
+            shuffle_chunk_size: Members of a chunk.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`StreamOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        checked = Options.of_archive(options, shuffle=shuffle, chunk=shuffle_chunk_size)
+        source = TarSource.from_uris(
+            tar_uri, tar_index_uri, local=endpoint == "", chunk=shuffle_chunk_size if shuffle else None
+        )
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     def set_epoch(self, epoch: int) -> None:
@@ -344,6 +396,7 @@ class OssIterableDataset(IterableDataset[Any]):
             world=rank.count,
             worker=worker.index,
             workers=worker.count,
+            chunks=options.shuffle_chunks,
         )
 
     def _begun(self, samples_consumed: int) -> Begun:

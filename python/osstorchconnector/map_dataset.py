@@ -7,7 +7,7 @@ from typing import Any, Self, SupportsIndex, Unpack
 
 from torch.utils.data import Dataset
 
-from osstorchconnector._client import OssClient
+from osstorchconnector._client import OssClient, connect
 from osstorchconnector._config import OssConfig
 from osstorchconnector._failures import FailureCounts
 from osstorchconnector._iteration import BLOCK, Iteration, Progress
@@ -17,7 +17,7 @@ from osstorchconnector._native import DataObject
 from osstorchconnector._options import Failure, MapOptions, Options
 from osstorchconnector._outcome import Outcome, Outcomes
 from osstorchconnector._private_directory import PrivateDirectory
-from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source
+from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
 from osstorchconnector._state import Plan
 from osstorchconnector._transform import apply, identity
 
@@ -64,7 +64,8 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -78,9 +79,9 @@ class OssMapDataset(Dataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = ObjectsSource.from_uris(object_uris)
+        source = ObjectsSource.from_uris(object_uris, local=endpoint == "")
         checked = Options.of_map(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     @classmethod
@@ -101,7 +102,8 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once, when it is needed first.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -115,9 +117,9 @@ class OssMapDataset(Dataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = PrefixSource.from_uri(oss_uri)
+        source = PrefixSource.from_uri(oss_uri, local=endpoint == "")
         checked = Options.of_map(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     @classmethod
@@ -140,12 +142,14 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             manifest_file_path: Local path, or the URI of an object.
-            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object:
-                :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of your own. It is
-                called once, when the dataset is first used.
+            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object,
+                or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of
+                your own. None: lines, or what ``osst manifest`` wrote. It is called once, when the dataset is first
+                used.
             oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
                 ``oss://`` is taken as it is.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
             cred_path: JSON file with an access key.
             cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
             config_path: JSON configuration file.
@@ -159,9 +163,50 @@ class OssMapDataset(Dataset[Any]):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri)
+        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri, local=endpoint == "")
         checked = Options.of_map(options)
-        client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @classmethod
+    def from_tar(
+        cls,
+        tar_uri: str,
+        tar_index_uri: str | None,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Self:
+        """Build a dataset of the files in a tar archive, in its order. The network is not used.
+
+        Args:
+            tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
+            tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
+                None: the archive's headers are read instead, one after the other.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        checked = Options.of_map(options)
+        source = TarSource.from_uris(tar_uri, tar_index_uri, local=endpoint == "")
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
         return cls(client, source, transform, checked)
 
     @property
