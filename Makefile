@@ -85,6 +85,10 @@ bench-listing: build ## Keys listed per second and CPU per key, in several place
 bench-distributed-checkpoint: build ## Distributed checkpoints beside torch's fsspec storage over ossfs, and gaps of reads
 	$(BIN)/python benchmarks/distributed_checkpoint.py
 
+.PHONY: bench-large-read
+bench-large-read: build ## One large object: one readinto, in order, and torch.load, beside a bare loop of recv
+	$(BIN)/python benchmarks/large_read.py
+
 .PHONY: bench-emulator
 bench-emulator: build ## The emulator's rates beside nginx's on one core, and its memory per object; needs nginx and wrk
 	$(BIN)/python benchmarks/emulator.py

@@ -86,8 +86,8 @@ impl Window {
             limit,
             longest: (config.part_size as u64).clamp(1, limit / 4),
             concurrency: config.prefetch_concurrency.max(1),
-            // Of its own, so that the memory is free again when the reader is closed.
-            buffers: BufferPool::new(config.reader_window),
+            // Of its own, so that the memory is free again when the reader is closed. No piece is larger than it keeps.
+            buffers: BufferPool::new(config.reader_window / 4),
             object,
             reactors,
             pieces: BTreeMap::new(),
