@@ -1,6 +1,7 @@
 """The processes of a dataset share one listing."""
 
 import gc
+import logging
 import operator
 import os
 import tempfile
@@ -131,12 +132,17 @@ def test_refreshing_lists_anew(emulator: Emulator, client: OssClient, bucket: st
     assert list(dataset) == ["a", "b"]
 
 
-def test_directory_markers_are_left_out_unless_asked_for(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_directory_markers_are_left_out_unless_asked_for(
+    emulator: Emulator, client: OssClient, bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "osstorchconnector")
     for key in ("dir/", "dir/a", "dir/sub/", "full/"):
         client.put(f"oss://{bucket}/{key}", b"content" if key == "full/" else b"")
     for kind in (OssIterableDataset, OssMapDataset):
         where: dict[str, Any] = {"oss_uri": f"oss://{bucket}/", "transform": NAME, **emulator.connection}
+        caplog.clear()
         assert list(kind.from_prefix(**where)) == ["dir/a", "full/"]
+        assert [message for message in caplog.messages if "leaves out 2 directory markers" in message]
         assert list(kind.from_prefix(**where, directory_markers=True)) == ["dir/", "dir/a", "dir/sub/", "full/"]
 
 

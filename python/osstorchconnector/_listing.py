@@ -111,7 +111,6 @@ class SharedListing:
                 raise error
             # Raises where another process failed.
             len(self._listing)
-        progress.end(self._listing)
         return self._listing
 
     def refresh(self) -> None:
@@ -198,11 +197,3 @@ class _ProgressLog:
         if now - self._said >= _PROGRESS_SECONDS:
             self._said = now
             LOGGER.info("listing %s: %d objects so far", self._source.name, count)
-
-    def end(self, listing: Listing) -> None:
-        if listing.markers:
-            LOGGER.info(
-                "left %d directory markers (empty, the key ends in '/') out of %s: directory_markers=True keeps them",
-                listing.markers,
-                self._source.name,
-            )

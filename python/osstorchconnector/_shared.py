@@ -5,7 +5,7 @@ from multiprocessing.context import get_spawning_popen
 from typing import Any, Final, NamedTuple
 
 # Single words, each written by one process at a time: no lock, since a worker that is killed would keep it.
-_EPOCH, _EPOCH_SET, _BEGUN, _BEGUN_EPOCH, _BEGUN_START, _BEGUN_WORKERS, _WORDS = range(7)
+_EPOCH, _EPOCH_SET, _BEGUN, _BEGUN_EPOCH, _BEGUN_START, _BEGUN_SKIP, _BEGUN_WORKERS, _WORDS = range(8)
 _SIGNED_WORD: Final = "q"
 
 
@@ -14,6 +14,8 @@ class Begun(NamedTuple):
 
     epoch: int
     start: int
+    #: Positions behind the start that its first worker had consumed before.
+    skip: int
     #: 0 where no DataLoader worker iterates.
     workers: int
 
@@ -52,7 +54,7 @@ class SharedState:
 
     def begin(self, begun: Begun) -> None:
         """Note the iteration that begins."""
-        self._words[_BEGUN_EPOCH], self._words[_BEGUN_START], self._words[_BEGUN_WORKERS] = begun
+        self._words[_BEGUN_EPOCH : _BEGUN_WORKERS + 1] = begun
         self._words[_BEGUN] = 1
 
     @property
@@ -61,7 +63,7 @@ class SharedState:
         words = self._words
         if not words[_BEGUN]:
             return None
-        return Begun(words[_BEGUN_EPOCH], words[_BEGUN_START], words[_BEGUN_WORKERS])
+        return Begun(*words[_BEGUN_EPOCH : _BEGUN_WORKERS + 1])
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the memory for a process that is being started, else its content."""

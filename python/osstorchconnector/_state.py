@@ -217,6 +217,22 @@ class Resume:
         )
         return self.plan, self.consumed
 
+    def as_cursor(self) -> "Resume":
+        """Return the cursor behind what every rank has consumed, if all are where this reader is.
+
+        Raises:
+            OssConfigError: It is the state of one of several workers, or inside of a batch.
+        """
+        if self.consumed is None:
+            return self
+        plan = self.plan
+        if plan.workers > 1 or (self.consumed % plan.batch_size and not self.finished):
+            raise OssConfigError(
+                "this state is of one of several workers, or inside of a batch: only whole batches of all workers make "
+                "a cursor"
+            )
+        return _cursor(plan, plan.start + self.consumed * plan.world, self.seen, finished=self.finished)
+
     def _compare(self, plan: Plan, names: Sequence[str], advice: str) -> None:
         different = [
             f"{name}={getattr(self.plan, name)!r} where this one has {getattr(plan, name)!r}"

@@ -323,14 +323,22 @@ class OssIterableDataset(IterableDataset[Any]):
                 'with on_error="skip" samples do not tell positions: use cursor_from(loader.state_dict()) with '
                 "torchdata's StatefulDataLoader"
             )
+        pending = self._pending.peek()
+        if pending is not None and samples_consumed == 0:
+            return pending.as_cursor().state()
         begun = self._begun(samples_consumed)
         if begun.workers > 1 and self._options.batch_size is None:
             raise OssConfigError(
                 "with several workers a count of samples tells the position only where the dataset knows the loader's "
                 "batch size: build it with batch_size=..."
             )
+        if begun.workers > 1 and begun.skip:
+            raise OssConfigError(
+                "this iteration goes on from the states of several workers, whose samples the count does not have: use "
+                "cursor_from(loader.state_dict())"
+            )
         plan = self._plan(epoch=begun.epoch, start=begun.start)
-        return cursor_after(plan, samples_consumed, self._listing.rows).state()
+        return cursor_after(plan, begun.skip + samples_consumed, self._listing.rows).state()
 
     def cursor_from(self, loader_state: Mapping[str, Any]) -> State:
         """Return where the epoch stands, from a ``StatefulDataLoader``, for any number of ranks and workers.
@@ -361,7 +369,7 @@ class OssIterableDataset(IterableDataset[Any]):
             plan, skip = resume.applied_to(plan)
         if plan.worker == 0:
             workers = 0 if worker_shard() is None else plan.workers
-            self._shared.begin(Begun(plan.epoch, plan.start, workers))
+            self._shared.begin(Begun(plan.epoch, plan.start, skip, workers))
         listing = self._listing
         rows = listing.rows
         self._progress = Progress(plan, skip, rows, resume)
@@ -401,20 +409,17 @@ class OssIterableDataset(IterableDataset[Any]):
 
     def _begun(self, samples_consumed: int) -> Begun:
         """Return the iteration that the program counts the samples of."""
-        pending = self._pending.peek()
         begun = self._shared.begun
         if samples_consumed:
             if begun is None:
                 raise OssConfigError("samples_consumed must be 0 before the first iteration")
             return begun
-        if pending is not None:
-            return Begun(pending.plan.epoch, pending.plan.start, 0)
-        if begun is not None and begun.start and begun.epoch == self._shared.epoch:
+        if begun is not None and (begun.start or begun.skip) and begun.epoch == self._shared.epoch:
             raise OssConfigError(
                 "without any sample this may be the iteration that goes on from the loaded state, or the one after it: "
                 "keep the loaded state until a sample is consumed, or call set_epoch to begin another epoch"
             )
-        return Begun(self._shared.epoch, 0, 0)
+        return Begun(self._shared.epoch, 0, 0, 0)
 
     def _need_listed_order(self) -> None:
         if self._options.order == "arrival":

@@ -81,6 +81,12 @@ impl Producer {
     pub fn finish(mut self, markers: u64) -> Result<()> {
         let markers = self.header.markers + markers;
         self.commit(Header { state: State::Complete, markers, ..self.header })?;
+        if markers > 0 {
+            tracing::info!(
+                "the listing leaves out {markers} directory markers (empty, the key ends in '/'); \
+                 directory_markers=True keeps them"
+            );
+        }
         if self.header.committed > self.limit && self.listing.is_current()? {
             tracing::info!(
                 "the listing of {} objects takes {} bytes, more than the {} that are kept: the next pass over the data \
