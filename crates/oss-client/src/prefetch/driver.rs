@@ -33,6 +33,10 @@ const LARGE_SHARE: usize = 4;
 /// Share of the budget that planned members of archives have: while those planned before are delivered, the next fit too.
 const HORIZON_SHARE: u64 = 2;
 
+/// Share of the planned positions, at their end, from which members wait for their neighbours among those that come next:
+/// where a shuffled chunk is planned in part, that part lies scattered over the chunk.
+const HELD_SHARE: u64 = 8;
+
 /// Share of the budget that one batch may hold in the reader's hands.
 const BATCH_SHARE: usize = 8;
 
@@ -66,6 +70,7 @@ pub fn start(
         reserved: 0,
         deferred: BTreeSet::new(),
         planned: VecDeque::new(),
+        held: Vec::new(),
         unknown_size: UNKNOWN_SIZE.min(budget / LARGE_SHARE),
         end: Ok(()),
     };
@@ -90,6 +95,8 @@ struct Driver {
     deferred: BTreeSet<u64>,
     /// Members of archives that are to be requested, in the order of their first positions.
     planned: VecDeque<Run>,
+    /// Members that wait to be planned with those that come next.
+    held: Vec<Member>,
     unknown_size: usize,
     end: Result<()>,
 }
@@ -159,7 +166,7 @@ impl Driver {
                 return Some(Blocked::ByConcurrency);
             }
             let deferred = self.deferred.first().copied();
-            if deferred.is_none() && (!self.planned.is_empty() || self.next_is_member()) {
+            if deferred.is_none() && (!self.planned.is_empty() || self.next_is_member() || self.release_held()) {
                 let admitted = if self.planned.is_empty() { self.plan(load) } else { self.admit_run(in_flight, load) };
                 if !admitted? {
                     return Some(Blocked::ByBudget);
@@ -204,7 +211,8 @@ impl Driver {
             return Some(false);
         }
         let most = self.budget as u64 / HORIZON_SHARE;
-        let (mut members, mut bytes) = (Vec::new(), 0);
+        let mut members = std::mem::take(&mut self.held);
+        let mut bytes: u64 = members.iter().map(Member::size).sum();
         while members.len() < WINDOW / 2
             && let Some(next) = self.source.peek().filter(|next| next.span.is_some())
             && (members.is_empty() || bytes + next.size.unwrap_or_default() <= most)
@@ -226,8 +234,33 @@ impl Driver {
                 }
             }
         }
-        self.planned.extend(spans::runs(members, self.budget));
+        let positions = members.iter().map(|member| member.position);
+        let span = positions.clone().min().zip(positions.max());
+        let mut runs = spans::runs(members, self.budget);
+        if let Some((first, last)) = span
+            && self.more_may_come()
+        {
+            let hold_from = last + 1 - (last + 1 - first) / HELD_SHARE;
+            let kept = runs.partition_point(|run| run.first() < hold_from);
+            self.held.extend(runs.drain(kept..).flat_map(|run| run.members));
+        }
+        self.planned.extend(runs);
         Some(true)
+    }
+
+    /// Whether members of archives follow, as far as is known.
+    fn more_may_come(&mut self) -> bool {
+        self.end.is_ok() && !self.source.is_exhausted() && self.source.peek().is_none_or(|next| next.span.is_some())
+    }
+
+    /// Plans the members that wait for others, once none can come; whether there are any.
+    fn release_held(&mut self) -> bool {
+        if self.held.is_empty() || self.more_may_come() {
+            return false;
+        }
+        let held = std::mem::take(&mut self.held);
+        self.planned.extend(spans::runs(held, self.budget));
+        true
     }
 
     /// Requests the next planned members. False where the budget has no room, `None` once nobody reads any more.
