@@ -51,8 +51,10 @@ class Measured:
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, workers: int) -> None:
+    # So many requests are in flight from the first epoch on: how many later ones would have is the machine's mood.
+    config = OssConfig(prefetch_concurrency=8, max_concurrency=8)
     dataset = OssIterableDataset.from_prefix(
-        f"oss://{filled}/", transform=Measured(), shuffle=True, batch_size=10, **emulator.connection
+        f"oss://{filled}/", transform=Measured(), shuffle=True, batch_size=10, config=config, **emulator.connection
     )
     loader = DataLoader(
         dataset,
@@ -121,7 +123,7 @@ def test_an_object_far_above_the_budget_streams(emulator: Emulator, client: OssC
     for number in range(20):
         client.put(f"oss://{bucket}/small-{number:02}", bytes(MIB))
     gc.collect()
-    config = OssConfig(prefetch_bytes=16 * MIB, reader_window=16 * MIB)
+    config = OssConfig(prefetch_bytes=16 * MIB)
     dataset = OssIterableDataset.from_prefix(f"oss://{bucket}/", config=config, **emulator.connection)
     before = most = resident()
     read = 0
@@ -131,6 +133,6 @@ def test_an_object_far_above_the_budget_streams(emulator: Emulator, client: OssC
             read += len(chunk)
             most = max(most, resident())
     assert read == size + 20 * MIB
-    # The budget, the window of the large object, and the allocator's slack; the object is many times as large.
-    assert most - before < 96 * MIB
+    # The budget, which the large object's window is part of, and the allocator's slack; the object is many times as large.
+    assert most - before < 64 * MIB
     client.delete(f"oss://{bucket}/large")

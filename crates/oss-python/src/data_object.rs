@@ -66,7 +66,7 @@ impl DataObject {
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         entry.size = Some(meta.size);
-        let ranged = Ranged::new(py, [connection], &entry, meta)?;
+        let ranged = Ranged::of_stream(py, connection, &entry, meta)?;
         let content = Content::Open(ProcessBound::new(ranged));
         Ok(Self { entry, state: ForkLock::new(State { content, position: 0 }) })
     }
@@ -120,7 +120,7 @@ impl DataObject {
                 if span.is_some() { ObjectMeta::of_part(size.unwrap_or_default(), meta.etag) } else { meta }
             }
         };
-        let ranged = Ranged::new(py, [&connection], &self.entry, meta)?;
+        let ranged = Ranged::of_stream(py, &connection, &self.entry, meta)?;
         state.content = Content::Open(ProcessBound::new(ranged));
         Ok(())
     }

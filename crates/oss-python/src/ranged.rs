@@ -5,6 +5,7 @@ use std::{ops::Range, sync::Arc};
 use oss_client::{
     catalogue::Entry,
     ops::head::ObjectMeta,
+    prefetch,
     reader::{Job, Jobs, ObjectReader, Piece, Step, Window},
 };
 use pyo3::prelude::*;
@@ -52,6 +53,20 @@ impl Ranged {
         let object = ObjectReader::of_entry(clients, entry, meta);
         let handles = reactors.iter().map(|reactor| reactor.handle.clone()).collect();
         Ok(Self { window: Window::new(object, handles), reactors, told: false })
+    }
+
+    /// The same for an object of a stream, within the share of the stream's budget that is kept for it.
+    pub(crate) fn of_stream(
+        py: Python<'_>,
+        connection: &Arc<Connection>,
+        entry: &Entry,
+        meta: ObjectMeta,
+    ) -> PyResult<Self> {
+        let (client, reactor) = connection.get(py)?;
+        let limit = client.config().reader_window.min(prefetch::kept_for_large(client.config().prefetch_bytes));
+        let object = ObjectReader::of_entry(vec![client.clone()], entry, meta);
+        let window = Window::within(limit, object, vec![reactor.handle.clone()]);
+        Ok(Self { window, reactors: vec![reactor.clone()], told: false })
     }
 
     /// The same version of the object, with nothing read.

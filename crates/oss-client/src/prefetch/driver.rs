@@ -49,8 +49,14 @@ pub enum Delivery {
     Arrival,
 }
 
-/// Starts fetching what `source` names, within `budget` bytes. Returns the queue to take it from, and the task that fills
-/// it: spawn it on the client's runtime.
+/// The part of a stream's budget that is kept for reading a large object by ranges.
+pub fn kept_for_large(budget: usize) -> usize {
+    budget / LARGE_SHARE
+}
+
+/// Starts fetching what `source` names, within `budget` bytes, of which a quarter is kept for a large object being read.
+///
+/// Returns the queue to take it from, and the task that fills it: spawn it on the client's runtime.
 pub fn start(
     client: Client,
     source: Source,
@@ -58,11 +64,13 @@ pub fn start(
     delivery: Delivery,
 ) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
     let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
+    let large = kept_for_large(budget);
     let driver = Driver {
         client,
         source,
         queue: Arc::clone(&queue),
-        budget,
+        budget: budget - large,
+        large,
         delivery,
         window: VecDeque::new(),
         arrived: Vec::new(),
@@ -71,7 +79,7 @@ pub fn start(
         deferred: BTreeSet::new(),
         planned: VecDeque::new(),
         held: Vec::new(),
-        unknown_size: UNKNOWN_SIZE.min(budget / LARGE_SHARE),
+        unknown_size: UNKNOWN_SIZE.min(large),
         end: Ok(()),
     };
     (queue, driver.run())
@@ -82,6 +90,8 @@ struct Driver {
     source: Source,
     queue: Arc<Queue>,
     budget: usize,
+    /// An object above this is not fetched ahead.
+    large: usize,
     delivery: Delivery,
     /// Objects requested and not handed over yet, in order.
     window: VecDeque<Slot>,
@@ -178,7 +188,7 @@ impl Driver {
                 return Some(if at_end { Blocked::AtEnd } else { Blocked::BySource });
             };
             let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-            let large = size.is_some_and(|size| size > self.budget / LARGE_SHARE);
+            let large = size.is_some_and(|size| size > self.large);
             let reserve = if large { 0 } else { size.unwrap_or(self.unknown_size) };
             if !self.fits(deferred, reserve, load) {
                 load = self.queue.load_before_waiting()?;
@@ -219,7 +229,7 @@ impl Driver {
             && let Some((position, entry)) = self.take_next(None)
         {
             match Member::of(position, entry) {
-                Ok(member) if member.size() > (self.budget / LARGE_SHARE) as u64 => {
+                Ok(member) if member.size() > (self.large) as u64 => {
                     self.set(position, Slot::Done(Item { entry: member.entry, outcome: Ok(Outcome::Large(None)) }));
                 }
                 Ok(member) => {
@@ -348,14 +358,14 @@ impl Driver {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
                 self.reserved += bytes.len();
                 if entry.size.is_none() {
-                    let ceiling = self.budget / LARGE_SHARE;
+                    let ceiling = self.large;
                     self.unknown_size = self.unknown_size.max(2 * bytes.len()).min(ceiling);
                 }
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
             }
             Ok(FetchedObject { meta, bytes: None }) => {
                 let size = usize::try_from(meta.size).unwrap_or(usize::MAX);
-                if size > self.budget / LARGE_SHARE {
+                if size > self.large {
                     Slot::Done(Item { entry, outcome: Ok(Outcome::Large(Some(meta))) })
                 } else {
                     entry.size = Some(meta.size);

@@ -10,7 +10,7 @@ mod queue;
 mod source;
 mod spans;
 
-pub use driver::{Delivery, start};
+pub use driver::{Delivery, kept_for_large, start};
 pub use prefix::{Prefix, RecordFailure};
 pub use queue::{Queue, Taken};
 pub use source::Source;

@@ -80,14 +80,20 @@ impl Window {
     /// A window over an object; nothing is fetched yet. `reactors` are the I/O threads of the object's clients, in their
     /// order.
     pub fn new(object: ObjectReader, reactors: Vec<Handle>) -> Self {
+        let limit = object.clients()[0].config().reader_window;
+        Self::within(limit, object, reactors)
+    }
+
+    /// The same, holding at most `limit` bytes.
+    pub fn within(limit: usize, object: ObjectReader, reactors: Vec<Handle>) -> Self {
         let config = object.clients()[0].config();
-        let limit = config.reader_window.max(4) as u64;
+        let limit = limit.max(4) as u64;
         Self {
             limit,
             longest: (config.part_size as u64).clamp(1, limit / 4),
             concurrency: config.prefetch_concurrency.max(1),
             // Of its own, so that the memory is free again when the reader is closed. No piece is larger than it keeps.
-            buffers: BufferPool::new(config.reader_window / 4),
+            buffers: BufferPool::new(limit as usize / 4),
             object,
             reactors,
             pieces: BTreeMap::new(),
@@ -106,7 +112,7 @@ impl Window {
     /// A window over the same version of the object with nothing in it.
     #[must_use]
     pub fn anew(&self) -> Self {
-        Self::new(self.object.anew(), self.reactors.clone())
+        Self::within(self.limit as usize, self.object.anew(), self.reactors.clone())
     }
 
     /// Most requests in flight for one read, over one of the clients.
