@@ -133,6 +133,6 @@ def test_an_object_far_above_the_budget_streams(emulator: Emulator, client: OssC
             read += len(chunk)
             most = max(most, resident())
     assert read == size + 20 * MIB
-    # The budget, which the large object's window is part of, and the allocator's slack; the object is many times as large.
+    # The budget, which the large object's window is part of, and the allocator's slack.
     assert most - before < 64 * MIB
     client.delete(f"oss://{bucket}/large")
