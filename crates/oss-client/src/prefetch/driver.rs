@@ -33,9 +33,9 @@ const LARGE_SHARE: usize = 4;
 /// Share of the budget that planned members of archives have: while those planned before are delivered, the next fit too.
 const HORIZON_SHARE: u64 = 2;
 
-/// Share of the planned positions, at their end, from which members wait for their neighbours among those that come next:
-/// where a shuffled chunk is planned in part, that part lies scattered over the chunk.
-const HELD_SHARE: u64 = 8;
+/// Share of the planned positions, at their end, from which runs wait for what comes next: a shuffled chunk of which only
+/// a part is planned lies scattered, and so does its rest. A half, so that a chunk of up to half a plan is read whole.
+const HELD_SHARE: u64 = 2;
 
 /// Share of the budget that one batch may hold in the reader's hands.
 const BATCH_SHARE: usize = 8;
