@@ -77,6 +77,10 @@ wheel: toolchain $(VENV)/.installed ## Build the wheel into dist/, run the main 
 bench: build ## Objects per second and CPU per object, beside the original connector
 	$(BIN)/python benchmarks/small_objects.py
 
+.PHONY: bench-scale
+bench-scale: build ## Time and memory per key of listings up to a hundred million keys; a million objects end to end
+	$(BIN)/python benchmarks/scale.py --objects 1000000
+
 .PHONY: bench-listing
 bench-listing: build ## Keys listed per second and CPU per key, in several places at once and one page after the other
 	$(BIN)/python benchmarks/listing.py
