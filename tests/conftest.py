@@ -1,6 +1,7 @@
 """What all tests share: bounds, a clean environment, one emulator and a bucket of the test's own."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -13,6 +14,11 @@ from osstorchconnector import OssClient
 from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
+
+# A shell starts what runs in the background with Ctrl-C ignored, and programs pass that on to those they start: tests that
+# interrupt one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

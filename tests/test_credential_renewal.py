@@ -1,6 +1,7 @@
 """Keys that expire while they are used, against a server that refuses them then."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -138,6 +139,9 @@ def test_workers_fetch_keys_of_their_own(
     client = client_of(strict, DefaultCredentials())
     client.put("oss://bucket/parent", b"")
     context: Any = multiprocessing.get_context(method)
+    # A server that an earlier test started has the environment of that time.
+    forkserver: Any = multiprocessing.forkserver
+    forkserver._forkserver._stop()
     process = context.Process(target=_put, args=(client, f"oss://bucket/{method}"))
     process.start()
     process.join()

@@ -121,9 +121,15 @@ def test_a_stall_is_given_up(server: Emulator) -> None:
 
 
 def test_a_lost_reply_is_to_a_write_that_happened(server: Emulator) -> None:
-    with server.fault(operation="PutObject", lose_reply=True), pytest.raises(OssConnectionError):
-        connect(server, max_attempts=1).put("oss://bucket/new", b"written")
-    assert connect(server).get("oss://bucket/new") == b"written"
+    client = connect(server, max_attempts=1)
+    client.put("oss://bucket/new", b"written")
+    with server.fault(operation="DeleteObject", lose_reply=True), pytest.raises(OssConnectionError):
+        client.delete("oss://bucket/new")
+    assert [item.name for item in client.list("oss://bucket/new")] == []
+    # The client finds out that the lost answer to an upload was a success.
+    with server.fault(operation="PutObject", lose_reply=True):
+        client.put("oss://bucket/new", b"written")
+    assert client.get("oss://bucket/new") == b"written"
 
 
 def test_a_refused_write_did_not_happen(server: Emulator) -> None:

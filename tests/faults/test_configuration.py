@@ -161,7 +161,7 @@ def test_an_endpoint_without_a_scheme_gets_the_documented_one(given: str, made: 
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "ftp://host", "https://", "https://host/path", "host:port", "host:99999", "a b", "user:word@host"]
+    "endpoint", ["ftp://host", "https://", "https://host/path", "host:port", "host:99999", "a b", "user:word@host"]
 )
 def test_a_malformed_endpoint_is_told(door: Door, endpoint: str) -> None:
     with pytest.raises(OssConfigError, match="endpoint"):
@@ -319,5 +319,10 @@ def test_a_configuration_of_the_wrong_kind_is_told(door: Door) -> None:
 
 def test_every_error_of_this_kind_is_a_value_error_of_our_tree(door: Door) -> None:
     with pytest.raises(ValueError, match="endpoint") as caught:
-        door("", config=settings())
+        door("ftp://host", config=settings())
     assert isinstance(caught.value, OssError)
+
+
+def test_a_client_needs_an_endpoint() -> None:
+    with pytest.raises(OssConfigError, match="endpoint"):
+        OssClient("", region="cn-hangzhou", config=settings())
