@@ -15,8 +15,8 @@ from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
 
-# A shell starts what runs in the background with Ctrl-C ignored, and programs pass that on to those they start: tests that
-# interrupt one would wait for ever.
+# A shell starts what runs in the background with Ctrl-C ignored, and programs pass that on to those they start: tests
+# that interrupt one would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
