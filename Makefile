@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Length of each fuzz target; they run side by side.
 FUZZ_SECONDS ?= 60
 
-EXTRAS := contract,demo,dev,test
+EXTRAS := bench,contract,demo,dev,test
 
 .PHONY: help
 help: ## Print this list
