@@ -33,6 +33,7 @@ __all__ = [
     "parse_uri",
     "run_emulator",
     "set_log_level",
+    "traffic",
 ]
 
 __version__: str
@@ -74,6 +75,13 @@ def crc64_combine(first: int, second: int, second_length: int, /) -> int:
 
 def set_log_level(level: int) -> None:
     """Set the least severe level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
+
+def traffic() -> tuple[int, int]:
+    """Return how many bytes of objects this process has received and how many it has compared with a checksum of OSS.
+
+    Bytes that were asked for twice count twice among the received; bytes count as compared once their whole object has
+    been received, and its CRC-64 is the one that OSS stores.
+    """
 
 @final
 class Client:

@@ -26,6 +26,7 @@ pub mod reader;
 mod retry;
 pub mod sync;
 mod tls;
+pub mod traffic;
 mod transport;
 pub mod upload;
 

@@ -40,7 +40,7 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
-        checksum::{crc64, crc64_combine},
+        checksum::{crc64, crc64_combine, traffic},
         client::Client,
         config::infer_region,
         data_object::{DataObject, data_object_from_bytes, new_data_object},

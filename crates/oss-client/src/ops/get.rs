@@ -10,6 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result, too_large},
     http::{Request, Response},
     retry::RetryBudget,
+    traffic,
 };
 
 /// What becomes of the next bytes of a range.
@@ -165,6 +166,7 @@ impl Client {
                         budget.progressed(count);
                         if filled == length {
                             response.body.finish().await?;
+                            traffic::count_received(length as u64);
                             return Ok(crc.value());
                         }
                     }
@@ -252,6 +254,10 @@ fn verify(meta: &ObjectMeta, checksum: u64) -> Result<()> {
             );
             Err(ErrorKind::Integrity(text).into())
         }
-        _ => Ok(()),
+        Some(_) => {
+            traffic::count_compared(meta.size);
+            Ok(())
+        }
+        None => Ok(()),
     }
 }

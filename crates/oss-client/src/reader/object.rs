@@ -2,7 +2,10 @@
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures_util::{
@@ -18,6 +21,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     ops::head::ObjectMeta,
     sync::lock,
+    traffic,
 };
 
 /// An open object. Every byte comes from the version with the ETag seen at opening, or the read fails.
@@ -38,6 +42,8 @@ struct Shared {
     base: u64,
     meta: ObjectMeta,
     coverage: Mutex<Coverage>,
+    /// Whether the checksum was compared and counted.
+    compared: AtomicBool,
 }
 
 impl ObjectReader {
@@ -68,7 +74,9 @@ impl ObjectReader {
     fn starting_at(base: u64, clients: Vec<Client>, bucket: &str, key: &str, meta: ObjectMeta) -> Self {
         let coverage = Mutex::new(Coverage::new(meta.size));
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
-        Self { shared: Arc::new(Shared { clients, bucket, key, base, meta, coverage }) }
+        Self {
+            shared: Arc::new(Shared { clients, bucket, key, base, meta, coverage, compared: AtomicBool::new(false) }),
+        }
     }
 
     /// What is being read.
@@ -153,6 +161,12 @@ impl ObjectReader {
                      read it again from the start"
                 );
                 Err(Error::new(ErrorKind::Integrity(text)).on(Some(&self.shared.bucket), Some(&self.shared.key)))
+            }
+            (Some(_), Some(_)) => {
+                if !self.shared.compared.swap(true, Ordering::Relaxed) {
+                    traffic::count_compared(self.meta().size);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
