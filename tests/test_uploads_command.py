@@ -44,6 +44,21 @@ def test_uploads_are_listed_and_swept(emulator: Emulator, bucket: str, capsys: p
     assert f"oss://{bucket}/other/3" in capsys.readouterr().out
 
 
+def test_an_upload_whose_identifier_was_lost_is_swept(
+    emulator: Emulator, bucket: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = OssClient(**emulator.connection, config=OssConfig(part_size=PART))
+    uri, content = f"oss://{bucket}/a", bytes(3 * PART)
+    with emulator.fault(operation="InitiateMultipartUpload", nth=1, lose_reply=True) as lost:
+        client.put(uri, content)
+        assert lost.acted == 1
+    assert client.get(uri) == content
+    # It was begun anew. The first may be another writer's, by all that OSS tells, and is left to be swept.
+    assert main(["uploads", "sweep", uri, "--older-than", "0s", *options(emulator)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 given up"
+    assert client.get(uri) == content
+
+
 def test_what_is_wrong_is_told(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["uploads", "ls", "oss://no-such-bucket-here/", *options(emulator)]) == 1
     assert "osst uploads: NoSuchBucket" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from faults.objects import ObjectServer, etag_of, uri
 from faults.readers import READERS, Reader, connect, get, open_and_read, with_each
-from faults.server import Answer, Exchange, Request
+from faults.server import PATIENCE, Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,
@@ -307,3 +308,39 @@ def test_a_body_longer_than_its_range_is_not_drained_for_ever() -> None:
         except OssError as error:
             assert error.key == "b"  # noqa: PT017 - it may also succeed
         assert time.monotonic() - start < 5
+
+
+def test_a_mismatch_that_no_read_could_report_is_raised_by_close() -> None:
+    # Both ends are fetched by the first read, and the middle, in one request, ahead of the second.
+    edge, content = 128 << 10, bytes(range(256)) * 1824
+    released, again = threading.Event(), threading.Event()
+    carrier = 0
+
+    def held_and_corrupted(exchange: Exchange, answer: Answer) -> None:
+        nonlocal carrier
+        request = exchange.request
+        if request.is_object_get() and request.range == (edge, len(content) - edge):
+            released.wait(PATIENCE)
+            carrier = threading.get_ident()
+            corrupted(exchange, answer)
+            return
+        if threading.get_ident() != carrier:
+            # So that only the connection that brought the middle is ever used again.
+            answer.headers["Connection"] = "close"
+        else:
+            again.set()
+        exchange.reply(answer)
+
+    with ObjectServer({"a": content}, held_and_corrupted, where=lambda _: True) as server:
+        client = OssClient(**connect(server, io_threads=1))
+        reader = client.reader(uri("a"))
+        assert reader.read(edge - 1000) + reader.read(1000) == content[:edge]
+        released.set()
+        # A request over its connection comes after the middle has been taken in, by the same I/O thread.
+        while not again.is_set():
+            client.head(uri("a"))
+        with pytest.raises(OssIntegrityError, match="CRC-64") as caught:
+            reader.close()
+        assert caught.value.key == "a"
+        assert reader.closed
+        reader.close()

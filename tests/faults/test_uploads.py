@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from faults.damage import MARK, Damage
 from faults.objects import Held, ObjectServer, Refusal, error_answer, uri
 from faults.readers import connect
 from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
+    OssConfig,
     OssConnectionError,
     OssError,
     OssIntegrityError,
@@ -17,6 +19,8 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
+from osstorchconnector._uploads import open_uploads
+from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
 LARGE = bytes(range(256)) * 1700
@@ -144,6 +148,29 @@ def test_an_object_that_another_replaced_meanwhile_is_not_taken_for_the_one_writ
 
 def publishes(request: Request) -> bool:
     return is_completion(request) or (is_put(request) and "uploadId" not in request.query)
+
+
+@pytest.mark.parametrize("content", [MARK + SMALL, LARGE.replace(MARK, b"x") + MARK])
+@pytest.mark.parametrize("times", [1, None])
+def test_bytes_that_changed_on_their_way_are_not_published(
+    emulator: Emulator, bucket: str, content: bytes, times: int | None
+) -> None:
+    where = f"oss://{bucket}/a"
+    client = emulator.client()
+    client.put(where, b"previous")
+    with Damage(emulator.endpoint, times) as damage:
+        config = OssConfig(part_size=PART, max_attempts=3)
+        damaged = OssClient(**emulator.connection | {"endpoint": damage.endpoint}, config=config)
+        if times is not None:
+            damaged.put(where, content)
+            assert client.get(where) == content
+            return
+        with pytest.raises(OssIntegrityError) as caught:
+            damaged.put(where, content)
+    assert caught.value.attempts == 3
+    assert not any("may have been replaced" in note for note in notes_of(caught.value))
+    assert client.get(where) == b"previous"
+    assert list(open_uploads(client, f"oss://{bucket}/")) == []
 
 
 def test_all_parts_that_failed_are_told() -> None:

@@ -135,11 +135,11 @@ impl Client {
         budget: &mut RetryBudget,
     ) -> Result<bool> {
         match (error.code(), signer) {
-            (Some(ErrorCode::RequestTimeTooSkewed), _) if !budget.corrected_clock => {
-                budget.corrected_clock = true;
+            (Some(ErrorCode::RequestTimeTooSkewed), _) => {
                 let Some(server_time) = server_time else { return Ok(false) };
+                // Each refusal corrects it, since the one before may have told a wrong time; only the first costs no pause.
                 self.shared.clock_offset.store(seconds_ahead(server_time), Ordering::Relaxed);
-                Ok(true)
+                Ok(!std::mem::replace(&mut budget.corrected_clock, true))
             }
             (
                 Some(

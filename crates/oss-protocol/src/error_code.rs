@@ -152,7 +152,14 @@ impl ErrorCode {
     /// Whether the same request, signed again, may succeed: every code whose status is 5xx, and the two codes of lower
     /// status that the official SDKs retry. The status of the answer decides beside the code.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::RequestTimeTooSkewed | Self::BadRequest) || self.status().is_server_error()
+        matches!(self, Self::RequestTimeTooSkewed | Self::BadRequest)
+            || self.is_damage()
+            || self.status().is_server_error()
+    }
+
+    /// Whether the bytes that arrived are not those that were sent. They are not stored.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::InvalidCRC64 | Self::InvalidDigest)
     }
 
     /// Whether the server asks for fewer or slower requests.
@@ -220,8 +227,15 @@ mod tests {
 
     #[test]
     fn retryable_and_throttle() {
-        for code in ["InternalError", "ServiceUnavailable", "RequestTimeTooSkewed", "BadRequest", "FooQpsLimitExceeded"]
-        {
+        for code in [
+            "InternalError",
+            "ServiceUnavailable",
+            "RequestTimeTooSkewed",
+            "BadRequest",
+            "FooQpsLimitExceeded",
+            "InvalidCRC64",
+            "InvalidDigest",
+        ] {
             assert!(ErrorCode::from(code).is_retryable(), "{code}");
         }
         for code in ["AccessDenied", "SecurityTokenExpired", "NoSuchKey", "PreconditionFailed", "MirrorFailed"] {

@@ -94,6 +94,7 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
         ErrorKind::Service { status, .. } if error.is_throttle() && *status != StatusCode::FORBIDDEN => {
             py.get_type::<classes::OssThrottledError>()
         }
+        ErrorKind::Service { code, .. } if code.is_damage() => py.get_type::<classes::OssIntegrityError>(),
         ErrorKind::Service { status, .. } => match *status {
             StatusCode::NOT_FOUND => py.get_type::<classes::OssNotFoundError>(),
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => py.get_type::<classes::OssPermissionError>(),

@@ -29,6 +29,7 @@ mod runtime;
 mod shared_listing;
 mod stream;
 mod table;
+mod unfinished;
 mod uri;
 mod wait;
 mod writer;
@@ -53,8 +54,9 @@ mod _native {
         shared_listing::{Listing, PrefixListing},
         stream::ObjectStream,
         table::ObjectTable,
+        unfinished::end_uploads,
         uri::parse_uri,
-        writer::{Writer, end_uploads},
+        writer::Writer,
     };
 
     #[pymodule_init]

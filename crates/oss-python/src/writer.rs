@@ -1,22 +1,15 @@
 //! An object being written, as a Python binary stream.
 
-use std::{
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 use oss_client::{
     ops::put::PutOptions,
-    sync::lock,
     upload::{Lane, Published, Upload},
 };
 use pyo3::{
     buffer::PyUntypedBuffer,
-    exceptions::{PyException, PyResourceWarning, PyTypeError, PyValueError},
+    exceptions::{PyException, PyTypeError, PyValueError},
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -28,7 +21,7 @@ use crate::{
     data_object::unquoted,
     error,
     process::{ForkLock, ProcessBound},
-    runtime::Reactor,
+    unfinished::{Unfinished, warn_unclosed},
     wait::block_on,
 };
 
@@ -56,92 +49,6 @@ enum Progress {
     Failed(PyErr),
     /// Published, or given up.
     Closed(Option<Published>),
-}
-
-/// An upload that is given up when it is dropped. The lock is free whenever no operation runs on the I/O thread.
-struct Unfinished {
-    upload: Arc<tokio::sync::Mutex<Upload>>,
-    reactor: Reactor,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        give_up(&self.reactor, Arc::clone(&self.upload));
-    }
-}
-
-/// How many uploads the process `OWNER` is giving up now. Not a lock: a fork could copy it locked by an I/O thread.
-static GIVING_UP: AtomicUsize = AtomicUsize::new(0);
-static OWNER: AtomicU32 = AtomicU32::new(0);
-
-/// How often the end of the interpreter looks whether they are done.
-const END_INTERVAL: Duration = Duration::from_millis(5);
-
-fn give_up(reactor: &Reactor, upload: Arc<tokio::sync::Mutex<Upload>>) {
-    let process = std::process::id();
-    if OWNER.swap(process, Ordering::Relaxed) != process {
-        GIVING_UP.store(0, Ordering::Relaxed);
-    }
-    GIVING_UP.fetch_add(1, Ordering::Relaxed);
-    reactor.handle.spawn(async move {
-        if let Err(error) = upload.lock().await.abort().await {
-            tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
-        }
-        GIVING_UP.fetch_sub(1, Ordering::Relaxed);
-    });
-}
-
-/// A writer that may still be open when the interpreter ends.
-struct Open {
-    process: u32,
-    uri: String,
-    upload: Weak<tokio::sync::Mutex<Upload>>,
-    reactor: Reactor,
-    warned: Arc<AtomicBool>,
-}
-
-/// Locked only while attached to the interpreter and never across a call that detaches, so that no fork copies it locked.
-static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
-
-/// Warns of the writers that are open when the interpreter ends, gives their uploads up, and waits at most `seconds` until
-/// that and what was given up before is done.
-#[pyfunction]
-pub(crate) fn end_uploads(py: Python<'_>, seconds: f64) {
-    let process = std::process::id();
-    let open = std::mem::take(&mut *lock(&OPEN));
-    for writer in open.into_iter().filter(|writer| writer.process == process) {
-        if let Some(upload) = writer.upload.upgrade() {
-            warn_unclosed(py, &writer.uri, &writer.warned);
-            give_up(&writer.reactor, upload);
-        }
-    }
-    let until = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    py.detach(|| {
-        while OWNER.load(Ordering::Relaxed) == process
-            && GIVING_UP.load(Ordering::Relaxed) > 0
-            && Instant::now() < until
-        {
-            std::thread::sleep(END_INTERVAL);
-        }
-    });
-}
-
-fn warn_unclosed(py: Python<'_>, uri: &str, warned: &AtomicBool) {
-    if warned.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    // The end of an object may come while an exception is on its way, which must not be disturbed.
-    let pending = PyErr::take(py);
-    let text = format!("unclosed writer of {uri}; nothing is published");
-    let told = std::ffi::CString::new(text)
-        .map_err(PyErr::from)
-        .and_then(|text| PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &text, 1));
-    if let Err(error) = told {
-        error.write_unraisable(py, None);
-    }
-    if let Some(pending) = pending {
-        pending.restore(py);
-    }
 }
 
 impl Drop for Writer {
@@ -174,16 +81,7 @@ impl Writer {
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         let warned = Arc::new(AtomicBool::new(false));
         let uri = format!("oss://{bucket}/{key}");
-        let mut open = lock(&OPEN);
-        open.retain(|writer| writer.upload.strong_count() > 0);
-        open.push(Open {
-            process: std::process::id(),
-            uri: uri.clone(),
-            upload: Arc::downgrade(&upload),
-            reactor: reactor.clone(),
-            warned: Arc::clone(&warned),
-        });
-        let unfinished = Unfinished { upload, reactor: reactor.clone() };
+        let unfinished = Unfinished::new(&uri, upload, reactor.clone(), &warned);
         Ok(Self {
             uri,
             connection: Arc::clone(connection),
@@ -273,7 +171,7 @@ impl Writer {
 impl State {
     fn upload(&self, py: Python<'_>) -> PyResult<&Arc<tokio::sync::Mutex<Upload>>> {
         match &self.progress {
-            Progress::Open(unfinished) => Ok(&unfinished.get(py, "writer")?.upload),
+            Progress::Open(unfinished) => Ok(unfinished.get(py, "writer")?.upload()),
             Progress::Failed(error) => Err(error.clone_ref(py)),
             Progress::Closed(_) => Err(closed()),
         }
@@ -388,7 +286,7 @@ impl Writer {
             }
             return Ok(());
         };
-        let upload = Arc::clone(&unfinished.get(py, "writer")?.upload);
+        let upload = Arc::clone(unfinished.get(py, "writer")?.upload());
         let (_, reactor) = self.connection.get(py)?;
         let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
         state.progress = Progress::Closed(None);

@@ -33,7 +33,7 @@ impl PutOptions {
 impl Client {
     /// Stores an object in one request (at most 5 GB) and returns its ETag.
     ///
-    /// The server is told the CRC-64 of the bytes, and its own is compared with it.
+    /// The server is told the CRC-64 of the bytes, and stores no others; its own is compared with it.
     pub async fn put(&self, bucket: &str, key: &str, bytes: Bytes, options: &PutOptions) -> Result<String> {
         let checksum = crc64::checksum(&bytes);
         let mut request = Request::object(Method::PUT, bucket, key).with_body(bytes);

@@ -165,20 +165,60 @@ async fn a_server_that_does_not_speak_http_is_an_error() {
     assert!(matches!(error.kind(), ErrorKind::InvalidReply(_)), "{error:?}");
 }
 
+fn refused_as_skewed(date: SystemTime) -> Reply {
+    let date = format!("Date: {}\r\n", time::format_http_date(date));
+    Reply::Send(response("403 Skewed", &date, &error_xml("RequestTimeTooSkewed")))
+}
+
+/// How far the time that a request was signed with is from another.
+fn distance(request: &str, from: SystemTime) -> Duration {
+    let sent = request.lines().find_map(|line| line.strip_prefix("x-oss-date: ")).unwrap();
+    let sent = time::parse_oss_date(sent).unwrap();
+    sent.duration_since(from).unwrap_or_else(|behind| behind.duration())
+}
+
+const CLOSE: Duration = Duration::from_secs(30);
+
 #[tokio::test]
 async fn a_skewed_clock_is_corrected_from_the_servers_date() {
     let ahead = SystemTime::now() + Duration::from_secs(3600);
-    let date = format!("Date: {}\r\n", time::format_http_date(ahead));
-    let refused = response("403 Skewed", &date, &error_xml("RequestTimeTooSkewed"));
     let content = pattern(10);
-    let (url, mut requests) = scripted(vec![Reply::Send(refused), Reply::Send(object(&content))]).await;
+    let (url, mut requests) = scripted(vec![refused_as_skewed(ahead), Reply::Send(object(&content))]).await;
     client(config(&url)).get(BUCKET, "key", 10).await.unwrap();
     requests.recv().await.unwrap();
-    let second = requests.recv().await.unwrap();
-    let sent = second.lines().find_map(|line| line.strip_prefix("x-oss-date: ")).unwrap();
-    let sent = time::parse_oss_date(sent).unwrap();
-    let difference = sent.duration_since(ahead).unwrap_or_else(|behind| behind.duration());
-    assert!(difference < Duration::from_secs(30), "{difference:?}");
+    assert!(distance(&requests.recv().await.unwrap(), ahead) < CLOSE);
+}
+
+#[tokio::test]
+async fn a_wrong_time_that_a_server_told_once_is_corrected_by_the_next_refusal() {
+    let now = SystemTime::now();
+    for wrong in [SystemTime::UNIX_EPOCH, now - Duration::from_secs(86_400), now + Duration::from_secs(3 << 30)] {
+        let content = pattern(10);
+        let replies = [refused_as_skewed(wrong), refused_as_skewed(now)];
+        let served = [object(&content), object(&content)].map(Reply::Send);
+        let (url, mut requests) = scripted(replies.into_iter().chain(served).collect()).await;
+        let client = client(config(&url));
+        // Corrected within the operation that met it, and for those after it.
+        client.get(BUCKET, "key", 10).await.unwrap();
+        client.get(BUCKET, "key", 10).await.unwrap();
+        assert!(distance(&requests.recv().await.unwrap(), now) < CLOSE);
+        assert!(distance(&requests.recv().await.unwrap(), wrong) < CLOSE);
+        assert!(distance(&requests.recv().await.unwrap(), now) < CLOSE);
+        assert!(distance(&requests.recv().await.unwrap(), now) < CLOSE);
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_times_contradict_each_other_ends_in_its_refusal() {
+    let now = SystemTime::now();
+    let ahead = now + Duration::from_secs(3600);
+    let (url, _requests) = scripted([now, ahead, now, ahead, now].map(refused_as_skewed).into()).await;
+    let mut config = config(&url);
+    config.max_attempts = 3;
+    let error = client(config).get(BUCKET, "key", 10).await.unwrap_err();
+    assert_eq!(error.code().unwrap().as_str(), "RequestTimeTooSkewed");
+    // The first is answered at once, and is no attempt of those that are counted.
+    assert_eq!(error.attempts(), 4);
 }
 
 struct Rotating(AtomicU32);
