@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.utils._pytree import tree_flatten
 
 from osstorchconnector import OssFileSystem
 from osstorchconnector.dcp.writer import OssStorageWriter
@@ -93,24 +94,84 @@ def _train(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
     return float(loss.item())
 
 
-def train_and_save(connection: Connection, place: str) -> list[float]:
-    """Train a model of FSDP2, save it with its optimizer, train on; return the losses after the save."""
+def _values(state: Any) -> list[Tensor]:
+    """Return the whole tensors of a state, those of other ranks included, in an order of their own."""
+    leaves, _ = tree_flatten(state)
+    return [
+        leaf.full_tensor() if isinstance(leaf, DTensor) else leaf.clone() for leaf in leaves if isinstance(leaf, Tensor)
+    ]
+
+
+def _fill(state: Any, values: list[Tensor]) -> None:
+    leaves, _ = tree_flatten(state)
+    for leaf, value in zip([leaf for leaf in leaves if isinstance(leaf, Tensor)], values, strict=True):
+        if isinstance(leaf, DTensor):
+            leaf.to_local().copy_(distribute_tensor(value, leaf.device_mesh, leaf.placements).to_local())
+        else:
+            leaf.copy_(value)
+
+
+def train_and_save(connection: Connection, place: str, kept: str) -> list[float]:
+    """Train a model of FSDP2, save it with its optimizer, train on; return the losses after the save.
+
+    The state is kept in a local file too, by torch alone.
+    """
     model, optimizer = _model()
     _train(model, optimizer)
     model_state, optimizer_state = get_state_dict(model, optimizer)
     state = {"model": model_state, "optimizer": optimizer_state}
+    values = _values(state)
+    if dist.get_rank() == 0:
+        torch.save(values, kept)
     dcp.save(state, storage_writer=OssFileSystem(**connection).writer(place))
     return [_train(model, optimizer) for _ in range(3)]
 
 
-def load_and_train(connection: Connection, place: str) -> list[float]:
-    """Load what :func:`train_and_save` saved into a fresh model, and train on."""
-    model, optimizer = _model()
-    model_state, optimizer_state = get_state_dict(model, optimizer)
-    state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
+def load_and_train(connection: Connection, place: str, kept: str) -> list[float]:
+    """Load what :func:`train_and_save` saved into a fresh model, and train on beside one that the local file filled."""
+    losses = []
+    values = torch.load(kept)
+    for from_oss in (True, False):
+        model, optimizer = _model()
+        model_state, optimizer_state = get_state_dict(model, optimizer)
+        state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
+        if from_oss:
+            dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+            loaded = _values(state)
+            assert len(loaded) == len(values) > 10
+            assert all(map(torch.equal, loaded, values))
+        else:
+            _fill(state, values)
+        set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        losses.append([_train(model, optimizer) for _ in range(3)])
+    assert losses[0] == losses[1]
+    return losses[0]
+
+
+def _own_state(seed: float) -> dict[str, Any]:
+    return {**_state(seed), "of this rank": torch.full((3000,), seed + dist.get_rank()), "rank": dist.get_rank()}
+
+
+def save_alone(connection: Connection, place: str, seed: float) -> None:
+    """Save without collective operations: each rank writes a checkpoint of its own."""
+    dcp.save(_own_state(seed), storage_writer=OssFileSystem(**connection).writer(place), use_collectives=False)
+
+
+def load_alone(connection: Connection, place: str, seed: float) -> None:
+    """Load what :func:`save_alone` has saved."""
+    state = _own_state(-1)
+    state["rank"] = -1
     dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
-    set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
-    return [_train(model, optimizer) for _ in range(3)]
+    assert state.pop("rank") == dist.get_rank()
+    assert torch.equal(state.pop("of this rank"), torch.full((3000,), seed + dist.get_rank()))
+    assert _equal(state, seed)
+
+
+def load_columns(connection: Connection, place: str, seed: float) -> None:
+    """Load by columns what was saved by rows."""
+    state = {"by rows": _sharded(_matrix(-1), Shard(1))}
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    assert torch.equal(state["by rows"].full_tensor(), _matrix(seed))
 
 
 def _dies() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemBase
 
 from osstorchconnector import (
     OssClient,
@@ -98,6 +99,27 @@ def test_ls_tells_what_is_directly_below(file_system: OssFileSystem, client: Oss
     assert file_system.ls(f"oss://{bucket}/c/") == [f"oss://{bucket}/c/{name}" for name in (".metadata", "1", "d", "e")]
     assert file_system.ls(f"oss://{bucket}") == [f"oss://{bucket}/c", f"oss://{bucket}/cc"]
     assert file_system.ls(f"oss://{bucket}/nothing") == []
+
+
+@pytest.mark.skipif(not hasattr(FileSystem, "ls"), reason="torch's file system has had ls since 2.8")
+def test_ls_tells_what_torchs_file_system_tells(
+    file_system: OssFileSystem, client: OssClient, bucket: str, tmp_path: Path
+) -> None:
+    # Not recursive, with whole paths, directories and hidden files among them: what torch's own readers build on.
+    for name in ("a.safetensors", "b.safetensors", "config.json", ".metadata", "original/c.safetensors", "x/y/z"):
+        client.put(f"oss://{bucket}/m/{name}", b"")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    ours, torchs = file_system.ls(f"oss://{bucket}/m"), FileSystem().ls(tmp_path)
+    assert all(isinstance(path, str) for path in [*ours, *torchs])
+    assert {path.removeprefix(f"oss://{bucket}/m/") for path in ours} == {
+        path.removeprefix(f"{tmp_path}/") for path in torchs
+    }
+    assert len(ours) == len(torchs) == 6
+
+
+def test_every_abstract_method_of_torchs_file_system_is_there() -> None:
+    assert FileSystemBase.__abstractmethods__ <= vars(OssFileSystem).keys()
 
 
 def test_a_path_object_is_refused_with_the_reason(file_system: OssFileSystem) -> None:

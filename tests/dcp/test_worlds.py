@@ -1,11 +1,16 @@
 """Saving and loading by several ranks, of as many and of other numbers, also when one of them fails or dies."""
 
+import inspect
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch.distributed.checkpoint as dcp
 
 from dcp.worlds import Worlds
+from osstorchconnector import OssClient
+from osstorchconnector.dcp.catalogue import checkpoints, verify
 from osstorchconnector.testing import Emulator, FaultRule
 
 
@@ -31,12 +36,81 @@ def test_another_number_of_ranks_loads_it(
 
 
 @pytest.mark.slow(120)
-@pytest.mark.parametrize(("saving", "loading"), [(1, 1), (2, 4), (4, 2)])
-def test_a_model_of_fsdp_trains_on(worlds: Worlds, emulator: Emulator, place: str, saving: int, loading: int) -> None:
-    options = {"connection": emulator.connection, "place": place}
-    losses = worlds.results(saving, "train_and_save", **options)
+@pytest.mark.parametrize(("saving", "loading"), [(1, 1), (2, 2), (2, 4), (4, 2)])
+def test_a_model_of_fsdp_trains_on(
+    worlds: Worlds, emulator: Emulator, place: str, tmp_path: Path, saving: int, loading: int
+) -> None:
+    options = {"connection": emulator.connection, "place": place, "kept": f"{tmp_path}/kept"}
+    went_on = worlds.results(saving, "train_and_save", **options)
+    # Each rank compares the state bit for bit, and its training with that of a model which had the state from a file.
     resumed = worlds.results(loading, "load_and_train", **options)
-    assert all(found == pytest.approx(losses[0], rel=1e-5) for found in [*losses, *resumed])
+    # Training depends on the number of ranks: they add their gradients in an order of their own, and torch 2.7 does
+    # not divide the sum by their number on gloo.
+    if saving == loading:
+        assert resumed == went_on
+
+
+needs_rank_local = pytest.mark.skipif(
+    "use_collectives" not in inspect.signature(dcp.save).parameters, reason="in this torch ranks save together only"
+)
+
+
+@needs_rank_local
+@pytest.mark.slow(120)
+def test_ranks_save_and_load_each_by_itself(worlds: Worlds, emulator: Emulator, client: OssClient, place: str) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    for seed in (1.0, 2.0):
+        worlds.results(2, "save_alone", **options, seed=seed)
+        worlds.results(2, "load_alone", **options, seed=seed)
+    (checkpoint,) = checkpoints(client, place)
+    assert checkpoint.complete
+    # The second save has deleted the files of the first: of each rank its metadata, its checksums, and its file.
+    assert not checkpoint.leftovers
+    assert len(checkpoint.sizes) == 6
+    assert verify(client, checkpoint) > 0
+    client.delete(f"{place}/__1.metadata")
+    (checkpoint,) = checkpoints(client, place)
+    assert checkpoint.problems == ["of 2 ranks that save each by itself, [1] have not finished"]
+
+
+@needs_rank_local
+@pytest.mark.slow(120)
+@pytest.mark.parametrize("loading", [1, 4])
+def test_another_number_of_ranks_is_told_that_each_rank_saved_by_itself(
+    worlds: Worlds, emulator: Emulator, place: str, loading: int
+) -> None:
+    options = {"connection": emulator.connection, "place": place, "seed": 1.0}
+    worlds.results(2, "save_alone", **options)
+    told = f"was saved by 2 ranks, each by itself (use_collectives=False), and is loaded by as many, not by {loading}"
+    for outcome in worlds.run(loading, "load_alone", **options):
+        assert told in (outcome.error or ""), outcome
+
+
+@needs_rank_local
+@pytest.mark.slow(120)
+def test_another_sharding_is_told_that_each_rank_saved_by_itself(
+    worlds: Worlds, emulator: Emulator, place: str
+) -> None:
+    options = {"connection": emulator.connection, "place": place, "seed": 1.0}
+    worlds.results(2, "save_alone", **options)
+    for outcome in worlds.run(2, "load_columns", **options):
+        assert "elements of 'by rows' that this rank is to load" in (outcome.error or ""), outcome
+    # Of all ranks together it is loaded either way.
+    together = {**options, "place": f"{place}-together"}
+    worlds.results(2, "save", **together)
+    worlds.results(2, "load_columns", **together)
+
+
+@needs_rank_local
+@pytest.mark.slow(120)
+def test_ranks_do_not_save_by_themselves_where_all_ranks_have_saved(
+    worlds: Worlds, emulator: Emulator, place: str
+) -> None:
+    options = {"connection": emulator.connection, "place": place}
+    worlds.results(2, "save", **options, seed=1.0)
+    for outcome in worlds.run(2, "save_alone", **options, seed=2.0):
+        assert "there is a checkpoint of all ranks at" in (outcome.error or ""), outcome
+    worlds.results(2, "load", **options, seed=1.0)
 
 
 @pytest.mark.slow(120)

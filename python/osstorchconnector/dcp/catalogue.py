@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from osstorchconnector._client import OssClient
 from osstorchconnector.dcp.fetch import Check, Fetcher, Files, Job
 from osstorchconnector.dcp.integrity import BLOCK, Sidecar
-from osstorchconnector.dcp.metadata import files_of, items_of, read_metadata, save_id_of
+from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join, name_below
 from osstorchconnector.exceptions import OssError, OssIntegrityError, OssNotFoundError
 
@@ -135,13 +135,21 @@ def _examine(client: OssClient, checkpoint: Checkpoint) -> None:
     names = checkpoint.metadata_names
     if not names:
         checkpoint.problems.append("no .metadata, which a save writes last: the save failed or is not finished")
+    ranks = 0
     for name in names:
         try:
             metadata = read_metadata(client, join(checkpoint.uri, name))
             checkpoint.files |= files_of(metadata)
-            checkpoint.problems += _problems(checkpoint, metadata, _sidecar(client, checkpoint.uri, metadata))
+            sidecar = _sidecar(client, checkpoint.uri, metadata)
+            checkpoint.problems += _problems(checkpoint, metadata, sidecar)
+            ranks = max(ranks, (sidecar and sidecar.ranks) or 0)
         except OssError as error:
             checkpoint.problems.append(str(error))
+    missing = (
+        [] if metadata_name(None) in names else [rank for rank in range(ranks) if metadata_name(rank) not in names]
+    )
+    if missing:
+        checkpoint.problems.append(f"of {ranks} ranks that save each by itself, {missing} have not finished")
     if not names or checkpoint.files:
         # Where the metadata cannot be read, nothing is known to be left over.
         ours = {name for name in checkpoint.sizes if _FILE.fullmatch(name.rpartition("/")[2])}

@@ -71,12 +71,14 @@ class Sidecar:
         serialization_format: ``torch_save`` or ``safetensors``.
         files: Size of each file in bytes, by its path below the checkpoint.
         items: Record of each item, by its file, offset and length.
+        ranks: How many ranks have saved, each by itself; None where they saved together.
     """
 
     save_id: str
     serialization_format: str
     files: dict[str, int] = field(default_factory=dict)
     items: dict[tuple[str, int, int], ItemRecord] = field(default_factory=dict)
+    ranks: int | None = None
 
     @staticmethod
     def name(save_id: str) -> str:
@@ -110,6 +112,7 @@ class Sidecar:
             "save_id": self.save_id,
             "format": self.serialization_format,
             "block": BLOCK,
+            "ranks": self.ranks,
             "files": [[name, self.files[name]] for name in names],
             "items": rows,
         }
@@ -128,6 +131,7 @@ class Sidecar:
                 raise OssIntegrityError(f"{uri} was written by a version of this package that this one does not know")
             names = [name for name, _ in fields["files"]]
             sidecar = cls(fields["save_id"], fields["format"], {name: int(size) for name, size in fields["files"]})
+            sidecar.ranks = fields.get("ranks")
             for file, offset, length, crc, data_start, data_length, *blocks in fields["items"]:
                 sidecar.items[names[file], offset, length] = ItemRecord(crc, data_start, data_length, tuple(blocks))
         except (ValueError, LookupError, TypeError) as error:

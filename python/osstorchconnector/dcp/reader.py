@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
 from osstorchconnector._client import OssClient
+from osstorchconnector.dcp.coverage import check_coverage
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files
 from osstorchconnector.dcp.file_system import OssFileSystem
@@ -24,6 +25,7 @@ from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.portable import portable_errors
 from osstorchconnector.dcp.sharing import Exchange, Node, check_group, share
 from osstorchconnector.dcp.stored import StoredItem
+from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssNotFoundError
 
 # Twice what the ranges in flight take, so that those that are being delivered hold none of them up.
@@ -149,6 +151,7 @@ class OssStorageReader(FileSystemReader):
 
         Raises:
             OssIntegrityError: The checksums are missing or damaged.
+            OssConfigError: Another number of ranks has saved it, each by itself.
         """
         with portable_errors():
             if metadata.storage_data is None:
@@ -156,6 +159,12 @@ class OssStorageReader(FileSystemReader):
             self.storage_data = metadata.storage_data
             self._metadata = metadata
             self._sidecar = self._read_sidecar(metadata)
+            saved_by = None if self._sidecar is None else self._sidecar.ranks
+            if saved_by not in {None, loading := world_size(self._group)}:
+                raise OssConfigError(
+                    f"the checkpoint at {self._uri} was saved by {saved_by} ranks, each by itself "
+                    f"(use_collectives=False), and is loaded by as many, not by {loading}"
+                )
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
         """Tell the coordinator which machine this is, where that is wanted.
@@ -163,7 +172,7 @@ class OssStorageReader(FileSystemReader):
         Raises:
             OssConfigError: The process group cannot send memory of the processor.
         """
-        if not self._shares or not (dist.is_available() and dist.is_initialized()):
+        if not self._shares or world_size(self._group) == 1:
             return plan
         check_group(self._group)
         return dataclasses.replace(plan, storage_data=Node.here())
@@ -178,9 +187,12 @@ class OssStorageReader(FileSystemReader):
         Raises:
             OssNotFoundError: A file is missing.
             OssIntegrityError: A file is truncated, or holds something else than what was saved.
+            OssConfigError: The ranks have saved each by itself, and this one needs more than its own part.
         """
         started = time.monotonic()
         with portable_errors():
+            if self._metadata is not None:
+                check_coverage(plan, planner, self._metadata, self._uri)
             items = self._stored_items(plan)
             files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
             delivery = Delivery(planner, self.transforms, self._gap)

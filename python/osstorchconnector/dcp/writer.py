@@ -23,6 +23,7 @@ from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.portable import portable_errors
 from osstorchconnector.dcp.prefix import PrefixStrategy, directory_of
 from osstorchconnector.dcp.shard_header import SUFFIX as SAFETENSORS_SUFFIX
+from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 
 _SUFFIX: Final = ".distcp"
@@ -124,16 +125,24 @@ class OssStorageWriter(FileSystemWriter):
         self.use_collectives = kwargs.get("use_collectives", True)
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
-        """Look whether there is a checkpoint that must not be replaced.
+        """Look whether there is a checkpoint that must not, or cannot, be replaced.
 
         Raises:
-            OssConfigError: There is, and ``overwrite`` is False.
+            OssConfigError: There is, and ``overwrite`` is False; or all ranks together have saved it, and now each
+                saves by itself.
         """
         with portable_errors():
             looks = self._is_coordinator or not self.use_collectives
             if not self.overwrite and looks and self._file_system.exists(self._metadata_uri):
                 raise OssConfigError(
                     f"there is a checkpoint at {self._uri}; overwrite=True replaces it once the new one is whole"
+                )
+            # A load looks for the one of all ranks first, and no rank knows when the others are done and it may go.
+            if not self.use_collectives and self._file_system.exists(join(self._uri, metadata_name(None))):
+                raise OssConfigError(
+                    f"there is a checkpoint of all ranks at {self._uri}, which would go on being loaded in place of "
+                    "those that each rank saves by itself (use_collectives=False): save them somewhere else, or "
+                    f"delete it with `osst checkpoint rm {self._uri}`"
                 )
         self._nonce = new_save_id()
         return dataclasses.replace(plan, storage_data=_Nonce(self._nonce))
@@ -177,6 +186,7 @@ class OssStorageWriter(FileSystemWriter):
         with portable_errors():
             written = {result.index: result.storage_data for ranks in results for result in ranks}
             sidecar = Sidecar.of_results(self.save_id, self._format, written.values())
+            sidecar.ranks = None if self.use_collectives else world_size()
             try:
                 self._check_complete(metadata, written)
                 old_files = self._old_files()
