@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.utils._pytree import tree_flatten
 
+from dcp.stages import COORDINATOR_STAGES
 from osstorchconnector import OssFileSystem
 from osstorchconnector.dcp.writer import OssStorageWriter
 from osstorchconnector.testing import Connection
@@ -174,10 +175,6 @@ def load_columns(connection: Connection, place: str, seed: float) -> None:
     assert torch.equal(state["by rows"].full_tensor(), _matrix(seed))
 
 
-def _dies() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _before(target: object, name: str, action: Callable[..., None]) -> None:
     """Do something before each call of a method."""
     original = getattr(target, name)
@@ -189,44 +186,89 @@ def _before(target: object, name: str, action: Callable[..., None]) -> None:
     setattr(target, name, replaced)
 
 
-def _after(target: object, name: str) -> None:
+def _after(target: object, name: str, action: Callable[[], None]) -> None:
     original = getattr(target, name)
 
     def replaced(*arguments: Any, **keywords: Any) -> Any:
-        original(*arguments, **keywords)
-        _dies()
+        result = original(*arguments, **keywords)
+        action()
+        return result
 
     setattr(target, name, replaced)
 
 
-def save_and_die(connection: Connection, place: str, seed: float, victim: int, stage: str) -> None:
-    """Save, but one rank is killed at some stage of it."""
+class _Upload:
+    """An upload that does something at a stage of it."""
+
+    def __init__(self, upload: Any, stage: str, action: Callable[[], None]) -> None:
+        self._upload = upload
+        self._stage = stage
+        self._action = action
+
+    def __enter__(self) -> Self:
+        self._upload.__enter__()
+        return self
+
+    def write(self, data: Any) -> int:
+        written: int = self._upload.write(data)
+        if self._stage == "within a file":
+            self._action()
+        return written
+
+    def __exit__(self, *raised: object) -> None:
+        if self._stage == "end of a file":
+            self._action()
+        self._upload.__exit__(*raised)
+        if self._stage == "after a file":
+            self._action()
+
+
+def which_and_save(connection: Connection, place: str, seeds: list[float], seed: float) -> float:
+    """Return which of the seeds is there, after another one was saved in its place."""
+    found = which(connection, place, seeds)
+    save(connection, place, seed)
+    load(connection, place, seed)
+    return found
+
+
+def save_and_die(connection: Connection, place: str, seeds: list[float], victim: int, stage: str) -> None:
+    """Save twice, but one rank is killed at some stage of the second save.
+
+    It kills itself, or the coordinator does, where it waits for that.
+    """
+    first, seed = seeds
+    save(connection, place, first)
     file_system = OssFileSystem(**connection)
     writer = file_system.writer(place, thread_count=2)
     state = _state(seed)
-    if dist.get_rank() == victim:
-        _arm(writer, file_system, stage)
+    processes = [0] * dist.get_world_size()
+    dist.all_gather_object(processes, os.getpid())
+    if dist.get_rank() == (0 if stage in COORDINATOR_STAGES else victim):
+        _arm(writer, file_system, stage, lambda: os.kill(processes[victim], signal.SIGKILL))
     dcp.save(state, storage_writer=writer)
 
 
-def _arm(writer: OssStorageWriter, file_system: OssFileSystem, stage: str) -> None:
+def _arm(writer: OssStorageWriter, file_system: OssFileSystem, stage: str, kill: Callable[[], None]) -> None:
     client = file_system.client
 
-    def dies_at(wanted: str) -> Callable[..., None]:
-        return lambda uri, *_: _dies() if wanted in str(uri) else None
+    def kills_at(wanted: str) -> Callable[..., None]:
+        return lambda uri, *_: kill() if wanted in str(uri) else None
 
     if stage in {"prepare_local_plan", "prepare_global_plan", "write_data", "finish"}:
-        _before(writer, stage, lambda *_: _dies())
+        _before(writer, stage, lambda *_: kill())
+    elif stage in {"after prepare_local_plan", "after prepare_global_plan", "after write_data", "after finish"}:
+        _after(writer, stage.removeprefix("after "), kill)
     elif stage == "first file":
-        _before(client, "writer", lambda *_: _dies())
-    elif stage == "after write_data":
-        _after(writer, "write_data")
+        _before(client, "writer", lambda *_: kill())
+    elif stage in {"within a file", "end of a file", "after a file"}:
+        original = client.writer
+        client.writer = lambda uri: _Upload(original(uri), stage, kill)  # type: ignore[assignment, misc]
+    elif stage == "old metadata":
+        _before(client, "get", kills_at("/.metadata"))
     elif stage == "checksums":
-        _before(client, "put", dies_at("/.items-"))
+        _before(client, "put", kills_at("/.items-"))
     elif stage == "metadata":
-        _before(client, "put", dies_at("/.metadata"))
-    elif stage == "deleting":
-        _before(client, "delete_many", lambda *_: _dies())
+        _before(client, "put", kills_at("/.metadata"))
     else:
-        assert stage == "after finish", stage
-        _after(writer, "finish")
+        assert stage == "deleting", stage
+        _before(client, "delete_many", lambda *_: kill())

@@ -2,14 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.distributed.checkpoint.planner_helpers import _create_chunk_list
 
 from osstorchconnector.exceptions import OssConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def check_coverage(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri: str) -> None:
