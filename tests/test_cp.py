@@ -239,10 +239,8 @@ def test_an_interrupted_upload_publishes_nothing(connection: list[str], client: 
     assert client.get(f"oss://{bucket}/a") == b"previous"
 
 
-def test_a_large_object_is_copied_through_this_machine(
-    client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("osstorchconnector._transfer._LARGEST_COPY", 1000)
+def test_a_large_object_is_copied_in_parts(client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("osstorchconnector._client._LARGEST_COPY", 1000)
     client.put(f"oss://{bucket}/a", LARGE)
     counts: list[int] = []
     Transfer(client, counts.append, (sys.stdin.buffer, sys.stdout.buffer)).run(f"oss://{bucket}/a", f"oss://{bucket}/b")

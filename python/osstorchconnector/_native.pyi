@@ -141,11 +141,20 @@ class Client:
     def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
         """Delete objects, up to a thousand per request; they need not exist."""
 
-    def copy(self, source_bucket: str, source_key: str, bucket: str, key: str) -> None:
-        """Copy an object inside the service.
+    def copy(
+        self,
+        source: tuple[str, str],
+        target: tuple[str, str],
+        *,
+        largest: int,
+        size: int | None = None,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Copy an object inside the service, given by bucket and key; above `largest` bytes in parts.
 
         Raises:
             OssNotFoundError: The source does not exist.
+            OssIntegrityError: The source was replaced meanwhile, or the copy is not what it is.
         """
 
     def create_bucket(self, bucket: str) -> None:

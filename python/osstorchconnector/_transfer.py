@@ -26,8 +26,6 @@ _CHUNK: Final = 32 << 20
 _SMALL: Final = 8 << 20
 # How long Ctrl-C waits at most.
 _SIGNAL_SECONDS: Final = 0.2
-# https://www.alibabacloud.com/help/en/oss/developer-reference/copyobject: what one request copies at most.
-_LARGEST_COPY: Final = 1_000_000_000
 
 #: Standard input or output.
 STANDARD: Final = "-"
@@ -88,9 +86,8 @@ class Transfer:
         Raises:
             OssError: It was not transferred.
         """
-        if is_remote(target) and size <= _LARGEST_COPY:
-            self._client.copy(source, target)
-            self._count(size)
+        if is_remote(target):
+            self._client.copy(source, target, size=size, progress=self._proceed)
         elif size <= _SMALL:
             content = self._client.get(source)
             with self._target(target) as file:
@@ -139,6 +136,11 @@ class Transfer:
                 raise Stopped
             _write(target, buffer[:count])
             self._count(count)
+
+    def _proceed(self, count: int) -> None:
+        if self._stopped.is_set():
+            raise Stopped
+        self._count(count)
 
     def _read_standard(self, buffer: memoryview) -> int:
         # Whoever writes to the pipe may pause for ever, and a signal that comes just before the wait does not end it.

@@ -15,7 +15,7 @@ from osstorchconnector import (
     OssNotFoundError,
     OssPermissionError,
 )
-from osstorchconnector.dcp import file_system as module
+from osstorchconnector import _client as client_module
 from osstorchconnector.testing import Emulator
 
 
@@ -156,13 +156,18 @@ def test_it_and_its_writer_pickle(file_system: OssFileSystem, client: OssClient,
     assert writer.checkpoint_id == f"oss://{bucket}/c"
 
 
-def test_rename_takes_any_size(
-    file_system: OssFileSystem, client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch
+def test_rename_takes_any_size_and_the_service_moves_the_bytes(
+    file_system: OssFileSystem, client: OssClient, emulator: Emulator, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LARGEST_COPY", 1000)
-    monkeypatch.setattr(module, "_COPY_BLOCK", 300_000)
+    monkeypatch.setattr(client_module, "_LARGEST_COPY", 1000)
+    other = f"{bucket}-other"
+    client.create_bucket(other)
     content = bytes(range(256)) * 4000
-    client.put(f"oss://{bucket}/a", content)
-    file_system.rename(f"oss://{bucket}/a", f"oss://{bucket}/b")
-    assert client.get(f"oss://{bucket}/b") == content
-    assert not file_system.exists(f"oss://{bucket}/a")
+    client.put(f"oss://{bucket}/a ä+", content)
+    emulator.clear_requests()
+    file_system.rename(f"oss://{bucket}/a ä+", f"oss://{other}/b")
+    asked = [request.operation for request in emulator.requests()]
+    assert asked.count("UploadPartCopy") == 10
+    assert "GetObject" not in asked
+    assert client.get(f"oss://{other}/b") == content
+    assert not file_system.exists(f"oss://{bucket}/a ä+")

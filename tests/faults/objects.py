@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from faults.server import PATIENCE, Answer, Exchange, Request, ScriptedServer
 
@@ -148,11 +148,28 @@ class ObjectServer(ScriptedServer):
         )
 
     def _store(self, request: Request) -> Answer:
+        content, root = request.body, ""
+        if "x-oss-copy-source" in request.headers:
+            source = unquote(request.headers["x-oss-copy-source"]).split("/", 2)[2]
+            if source not in self.contents:
+                return error_answer(request, 404, "NoSuchKey", "The specified key does not exist.")
+            content, root = self.contents[source], "CopyObjectResult"
+            if request.headers.get("x-oss-copy-source-if-match", etag_of(content)) != etag_of(content):
+                return error_answer(request, 412, "PreconditionFailed", "The source is another one.")
         if "uploadId" in request.query:
-            self.uploads[request.query["uploadId"]][int(request.query["partNumber"])] = request.body
+            if root:
+                root = "CopyPartResult"
+                first, _, last = request.headers["x-oss-copy-source-range"].removeprefix("bytes=").partition("-")
+                content = content[int(first) : int(last) + 1]
+            self.uploads[request.query["uploadId"]][int(request.query["partNumber"])] = content
         else:
-            self.contents[request.key] = request.body
-        return Answer(headers={"ETag": etag_of(request.body), "x-oss-hash-crc64ecma": crc64_text(request.body)})
+            self.contents[request.key] = content
+        answer = Answer()
+        if root:
+            told = f"<ETag>{etag_of(content)}</ETag><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
+            answer = xml_answer(f"<{root}>{told}</{root}>")
+        answer.headers |= {"ETag": etag_of(content), "x-oss-hash-crc64ecma": crc64_text(content)}
+        return answer
 
     def _abort(self, request: Request) -> Answer:
         del self.uploads[request.query["uploadId"]]

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -18,7 +18,7 @@ use oss_client::{
     paginate::Pages,
     prefetch::{Delivery, Source},
     reader::ObjectReader,
-    upload::Upload,
+    upload::{CopyOptions, Upload},
 };
 use pyo3::{
     buffer::PyUntypedBuffer,
@@ -41,7 +41,7 @@ use crate::{
     shared_listing::{Listing, ListingTask, PrefixListing},
     stream::ObjectStream,
     table::{ObjectTable, row_of},
-    wait::block_on,
+    wait::{block_on, block_on_watched},
     writer::{Writer, lanes},
 };
 
@@ -177,7 +177,7 @@ impl Client {
         forbid_overwrite: bool,
     ) -> PyResult<String> {
         let buffer = PyUntypedBuffer::get(data)?;
-        let options = PutOptions { content_type, forbid_overwrite };
+        let options = PutOptions { content_type, forbid_overwrite, ..PutOptions::default() };
         let lanes = lanes(py, &self.connections)?;
         // Where this fails, the upload is given up, and with it goes what it has of the loan.
         let loan = Loan::new(py, bytes_of(&buffer)?);
@@ -202,15 +202,27 @@ impl Client {
         self.run(py, |client| async move { client.delete_many(&bucket, &keys).await })
     }
 
+    #[pyo3(signature = (source, target, *, largest, size = None, progress = None))]
     fn copy(
         &self,
         py: Python<'_>,
-        source_bucket: String,
-        source_key: String,
-        bucket: String,
-        key: String,
+        source: (String, String),
+        target: (String, String),
+        largest: u64,
+        size: Option<u64>,
+        progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        self.run(py, |client| async move { client.copy(&source_bucket, &source_key, &bucket, &key).await.map(drop) })
+        let (client, reactor) = self.connections[0].get(py)?;
+        let client = client.clone();
+        let copied = Arc::new(AtomicU64::new(0));
+        let options = CopyOptions { largest, size, copied: Arc::clone(&copied) };
+        let copy = async move { client.copy(&source.0, &source.1, &target.0, &target.1, options).await };
+        let report = || match (progress, copied.swap(0, Ordering::Relaxed)) {
+            (Some(progress), count) => progress.call1((count,)).map(drop),
+            (None, _) => Ok(()),
+        };
+        block_on_watched(py, reactor, copy, report)?;
+        report()
     }
 
     fn create_bucket(&self, py: Python<'_>, bucket: String) -> PyResult<()> {

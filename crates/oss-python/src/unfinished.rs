@@ -3,12 +3,15 @@
 use std::{
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use oss_client::{sync::lock, upload::Upload};
+use oss_client::{
+    sync::lock,
+    upload::{GivingUp, Upload},
+};
 use pyo3::{exceptions::PyResourceWarning, prelude::*};
 
 use crate::runtime::Reactor;
@@ -50,24 +53,16 @@ impl Drop for Unfinished {
     }
 }
 
-/// How many uploads the process `OWNER` is giving up now. Not a lock: a fork could copy it locked by an I/O thread.
-static GIVING_UP: AtomicUsize = AtomicUsize::new(0);
-static OWNER: AtomicU32 = AtomicU32::new(0);
-
 /// How often the end of the interpreter looks whether they are done.
 const END_INTERVAL: Duration = Duration::from_millis(5);
 
 fn give_up(reactor: &Reactor, upload: Arc<tokio::sync::Mutex<Upload>>) {
-    let process = std::process::id();
-    if OWNER.swap(process, Ordering::Relaxed) != process {
-        GIVING_UP.store(0, Ordering::Relaxed);
-    }
-    GIVING_UP.fetch_add(1, Ordering::Relaxed);
+    let ending = GivingUp::begin();
     reactor.handle.spawn(async move {
+        let _until_done = ending;
         if let Err(error) = upload.lock().await.abort().await {
             tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
         }
-        GIVING_UP.fetch_sub(1, Ordering::Relaxed);
     });
 }
 
@@ -97,10 +92,7 @@ pub(crate) fn end_uploads(py: Python<'_>, seconds: f64) {
     }
     let until = Instant::now() + Duration::try_from_secs_f64(seconds).unwrap_or_default();
     py.detach(|| {
-        while OWNER.load(Ordering::Relaxed) == process
-            && GIVING_UP.load(Ordering::Relaxed) > 0
-            && Instant::now() < until
-        {
+        while GivingUp::any() && Instant::now() < until {
             std::thread::sleep(END_INTERVAL);
         }
     });

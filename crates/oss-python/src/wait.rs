@@ -99,8 +99,14 @@ pub(crate) fn start<T: Send + 'static>(
 impl<T: Send> Started<T> {
     /// Waits, detached from the interpreter, until the future is done. A signal whose handler raises leaves it running.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        self.watch(py, || Ok(()))
+    }
+
+    /// The same, with a look at it from time to time. Where that fails, the future is left running as well.
+    fn watch(&self, py: Python<'_>, look: impl Fn() -> PyResult<()>) -> PyResult<()> {
         while !py.detach(|| self.outcome.wait(SIGNAL_INTERVAL)) {
             py.check_signals()?;
+            look()?;
         }
         Ok(())
     }
@@ -150,8 +156,18 @@ pub(crate) fn block_on<T: Send + 'static>(
     reactor: &Reactor,
     future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> PyResult<T> {
+    block_on_watched(py, reactor, future, || Ok(()))
+}
+
+/// [`block_on`] with a look at it ten times a second; where that fails, the future is cancelled.
+pub(crate) fn block_on_watched<T: Send + 'static>(
+    py: Python<'_>,
+    reactor: &Reactor,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+    look: impl Fn() -> PyResult<()>,
+) -> PyResult<T> {
     let started = start(reactor, future);
-    if let Err(signal) = started.wait(py) {
+    if let Err(signal) = started.watch(py, look) {
         started.cancel();
         started.end(py);
         return Err(signal);

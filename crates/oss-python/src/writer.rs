@@ -308,7 +308,7 @@ impl Writer {
     /// The CRC-64 of what was published.
     #[getter]
     fn crc64(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        Ok(self.published(py)?.map(|published| published.crc64))
+        Ok(self.published(py)?.and_then(|published| published.crc64))
     }
 
     fn readable(&self) -> bool {

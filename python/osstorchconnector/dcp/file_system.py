@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
     from osstorchconnector.dcp.reader import OssStorageReader
     from osstorchconnector.dcp.writer import OssStorageWriter
-
-# What the service copies by itself; what is larger passes through this process.
-_LARGEST_COPY: Final = 1 << 30
-# Several ranges of it are in flight at once, and it is next to nothing beside what takes it.
-_COPY_BLOCK: Final = 64 << 20
 
 
 class OssFileSystem(FileSystemBase):
@@ -148,14 +143,15 @@ class OssFileSystem(FileSystemBase):
     def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
         """Copy an object of any size, in the same bucket or to another, then delete the source.
 
-        Where it fails, the source is still there.
+        The service moves the bytes. Where it fails, the source is still there.
 
         Raises:
             OssNotFoundError: The source does not exist.
+            OssIntegrityError: The source was replaced meanwhile.
         """
         source, target = self.init_path(path), self.init_path(new_path)
         if source != target:
-            self._copy(source, target)
+            self._client.copy(source, target)
             self._client.delete(source)
 
     def mkdir(self, path: str | os.PathLike[str]) -> None:
@@ -189,19 +185,6 @@ class OssFileSystem(FileSystemBase):
             if child:
                 found[join(uri, child)] = None
         return list(found)
-
-    def _copy(self, source: str, target: str) -> None:
-        size = self._client.head(source).size
-        if size <= _LARGEST_COPY:
-            self._client.copy(source, target)
-            return
-        ranges = self._client.ranges(source)
-        block = memoryview(bytearray(_COPY_BLOCK))
-        with self._client.writer(target) as stream:
-            for start in range(0, size, _COPY_BLOCK):
-                piece = block[: size - start]
-                ranges.read_into(start, piece)
-                stream.write(piece)
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:

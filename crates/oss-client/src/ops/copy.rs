@@ -1,26 +1,139 @@
 //! Copying inside the service.
 
-use http::Method;
-use oss_protocol::{canonical, error_code::ErrorCode, header as oss_header, xml::multipart::CopyObjectResult};
+use std::ops::Range;
 
-use super::{parse_body, set_header};
-use crate::{client::Client, error::Result, http::Request};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use oss_protocol::{
+    canonical,
+    error_code::ErrorCode,
+    header as oss_header,
+    xml::{
+        multipart::{CopyObjectResult, CopyPartResult},
+        tagging::Tagging,
+    },
+};
 
-/// A copy's answer holds an ETag and a date.
+use super::{head::ObjectMeta, multipart::Part, parse_body, set_header};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Result},
+    http::{Request, Response},
+};
+
+/// A copy's answer holds an ETag and a date; that about tags, ten of 384 characters.
 const ANSWER_LIMIT: usize = 64 << 10;
 
+/// The headers that come along with a copy, beside the user's own metadata.
+const DESCRIBING: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::EXPIRES,
+];
+
+/// The version of an object that is to be copied.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) meta: ObjectMeta,
+    /// What describes it beside its tags, as headers of a write.
+    pub(crate) headers: HeaderMap,
+    pub(crate) has_tags: bool,
+}
+
+impl Source {
+    fn path(&self) -> String {
+        source_path(&self.bucket, &self.key)
+    }
+
+    /// Whether it is a link, of which a copy is one too, however large its target.
+    pub(crate) fn is_link(&self) -> bool {
+        self.meta.object_type.as_deref() == Some("Symlink")
+    }
+}
+
 impl Client {
-    /// Copies an object of at most 1 GB, in the same region; returns the ETag of the copy.
-    pub async fn copy(&self, source_bucket: &str, source_key: &str, bucket: &str, key: &str) -> Result<String> {
+    /// Copies an object in one request; returns the ETag of the copy.
+    pub(crate) async fn copy_object(
+        &self,
+        source_bucket: &str,
+        source_key: &str,
+        bucket: &str,
+        key: &str,
+    ) -> Result<String> {
         let mut request = Request::object(Method::PUT, bucket, key);
-        let source = format!("/{source_bucket}/{}", canonical::encode_path(source_key));
-        set_header(&mut request.headers, oss_header::COPY_SOURCE, &source)?;
-        let response = self.send(&request).await.map_err(|error| {
-            // "NoSuchKey" about the destination would mislead.
-            let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
-            if of_source { error.about(source_bucket, source_key) } else { error }
-        })?;
+        set_header(&mut request.headers, oss_header::COPY_SOURCE, &source_path(source_bucket, source_key))?;
+        let sent = self.send(&request).await;
+        let response = sent.map_err(|error| about_source(error, source_bucket, source_key))?;
         let result = parse_body(&request, response, ANSWER_LIMIT, CopyObjectResult::parse).await?;
         Ok(result.etag)
     }
+
+    /// Copies bytes of an object into a part of an upload. They are those of the version that `source` describes.
+    pub(crate) async fn upload_part_copy(
+        &self,
+        bucket: &str,
+        key: &str,
+        upload_id: &str,
+        number: u32,
+        source: &Source,
+        range: Range<u64>,
+    ) -> Result<Part> {
+        let mut request = Request::object(Method::PUT, bucket, key)
+            .query("partNumber", number.to_string())
+            .query("uploadId", upload_id);
+        let headers = &mut request.headers;
+        set_header(headers, oss_header::COPY_SOURCE, &source.path())?;
+        set_header(headers, oss_header::COPY_SOURCE_RANGE, &format!("bytes={}-{}", range.start, range.end - 1))?;
+        set_header(headers, oss_header::COPY_SOURCE_IF_MATCH, &source.meta.etag)?;
+        let response = match self.send(&request).await {
+            Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
+                let text = format!(
+                    "the object was replaced while it was being copied (it no longer has ETag {}); copy it again",
+                    source.meta.etag
+                );
+                return Err(Error::new(ErrorKind::Changed(text)).on(Some(&source.bucket), Some(&source.key)));
+            }
+            sent => sent.map_err(|error| about_source(error, &source.bucket, &source.key))?,
+        };
+        let crc64 = response.crc64();
+        let result = parse_body(&request, response, ANSWER_LIMIT, CopyPartResult::parse).await?;
+        Ok(Part { number, etag: result.etag, length: range.end - range.start, crc64 })
+    }
+
+    /// Describes an object for [`Client::upload_part_copy`].
+    pub(crate) async fn copy_source(&self, bucket: &str, key: &str) -> Result<Source> {
+        let request = Request::object(Method::HEAD, bucket, key);
+        let response = self.send(&request).await?;
+        let meta = ObjectMeta::of(&request, &response)?;
+        let has_tags = response.header(&oss_header::TAGGING_COUNT).is_some_and(|count| count != "0");
+        Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), meta, headers: description(&response), has_tags })
+    }
+
+    /// The tags of an object, as a write names them.
+    pub(crate) async fn tagging(&self, bucket: &str, key: &str) -> Result<String> {
+        let request = Request::object(Method::GET, bucket, key).query("tagging", "");
+        let response = self.send(&request).await?;
+        let tagging = parse_body(&request, response, ANSWER_LIMIT, Tagging::parse).await?;
+        Ok(canonical::format_query(&tagging.tags))
+    }
+}
+
+fn source_path(bucket: &str, key: &str) -> String {
+    format!("/{bucket}/{}", canonical::encode_path(key))
+}
+
+/// That there is no such key would mislead, if it were told about the destination.
+fn about_source(error: Error, bucket: &str, key: &str) -> Error {
+    let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
+    if of_source { error.about(bucket, key) } else { error }
+}
+
+fn description(response: &Response) -> HeaderMap {
+    let describes = |name: &HeaderName| DESCRIBING.contains(name) || name.as_str().starts_with(oss_header::META_PREFIX);
+    let described = response.headers.iter().filter(|(name, _)| describes(name));
+    described.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

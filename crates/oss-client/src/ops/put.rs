@@ -1,7 +1,7 @@
 //! Writing an object in one request.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use oss_protocol::{crc64, header as oss_header};
 
 use super::{incomplete, set_content_type, set_header};
@@ -16,6 +16,8 @@ use crate::{
 pub struct PutOptions {
     /// Media type; `application/octet-stream` where absent.
     pub content_type: Option<String>,
+    /// What else describes it, as headers; a media type here wins.
+    pub headers: HeaderMap,
     /// Fail where the key exists already.
     pub forbid_overwrite: bool,
 }
@@ -23,6 +25,13 @@ pub struct PutOptions {
 impl PutOptions {
     pub(crate) fn apply(&self, request: &mut Request) -> Result<()> {
         set_content_type(request, self.content_type.as_deref())?;
+        for (name, value) in &self.headers {
+            request.headers.insert(name, value.clone());
+        }
+        self.forbid(request)
+    }
+
+    pub(crate) fn forbid(&self, request: &mut Request) -> Result<()> {
         if self.forbid_overwrite {
             set_header(&mut request.headers, oss_header::FORBID_OVERWRITE, "true")?;
         }

@@ -3,26 +3,31 @@
 //! An object shorter than one part is one request. A longer one is uploaded in parts while it is being written, and
 //! published by one request at the end; until then the object that was there before stays as it is.
 
+mod copy;
+mod ending;
 mod parts;
 mod published;
 mod schedule;
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use oss_protocol::crc64;
 use tokio::runtime::Handle;
 
+pub use self::{copy::CopyOptions, ending::GivingUp, published::Published, schedule::MAX_OBJECT_SIZE};
 use self::{
     parts::{Destination, PartsInFlight},
     schedule::{MAX_PARTS, Schedule},
 };
-pub use self::{published::Published, schedule::MAX_OBJECT_SIZE};
 use crate::{
     buffer::PooledBuffer,
     client::Client,
     error::{Error, ErrorKind, Result, too_large},
-    ops::put::PutOptions,
+    ops::{
+        multipart::{Part, folded},
+        put::PutOptions,
+    },
 };
 
 /// A client, and the runtime that drives it. The parts of an upload take turns on several.
@@ -41,7 +46,7 @@ pub struct Upload {
     destination: Destination,
     options: PutOptions,
     schedule: Schedule,
-    upload_id: Option<String>,
+    upload_id: Option<Arc<str>>,
     filling: Filling,
     parts: PartsInFlight,
     written: u64,
@@ -243,10 +248,14 @@ impl Upload {
             self.start_part(rest, false).await?;
         }
         let parts = self.parts.collect_all().await?;
-        let crc64 = parts.iter().fold(0, |crc, part| crc64::combine(crc, part.crc64, part.length));
+        let crc64 = folded(&parts);
+        self.complete(&parts, crc64).await
+    }
+
+    async fn complete(&mut self, parts: &[Part], crc64: Option<u64>) -> Result<Published> {
         let Destination { bucket, key } = &self.destination;
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        let completed = self.client.complete_multipart(bucket, key, upload_id, &parts, &self.options).await;
+        let completed = self.client.complete_multipart(bucket, key, upload_id, parts, crc64, &self.options).await;
         let published = self.settle(completed, crc64).await?;
         self.upload_id = None;
         Ok(published)
@@ -256,11 +265,11 @@ impl Upload {
         let crc64 = crc64::checksum(&bytes);
         let Destination { bucket, key } = &self.destination;
         let stored = self.client.put(bucket, key, bytes, &self.options).await;
-        self.settle(stored, crc64).await
+        self.settle(stored, Some(crc64)).await
     }
 
     /// Finds out whether the object was published although the answer says otherwise, or did not arrive.
-    async fn settle(&self, answer: Result<String>, crc64: u64) -> Result<Published> {
+    async fn settle(&self, answer: Result<String>, crc64: Option<u64>) -> Result<Published> {
         let size = self.written;
         match answer {
             Ok(etag) => Ok(Published { etag, size, crc64 }),
@@ -301,6 +310,16 @@ impl Upload {
     }
 
     async fn start_part(&mut self, bytes: Bytes, lent: bool) -> Result<()> {
+        let length = bytes.len() as u64;
+        let upload_id = self.begin_part().await?;
+        let Destination { bucket, key } = self.destination.clone();
+        let send =
+            |client: Client, number| async move { client.upload_part(&bucket, &key, &upload_id, number, bytes).await };
+        self.parts.start(length, lent, send).await
+    }
+
+    /// Checks that there may be another part, and returns the upload's id.
+    async fn begin_part(&mut self) -> Result<Arc<str>> {
         if self.parts.started() == MAX_PARTS {
             let text = format!(
                 "the {MAX_PARTS} parts that an object may have are used up by {} bytes; tell the writer by size_hint \
@@ -309,12 +328,12 @@ impl Upload {
             );
             return Err(self.destination.name(ErrorKind::Config(text).into()));
         }
-        if self.upload_id.is_none() {
-            let Destination { bucket, key } = &self.destination;
-            self.upload_id = Some(self.client.initiate_multipart(bucket, key, &self.options).await?);
+        if let Some(upload_id) = &self.upload_id {
+            return Ok(Arc::clone(upload_id));
         }
-        let upload_id = self.upload_id.as_deref().unwrap_or_default();
-        self.parts.start(&self.destination, upload_id, bytes, lent).await
+        let Destination { bucket, key } = &self.destination;
+        let upload_id = Arc::from(self.client.initiate_multipart(bucket, key, &self.options).await?);
+        Ok(Arc::clone(self.upload_id.insert(upload_id)))
     }
 }
 
@@ -335,7 +354,9 @@ impl Drop for Upload {
         };
         let mut parts = self.parts.take();
         let (client, Destination { bucket, key }) = (self.client.clone(), self.destination.clone());
+        let ending = GivingUp::begin();
         runtime.spawn(async move {
+            let _until_done = ending;
             parts.stop().await;
             if let Err(error) = client.abort_multipart(&bucket, &key, &upload_id).await {
                 tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");

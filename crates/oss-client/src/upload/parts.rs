@@ -1,15 +1,16 @@
 //! The parts of one upload that are on their way.
 
+use std::future::Future;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
 
 use super::Lane;
 use crate::{
+    client::Client,
     error::{Error, ErrorKind, Result},
     ops::multipart::Part,
 };
@@ -96,14 +97,12 @@ impl PartsInFlight {
         Ok(())
     }
 
-    /// Sends the next part, on the next lane; waits while as many are in flight as are allowed.
-    pub(super) async fn start(
-        &mut self,
-        destination: &Destination,
-        upload_id: &str,
-        bytes: Bytes,
-        lent: bool,
-    ) -> Result<()> {
+    /// Sends the next part, whose number `send` is told, on the next lane; waits while as many are in flight as are
+    /// allowed.
+    pub(super) async fn start<F>(&mut self, length: u64, lent: bool, send: impl FnOnce(Client, u32) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<Part>> + Send + 'static,
+    {
         while self.tasks.len() >= self.concurrency || self.has_failed() {
             if !self.collect().await? {
                 break;
@@ -113,14 +112,13 @@ impl PartsInFlight {
             return Err(ErrorKind::Cancelled("the upload has ended".to_owned()).into());
         };
         self.started += 1;
-        let length = bytes.len() as u64;
         self.bytes += length;
         self.lent += usize::from(lent);
-        let (client, Destination { bucket, key }) = (lane.client.clone(), destination.clone());
-        let (number, upload_id) = (self.started as u32, upload_id.to_owned());
+        let number = self.started as u32;
+        let sending = send(lane.client.clone(), number);
         let failed = Arc::clone(&self.failed);
         let send = async move {
-            let outcome = client.upload_part(&bucket, &key, &upload_id, number, bytes).await;
+            let outcome = sending.await;
             if outcome.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }

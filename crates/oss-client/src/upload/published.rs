@@ -13,8 +13,8 @@ pub struct Published {
     pub etag: String,
     /// Its bytes.
     pub size: u64,
-    /// Their CRC-64.
-    pub crc64: u64,
+    /// Their CRC-64; unknown only of a copy of an object that has none.
+    pub crc64: Option<u64>,
 }
 
 /// Looks whether the object is what was to be published, although publishing ended with `error`, and returns that error
@@ -23,7 +23,7 @@ pub(super) async fn ask(
     client: &Client,
     destination: &Destination,
     size: u64,
-    crc64: u64,
+    crc64: Option<u64>,
     error: Error,
 ) -> Result<Published> {
     if !may_have_succeeded(&error) {
@@ -34,7 +34,7 @@ pub(super) async fn ask(
     // The failed request had the whole time there is. Where the service is gone, this one does not take as long again.
     let patience = config.connect_timeout + config.read_timeout;
     let unknown = match tokio::time::timeout(patience, client.head(bucket, key)).await {
-        Ok(Ok(found)) if (found.size, found.crc64) == (size, Some(crc64)) => {
+        Ok(Ok(found)) if crc64.is_some() && (found.size, found.crc64) == (size, crc64) => {
             tracing::warn!(%error, "an object was published although its last request failed");
             return Ok(Published { etag: found.etag, size, crc64 });
         }

@@ -1,7 +1,9 @@
 //! Every operation, round trip.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use oss_client::{ErrorKind, ops::list::ListOptions, ops::put::PutOptions, paginate::Pages};
+use oss_client::{ErrorKind, ops::list::ListOptions, ops::put::PutOptions, paginate::Pages, upload::CopyOptions};
 
 use crate::support::{BUCKET, client, config, emulator, pattern};
 
@@ -31,7 +33,8 @@ async fn objects_round_trip_under_hostile_keys() {
         assert_eq!(fetched.bytes.as_deref(), Some(&content[..]), "{key}");
         assert_eq!(fetched.meta.etag, etag);
         assert_eq!(client.head(BUCKET, key).await.unwrap().size, content.len() as u64);
-        client.copy(BUCKET, key, BUCKET, "copy").await.unwrap();
+        let options = CopyOptions { largest: 1 << 30, size: None, copied: Arc::default() };
+        client.copy(BUCKET, key, BUCKET, "copy", options).await.unwrap();
         let copied = client.get(BUCKET, "copy", u64::MAX).await.unwrap();
         assert_eq!(copied.bytes.as_deref(), Some(&content[..]), "{key}");
         client.delete(BUCKET, key).await.unwrap();

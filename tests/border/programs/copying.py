@@ -1,0 +1,16 @@
+"""Copies an object in parts, until a signal ends it."""
+
+import sys
+
+from border.programs import PART, client_of, listen_to_ctrl_c, uri
+from osstorchconnector import _client
+
+
+def main() -> None:
+    listen_to_ctrl_c()
+    setattr(_client, "_LARGEST_COPY", PART)  # noqa: B010 - it is final
+    client_of(sys.argv[1]).copy(uri("source"), uri("copy"))
+
+
+if __name__ == "__main__":
+    main()

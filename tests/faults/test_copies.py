@@ -1,0 +1,182 @@
+"""Copies in parts that fail: the error is told, nothing is published, and what was begun is taken back."""
+
+from typing import Any
+
+import pytest
+
+from border.running import Program
+from faults.objects import Held, ObjectServer, Refusal, uri
+from faults.readers import connect
+from faults.server import Answer, Exchange, Request
+from osstorchconnector import (
+    OssClient,
+    OssConnectionError,
+    OssError,
+    OssIntegrityError,
+    OssNotFoundError,
+    OssPermissionError,
+    OssThrottledError,
+    OssTimeoutError,
+    _client,
+)
+
+CONTENT = bytes(range(256)) * 1700
+BEFORE = {"source": CONTENT, "copy": b"previous"}
+DENIED = Refusal(403, "AccessDenied")
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_client, "_LARGEST_COPY", 100 * 1024)
+
+
+def is_part(request: Request) -> bool:
+    return "partNumber" in request.query
+
+
+def is_third_part(request: Request) -> bool:
+    return request.query.get("partNumber") == "3"
+
+
+def is_completion(request: Request) -> bool:
+    return request.method == "POST" and "uploadId" in request.query
+
+
+def is_initiation(request: Request) -> bool:
+    return request.method == "POST" and "uploads" in request.query
+
+
+def is_abort(request: Request) -> bool:
+    return request.method == "DELETE"
+
+
+def hung_up(exchange: Exchange, _: Answer) -> None:
+    exchange.hang_up()
+
+
+def stalled(exchange: Exchange, _: Answer) -> None:
+    exchange.stall()
+
+
+def with_another_checksum(exchange: Exchange, answer: Answer) -> None:
+    answer.headers["x-oss-hash-crc64ecma"] = "1"
+    exchange.reply(answer)
+
+
+def without_checksum(exchange: Exchange, answer: Answer) -> None:
+    answer.headers.pop("x-oss-hash-crc64ecma", None)
+    exchange.reply(answer)
+
+
+def copy(server: ObjectServer, **given: Any) -> None:
+    client = OssClient(**connect(server, **{"upload_concurrency": 2, "read_timeout": 0.5, **given}))
+    client.copy(uri("source"), uri("copy"))
+
+
+@pytest.mark.parametrize("fault", [Refusal(503, "SlowDown"), hung_up])
+@pytest.mark.parametrize("where", [is_part, is_completion, is_initiation])
+def test_a_failure_that_passes_is_ridden_out(fault: Any, where: Any) -> None:
+    with ObjectServer(BEFORE, fault, where=where, times=1) as server:
+        copy(server)
+        assert server.contents == {"source": CONTENT, "copy": CONTENT}
+        assert server.count(is_part) >= 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (DENIED, OssPermissionError),
+        (Refusal(503, "SlowDown"), OssThrottledError),
+        (hung_up, OssConnectionError),
+        (stalled, OssTimeoutError),
+        (with_another_checksum, OssIntegrityError),
+        (Refusal(200, "InternalError"), OssError),
+    ],
+)
+@pytest.mark.parametrize("where", [is_part, is_third_part])
+def test_a_part_that_cannot_be_copied_takes_the_upload_back(fault: Any, kind: type[OssError], where: Any) -> None:
+    with ObjectServer(BEFORE, fault, where=where) as server:
+        with pytest.raises(kind) as caught:
+            copy(server)
+        assert caught.value.bucket == "scripted-bucket"
+        assert server.count(is_completion) == 0
+        assert server.aborted == ["UPLOAD-1"]
+    assert server.contents == BEFORE
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_source_that_is_replaced_in_the_middle_is_told(*, gone: bool) -> None:
+    def replaced(exchange: Exchange, answer: Answer) -> None:
+        if gone:
+            del server.contents["source"]
+        else:
+            server.contents["source"] = CONTENT[::-1]
+        exchange.reply(answer)
+
+    with ObjectServer(BEFORE, replaced, where=is_part, times=1) as server:
+        with pytest.raises(OssNotFoundError if gone else OssIntegrityError) as caught:
+            copy(server, upload_concurrency=1)
+        assert caught.value.key == "source"
+        assert gone or "replaced while it was being copied" in str(caught.value)
+        assert server.count(is_completion) == 0
+        assert server.aborted == ["UPLOAD-1"]
+    assert server.contents["copy"] == b"previous"
+
+
+@pytest.mark.parametrize("fault", [hung_up, stalled, with_another_checksum])
+@pytest.mark.parametrize("times", [1, None])
+def test_a_completion_whose_answer_is_lost_is_found_out(fault: Any, times: int | None) -> None:
+    with ObjectServer(BEFORE, fault, where=is_completion, times=times) as server:
+        copy(server)
+        assert server.contents == {"source": CONTENT, "copy": CONTENT}
+
+
+def test_a_completion_that_is_denied_takes_the_upload_back() -> None:
+    with ObjectServer(BEFORE, DENIED, where=is_completion) as server:
+        with pytest.raises(OssPermissionError) as caught:
+            copy(server)
+        assert caught.value.key == "copy"
+        assert server.aborted == ["UPLOAD-1"]
+    assert server.contents == BEFORE
+
+
+def test_checksums_that_the_service_does_not_tell_are_not_missed() -> None:
+    with ObjectServer(BEFORE, without_checksum, where=lambda _: True) as server:
+        copy(server)
+        assert server.contents["copy"] == CONTENT
+
+
+def test_progress_is_told_and_what_it_raises_ends_the_copy() -> None:
+    class StopError(Exception):
+        pass
+
+    counts: list[int] = []
+
+    def progress(count: int) -> None:
+        counts.append(count)
+        if count:
+            raise StopError
+
+    with ObjectServer(BEFORE, held := Held(), where=is_third_part) as server, held:
+        client = OssClient(**connect(server, upload_concurrency=1))
+        with pytest.raises(StopError):
+            client.copy(uri("source"), uri("copy"), progress=progress)
+        assert 0 < sum(counts) < len(CONTENT)
+        held.release()
+        server.wait_for(1, is_abort)
+        assert server.count(is_completion) == 0
+    assert server.contents == BEFORE
+    assert server.aborted == ["UPLOAD-1"]
+
+
+def test_the_end_of_an_interrupted_program_takes_the_copy_back() -> None:
+    with ObjectServer(BEFORE, held := Held(), where=is_part) as server, held:
+        with Program("copying", server.endpoint) as program:
+            server.wait_for(2, is_part)
+            program.interrupt()
+            status, errors = program.end(10)
+        assert (status, errors.splitlines()[-1:]) == (-2, ["KeyboardInterrupt"])
+        held.release()
+        server.drain()
+        assert server.aborted == ["UPLOAD-1"]
+    assert server.contents == BEFORE
