@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_flatten
 
 from dcp.stages import COORDINATOR_STAGES
 from osstorchconnector import OssFileSystem
+from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter
 from osstorchconnector.testing import Connection
 
@@ -66,6 +67,34 @@ def load(connection: Connection, place: str, seed: float, **options: Any) -> dic
     assert _equal(state, seed)
     assert reader.report is not None
     return {"amplification": reader.report.amplification, "read_bytes": reader.report.read_bytes}
+
+
+def load_on_machines(connection: Connection, place: str, seed: float, machines: list[str]) -> None:
+    """Load a state and share what is common, where each rank takes itself to be on one of the machines."""
+    name = machines[dist.get_rank()]
+    vars(reading)["this_machine"] = lambda: name
+    load(connection, place, seed, share_replicated=True)
+
+
+def load_while_replaced(connection: Connection, place: str) -> None:
+    """Load, but between the readings of the metadata by two ranks another save replaces the checkpoint."""
+    file_system = OssFileSystem(**connection)
+
+    def save_alone(value: float) -> None:
+        dcp.save({"a": torch.full((1000,), value)}, storage_writer=file_system.writer(place), no_dist=True)
+
+    def replace() -> None:
+        save_alone(2.0)
+        dist.send(torch.zeros(1), 1)
+
+    reader = file_system.reader(place)
+    if dist.get_rank() == 0:
+        save_alone(1.0)
+        _after(reader, "read_metadata", replace)
+    else:
+        _before(reader, "read_metadata", lambda *_: dist.recv(torch.zeros(1), 0))
+    dist.barrier()
+    dcp.load({"a": torch.zeros(1000)}, storage_reader=reader)
 
 
 def which(connection: Connection, place: str, seeds: list[float]) -> float:
@@ -162,7 +191,7 @@ def load_alone(connection: Connection, place: str, seed: float) -> None:
     """Load what :func:`save_alone` has saved."""
     state = _own_state(-1)
     state["rank"] = -1
-    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place, share_replicated=True))
     assert state.pop("rank") == dist.get_rank()
     assert torch.equal(state.pop("of this rank"), torch.full((3000,), seed + dist.get_rank()))
     assert _equal(state, seed)
@@ -175,7 +204,7 @@ def load_columns(connection: Connection, place: str, seed: float) -> None:
     assert torch.equal(state["by rows"].full_tensor(), _matrix(seed))
 
 
-def _before(target: object, name: str, action: Callable[..., None]) -> None:
+def _before(target: object, name: str, action: Callable[..., object]) -> None:
     """Do something before each call of a method."""
     original = getattr(target, name)
 

@@ -23,7 +23,7 @@ from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.portable import portable_errors
-from osstorchconnector.dcp.sharing import Exchange, Node, check_group, share
+from osstorchconnector.dcp.sharing import Exchange, Told, check_group, check_one_save, share, this_machine
 from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssNotFoundError
@@ -116,6 +116,7 @@ class OssStorageReader(FileSystemReader):
         self._gap = gap
         self._shares = share_replicated
         self._group = process_group
+        self._together = True
         self._metadata: Metadata | None = None
         self._sidecar: Sidecar | None = None
 
@@ -146,7 +147,7 @@ class OssStorageReader(FileSystemReader):
         metadata.storage_meta.load_id = self.load_id  # type: ignore[union-attr]
         return metadata
 
-    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *_args: Any, **_kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
+    def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
         """Take the description, and read the checksums that belong to it.
 
         Raises:
@@ -158,6 +159,8 @@ class OssStorageReader(FileSystemReader):
                 raise OssIntegrityError(f"the metadata of {self._uri} does not say where its items are")
             self.storage_data = metadata.storage_data
             self._metadata = metadata
+            # torch looks for the name `kwargs` above before it says so.
+            self._together = bool(kwargs.get("use_collectives", True))
             self._sidecar = self._read_sidecar(metadata)
             saved_by = None if self._sidecar is None else self._sidecar.ranks
             if saved_by not in {None, loading := world_size(self._group)}:
@@ -167,19 +170,29 @@ class OssStorageReader(FileSystemReader):
                 )
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
-        """Tell the coordinator which machine this is, where that is wanted.
+        """Tell the coordinator which save this rank reads, and which machine it runs on where that is wanted.
 
         Raises:
             OssConfigError: The process group cannot send memory of the processor.
         """
-        if not self._shares or world_size(self._group) == 1:
+        if not self._together:
+            # Each rank reads a save of its own.
             return plan
-        check_group(self._group)
-        return dataclasses.replace(plan, storage_data=Node.here())
+        node = None
+        if self._shares and world_size(self._group) > 1:
+            check_group(self._group)
+            node = this_machine()
+        meta = None if self._metadata is None else self._metadata.storage_meta
+        return dataclasses.replace(plan, storage_data=Told(getattr(meta, "save_id", None), node))
 
     def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
-        """Decide who reads what several ranks of a machine need."""
-        return share(plans, self.storage_data) if self._shares and len(plans) > 1 else plans
+        """Check that all ranks read one save, and decide who reads what several ranks of a machine need.
+
+        Raises:
+            OssIntegrityError: Ranks read different saves.
+        """
+        check_one_save(plans, self._uri)
+        return share(plans, self.storage_data)
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         """Fetch what a plan asks for.

@@ -12,27 +12,48 @@ from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import LoadPlan
 
 from osstorchconnector.dcp.fetch import Check, Fetcher, Job
+from osstorchconnector.dcp.integrity import describe
 from osstorchconnector.dcp.memory import empty_bytes
 from osstorchconnector.dcp.stored import StoredItem
-from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
 
 _FAILED: Final = 0
 _READ: Final = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Node:
-    """What a rank tells the coordinator: which machine it runs on."""
+class Told:
+    """What a rank tells the coordinator along with its plan.
 
-    name: str
+    Attributes:
+        save_id: The save that it reads, where its metadata says so.
+        node: The machine it runs on, where it is to share.
+    """
 
-    @classmethod
-    def here(cls) -> "Node":
-        """Return this machine. Containers of one machine count as one."""
-        try:
-            return cls(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        except OSError:
-            return cls(socket.gethostname())
+    save_id: str | None
+    node: str | None
+
+
+def this_machine() -> str:
+    """Return a name of this machine. Its containers have the same."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def check_one_save(plans: Sequence[LoadPlan], uri: str) -> None:
+    """Check that all ranks have read the same metadata: a save that ended between their readings replaced it.
+
+    Raises:
+        OssIntegrityError: They have not.
+    """
+    ids = {rank: plan.storage_data.save_id for rank, plan in enumerate(plans) if isinstance(plan.storage_data, Told)}
+    if len(set(ids.values())) > 1:
+        raise OssIntegrityError(
+            f"the checkpoint at {uri} was replaced while it was loaded, so that its ranks read different saves "
+            f"({describe([f'rank {rank}: {save_id}' for rank, save_id in ids.items()])}); load it again"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,14 +87,14 @@ def share(plans: Sequence[LoadPlan], storage_data: Mapping[MetadataIndex, Any]) 
     """Return the plans, each with the items that its rank sends or receives, all in one order.
 
     Args:
-        plans: The plan of each rank, with its node.
+        plans: The plan of each rank, with what it told.
         storage_data: Where each item is.
     """
     wanted: dict[tuple[str, MetadataIndex], list[int]] = {}
     for rank, plan in enumerate(plans):
-        if isinstance(plan.storage_data, Node):
+        if isinstance(plan.storage_data, Told) and plan.storage_data.node is not None:
             for index in dict.fromkeys(item.storage_index for item in plan.items):
-                wanted.setdefault((plan.storage_data.name, index), []).append(rank)
+                wanted.setdefault((plan.storage_data.node, index), []).append(rank)
     loads = [0] * len(plans)
     shared: list[SharedItem] = []
     for (_, index), ranks in wanted.items():
