@@ -87,7 +87,8 @@ class OssConfig:
         log_level: The least severe level to write to ``log_path``: ``"debug"``, ``"info"``, ``"warning"`` or
             ``"error"``. Default ``"info"``.
         log_path: File to append log lines to. Default None: none is opened.
-        audit_path: Accepted from existing configuration files; no audit line is written so far. Default None.
+        audit_path: Accepted from existing configuration files. The original connector writes slow requests there; this
+            one writes no audit file, and says so once in its log. Default None.
 
     Raises:
         OssConfigError: A value is not allowed; the message names the field, the value and what is allowed.

@@ -7,7 +7,7 @@ key                                          type      here
 ===========================================  ========  =====================================================
 ``logLevel``                                 number    ``log_level``: 0 debug, 1 info, 2 warning, 3 error
 ``logPath``                                  string    ``log_path``; empty: none
-``auditPath``                                string    ``audit_path``; empty: none; not written so far
+``auditPath``                                string    accepted; none is written, which the log says
 ``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: where growth starts, no ceiling
 ``datasetConfig.prefetchWorker``             number    accepted; threads follow ``io_threads``
 ``datasetConfig.enableFastList``             boolean   ``fast_list``; the order is the same either way

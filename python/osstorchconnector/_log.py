@@ -21,9 +21,14 @@ _LEVELS: Final = {
 _FORMAT: Final = "%(asctime)s.%(msecs)03d|%(levelname)-7s|%(process)d|th=%(thread)016x|%(name)s|%(message)s"
 _TIME_FORMAT: Final = "%Y/%m/%d %H:%M:%S"
 
+# Audit files of which the log says that they stay empty.
+_told: Final[set[str]] = set()
+
 
 def write_log(config: OssConfig) -> None:
     """Open the log file that the configuration names, once, and tell the native core what to report.
+
+    Where the configuration names an audit file too, the log says once that none is written.
 
     Without a log file, the core reports what the program's own settings of ``logging.getLogger("osstorchconnector")``
     let through.
@@ -46,4 +51,7 @@ def write_log(config: OssConfig) -> None:
             LOGGER.addHandler(handler)
         if not LOGGER.isEnabledFor(level):
             LOGGER.setLevel(level)
+    if config.audit_path is not None and config.audit_path not in _told:
+        _told.add(config.audit_path)
+        LOGGER.warning("no audit lines are written: audit file %s is neither made nor changed", config.audit_path)
     _native.set_log_level(LOGGER.getEffectiveLevel())
