@@ -2,8 +2,10 @@
 
 import importlib
 import pickle
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,76 @@ def test_the_best_checkpoints_are_kept_and_training_goes_on_from_one(
 
 
 @pytest.mark.parametrize("name", PACKAGES)
+def test_training_goes_on_from_what_was_stored_last(
+    checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
+) -> None:
+    package = importlib.import_module(name)
+    callbacks = importlib.import_module(f"{name}.callbacks")
+
+    def run(epochs: int) -> Any:
+        # The best one is the first, so that what is kept beside last.ckpt is old.
+        kept = callbacks.ModelCheckpoint(
+            dirpath=f"oss://{bucket}/run", filename="{epoch}", monitor="loss", mode="min", save_last=True
+        )
+        trainer = trainer_of(package, tmp_path, checkpoint_io, callbacks=[kept], epochs=epochs)
+        trainer.fit(model_of(package), data(), ckpt_path=checkpoint_io.latest(f"oss://{bucket}/run"))
+        return trainer
+
+    assert checkpoint_io.latest(f"oss://{bucket}/run") is None
+    assert run(3).global_step == 6
+    assert names(client, bucket) == ["run/epoch=0.ckpt", "run/last.ckpt"]
+    assert checkpoint_io.latest(f"oss://{bucket}/run/") == f"oss://{bucket}/run/last.ckpt"
+    # Two epochs more, and not five.
+    assert run(5).fit_loop.epoch_progress.current.completed == 5
+    assert client.get(f"oss://{bucket}/run/last.ckpt") != b""
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_what_was_stored_on_an_exception_is_found_as_the_last(
+    checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
+) -> None:
+    package = importlib.import_module(name)
+    callbacks = importlib.import_module(f"{name}.callbacks")
+
+    class Epochs(callbacks.Callback):  # type: ignore[misc, name-defined]
+        def __init__(self, broken: int | None = None) -> None:
+            self.begun: list[int] = []
+            self.broken = broken
+
+        def on_train_epoch_start(self, trainer: Any, _: Any) -> None:
+            self.begun.append(trainer.current_epoch)
+            if trainer.current_epoch == self.broken:
+                raise RuntimeError("interrupted")
+
+    def run(epochs: Epochs) -> None:
+        rescue = callbacks.OnExceptionCheckpoint(dirpath=f"oss://{bucket}/run")
+        trainer = trainer_of(package, tmp_path, checkpoint_io, callbacks=[rescue, epochs], epochs=4)
+        trainer.fit(model_of(package), data(), ckpt_path="last")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run(Epochs(broken=2))
+    assert "run/on_exception.ckpt" in names(client, bucket)
+    run(epochs := Epochs())
+    assert epochs.begun == [2, 3]
+
+
+def test_the_last_is_told_by_time_and_among_equals_by_name(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+    directory = f"oss://{bucket}/run"
+    for name in ("epoch=7.ckpt", "epoch=9.ckpt", "last.ckpt", "deep/last.ckpt"):
+        checkpoint_io.save_checkpoint({"name": name}, f"{directory}/{name}")
+    before = client.head(f"{directory}/last.ckpt").last_modified
+    assert before is not None
+    assert checkpoint_io.latest(directory) == f"{directory}/last.ckpt"
+    # What was stored in another second is not judged by its name.
+    while client.head(f"{directory}/epoch=7.ckpt").last_modified == before:
+        checkpoint_io.save_checkpoint({"name": "again"}, f"{directory}/epoch=7.ckpt")
+    assert checkpoint_io.latest(directory) == f"{directory}/epoch=7.ckpt"
+    # One that is cut short is none.
+    client.put(f"{directory}/epoch=8.ckpt", client.get(f"{directory}/epoch=7.ckpt")[:-10])
+    assert checkpoint_io.latest(directory) == f"{directory}/epoch=7.ckpt"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
 def test_under_async_checkpoint_io(
     checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str, emulator: Emulator
 ) -> None:
@@ -141,7 +213,7 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_the_last(checkpoint_io: Any, b
 
 
 def test_wrong_arguments_are_told(checkpoint_io: Any) -> None:
-    with pytest.raises(OssConfigError, match="lost a slash"):
+    with pytest.raises(OssConfigError, match="a path makes oss:/ of oss://"):
         checkpoint_io.save_checkpoint({}, Path("oss://bucket/a"))
     with pytest.raises(OssConfigError, match="oss://"):
         checkpoint_io.load_checkpoint("here.ckpt")
@@ -178,6 +250,7 @@ def test_what_fsspec_is_told(checkpoint_io: Any, client: OssClient, bucket: str)
         file.write("text")
     with fsspec.open(f"oss://{bucket}/new") as file:
         assert file.read() == b"text"
+    assert abs(system.modified(f"{bucket}/new").timestamp() - time.time()) < 60
     system.cp_file(f"{bucket}/new", f"{bucket}/newer")
     system.rm(f"{bucket}/new")
     assert names(client, bucket) == ["a", "newer", "run/b", "run/deep/c"]
@@ -198,6 +271,29 @@ def test_what_fsspec_uses_already_stays(checkpoint_io: Any, emulator: Emulator) 
     fsspec.register_implementation("oss", Other, clobber=True)
     lightning.OssCheckpointIO(**emulator.connection)
     assert fsspec.get_filesystem_class("oss") is Other
+
+
+def test_the_guides_code_runs(
+    checkpoint_io: Any,
+    emulator: Emulator,
+    client: OssClient,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "guides" / "lightning.md").read_text()
+    given = '"oss-cn-hangzhou-internal.aliyuncs.com", cred_path="/root/.alibabacloud/credentials"'
+    here = f'"{emulator.endpoint}", cred_path="{emulator.cred_path}", region="{emulator.region}"'
+    (block,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+    assert given in block
+    assert "Trainer(" in block
+    # Lightning's own log, and less of it.
+    monkeypatch.chdir(tmp_path)
+    block = block.replace("Trainer(", "Trainer(max_epochs=1, accelerator='cpu', ", 1)
+    assert checkpoint_io is not None
+    names_in_it = {"model": model_of(importlib.import_module(PACKAGES[0])), "data": data()}
+    exec(block.replace(given, here).replace("oss://bucket/", f"oss://{bucket}/"), names_in_it)
+    assert "run-1/last.ckpt" in names(client, bucket)
 
 
 def test_without_lightning_the_extra_is_named() -> None:

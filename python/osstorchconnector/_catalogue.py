@@ -6,6 +6,7 @@ objects themselves tell whether they are complete.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -91,6 +92,21 @@ def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Entry, Stat
             yield entry, state_of(client, entry)
         except OssNotFoundError:
             continue
+
+
+def stored_last(client: "OssClient", prefix: str) -> str | None:
+    """Return the URI of the object below a prefix that is a whole checkpoint and was stored last."""
+    times: dict[Entry, float] = {}
+    for entry in entries(client, prefix):
+        if not entry.distributed:
+            with suppress(OssNotFoundError):
+                times[entry] = client.head(entry.uri).last_modified or 0.0
+    # Times are whole seconds. Of those stored together, last.ckpt, which has no number, is the last.
+    for entry in sorted(times, key=lambda entry: (times[entry], entry.number is None, entry.order), reverse=True):
+        with suppress(OssNotFoundError):
+            if state_of(client, entry) is State.WHOLE:
+                return entry.uri
+    return None
 
 
 def state_of(client: "OssClient", entry: Entry) -> State:

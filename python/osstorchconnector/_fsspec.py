@@ -1,12 +1,13 @@
 """What libraries ask ``fsspec`` about ``oss://``: what is there, and the bytes of single objects."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import fsspec
 from fsspec.registry import registry
 
 from osstorchconnector._uri import split_object, split_prefix
-from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
 
 if TYPE_CHECKING:
     from osstorchconnector._client import OssClient
@@ -66,6 +67,17 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         except OssNotFoundError:
             return False
         return True
+
+    def modified(self, path: str) -> datetime:
+        """Return when an object was last written.
+
+        Raises:
+            OssNotFoundError: There is none.
+        """
+        at = self._client().head(self._uri(path)).last_modified
+        if at is None:
+            raise OssError(f"{self._uri(path)}: the service does not tell when it was last written")
+        return datetime.fromtimestamp(at, UTC)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface's
         """Do nothing: an object needs no directory."""

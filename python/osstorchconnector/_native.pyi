@@ -602,6 +602,10 @@ class DataObject:
         """The CRC-64 that the service stores; None where it has not been told it, or does not tell it."""
 
     @property
+    def last_modified(self) -> float | None:
+        """When it was last written, in seconds since 1970; None where that has not been asked for, or in memory."""
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed."""
 

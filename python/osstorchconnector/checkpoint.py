@@ -114,7 +114,7 @@ class OssCheckpoint:
         self,
         uri: str,
         map_location: Any = None,  # noqa: ANN401 - torch's own type
-        weights_only: bool = True,  # noqa: FBT001, FBT002 - torch's own name
+        weights_only: bool | None = True,  # noqa: FBT001, FBT002 - torch's own name
         keys: str | Iterable[str] | None = None,
         *,
         progress: bool = False,
@@ -125,7 +125,7 @@ class OssCheckpoint:
             uri: What to read.
             map_location: Where tensors go, as in ``torch.load``.
             weights_only: Load nothing but tensors, plain values and what was allowed explicitly. False runs whatever
-                code the object holds.
+                code the object holds. None: what torch does where it is not told.
             keys: Load only these entries of a dictionary, by patterns of their dotted names such as ``"encoder.*"``,
                 and fetch little more than their bytes, which are then checked for length and place only.
             progress: Show a bar. It needs the extra ``progress``.
@@ -139,7 +139,7 @@ class OssCheckpoint:
         with self.reader(uri) as reader, progress_bar(uri, reader.size, shown=progress) as advance:
             stream: Any = _Counted(reader, advance) if progress else reader
             if keys is not None:
-                return load_partial(stream, keys, map_location, weights_only=weights_only)
+                return load_partial(stream, keys, map_location, weights_only=weights_only is not False)
             return torch.load(stream, map_location=map_location, weights_only=weights_only)
 
     def exists(self, uri: str) -> bool:

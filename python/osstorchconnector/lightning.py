@@ -7,7 +7,8 @@
     from osstorchconnector.lightning import OssCheckpointIO
 
     checkpoints = OssCheckpointIO("oss-cn-hangzhou-internal.aliyuncs.com", cred_path="/root/.alibabacloud/credentials")
-    Trainer(plugins=[checkpoints], callbacks=[ModelCheckpoint(dirpath="oss://bucket/run-1")])
+    trainer = Trainer(plugins=[checkpoints], callbacks=[ModelCheckpoint(dirpath="oss://bucket/run-1")])
+    trainer.fit(model, ckpt_path=checkpoints.latest("oss://bucket/run-1"))
 
 It needs Lightning: ``pip install "osstorchconnector[lightning]"``, as ``lightning`` or as ``pytorch_lightning``.
 """
@@ -17,12 +18,10 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from osstorchconnector._client import OssClient
+from osstorchconnector import _catalogue
 from osstorchconnector._config import OssConfig
 from osstorchconnector._fsspec import register
-from osstorchconnector._uri import split_object
+from osstorchconnector.checkpoint import OssCheckpoint
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +83,8 @@ class OssCheckpointIO(CheckpointIO):
             OssCredentialsError: There is no usable access key.
         """
         super().__init__()
-        self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        self._checkpoint = OssCheckpoint(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        self._client = self._checkpoint._client  # noqa: SLF001 - one connection for both
         register(self._client)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ANN401 - the interface's type
@@ -100,8 +100,8 @@ class OssCheckpointIO(CheckpointIO):
         """
         if storage_options is not None:
             raise OssConfigError("OssCheckpointIO has no storage_options: give them to its constructor, as config")
-        with self._client.writer(_checked(path)) as writer:
-            torch.save(checkpoint, writer)  # type: ignore[arg-type]
+        # Here and below, what is a Path is refused by what it is given to.
+        self._checkpoint.save(checkpoint, path)  # type: ignore[arg-type]
 
     def load_checkpoint(
         self,
@@ -121,9 +121,8 @@ class OssCheckpointIO(CheckpointIO):
             OssNotFoundError: There is none.
             OssError: It could not be read.
         """
-        with self._client.reader(_checked(path)) as reader:
-            loaded: dict[str, Any] = torch.load(reader, map_location=map_location, weights_only=weights_only)
-            return loaded
+        loaded: dict[str, Any] = self._checkpoint.load(path, map_location, weights_only)  # type: ignore[arg-type]
+        return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint. It is no error where there is none.
@@ -134,16 +133,23 @@ class OssCheckpointIO(CheckpointIO):
         Raises:
             OssError: It could not be deleted.
         """
-        self._client.delete(_checked(path))
+        self._client.delete(path)  # type: ignore[arg-type]
+
+    def latest(self, dirpath: str) -> str | None:
+        """Return the URI of the complete checkpoint directly below a directory that was stored last, or None.
+
+        Give it as ``ckpt_path``. Lightning's own ``ckpt_path="last"`` looks without ``oss://`` for what a
+        ``ModelCheckpoint`` stored, finds nothing, and starts anew.
+
+        Args:
+            dirpath: The directory, as of ``ModelCheckpoint``.
+
+        Raises:
+            OssError: The directory could not be listed, or an object not be looked at.
+        """
+        return _catalogue.stored_last(self._client, f"{dirpath.rstrip('/')}/")
 
 
 if not TYPE_CHECKING:
     for _other in _others:
         _other.register(OssCheckpointIO)
-
-
-def _checked(path: str | Path) -> str:
-    if isinstance(path, Path):
-        raise OssConfigError(f"{str(path)!r} is a pathlib.Path, which has lost a slash of oss://: give a string")
-    split_object(path)
-    return path

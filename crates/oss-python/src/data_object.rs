@@ -1,6 +1,6 @@
 //! One object, as a readable binary stream.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 use oss_client::{
     buffer::PooledBuffer,
@@ -195,6 +195,14 @@ impl DataObject {
             Content::Described(_) | Content::Closed => self.entry.etag.as_deref(),
         };
         Ok(etag.map(unquoted))
+    }
+
+    #[getter]
+    fn last_modified(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        let state = self.state.lock(py, "object")?;
+        let Content::Open(ranged) = &state.content else { return Ok(None) };
+        let since = ranged.get(py, "object")?.meta().last_modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        Ok(since.map(|since| since.as_secs_f64()))
     }
 
     #[getter]
