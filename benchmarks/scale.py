@@ -59,7 +59,7 @@ def measure(count: int, folder: str) -> dict[str, float]:
         if page is None:
             break
         start = time.process_time()
-        listing.put_objects(page)
+        listing.put(page)
         writing += time.process_time() - start
     listing.finish()
     most = resident()

@@ -173,7 +173,7 @@ def _parse(
             for page in pages:
                 if not is_wanted():
                     return None
-                listing.put_objects(page[known:])
+                listing.put(page[known:])
                 known -= min(known, len(page))
                 progress(listing.count)
         listing.finish()

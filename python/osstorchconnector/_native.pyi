@@ -341,16 +341,7 @@ class Listing:
             OssError: The file cannot be made, or was discarded meanwhile.
         """
 
-    def put(self, labelled: list[tuple[str, str]]) -> None:
-        """Append rows by URI and label, after `acquire`.
-
-        Raises:
-            OssConfigError: One is not the URI of an object; the message repeats it. Those before it are appended.
-            OssError: The file cannot be written; nothing is appended.
-            RuntimeError: This process has not acquired the listing, or has released it.
-        """
-
-    def put_objects(self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]) -> None:
+    def put(self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]) -> None:
         """Append rows by bucket, key, size, ETag, label and span, after `acquire`.
 
         A span is the key of an archive in the same bucket, and the offset of the first of the row's `size` bytes in it.
@@ -488,18 +479,25 @@ class ObjectTable:
         """
 
     @staticmethod
-    def from_labelled(labelled: Iterable[tuple[str, str]]) -> ObjectTable:
-        """Pack pairs of an object's URI and its label, in their order.
-
-        Raises:
-            OssConfigError: One is not the URI of an object; the message repeats it.
-        """
-
-    @staticmethod
     def from_objects(
         objects: Iterable[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]],
     ) -> ObjectTable:
-        """Pack bucket, key, size, ETag, label and span of objects, in their order; see `Listing.put_objects`."""
+        """Pack bucket, key, size, ETag, label and span of objects, in their order; see `Listing.put`."""
+
+    @staticmethod
+    def from_file(path: str) -> ObjectTable:
+        """Open what `write_to` wrote. The rows stay in the file, whose memory all processes share.
+
+        Raises:
+            OssError: It cannot be opened, or is no such file.
+        """
+
+    def write_to(self, path: str) -> None:
+        """Write the table to a file that is there and empty.
+
+        Raises:
+            OSError: It cannot be written.
+        """
 
     def digest(self, count: int) -> int:
         """Return the CRC-64 of the first `count` rows, as `Listing.digest` does.

@@ -1,9 +1,14 @@
 """Where a dataset's objects come from. A source is plain data: it pickles and holds no connection."""
 
+import os
+import weakref
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import Final, Protocol
+from tempfile import TemporaryFile, gettempdir
+from typing import Any, Final, Protocol
 
 from osstorchconnector._manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector._native import Client, ObjectTable, PrefixListing
@@ -134,13 +139,19 @@ class ManifestSource(_Named):
 
 
 class ObjectsSource(_Named):
-    """The objects that were named, in the order in which they were named."""
+    """The objects that were named, in the order in which they were named.
+
+    Processes that are started read the table from one file without a name, so that it neither goes through the pipe of
+    each nor lies in the memory of each.
+    """
 
     name = "the named objects"
+    table: ObjectTable
 
     def __init__(self, objects: ObjectTable) -> None:
         """Hold the table."""
         self.table = objects
+        self._shared: int | None = None
 
     @classmethod
     def from_uris(cls, uris: str | Iterable[str], *, local: bool = False) -> "ObjectsSource":
@@ -161,6 +172,41 @@ class ObjectsSource(_Named):
         if not len(objects):
             raise OssConfigError("object_uris is empty: give at least one URI like 'oss://bucket/key'")
         return cls(objects)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the file for a process that is being started, else the table."""
+        if get_spawning_popen() is None:
+            return {"table": self.table}
+        shared = self._share(_shared_file(self.table)) if self._shared is None else self._shared
+        return {"shared": DupFd(shared)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the table, or read it from the file."""
+        if "table" in state:
+            self.__init__(state["table"])  # type: ignore[misc]
+        else:
+            self.table = ObjectTable.from_file(_path_of(self._share(state["shared"].detach())))
+
+    def _share(self, descriptor: int) -> int:
+        self._shared = descriptor
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
+
+
+def _shared_file(table: ObjectTable) -> int:
+    try:
+        with TemporaryFile() as file:
+            table.write_to(_path_of(file.fileno()))
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise OssConfigError(
+            f"the table of {len(table)} objects cannot be written to {gettempdir()} for the processes that are started "
+            f"({error}): let TMPDIR name a directory with room that this user can write to"
+        ) from error
+
+
+def _path_of(descriptor: int) -> str:
+    return f"/dev/fd/{descriptor}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import set_spawning_popen
@@ -25,7 +26,7 @@ from osstorchconnector import (
     OssMapDataset,
     new_data_object,
 )
-from osstorchconnector._native import Client, ObjectTable
+from osstorchconnector._native import Client, ObjectTable, Order
 
 SECRET = "secret-that-must-not-travel"
 TOKEN = "token-that-must-not-travel"
@@ -288,3 +289,42 @@ def test_a_secret_travels_to_a_process_being_started(server: ObjectServer, how: 
     assert results.get() == [CONTENTS[name] for name in sorted(CONTENTS)]
     process.join()
     assert process.exitcode == 0
+
+
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_named_objects_are_read_from_one_file_by_processes_that_are_started(
+    server: ObjectServer, cred_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    names = [f"{number:050}" for number in range(50_000)]
+    uris = [*map(uri, names), uri("a b+c"), uri("empty")]
+    dataset = kind.from_objects(uris, server.endpoint, cred_path=cred_path, region="cn-hangzhou")
+    table = dataset._listing.rows
+    with spawning():
+        pickles = [ForkingPickler.dumps(dataset) for _ in range(8)]
+    assert max(len(pickled) for pickled in pickles) < 4000
+    workers = [pickle.loads(pickled) for pickled in pickles]
+    with spawning():
+        # One that is started in turn.
+        workers.append(pickle.loads(ForkingPickler.dumps(workers[0])))
+    del dataset
+    for worker in workers:
+        rows = worker._listing.rows
+        assert [rows.digest(count) for count in (50_002, 1000)] == [table.digest(50_002), table.digest(1000)]
+        last = worker._listing.stream_at([50_000, 50_001, 50_000])
+        assert [item.read() for item in last] == [CONTENTS["a b+c"], b"", CONTENTS["a b+c"]]
+    order = Order(shuffle=True, seed=5)
+    positions = [position for position in range(50_002) if order.entry(position, 50_002) >= 50_000]
+    for position in positions:
+        entry = order.entry(position, 50_002)
+        stream = workers[0]._listing.stream(Order(shuffle=True, seed=5, skip=position))
+        assert next(stream).name == uris[entry].removeprefix(uri(""))
+        stream.close()
+    # Any other pickle takes the rows along.
+    restored = pickle.loads(pickle.dumps(workers[0]))
+    assert restored._listing.rows.digest(50_002) == table.digest(50_002)
+    files = [os.fstat(worker._listing._source._shared) for worker in workers]
+    assert {(file.st_ino, file.st_nlink) for file in files} == {(files[0].st_ino, 0)}
+    assert list(temporary.iterdir()) == []

@@ -68,8 +68,8 @@ impl Client {
         prefix: &PrefixListing,
     ) -> PyResult<ListingTask> {
         let (client, reactor) = self.connection().get(py)?;
-        let source =
-            Source::listing(listing.shared(), file, order::Order::default(), Some(prefix.with(client.clone())));
+        let lister = Some((listing.shared(), prefix.with(client.clone())));
+        let source = Source::file(file, order::Order::default(), lister);
         Ok(ListingTask::start(reactor, source))
     }
 
@@ -259,11 +259,11 @@ impl Client {
         let formula = order.get().formula();
         let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
         let (source, kept) = match rows {
-            Catalogue::Table(table) => (Source::rows(Arc::clone(table.get().rows()), formula), None),
+            Catalogue::Table(table) => (table.get().source(formula), None),
             Catalogue::Listing(listing) => {
-                let prefix = producer.map(|prefix| prefix.get().with(client.clone()));
+                let lister = producer.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
                 let file = listing.get().open(py)?;
-                (Source::listing(listing.get().shared(), file, formula, prefix), Some(listing.into_any().unbind()))
+                (Source::file(file, formula, lister), Some(listing.into_any().unbind()))
             }
         };
         ObjectStream::start(py, connection, source, delivery, kept)
@@ -283,12 +283,12 @@ impl Client {
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
             Catalogue::Table(table) => {
-                let rows = table.get().rows();
-                Source::picked(Arc::clone(rows), picks(rows.count())?)
+                let table = table.get();
+                table.picked(picks(table.count())?)
             }
             Catalogue::Listing(listing) => {
                 let (file, count) = listing.get().some(py)?;
-                Source::picked_from_listing(listing.get().shared(), file, picks(count)?)
+                Source::picked_from_file(file, picks(count)?)
             }
         };
         ObjectStream::start(py, self.connection(), source, Delivery::Ordered, None)

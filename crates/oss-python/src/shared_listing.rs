@@ -15,7 +15,7 @@ use oss_client::{
 use pyo3::{
     exceptions::{PyRuntimeError, PyTypeError, PyValueError},
     prelude::*,
-    types::{PyList, PyType},
+    types::PyType,
 };
 use tokio::task::JoinHandle;
 
@@ -24,7 +24,7 @@ use crate::{
     data_object::DataObject,
     error,
     runtime::Reactor,
-    table::{Described, Labelled, row_of},
+    table::{Described, row_of},
 };
 
 /// How often a waiting thread of Python's looks whether it is its turn, or over: soon after it is, at the price of a
@@ -249,27 +249,7 @@ impl Listing {
         }
     }
 
-    fn put(&self, py: Python<'_>, labelled: &Bound<'_, PyList>) -> PyResult<()> {
-        let mut rows = Vec::with_capacity(labelled.len());
-        let mut named = Ok(());
-        for pair in labelled {
-            match Labelled::extract(&pair) {
-                Ok(row) => rows.push(row),
-                Err(raised) => {
-                    named = Err(raised);
-                    break;
-                }
-            }
-        }
-        // What was named before a mistake is read before the mistake is told.
-        self.producing(py, |mut producer| {
-            let appended = producer.append(rows.iter().map(Labelled::row), 0);
-            (Some(producer), appended)
-        })?;
-        named
-    }
-
-    fn put_objects(&self, py: Python<'_>, objects: Vec<Described>) -> PyResult<()> {
+    fn put(&self, py: Python<'_>, objects: Vec<Described>) -> PyResult<()> {
         self.producing(py, |mut producer| {
             let appended = producer.append(objects.iter().map(Described::row), 0);
             (Some(producer), appended)

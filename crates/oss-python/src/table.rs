@@ -1,8 +1,17 @@
 //! Objects that are all known, packed: a Python list of a million strings takes ten times the memory, and forks copy it.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
-use oss_client::catalogue::{Row, Rows, RowsBuilder};
+use oss_client::{
+    catalogue::{ListingFile, Row, Rows, RowsBuilder},
+    order::Order,
+    prefetch::Source,
+};
 use oss_protocol::uri::OssUri;
 use pyo3::{
     exceptions::{PyIndexError, PyValueError},
@@ -13,11 +22,21 @@ use pyo3::{
 
 use crate::{data_object::DataObject, error, uri::parse_object};
 
+/// A table is written a megabyte at a time, so that system calls cost nothing next to it.
+const WRITE: usize = 1 << 20;
+
 /// An immutable sequence of objects.
 #[pyclass(frozen, module = "osstorchconnector._native")]
 #[derive(Debug)]
 pub(crate) struct ObjectTable {
-    rows: Arc<Rows>,
+    rows: Table,
+}
+
+#[derive(Debug)]
+enum Table {
+    Memory(Arc<Rows>),
+    /// What another process has in memory, in a file that several processes read.
+    File(Arc<ListingFile>),
 }
 
 /// An object as Python describes it: bucket, key, size, ETag, label, and the key of an archive with an offset in it.
@@ -44,24 +63,6 @@ impl Described {
     }
 }
 
-/// An object named by its URI, with a label.
-pub(crate) struct Labelled(OssUri, PyBackedStr);
-
-impl Labelled {
-    pub(crate) fn extract(pair: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (uri, label): (PyBackedStr, PyBackedStr) = pair.extract()?;
-        Ok(Self(parse_object(pair.py(), &uri)?, label))
-    }
-
-    pub(crate) fn row(&self) -> Row<'_> {
-        Row { label: Some(&*self.1), ..named(&self.0) }
-    }
-}
-
-fn named(uri: &OssUri) -> Row<'_> {
-    Row { bucket: &uri.bucket, key: &uri.key, size: None, etag: None, label: None, span: None }
-}
-
 /// The row that an index of Python's means, of `count`.
 pub(crate) fn row_of(index: isize, count: u64) -> PyResult<u64> {
     let row = if index < 0 {
@@ -74,11 +75,29 @@ pub(crate) fn row_of(index: isize, count: u64) -> PyResult<u64> {
 
 impl ObjectTable {
     fn new(rows: RowsBuilder) -> Self {
-        Self { rows: Arc::new(rows.build()) }
+        Self { rows: Table::Memory(Arc::new(rows.build())) }
     }
 
-    pub(crate) fn rows(&self) -> &Arc<Rows> {
-        &self.rows
+    pub(crate) fn count(&self) -> u64 {
+        match &self.rows {
+            Table::Memory(rows) => rows.count(),
+            Table::File(file) => file.progress().rows,
+        }
+    }
+
+    pub(crate) fn source(&self, order: Order) -> Source {
+        match &self.rows {
+            Table::Memory(rows) => Source::rows(Arc::clone(rows), order),
+            Table::File(file) => Source::file(Arc::clone(file), order, None),
+        }
+    }
+
+    /// Some of the rows, which exist.
+    pub(crate) fn picked(&self, picks: Vec<u64>) -> Source {
+        match &self.rows {
+            Table::Memory(rows) => Source::picked(Arc::clone(rows), picks),
+            Table::File(file) => Source::picked_from_file(Arc::clone(file), picks),
+        }
     }
 }
 
@@ -94,16 +113,8 @@ impl ObjectTable {
                 let message = format!("an object URI must be a str like 'oss://bucket/key', not {kind}");
                 return Err(error::config(py, message));
             };
-            rows.push(&named(&parse_object(py, text)?));
-        }
-        Ok(Self::new(rows))
-    }
-
-    #[staticmethod]
-    fn from_labelled(labelled: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let mut rows = RowsBuilder::default();
-        for pair in PyIterator::from_object(labelled)? {
-            rows.push(&Labelled::extract(&pair?)?.row());
+            let OssUri { bucket, key, .. } = parse_object(py, text)?;
+            rows.push(&Row { bucket: &bucket, key: &key, size: None, etag: None, label: None, span: None });
         }
         Ok(Self::new(rows))
     }
@@ -117,33 +128,65 @@ impl ObjectTable {
         Ok(Self::new(rows))
     }
 
-    fn digest(&self, count: u64) -> PyResult<u64> {
-        let known = self.rows.count();
-        self.rows
-            .digest(count)
-            .ok_or_else(|| PyValueError::new_err(format!("there are {known} objects, fewer than {count}")))
+    #[staticmethod]
+    fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let file = py.detach(|| ListingFile::of_table(&path)).map_err(|cause| error::to_python(py, &cause))?;
+        Ok(Self { rows: Table::File(Arc::new(file)) })
+    }
+
+    fn write_to(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let written = py.detach(|| {
+            let mut file = BufWriter::with_capacity(WRITE, File::options().write(true).open(path)?);
+            match &self.rows {
+                Table::Memory(rows) => rows.write_to(&mut file)?,
+                Table::File(rows) => file.write_all(&rows.to_bytes().map_err(io::Error::other)?)?,
+            }
+            file.flush()
+        });
+        Ok(written?)
+    }
+
+    fn digest(&self, py: Python<'_>, count: u64) -> PyResult<u64> {
+        let known = self.count();
+        if count > known {
+            return Err(PyValueError::new_err(format!("there are {known} objects, fewer than {count}")));
+        }
+        match &self.rows {
+            Table::Memory(rows) => rows.digest(count).ok_or_else(damaged),
+            Table::File(file) => file.digest(count).map_err(|cause| error::to_python(py, &cause)),
+        }
     }
 
     fn __len__(&self) -> usize {
-        self.rows.count() as usize
+        self.count() as usize
     }
 
-    fn __getitem__(&self, index: isize) -> PyResult<DataObject> {
-        let row = row_of(index, self.rows.count())?;
-        let entry = self.rows.entry(row);
-        let entry = entry.ok_or_else(|| PyValueError::new_err("this table was made from damaged bytes"))?;
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<DataObject> {
+        let row = row_of(index, self.count())?;
+        let entry = match &self.rows {
+            Table::Memory(rows) => rows.entry(row).ok_or_else(damaged)?,
+            Table::File(file) => file.entry(row).map_err(|cause| error::to_python(py, &cause))?,
+        };
         Ok(DataObject::described(entry, None))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {
-        let rebuild = slf.get_type().getattr("_from_bytes")?;
-        Ok((rebuild, (PyBytes::new(slf.py(), &slf.get().rows.to_bytes()),)))
+        let py = slf.py();
+        let bytes = match &slf.get().rows {
+            Table::Memory(rows) => rows.to_bytes(),
+            Table::File(file) => file.to_bytes().map_err(|cause| error::to_python(py, &cause))?,
+        };
+        Ok((slf.get_type().getattr("_from_bytes")?, (PyBytes::new(py, &bytes),)))
     }
 
     #[staticmethod]
     fn _from_bytes(bytes: &[u8]) -> PyResult<Self> {
         let rows = Rows::from_bytes(bytes)
             .ok_or_else(|| PyValueError::new_err("these bytes are not a pickled ObjectTable"))?;
-        Ok(Self { rows: Arc::new(rows) })
+        Ok(Self { rows: Table::Memory(Arc::new(rows)) })
     }
+}
+
+fn damaged() -> PyErr {
+    PyValueError::new_err("this table was made from damaged bytes")
 }

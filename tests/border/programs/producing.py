@@ -16,7 +16,7 @@ def main() -> None:
         assert next(stream).name == "0000"
     else:
         assert listing.acquire()
-        listing.put([(f"oss://{bucket}/{number:04}", str(number)) for number in range(1500)])
+        listing.put([(bucket, f"{number:04}", None, None, str(number), None) for number in range(1500)])
     say(f"begun {listing.count}")
     heed("killed by now")
 

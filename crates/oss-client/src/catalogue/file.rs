@@ -8,7 +8,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -82,7 +82,7 @@ impl Header {
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; HEADER as usize]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8; HEADER as usize]) -> Option<Self> {
         let (content, check) = bytes.split_at(56);
         let content = content.strip_prefix(MAGIC).filter(|_| crc64::checksum(content).to_le_bytes() == check)?;
         let mut numbers =
@@ -115,6 +115,8 @@ pub struct ListingFile {
     file: File,
     path: PathBuf,
     known: Mutex<Known>,
+    /// All that is to be known, once it is. It is read without a lock that a fork could copy locked.
+    complete: OnceLock<Known>,
 }
 
 /// The names of the pages known. What is being decoded keeps its own, while more are learnt.
@@ -176,7 +178,16 @@ impl LoadedPage {
 impl ListingFile {
     pub(super) fn new(file: File, path: &Path) -> Self {
         let known = Known { end: HEADER, ..Known::default() };
-        Self { file, path: path.to_owned(), known: Mutex::new(known) }
+        Self { file, path: path.to_owned(), known: Mutex::new(known), complete: OnceLock::new() }
+    }
+
+    /// The file of a table, which [`Rows::write_to`](super::Rows::write_to) wrote.
+    pub fn of_table(path: &Path) -> Result<Self> {
+        let file = Self::new(File::open(path).map_err(|error| failed(path, "opened", &error))?, path);
+        match file.refresh()?.state {
+            State::Complete => Ok(file),
+            State::Running | State::Failed => Err(file.damaged()),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -199,7 +210,7 @@ impl ListingFile {
     /// Looks how far the listing is.
     pub fn refresh(&self) -> Result<Progress> {
         let mut known = lock(&self.known);
-        if known.header.state == State::Running {
+        if self.complete.get().is_none() && known.header.state == State::Running {
             let header = self.read_header()?;
             while known.end < header.committed {
                 self.learn_page(&mut known, header.committed)?;
@@ -208,15 +219,27 @@ impl ListingFile {
                 return Err(self.damaged());
             }
             known.header = header;
+            if header.state == State::Complete {
+                // Nobody else sets it, since this is done under the lock.
+                let _ = self.complete.set(std::mem::take(&mut *known));
+            }
         }
-        let Header { state, rows, markers, .. } = known.header;
-        Ok(Progress { state, rows, markers })
+        drop(known);
+        Ok(self.progress())
     }
 
     /// What the last look found.
     pub fn progress(&self) -> Progress {
-        let Header { state, rows, markers, .. } = lock(&self.known).header;
+        let Header { state, rows, markers, .. } = self.with_known(|known| known.header);
         Progress { state, rows, markers }
+    }
+
+    fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        if let Some(known) = self.complete.get() {
+            return look(known);
+        }
+        let known = lock(&self.known);
+        look(self.complete.get().unwrap_or(&known))
     }
 
     fn read_header(&self) -> Result<Header> {
@@ -231,6 +254,10 @@ impl ListingFile {
             }
             if let Some(header) = Header::from_bytes(&bytes) {
                 return Ok(header);
+            }
+            // It has written a page, or a part of one, and was killed or found the disk full before the header.
+            if bytes == [0; HEADER as usize] {
+                return Ok(Header::default());
             }
             if started.elapsed() > TORN_HEADER {
                 return Err(self.damaged());
@@ -300,14 +327,15 @@ impl ListingFile {
 
     /// The page of a row, the number of rows in it, and the names.
     fn find(&self, index: u64) -> Result<(Place, u64, SharedNames)> {
-        let known = lock(&self.known);
-        let after = known.pages.partition_point(|page| page.first <= index);
-        let place = after.checked_sub(1).and_then(|page| known.pages.get(page)).copied();
-        let next = known.pages.get(after).map_or(known.header.rows, |page| page.first);
-        match place {
-            Some(place) if index < known.header.rows => Ok((place, next - place.first, Arc::clone(&known.names))),
-            _ => Err(Error::new(ErrorKind::Listing(format!("there is no row {index} in {}", self.path.display())))),
-        }
+        let found = self.with_known(|known| {
+            let after = known.pages.partition_point(|page| page.first <= index);
+            let place = *known.pages.get(after.checked_sub(1)?).filter(|_| index < known.header.rows)?;
+            let next = known.pages.get(after).map_or(known.header.rows, |page| page.first);
+            Some((place, next - place.first, Arc::clone(&known.names)))
+        });
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::Listing(format!("there is no row {index} in {}", self.path.display())))
+        })
     }
 
     /// CRC-64 of the first `count` rows, which are known.
@@ -333,7 +361,7 @@ impl ListingFile {
 
     /// What the listing failed with, as it was recorded; the listing has failed.
     pub fn failure(&self) -> Result<Vec<u8>> {
-        let header = lock(&self.known).header;
+        let header = self.with_known(|known| known.header);
         let mut bytes = vec![0; usize::try_from(header.failure).map_err(|_| self.damaged())?];
         self.read(&mut bytes, header.committed)?;
         Ok(bytes)
@@ -342,8 +370,15 @@ impl ListingFile {
     /// What a producer that goes on needs to know.
     pub(super) fn resume(&self) -> Result<(Header, SharedNames)> {
         self.refresh()?;
-        let known = lock(&self.known);
-        Ok((known.header, Arc::clone(&known.names)))
+        Ok(self.with_known(|known| (known.header, Arc::clone(&known.names))))
+    }
+
+    /// All bytes of a complete file, for [`Rows::from_bytes`](super::Rows::from_bytes).
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let length = self.with_known(|known| known.header.committed);
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| self.damaged())?];
+        self.read(&mut bytes, 0)?;
+        Ok(bytes)
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {

@@ -1,15 +1,13 @@
 //! Rows in memory.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use super::{
     entry::Entry,
+    file::{HEADER, Header, State},
     page::{HEAD, Head, PageBuilder, PageBytes},
     row::Row,
 };
-
-/// What a table written out begins with.
-const MAGIC: &[u8; 8] = b"OSSROWS1";
 
 /// Objects that are all known, packed: at most 40 bytes a row beyond its key, for the ETags that OSS makes. Labels and
 /// spans take what they are long.
@@ -52,20 +50,30 @@ impl Rows {
         self.pages.get(after.checked_sub(1)?).filter(|_| index < self.count)
     }
 
+    /// Writes all rows as a complete listing file has them.
+    pub fn write_to(&self, file: &mut impl io::Write) -> io::Result<()> {
+        file.write_all(&self.header().to_bytes())?;
+        self.pages.iter().try_for_each(|page| file.write_all(page.bytes()))
+    }
+
     /// All rows as bytes that [`Rows::from_bytes`] reads.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let length: usize = self.pages.iter().map(|page| page.bytes().len()).sum();
-        let mut bytes = Vec::with_capacity(MAGIC.len() + length);
-        bytes.extend_from_slice(MAGIC);
-        for page in &self.pages {
-            bytes.extend_from_slice(page.bytes());
-        }
+        let mut bytes = Vec::with_capacity(self.header().committed as usize);
+        // Nothing fails in memory.
+        let _ = self.write_to(&mut bytes);
         bytes
     }
 
-    /// `None` where these bytes were not written by [`Rows::to_bytes`].
+    fn header(&self) -> Header {
+        let digest = self.pages.last().map_or(0, |page| page.head().digest);
+        let committed = HEADER + self.pages.iter().map(|page| page.bytes().len() as u64).sum::<u64>();
+        Header { state: State::Complete, committed, rows: self.count, digest, ..Header::default() }
+    }
+
+    /// `None` where these bytes are not those of a table.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut bytes = bytes.strip_prefix(MAGIC)?;
+        let (header, mut bytes) = bytes.split_first_chunk()?;
+        let header = Header::from_bytes(header)?;
         let mut rows = Self::default();
         while !bytes.is_empty() {
             let head = Head::from_bytes(bytes.get(..HEAD)?)?;
@@ -73,7 +81,7 @@ impl Rows {
             bytes = rest;
             rows.add(page.into())?;
         }
-        Some(rows)
+        (rows.header() == header).then_some(rows)
     }
 
     fn add(&mut self, page: Box<[u8]>) -> Option<()> {

@@ -193,6 +193,42 @@ fn what_was_not_committed_is_not_there_and_is_written_over() {
 }
 
 #[test]
+fn a_first_page_without_a_header_is_not_there_and_is_written_over() {
+    let directory = TempDir::new().unwrap();
+    let listing = listing(&directory);
+    let file = open(&listing);
+    let path = directory.path().join("private/listing");
+    fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0xAB; 100], 64).unwrap();
+    assert_eq!(file.refresh().unwrap(), Progress::default());
+    let mut producer = produce(&listing, &file);
+    append(&mut producer, &numbered(0..1));
+    producer.finish(0).unwrap();
+    assert_eq!(read(&file), numbered(0..1));
+}
+
+#[test]
+fn a_table_is_read_from_a_file_as_from_memory() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("table");
+    let entries = numbered(0..2500);
+    let rows = rows_of(&entries);
+    rows.write_to(&mut fs::File::create(&path).unwrap()).unwrap();
+    let file = Arc::new(ListingFile::of_table(&path).unwrap());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(read(&file), entries);
+    for count in [0, 1, 999, 1000, 1001, 2500] {
+        assert_eq!(Some(file.digest(count).unwrap()), rows.digest(count));
+    }
+    assert_eq!(file.to_bytes().unwrap(), rows.to_bytes());
+    // One that was cut short, and one that is empty, are none.
+    for length in [100, 64, 3, 0] {
+        fs::write(&path, &rows.to_bytes()[..length]).unwrap();
+        let error = ListingFile::of_table(&path).map(drop).unwrap_err();
+        assert!(error.message().contains("damaged"), "{length}: {error}");
+    }
+}
+
+#[test]
 fn one_of_many_is_the_producer() {
     let directory = TempDir::new().unwrap();
     let threads: Vec<_> = (0..8)

@@ -41,11 +41,10 @@ enum Plan {
 
 /// A listing file that is read while it grows, and that this source makes grow where nobody else does.
 struct Following {
-    listing: Arc<Listing>,
     file: Arc<ListingFile>,
     /// For orders that go straight on.
     reader: StraightReader,
-    prefix: Option<Prefix>,
+    lister: Option<(Arc<Listing>, Prefix)>,
     producing: Option<JoinHandle<Result<()>>>,
     /// Told of each page that this source lists.
     progress: Arc<Notify>,
@@ -74,17 +73,16 @@ impl Source {
         Self::new(Store::Memory(rows), Plan::Rows(picks), count, true)
     }
 
-    /// The rows of a listing's file, which `prefix` makes known where no other process does.
-    pub fn listing(listing: Arc<Listing>, file: Arc<ListingFile>, order: Order, prefix: Option<Prefix>) -> Self {
-        let following = Following::new(listing, file, prefix);
-        Self::new(Store::File(Box::new(following)), Plan::Order(order), 0, false)
+    /// The rows of a file, which `lister` makes known where no other process does: the listing that the file is of, and
+    /// the prefix to list.
+    pub fn file(file: Arc<ListingFile>, order: Order, lister: Option<(Arc<Listing>, Prefix)>) -> Self {
+        Self::new(Store::File(Box::new(Following::new(file, lister))), Plan::Order(order), 0, false)
     }
 
-    /// Some of the rows of a complete listing, which exist.
-    pub fn picked_from_listing(listing: Arc<Listing>, file: Arc<ListingFile>, picks: Vec<u64>) -> Self {
+    /// Some of the rows of a file, which are known.
+    pub fn picked_from_file(file: Arc<ListingFile>, picks: Vec<u64>) -> Self {
         let count = file.progress().rows;
-        let following = Following::new(listing, file, None);
-        Self::new(Store::File(Box::new(following)), Plan::Rows(picks), count, true)
+        Self::new(Store::File(Box::new(Following::new(file, None))), Plan::Rows(picks), count, true)
     }
 
     fn new(rows: Store, plan: Plan, known: u64, complete: bool) -> Self {
@@ -160,9 +158,9 @@ impl Source {
 }
 
 impl Following {
-    fn new(listing: Arc<Listing>, file: Arc<ListingFile>, prefix: Option<Prefix>) -> Self {
+    fn new(file: Arc<ListingFile>, lister: Option<(Arc<Listing>, Prefix)>) -> Self {
         let progress = Arc::new(Notify::new());
-        Self { listing, reader: file.reader(), file, prefix, producing: None, progress, pause: LOOK_AGAIN.0 }
+        Self { reader: file.reader(), file, lister, producing: None, progress, pause: LOOK_AGAIN.0 }
     }
 
     /// Waits for more rows than `known`, or for the end; returns how many there are and whether these are all.
@@ -193,8 +191,8 @@ impl Following {
     }
 
     fn produce_where_nobody_does(&mut self) -> Result<()> {
-        if let Some(prefix) = self.prefix.as_ref().filter(|_| self.producing.is_none())
-            && let Turn::Ours(producer) = self.listing.produce(&self.file)?
+        if let Some((listing, prefix)) = self.lister.as_ref().filter(|_| self.producing.is_none())
+            && let Turn::Ours(producer) = listing.produce(&self.file)?
         {
             let listing = prefix.clone().list(*producer, Arc::clone(&self.progress));
             self.producing = Some(tokio::spawn(listing));

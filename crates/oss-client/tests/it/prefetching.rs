@@ -46,7 +46,7 @@ fn listed(client: &Client, bucket: &str, directory: &TempDir, order: Order) -> S
         directory_markers: false,
         record: Arc::new(|error| error.to_string().into_bytes()),
     };
-    Source::listing(listing, file, order, Some(prefix))
+    Source::file(file, order, Some((listing, prefix)))
 }
 
 /// Takes everything, on a thread that blocks as Python's does.

@@ -1,0 +1,58 @@
+"""A disk that is full is an error that says so, at once, in every process; with room again, all goes on."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from border.running import Program
+from osstorchconnector.testing import Emulator
+
+COUNT = 1500
+PREFIX = "oss://bucket/"
+KINDS = ("OssIterableDataset", "OssMapDataset")
+
+
+@pytest.fixture
+def server() -> Iterator[Emulator]:
+    with Emulator(buckets=["bucket"]) as server:
+        client = server.client()
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda number: client.put(f"{PREFIX}{number:04}", b""), range(COUNT)))
+        yield server
+
+
+def run(server: Emulator, directory: Path, cases: list[Any], expected: str) -> None:
+    directory.mkdir()
+    with Program("full_disk", json.dumps([str(directory), server.connection, cases])) as program:
+        for _ in cases:
+            program.expect(f"{expected} names TMPDIR: True; then {COUNT}")
+        status, errors = program.end()
+        assert status == 0, errors
+
+
+@pytest.mark.slow(120)
+def test_no_room_for_the_listing(server: Emulator, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest"
+    manifest.write_text("".join(f"{number:04}\n" for number in range(COUNT)))
+    # Not even the header fits; a part of a page does; a page does, and no second one.
+    sources = [
+        *(("from_prefix", [PREFIX], limit) for limit in (40, 200, 40_000)),
+        *(("from_manifest_file", [str(manifest), None, PREFIX], limit) for limit in (40, 200, 14_000)),
+    ]
+    cases = [
+        (kind, source, where, "fork", workers, limit)
+        for kind, (source, where, limit), workers in product(KINDS, sources, (0, 2))
+    ]
+    run(server, tmp_path / "temporary", cases, "OssError")
+
+
+@pytest.mark.slow(120)
+def test_no_room_for_the_table_of_processes_that_are_started(server: Emulator, tmp_path: Path) -> None:
+    uris = [f"{PREFIX}{number:04}" for number in range(COUNT)]
+    cases = [(kind, "from_objects", [uris], "spawn", 2, 10_000) for kind in KINDS]
+    run(server, tmp_path / "temporary", cases, "OssConfigError")
