@@ -12,11 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use oss_client::{
     Client, ErrorKind, Result,
     listing::{ListingOptions, pages},
     ops::put::PutOptions,
 };
+use oss_emulator::{Emulator, Operation};
 use oss_protocol::{
     canonical::parse_query,
     xml::{
@@ -30,7 +32,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::support::{BUCKET, client, config, emulator, error_xml, read_request, response};
+use crate::support::{BUCKET, client, config, emulator, emulator_config, error_xml, read_request, response};
 
 /// What the server does with request number n, from 0, instead of answering it.
 type Refusal = fn(usize) -> Option<Vec<u8>>;
@@ -227,6 +229,40 @@ async fn several_places_at_once_keep_the_order_and_the_requests_allowed() {
         assert!((60..=66 + 64).contains(&server.requests()), "{}", server.requests());
         let most = server.most_in_flight.load(Ordering::SeqCst);
         assert!((9..=16).contains(&most), "{most} in flight");
+    }
+}
+
+/// Keys that are hard to count on from: of wide characters, of hashes, and nearly all in one deep directory.
+#[tokio::test]
+async fn odd_shapes_of_keys_keep_the_order_and_the_requests_allowed() {
+    let mixed = |number: u64| number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let wide = |bits: u64| char::from_u32(0x4E00 + (bits % 20_000) as u32).unwrap();
+    let shapes: [(&str, &dyn Fn(u64) -> String); 3] = [
+        ("hashes", &|number| format!("hashes/{:016x}", mixed(number))),
+        ("unicode", &|number| {
+            let bits = mixed(number);
+            format!("unicode/{}{}{}-{number}", wide(bits >> 48), wide(bits >> 32), wide(bits >> 16))
+        }),
+        ("skewed", &|number| match number % 100 {
+            0 => format!("skewed/{:016x}", mixed(number)),
+            _ => format!("skewed/logs/2024/05/17/region=eu-west/worker-{number:010}.json"),
+        }),
+    ];
+    let emulator = Emulator::bind(emulator_config()).await.unwrap();
+    let (url, log) = (emulator.url(), emulator.request_log());
+    tokio::spawn(emulator.serve(std::future::pending()));
+    let client = client(config(&url));
+    for (shape, key) in shapes {
+        let keys: BTreeSet<String> = (0..20_000).map(key).collect();
+        stream::iter(&keys)
+            .for_each_concurrent(32, async |key| {
+                client.put(BUCKET, key, Bytes::new(), &PutOptions::default()).await.unwrap();
+            })
+            .await;
+        log.clear();
+        assert!(list(&client, &format!("{shape}/"), None, true).await.iter().eq(&keys), "{shape}");
+        let requests = log.count(Operation::ListObjectsV2);
+        assert!((20..=22 + 64).contains(&requests), "{shape}: {requests}");
     }
 }
 

@@ -30,17 +30,20 @@ pub(crate) fn client(config: ClientConfig) -> Client {
     Client::new(config, Arc::new(StaticCredentials(Some(credentials)))).unwrap()
 }
 
-/// Starts an emulator that runs as long as the test's runtime does.
-pub(crate) async fn emulator() -> String {
-    let config = EmulatorConfig {
+pub(crate) fn emulator_config() -> EmulatorConfig {
+    EmulatorConfig {
         host: "127.0.0.1".to_owned(),
         port: 0,
         region: "cn-hangzhou".to_owned(),
         key_pairs: vec![KeyPair::new(ID, SECRET)],
         buckets: vec![BUCKET.to_owned()],
         ..EmulatorConfig::default()
-    };
-    let emulator = Emulator::bind(config).await.unwrap();
+    }
+}
+
+/// Starts an emulator that runs as long as the test's runtime does.
+pub(crate) async fn emulator() -> String {
+    let emulator = Emulator::bind(emulator_config()).await.unwrap();
     let url = emulator.url();
     tokio::spawn(emulator.serve(std::future::pending()));
     url
