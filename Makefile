@@ -86,7 +86,7 @@ bench-listing: build ## Keys listed per second and CPU per key, in several place
 	$(BIN)/python benchmarks/listing.py
 
 .PHONY: bench-distributed-checkpoint
-bench-distributed-checkpoint: build ## Distributed checkpoints beside torch's fsspec storage over ossfs, and gaps of reads
+bench-distributed-checkpoint: build ## Distributed checkpoints beside the original and fsspec over ossfs; gaps of reads
 	$(BIN)/python benchmarks/distributed_checkpoint.py
 
 .PHONY: bench-large-read

@@ -110,3 +110,12 @@ def test_what_is_no_uri_is_told(run: Run, action: str) -> None:
     status, _, error = run(action, "/tmp/checkpoint")
     assert status == 1
     assert "is a path of this machine" in error
+
+
+@pytest.mark.parametrize("action", ["ls", "verify", "rm"])
+def test_no_permission_to_list_is_told(run: Run, emulator: Emulator, bucket: str, action: str) -> None:
+    with emulator.fault(bucket=bucket, operation=["ListObjects", "ListObjectsV2"], error="AccessDenied"):
+        status, out, error = run(action, f"oss://{bucket}/run")
+    assert (status, out) == (1, "")
+    assert "AccessDenied" in error
+    assert bucket in error
