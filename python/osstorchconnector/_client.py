@@ -218,8 +218,8 @@ class OssClient:
         Raises:
             OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.
         """
-        if size_hint is not None and size_hint < 0:
-            raise OssConfigError(f"size_hint is {size_hint}: a number of bytes is needed")
+        if size_hint is not None and not 0 <= size_hint < 1 << 63:
+            raise OssConfigError(f"size_hint is {size_hint}: a number of bytes that an object can have is needed")
         return self._native_client.writer(*split_object(uri), size_hint)
 
     def create_bucket(self, name: str) -> None:

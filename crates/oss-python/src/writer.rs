@@ -100,8 +100,8 @@ impl Writer {
     where
         F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
-        let (_, reactor) = self.connection.get(py)?;
         let upload = Arc::clone(state.upload(py)?);
+        let (_, reactor) = self.connection.get(py)?;
         let run = async move { operation(upload.lock_owned().await).await };
         block_on(py, reactor, run).inspect_err(|error| {
             state.progress = Progress::Failed(error.clone_ref(py));
