@@ -10,6 +10,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -401,6 +402,45 @@ def test_another_process_cannot_use_it(server: Emulator) -> None:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert reader.read() == CONTENTS[1000][1:]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_ranges_are_read_by_threads_at_the_same_time(server: Emulator, threads: int) -> None:
+    content = content_of(8 * MIB)
+    server.client().put("oss://objects/shared", content)
+    reader = open_with(server, "shared", io_threads=threads)
+    buffers = [bytearray(MIB) for _ in range(8)]
+
+    def read(number: int) -> None:
+        reader.readinto_many([(number * MIB, buffers[number])], concurrent=True)
+
+    with server.fault(operation="GetObject", delay=0.3):
+        server.clear_requests()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(read, range(8)))
+        # One request each, and all of them together.
+        assert len(server.requests(operation="GetObject")) == 8
+        assert server.peak_concurrency() == 8
+    assert b"".join(buffers) == content
+    reader.close()
+
+
+def test_many_ranges_are_compared_once_all_is_read_and_not_before(server: Emulator) -> None:
+    content = CONTENTS[3 * MIB + 17]
+    halves = [(0, bytearray(2 * MIB)), (2 * MIB, bytearray(MIB + 17))]
+    for verify in (True, False):
+        reader = open_with(server, len(content))
+        with server.fault(operation="GetObject", flip="middle", nth=1):
+            reader.readinto_many(halves[:1], concurrent=True, verify=verify)
+        if verify:
+            with pytest.raises(OssIntegrityError, match="CRC-64"):
+                reader.readinto_many(halves[1:], concurrent=True)
+            continue
+        # Read again, they are right, and what was flipped is not held against the reader.
+        assert halves[0][1] != content[: 2 * MIB]
+        reader.readinto_many(halves, concurrent=True, verify=False)
+        assert b"".join(half for _, half in halves) == content
+        reader.close()
 
 
 # What a read does about each fault.

@@ -12,7 +12,6 @@ from osstorchconnector._native import (
     Client,
     DataObject,
     ObjectListing,
-    ObjectRanges,
     OssReader,
     Writer,
     end_uploads,
@@ -188,14 +187,6 @@ class OssClient:
             OssNotFoundError: The object does not exist.
         """
         return self._native_client.open(*split_object(uri))
-
-    def ranges(self, uri: str) -> ObjectRanges:
-        """Open an object for reading ranges into memory, from many threads and always of the same version.
-
-        Raises:
-            OssNotFoundError: The object does not exist.
-        """
-        return self._native_client.open_ranges(*split_object(uri))
 
     def reader(self, uri: str) -> OssReader:
         """Open an object for fast reading: sequentially, at any place, or into memory of the caller's.

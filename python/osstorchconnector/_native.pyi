@@ -15,7 +15,6 @@ __all__ = [
     "DataObject",
     "Listing",
     "ObjectListing",
-    "ObjectRanges",
     "ObjectStream",
     "ObjectTable",
     "Order",
@@ -213,13 +212,6 @@ class Client:
             OssNotFoundError: It does not exist.
         """
 
-    def open_ranges(self, bucket: str, key: str) -> ObjectRanges:
-        """Ask for an object's size and ETag, and return it for reading ranges from many threads.
-
-        Raises:
-            OssNotFoundError: It does not exist.
-        """
-
     def reader(self, bucket: str, key: str) -> OssReader:
         """Ask for an object's size and ETag, and open it for reading over all I/O threads.
 
@@ -244,30 +236,6 @@ class Client:
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Give up an upload and remove its parts. It is no error where there is none."""
-
-@final
-class ObjectRanges:
-    """An object that threads read by ranges, always the version that it was opened with. It does not pickle."""
-
-    @property
-    def uri(self) -> str:
-        """``oss://bucket/name``."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the object."""
-
-    @property
-    def etag(self) -> str:
-        """The entity tag, without quotes."""
-
-    def read_into(self, start: int, buffer: Buffer, /) -> None:
-        """Fill a writable buffer with the bytes from `start` on. Nothing is written to it after the return.
-
-        Raises:
-            OssError: They could not be fetched, or the object was replaced since it was opened.
-            ValueError: The object ends before.
-        """
 
 @final
 class PrefixListing:
@@ -689,8 +657,8 @@ class OssReader(BinaryIO):
     version that was opened. Once all bytes have been received, in whatever order, their CRC-64 is compared with the one
     that OSS stores; until then they are checked for length and place only.
 
-    Threads may share it: each call is done whole before the next. ``isinstance(reader, io.BufferedIOBase)`` holds. It
-    does not pickle.
+    Threads may share it: each call but :meth:`readinto_many` is done whole before the next.
+    ``isinstance(reader, io.BufferedIOBase)`` holds. It does not pickle.
     """
 
     @property
@@ -732,10 +700,20 @@ class OssReader(BinaryIO):
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into memory what :meth:`read1` would return."""
 
-    def readinto_many(self, parts: Iterable[tuple[int, Buffer]], /) -> None:
+    def readinto_many(
+        self, parts: Iterable[tuple[int, Buffer]], /, *, concurrent: bool = False, verify: bool = True
+    ) -> None:
         """Fill each of several memories from the byte that stands before it. The position does not move.
 
-        They are received at the same time, and what lies at most 16 KiB apart in one request.
+        They are received at the same time, and what lies at most 16 KiB apart in one request. Several threads may do
+        so at the same time.
+
+        Args:
+            parts: First bytes, and the memories to fill.
+            concurrent: Say that many threads do so: requests are then as long as `part_size`, instead of shorter ones
+                that together use all connections, and nothing is fetched but what is asked for.
+            verify: Let these bytes count for the comparison with the object's checksum. Without, the caller checks
+                them, and may read again what was flipped on the way.
 
         Raises:
             OssError: As :meth:`read` does; the memories' content is then not defined.

@@ -35,7 +35,6 @@ use crate::{
     error,
     listing::ObjectListing,
     order::Order,
-    ranges::ObjectRanges,
     reader::Reader,
     runtime,
     shared_listing::{Listing, ListingTask, PrefixListing},
@@ -121,10 +120,6 @@ impl Client {
         let entry = Entry::named(bucket.as_str(), key.as_str());
         let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;
         DataObject::opened(py, entry, self.connection(), meta)
-    }
-
-    fn open_ranges(&self, py: Python<'_>, bucket: &str, key: &str) -> PyResult<ObjectRanges> {
-        ObjectRanges::open(py, &self.connections, &Entry::named(bucket, key))
     }
 
     fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {

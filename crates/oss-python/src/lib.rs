@@ -23,7 +23,6 @@ mod log;
 mod order;
 mod process;
 mod ranged;
-mod ranges;
 mod reader;
 mod runtime;
 mod shared_listing;
@@ -49,7 +48,6 @@ mod _native {
         listing::ObjectListing,
         log::set_log_level,
         order::Order,
-        ranges::ObjectRanges,
         reader::Reader,
         shared_listing::{Listing, PrefixListing},
         stream::ObjectStream,

@@ -1,6 +1,12 @@
 //! Reading an object by ranges, for the Python objects that do.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use oss_client::{
     catalogue::Entry,
@@ -27,11 +33,44 @@ const MANY_GAP: u64 = 16 << 10;
 /// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
 const COPY_DETACHED: usize = 256 << 10;
 
+/// How [`Ranged::scattered`] reads.
+#[derive(Clone, Copy)]
+pub(crate) struct ScatteredOptions {
+    /// Many such calls are made at the same time: none of them has to make many requests, nor asks for more.
+    pub(crate) concurrent: bool,
+    /// The bytes count for the checksum of the object.
+    pub(crate) verify: bool,
+}
+
+/// Ranges that are received beside the window, so that several threads can at the same time.
+#[must_use]
+pub(crate) struct Scattered {
+    lanes: Vec<(usize, Reactor)>,
+    object: ObjectReader,
+    jobs: Jobs<LentBuffer>,
+    concurrency: usize,
+}
+
+impl Scattered {
+    fn start(self) -> Vec<Started<()>> {
+        let jobs = Arc::new(self.jobs);
+        let work = |lane| self.object.clone().work(lane, Arc::clone(&jobs), self.concurrency);
+        self.lanes.iter().map(|(lane, reactor)| start(reactor, work(*lane))).collect()
+    }
+
+    /// Waits until they are received.
+    pub(crate) fn receive(self, py: Python<'_>) -> PyResult<()> {
+        finish(py, self.start(), Ok(()))
+    }
+}
+
 /// An object being read by ranges, with what is in memory of it.
 pub(crate) struct Ranged {
     window: Window,
     /// Of the object's clients, in their order.
     reactors: Vec<Reactor>,
+    /// Whose turn it is.
+    turn: AtomicUsize,
     /// Whether a reader was told that the bytes are not the object's.
     told: bool,
 }
@@ -52,7 +91,7 @@ impl Ranged {
         }
         let object = ObjectReader::of_entry(clients, entry, meta);
         let handles = reactors.iter().map(|reactor| reactor.handle.clone()).collect();
-        Ok(Self { window: Window::new(object, handles), reactors, told: false })
+        Ok(Self { window: Window::new(object, handles), reactors, turn: AtomicUsize::new(0), told: false })
     }
 
     /// The same for an object of a stream, within the share of the stream's budget that is kept for it.
@@ -66,12 +105,12 @@ impl Ranged {
         let limit = client.config().reader_window.min(prefetch::kept_for_large(client.config().prefetch_bytes));
         let object = ObjectReader::of_entry(vec![client.clone()], entry, meta);
         let window = Window::within(limit, object, vec![reactor.handle.clone()]);
-        Ok(Self { window, reactors: vec![reactor.clone()], told: false })
+        Ok(Self { window, reactors: vec![reactor.clone()], turn: AtomicUsize::new(0), told: false })
     }
 
     /// The same version of the object, with nothing read.
     pub(crate) fn anew(&self) -> Self {
-        Self { window: self.window.anew(), reactors: self.reactors.clone(), told: false }
+        Self { window: self.window.anew(), reactors: self.reactors.clone(), turn: AtomicUsize::new(0), told: false }
     }
 
     pub(crate) fn meta(&self) -> &ObjectMeta {
@@ -117,19 +156,24 @@ impl Ranged {
                 }
             }
         }
-        let started = self.start(jobs);
+        let started = self.spread(jobs, true).start();
         // Whatever happens from here on, the memory lent to the tasks is waited for.
         let copied = copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target));
         finish(py, started, copied)
     }
 
-    /// Fills each target from the byte it is for; the ranges lie within the object. What lies side by side, or nearly so, is
-    /// one request, and all are under way together.
-    pub(crate) fn read_many(&mut self, py: Python<'_>, mut parts: Vec<(u64, LentBuffer)>) -> PyResult<()> {
+    /// What fills each target from the byte it is for; the ranges lie within the object. What lies side by side, or nearly so,
+    /// is one request.
+    pub(crate) fn scattered(
+        &self,
+        py: Python<'_>,
+        mut parts: Vec<(u64, LentBuffer)>,
+        options: ScatteredOptions,
+    ) -> Scattered {
         parts.retain(|(_, target)| target.len() > 0);
         parts.sort_by_key(|(start, _)| *start);
         let total: u64 = parts.iter().map(|(_, target)| target.len() as u64).sum();
-        let longest = self.window.range_length(total);
+        let longest = if options.concurrent { self.window.longest_range() } else { self.window.range_length(total) };
         let mut jobs: Vec<Job<LentBuffer>> = Vec::new();
         // Where the last job starts and ends.
         let (mut first, mut end) = (0, 0);
@@ -157,20 +201,20 @@ impl Ranged {
                 end = at;
             }
         }
-        let started = self.start(jobs);
-        finish(py, started, Ok(()))?;
-        self.check(py)
+        self.spread(jobs, options.verify)
     }
 
-    fn start(&self, jobs: Vec<Job<LentBuffer>>) -> Vec<Started<()>> {
-        if jobs.is_empty() {
-            return Vec::new();
-        }
+    /// What fetches ranges over as many I/O threads as help, beginning with the next one in turn.
+    fn spread(&self, jobs: Vec<Job<LentBuffer>>, counted: bool) -> Scattered {
         let concurrency = self.window.concurrency_per_client().min(jobs.len());
-        let lanes = self.reactors.iter().take(jobs.len()).enumerate();
-        let jobs = Arc::new(Jobs::new(jobs));
-        let object = self.window.object();
-        lanes.map(|(lane, reactor)| start(reactor, object.clone().work(lane, Arc::clone(&jobs), concurrency))).collect()
+        let turn = self.turn.fetch_add(jobs.len(), Ordering::Relaxed);
+        let lanes = (0..self.reactors.len().min(jobs.len())).map(|index| (turn + index) % self.reactors.len());
+        Scattered {
+            lanes: lanes.map(|lane| (lane, self.reactors[lane].clone())).collect(),
+            object: self.window.object().clone(),
+            jobs: Jobs::new(jobs, counted),
+            concurrency,
+        }
     }
 
     /// Fills `target` from a piece, once it has arrived.
@@ -189,7 +233,7 @@ impl Ranged {
     }
 
     /// Raises where all bytes have been received and are not the object's; receives the last few that nobody asked for.
-    fn check(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn check(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.window.object().left() > 0 {
             for step in self.window.plan_remainder() {
                 if let Step::Piece(piece) = step {
@@ -200,7 +244,8 @@ impl Ranged {
         self.verify(py)
     }
 
-    fn verify(&mut self, py: Python<'_>) -> PyResult<()> {
+    /// Raises where all bytes have been received and are not the object's.
+    pub(crate) fn verify(&mut self, py: Python<'_>) -> PyResult<()> {
         self.window.object().verify().map_err(|cause| {
             self.told = true;
             error::to_python(py, &cause)

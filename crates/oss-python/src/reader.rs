@@ -16,7 +16,7 @@ use crate::{
     data_object::unquoted,
     error,
     process::{ForkLock, ProcessBound},
-    ranged::Ranged,
+    ranged::{Ranged, ScatteredOptions},
 };
 
 pyo3::import_exception!(io, UnsupportedOperation);
@@ -154,8 +154,14 @@ impl Reader {
         })
     }
 
-    #[pyo3(signature = (parts, /))]
-    fn readinto_many(&self, py: Python<'_>, parts: Vec<(u64, Bound<'_, PyAny>)>) -> PyResult<()> {
+    #[pyo3(signature = (parts, /, *, concurrent = false, verify = true))]
+    fn readinto_many(
+        &self,
+        py: Python<'_>,
+        parts: Vec<(u64, Bound<'_, PyAny>)>,
+        concurrent: bool,
+        verify: bool,
+    ) -> PyResult<()> {
         let mut buffers = Vec::with_capacity(parts.len());
         for (start, object) in &parts {
             let buffer = PyUntypedBuffer::get(object)?;
@@ -172,7 +178,16 @@ impl Reader {
         if !are_disjoint(targets.iter().map(|(_, target)| target)) {
             return Err(PyValueError::new_err("two of the buffers share memory"));
         }
-        self.with_open(py, |state| state.ranged(py)?.read_many(py, targets))
+        let options = ScatteredOptions { concurrent, verify };
+        // Received without the lock: the position stays, and other threads receive at the same time.
+        let scattered = self.with_open(py, |state| Ok(state.ranged(py)?.scattered(py, targets, options)))?;
+        scattered.receive(py)?;
+        match &mut self.state.lock(py, "reader")?.open {
+            Some(ranged) if verify && concurrent => ranged.get_mut(py, "reader")?.verify(py),
+            Some(ranged) if verify => ranged.get_mut(py, "reader")?.check(py),
+            // Another thread has closed it, and has compared what there was to compare.
+            _ => Ok(()),
+        }
     }
 
     #[pyo3(signature = (size = -1, /))]

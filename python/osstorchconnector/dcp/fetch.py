@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from osstorchconnector._client import OssClient
-from osstorchconnector._native import ObjectRanges, crc64
+from osstorchconnector._native import OssReader, crc64
 from osstorchconnector._uri import split_object
 from osstorchconnector.dcp.integrity import check_file_size, describe
 from osstorchconnector.dcp.memory import empty_bytes
@@ -56,13 +57,13 @@ class Files:
         self._checkpoint = checkpoint
         self._sizes = sizes
         self._lock = threading.Lock()
-        self._opened: dict[str, Future[ObjectRanges]] = {}
+        self._opened: dict[str, Future[OssReader]] = {}
 
     def __len__(self) -> int:
         """Return how many were opened."""
         return len(self._opened)
 
-    def open(self, name: str, end: int, items: tuple[str, ...]) -> ObjectRanges:
+    def open(self, name: str, end: int, items: tuple[str, ...]) -> OssReader:
         """Return a file, which has to have `end` bytes.
 
         Raises:
@@ -76,11 +77,11 @@ class Files:
         uri = join(self._checkpoint, name)
         if mine:
             try:
-                future.set_result(self._client.ranges(uri))
+                future.set_result(self._client.reader(uri))
             except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
                 future.set_exception(error)
         try:
-            ranges = future.result()
+            reader = future.result()
         except OssNotFoundError as error:
             bucket, key = split_object(uri)
             raise OssNotFoundError(
@@ -92,8 +93,8 @@ class Files:
                 bucket=bucket,
                 key=key,
             ) from error
-        check_file_size(uri, ranges.size, self._sizes.get(name), end, items)
-        return ranges
+        check_file_size(uri, reader.size, self._sizes.get(name), end, items)
+        return reader
 
 
 class Fetcher:
@@ -166,17 +167,20 @@ class Fetcher:
         return self._buffers.pop() if self._buffers else empty_bytes(self._buffer_size)
 
     def _fetch(self, job: Job, buffer: memoryview) -> memoryview:
-        ranges = self._files.open(job.file, job.start + job.length, job.items)
+        reader = self._files.open(job.file, job.start + job.length, job.items)
         target = buffer[: job.length]
-        ranges.read_into(job.start, target)
+        # Bytes that are compared here may be read again, which a checksum of the file
+        # could not take in.
+        read = partial(reader.readinto_many, [(job.start, target)], concurrent=True, verify=not job.checks)
+        read()
         wrong = _first_wrong(job, target)
         if wrong is not None:
             # What was flipped on the way may be right the second time.
-            ranges.read_into(job.start, target)
+            read()
             wrong = _first_wrong(job, target)
         if wrong is not None:
             raise OssIntegrityError(
-                f"{ranges.uri} does not hold what was saved for {wrong.item!r}: the CRC-64 of bytes "
+                f"{reader.uri} does not hold what was saved for {wrong.item!r}: the CRC-64 of bytes "
                 f"{job.start + wrong.start} to {job.start + wrong.end} differs; the file is damaged, or of another save"
             )
         return buffer

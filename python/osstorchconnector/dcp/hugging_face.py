@@ -84,14 +84,16 @@ class OssHuggingFaceStorageReader(OssStorageReader):
         return metadata
 
     def _read_header(self, uri: str) -> Header:
-        ranges = self._client.ranges(uri)
-        first = empty_bytes(min(_FIRST_READ, ranges.size))
-        ranges.read_into(0, first)
-        length = min(ranges.size, LENGTH_BYTES + length_in(bytes(first[:LENGTH_BYTES]), ranges.size))
-        head = empty_bytes(max(length, first.nbytes))
-        head[: first.nbytes] = first
-        ranges.read_into(first.nbytes, head[first.nbytes :])
-        return read_header(bytes(head[:length]), ranges.size, uri)
+        # Many files at once, and of each a part.
+        with self._client.reader(uri) as reader:
+            size = reader.size
+            first = empty_bytes(min(_FIRST_READ, size))
+            reader.readinto_many([(0, first)], concurrent=True, verify=False)
+            length = min(size, LENGTH_BYTES + length_in(bytes(first[:LENGTH_BYTES]), size))
+            head = empty_bytes(max(length, first.nbytes))
+            head[: first.nbytes] = first
+            reader.readinto_many([(first.nbytes, head[first.nbytes :])], concurrent=True, verify=False)
+        return read_header(bytes(head[:length]), size, uri)
 
     def _add_file(self, metadata: Metadata, uri: str, header: Header) -> None:
         all_offsets = shard_offsets(header.metadata, uri)

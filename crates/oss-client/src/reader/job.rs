@@ -53,19 +53,24 @@ impl<B> fmt::Debug for Job<B> {
 
 /// Ranges waiting to be fetched, by whichever client is free.
 #[derive(Debug)]
-pub struct Jobs<B>(Mutex<VecDeque<Job<B>>>);
+pub struct Jobs<B> {
+    waiting: Mutex<VecDeque<Job<B>>>,
+    /// Whether their bytes count for the checksum of the object.
+    pub(crate) counted: bool,
+}
 
 impl<B> Jobs<B> {
-    /// Ranges to be fetched in this order.
-    pub fn new(jobs: impl IntoIterator<Item = Job<B>>) -> Self {
-        Self(Mutex::new(jobs.into_iter().collect()))
+    /// Ranges to be fetched in this order. Those whose bytes are checked by the caller, who may fetch them again, must not be
+    /// `counted` for the checksum of the object.
+    pub fn new(jobs: impl IntoIterator<Item = Job<B>>, counted: bool) -> Self {
+        Self { waiting: Mutex::new(jobs.into_iter().collect()), counted }
     }
 
     pub(crate) fn next(&self) -> Option<Job<B>> {
-        lock(&self.0).pop_front()
+        lock(&self.waiting).pop_front()
     }
 
     pub(crate) fn forget(&self) {
-        lock(&self.0).clear();
+        lock(&self.waiting).clear();
     }
 }

@@ -127,6 +127,11 @@ impl Window {
         (range.start..end).step_by(length as usize).map(move |start| start..end.min(start + length))
     }
 
+    /// The longest request there is.
+    pub fn longest_range(&self) -> u64 {
+        self.longest
+    }
+
     /// The longest request where `total` bytes are wanted at once.
     pub fn range_length(&self, total: u64) -> u64 {
         total.div_ceil(SPLIT).next_multiple_of(LEAST).max(SMALLEST_RANGE).min(self.longest)

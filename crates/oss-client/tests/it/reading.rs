@@ -34,7 +34,7 @@ async fn read(window: &mut Window, want: Range<u64>) -> oss_client::Result<Vec<u
                     jobs.push(job);
                     rest = back;
                 }
-                window.object().clone().work(0, Arc::new(Jobs::new(jobs)), 4).await?;
+                window.object().clone().work(0, Arc::new(Jobs::new(jobs, true)), 4).await?;
                 let known = want.start + bytes.len() as u64 - range.start;
                 bytes.extend_from_slice(&received[known as usize..]);
             }
