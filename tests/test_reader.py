@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from osstorchconnector import (
@@ -94,6 +94,10 @@ def do(stream: Any, step: str, argument: Any) -> object:
 
 
 @pytest.mark.slow(240)
+# What is skipped is longer than a request.
+@example(
+    size=100_000, window=64 * KIB, part=100 * KIB, threads=1, steps=[("readline", 1), ("seek", 32_769), ("read", -1)]
+)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.sampled_from(sorted(CONTENTS)),

@@ -151,7 +151,8 @@ impl Ranged {
                         job.skip((from - part.start) as usize);
                         job.fill(target.split_front((part.end - from) as usize));
                         jobs.push(job);
-                        at = part.end;
+                        // The range may begin before what is wanted, by more than a part of it.
+                        at = at.max(part.end);
                     }
                 }
             }
