@@ -2,11 +2,13 @@
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import FileSystemWriter
 
 from dcp.parts import load_rows
 from osstorchconnector import OssClient, OssFileSystem, OssIntegrityError, OssNotFoundError
@@ -97,6 +99,20 @@ def test_a_truncated_file_of_torchs_writer_is_told(
     client.put(f"{place}/.metadata", pickle.dumps(metadata))
     client.put(file, client.get(file)[:1_000_000])
     with pytest.raises(dcp.CheckpointException, match="has 1000000 bytes, but had at least"):
+        load(file_system, place)
+
+
+def test_a_bit_that_flips_in_a_checkpoint_of_torchs_writer_is_told(
+    file_system: OssFileSystem, client: OssClient, emulator: Emulator, place: str, tmp_path: Path
+) -> None:
+    dcp.save(STATE, storage_writer=FileSystemWriter(tmp_path / "saved"))
+    for path in (tmp_path / "saved").iterdir():
+        client.put(f"{place}/{path.name}", path.read_bytes())
+    load(file_system, place)
+    with (
+        emulator.fault(operation="GetObject", key="*.distcp", flip="middle", nth=1),
+        pytest.raises(dcp.CheckpointException, match="CRC-64"),
+    ):
         load(file_system, place)
 
 

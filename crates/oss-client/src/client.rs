@@ -19,6 +19,8 @@ use oss_protocol::{
     xml::error::ErrorBody,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     buffer::BufferPool,
     concurrency::Concurrency,
@@ -107,11 +109,8 @@ impl Client {
     /// One attempt; a refusal that fresh credentials or a corrected clock cures is sent once more at once.
     async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
         loop {
-            // A provider may ask a service of its own, which may not answer.
-            let signer = tokio::time::timeout_at(budget.deadline, self.shared.credentials.signer())
-                .await
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))
-                .map_err(|error| budget.give_up(error))?;
+            let signer = within(budget.deadline, self.shared.credentials.signer()).await;
+            let signer = signer.map_err(|error| budget.give_up(error))?;
             let (host, head) = self.sign(request, signer.as_ref())?;
             let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
             if answer.status.is_success() {
@@ -151,7 +150,8 @@ impl Client {
                 Some(signer),
             ) if !budget.renewed_credentials => {
                 budget.renewed_credentials = true;
-                self.shared.credentials.renew_after_refusal(signer).await
+                let renewal = self.shared.credentials.renew_after_refusal(signer);
+                within(budget.deadline, renewal).await
             }
             _ => Ok(false),
         }
@@ -208,6 +208,12 @@ impl Client {
         let now = SystemTime::now();
         if offset < 0 { now - by } else { now + by }
     }
+}
+
+/// Waits for a provider, which may ask a service of its own that does not answer.
+async fn within<T>(deadline: Instant, provided: impl Future<Output = Result<T>>) -> Result<T> {
+    let provided = tokio::time::timeout_at(deadline, provided).await;
+    provided.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))
 }
 
 fn insert(

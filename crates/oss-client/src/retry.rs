@@ -73,7 +73,8 @@ impl RetryBudget {
             // The last attempt comes when the connect timeout is over, not when the pause would be.
             wait = wait.min(self.connect_timeout.saturating_sub(self.started.elapsed()));
         }
-        if Instant::now() + wait >= self.deadline {
+        // The server may ask for more than a clock can tell.
+        if wait >= self.deadline.saturating_duration_since(Instant::now()) {
             return Err(self.give_up(error));
         }
         tracing::warn!(%error, attempt = self.since_progress, wait_ms = wait.as_millis() as u64, "retrying");

@@ -40,7 +40,7 @@ impl ObjectMeta {
     pub(crate) fn of(request: &Request, response: &Response) -> Result<Self> {
         let text = |name| response.header(name).map(str::to_owned);
         Ok(Self {
-            size: response.content_length().ok_or_else(|| incomplete(request, "Content-Length"))?,
+            size: size_of(response).ok_or_else(|| incomplete(request, "Content-Length"))?,
             etag: response.etag().ok_or_else(|| incomplete(request, "ETag"))?.to_owned(),
             crc64: response.crc64(),
             last_modified: response.header(&header::LAST_MODIFIED).and_then(|text| time::parse_http_date(text).ok()),
@@ -48,6 +48,11 @@ impl ObjectMeta {
             object_type: text(&oss_header::OBJECT_TYPE),
         })
     }
+}
+
+/// The size of an object, so that two of them can be added.
+fn size_of(response: &Response) -> Option<u64> {
+    response.content_length().filter(|size| i64::try_from(*size).is_ok())
 }
 
 impl Client {

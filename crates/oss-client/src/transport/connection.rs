@@ -27,6 +27,12 @@ const BUFFER: usize = 16 << 10;
 /// Longest head: 8 KiB of user metadata, as much again for all else, and room.
 const LONGEST_HEAD: usize = 64 << 10;
 
+/// Most answers that only announce the answer: servers send one, or one every few seconds while they work.
+const MOST_INTERIM: usize = 100;
+
+/// Most bytes of the lines behind the last chunk.
+const LONGEST_TRAILER: usize = LONGEST_HEAD;
+
 /// A body up to this size is sent in one piece with its head: a copy is cheaper than a packet.
 const SENT_WITH_HEAD: usize = 16 << 10;
 
@@ -98,14 +104,24 @@ impl Connection {
         } else {
             body
         };
-        let sent = self.send(&first, patience).await? && self.send(rest, patience).await?;
-        let mut head = self.receive_head(request.method(), patience).await?;
-        head.keep_alive &= sent;
-        Ok(head)
+        let mut interim = 0;
+        for bytes in [&first, rest] {
+            if let Some(mut head) = self.send(bytes, request.method(), &mut interim, patience).await? {
+                head.keep_alive = false;
+                return Ok(head);
+            }
+        }
+        self.receive_head(request.method(), &mut interim, patience).await
     }
 
-    /// Sends `bytes`, unless the server answers first: false then.
-    async fn send(&mut self, bytes: &[u8], patience: Patience) -> Result<bool, Broken> {
+    /// Sends `bytes`, unless the server answers first: the answer's head then.
+    async fn send(
+        &mut self,
+        bytes: &[u8],
+        method: &Method,
+        interim: &mut usize,
+        patience: Patience,
+    ) -> Result<Option<Head>, Broken> {
         let mut sent = 0;
         while sent < bytes.len() {
             let Self { stream, buffer, end, .. } = self;
@@ -120,32 +136,56 @@ impl Connection {
                 (0, 0) => return Err(Broken::Lost { cause: closed(), unanswered: true }),
                 (0, received) => {
                     self.end += received;
-                    return Ok(false);
+                    // What only announces an answer asks for the rest of the body, not for its end.
+                    while self.start < self.end {
+                        let head = self.receive_one_head(method, interim, patience).await?;
+                        if !head.status.is_informational() {
+                            return Ok(Some(head));
+                        }
+                    }
+                    (self.start, self.end) = (0, 0);
                 }
                 (written, _) => sent += written,
             }
         }
         let flushed = patience.wait(poll_fn(|context| self.stream.poll_flush(context))).await?;
         flushed.map_err(|cause| Broken::Lost { cause, unanswered: true })?;
-        Ok(true)
+        Ok(None)
     }
 
-    async fn receive_head(&mut self, method: &Method, patience: Patience) -> Result<Head, Broken> {
+    async fn receive_head(&mut self, method: &Method, interim: &mut usize, patience: Patience) -> Result<Head, Broken> {
+        loop {
+            let head = self.receive_one_head(method, interim, patience).await?;
+            // "Continue" and its like announce the answer; they are not it.
+            if !head.status.is_informational() {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Receives the next head, also one that only announces the answer; `interim` counts those.
+    async fn receive_one_head(
+        &mut self,
+        method: &Method,
+        interim: &mut usize,
+        patience: Patience,
+    ) -> Result<Head, Broken> {
         loop {
             let received = &self.buffer[self.start..self.end];
             match head::parse(received, method).map_err(Broken::NotHttp)? {
                 Some((head, length)) => {
                     self.start += length;
-                    // "Continue" and its like announce the answer; they are not it.
-                    if !head.status.is_informational() {
-                        return Ok(head);
+                    *interim += usize::from(head.status.is_informational());
+                    if *interim > MOST_INTERIM {
+                        return Err(Broken::NotHttp(format!("more than {MOST_INTERIM} answers before the answer")));
                     }
+                    return Ok(head);
                 }
                 None if received.len() >= LONGEST_HEAD => {
                     return Err(Broken::NotHttp(format!("a head of more than {LONGEST_HEAD} bytes")));
                 }
                 None => {
-                    let unanswered = received.is_empty();
+                    let unanswered = received.is_empty() && *interim == 0;
                     match self.fill(patience).await {
                         Ok(0) => return Err(Broken::Lost { cause: closed(), unanswered }),
                         Ok(_) => {}
@@ -295,7 +335,17 @@ async fn next_chunk(connection: &mut Connection, patience: Patience) -> Result<u
     let size = size.and_then(|text| u64::from_str_radix(text, 16).ok());
     let size = size.ok_or_else(|| Broken::NotHttp("a chunk without its size".to_owned()))?;
     if size == 0 {
-        while !connection.receive_line(patience).await?.is_empty() {}
+        let mut received = 0;
+        loop {
+            let line = connection.receive_line(patience).await?;
+            if line.is_empty() {
+                break;
+            }
+            received += line.len();
+            if received > LONGEST_TRAILER {
+                return Err(Broken::NotHttp(format!("a trailer of more than {LONGEST_TRAILER} bytes")));
+            }
+        }
     }
     Ok(size)
 }

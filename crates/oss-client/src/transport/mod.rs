@@ -5,7 +5,7 @@ mod head;
 mod stream;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -40,9 +40,22 @@ pub(crate) struct Transport {
     idle: Arc<IdleConnections>,
 }
 
-/// Idle connections by host, the one used last on top: it is the likeliest to be still open.
+/// Idle connections by host, the one used last at the end: it is the likeliest to be still open, and is used next.
 #[derive(Default)]
-struct IdleConnections(Mutex<HashMap<String, Vec<IdleConnection>>>);
+struct IdleConnections(Mutex<HashMap<String, VecDeque<IdleConnection>>>);
+
+impl IdleConnections {
+    fn keep(&self, host: String, connection: Connection) {
+        let now = Instant::now();
+        let mut idle = lock(&self.0);
+        let idle = idle.entry(host).or_default();
+        // After many requests at once, most of their connections would never be looked at again.
+        while idle.front().is_some_and(|(_, since)| now - *since >= IDLE_LIMIT) {
+            idle.pop_front();
+        }
+        idle.push_back((connection, now));
+    }
+}
 
 type IdleConnection = (Connection, Instant);
 
@@ -58,7 +71,7 @@ impl Lease {
     /// Makes the connection available to the next request.
     pub(crate) fn give_back(self) {
         if let Some(idle) = self.idle {
-            lock(&idle.0).entry(self.host).or_default().push((self.connection, Instant::now()));
+            idle.keep(self.host, self.connection);
         }
     }
 }
@@ -121,7 +134,7 @@ impl Transport {
 
     fn reuse(&self, host: &str) -> Option<Connection> {
         loop {
-            let (mut connection, since) = lock(&self.idle.0).get_mut(host)?.pop()?;
+            let (mut connection, since) = lock(&self.idle.0).get_mut(host)?.pop_back()?;
             if since.elapsed() < IDLE_LIMIT && connection.is_usable() {
                 return Some(connection);
             }
@@ -204,5 +217,29 @@ fn certificate_fault(error: &std::io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_nobody_needs_any_more_are_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = async || Connection::new(Stream::Plain(TcpStream::connect(address).await.unwrap()));
+        let idle = IdleConnections::default();
+        let long_ago = Instant::now().checked_sub(IDLE_LIMIT).unwrap();
+        let old = VecDeque::from([(connect().await, long_ago), (connect().await, long_ago)]);
+        lock(&idle.0).insert("host".to_owned(), old);
+        idle.keep("host".to_owned(), connect().await);
+        assert_eq!(lock(&idle.0)["host"].len(), 1);
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use oss_client::{ErrorKind, http::Request};
+use oss_client::{ErrorKind, http::Request, ops::put::PutOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -113,4 +113,61 @@ async fn a_refusal_that_comes_before_the_body_is_sent_is_read() {
     let request = Request::object(Method::PUT, BUCKET, "key").with_body(Bytes::from(pattern(64 << 20)));
     let error = client(config(&url)).send(&request).await.unwrap_err();
     assert_eq!(error.code().unwrap().as_str(), "AccessDenied");
+}
+
+#[tokio::test]
+async fn an_interim_answer_does_not_stop_a_body_that_is_being_sent() {
+    // More than the sockets hold, so that the client still sends when the server speaks.
+    let content = pattern(32 << 20);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let length = content.len();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+            stream.read_buf(&mut bytes).await.unwrap();
+        }
+        let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Proc").await.unwrap();
+        tokio::task::yield_now().await;
+        stream.write_all(b"essing\r\n\r\n").await.unwrap();
+        let mut left = length - (bytes.len() - head);
+        let mut piece = vec![0; 1 << 20];
+        while left > 0 {
+            left -= stream.read(&mut piece).await.unwrap();
+        }
+        stream.write_all(&response("200 OK", "ETag: \"P\"\r\n", b"")).await.unwrap();
+        stream
+    });
+    let mut config = config(&url);
+    config.max_attempts = 1;
+    let etag = client(config).put(BUCKET, "key", content.into(), &PutOptions::default()).await.unwrap();
+    assert_eq!(etag, "\"P\"");
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_endless_run_of_interim_answers_or_trailers_is_an_error() {
+    let interim = b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000);
+    let (url, _requests) = scripted(vec![Reply::SendAndStall(interim)]).await;
+    let error = client(config(&url)).send(&get()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidReply(_)), "{error:?}");
+    let mut trailers = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n".to_vec();
+    trailers.extend_from_slice(&b"x-trailer: 1\r\n".repeat(10_000));
+    let (url, _requests) = scripted(vec![Reply::SendAndStall(trailers)]).await;
+    let body = client(config(&url)).send(&get()).await.unwrap().body;
+    let error = body.collect(1 << 20).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Transport(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_size_that_no_object_has_is_an_error() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\nETag: \"A\"\r\n\r\n".to_vec();
+    let (url, _requests) = scripted(vec![Reply::Send(head.clone()), Reply::SendAndStall(head)]).await;
+    let client = client(config(&url));
+    let error = client.head(BUCKET, "key").await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidReply(_)), "{error:?}");
+    let error = client.get(BUCKET, "key", u64::MAX).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidReply(_)), "{error:?}");
 }

@@ -303,3 +303,37 @@ async fn an_error_behind_a_connection_that_was_closed_while_idle_is_invisible() 
     requests.recv().await.unwrap();
     requests.recv().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_that_asks_to_wait_for_ever_is_not_waited_for() {
+    for header in ["Retry-After: 18446744073709551615\r\n", "x-oss-qos-delay-time: 18446744073709551615\r\n"] {
+        let answer = response("503 Busy", header, &error_xml("ServiceUnavailable"));
+        let (url, _requests) = scripted(vec![Reply::Send(answer)]).await;
+        let error = client(config(&url)).head(BUCKET, "key").await.unwrap_err();
+        assert_eq!(error.status().unwrap().as_u16(), 503);
+        assert_eq!(error.attempts(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_does_not_answer_after_a_refusal_is_bounded() {
+    struct SilentLater(AtomicU32, std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl CredentialProvider for SilentLater {
+        fn fetch(&self, _refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
+            if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+                let _ = self.1.lock().unwrap().recv();
+            }
+            Ok(Some(Credentials::new("id", SECRET)))
+        }
+    }
+    let (release, silent) = std::sync::mpsc::channel();
+    let refused = response("403 Expired", "", &error_xml("SecurityTokenExpired"));
+    let (url, _requests) = scripted(vec![Reply::Send(refused)]).await;
+    let mut config = config(&url);
+    config.total_timeout = Duration::from_millis(300);
+    let client = Client::new(config, Arc::new(SilentLater(AtomicU32::new(0), std::sync::Mutex::new(silent)))).unwrap();
+    let bounded = tokio::time::timeout(Duration::from_secs(5), client.get(BUCKET, "key", 10)).await;
+    drop(release);
+    let error = bounded.expect("it waits for the provider").unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Timeout(_)), "{error:?}");
+}
