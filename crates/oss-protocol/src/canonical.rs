@@ -39,6 +39,11 @@ pub fn encode_query(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, QUERY).into()
 }
 
+/// Appends what [`encode_query`] returns, without memory of its own.
+pub(crate) fn push_encoded_query(out: &mut String, value: &str) {
+    out.extend(utf8_percent_encode(value, QUERY));
+}
+
 /// Returns `text` with its percent escapes decoded; a `+` stays a `+`.
 pub fn decode(text: &str) -> Result<Cow<'_, str>, DecodeError> {
     if !text.contains('%') {

@@ -1,14 +1,17 @@
 //! Listing objects, in both versions of the call.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oss_protocol::xml::list::{ListObjectsResult, ListObjectsV2Result, ObjectSummary};
+use oss_protocol::xml::list::{Contents, ListObjectsResult, ListObjectsV2Result, ObjectEntry};
 
 use super::Context;
 use super::bucket::owner;
-use super::page::{self, ObjectPage, Selection};
+use super::page::{self, Selection};
 use crate::request::{Query, Request};
 use crate::response::{Response, ServiceError, xml};
+use crate::store::{EtagDigits, Object};
 
 /// Entries of a page when the client does not say.
 const DEFAULT_KEYS: u32 = 100;
@@ -35,11 +38,11 @@ pub(super) fn objects(context: &Context, request: &Request<'_>) -> Result<Respon
         delimiter: optional(delimiter),
         encoding_type,
         is_truncated: page.next.is_some(),
-        contents: summaries(&page, true),
+        contents: Vec::new(),
         next_marker: page.next,
         common_prefixes: page.prefixes,
     };
-    Ok(xml(result.to_xml()))
+    Ok(xml(result.to_xml_with(|contents| write_objects(contents, &page.objects, true))))
 }
 
 pub(super) fn objects_v2(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -74,10 +77,10 @@ pub(super) fn objects_v2(context: &Context, request: &Request<'_>) -> Result<Res
         is_truncated: page.next.is_some(),
         next_continuation_token: page.next.as_deref().map(encode_token),
         key_count: (page.objects.len() + page.prefixes.len()) as u32,
-        contents: summaries(&page, fetch_owner),
+        contents: Vec::new(),
         common_prefixes: page.prefixes,
     };
-    Ok(xml(result.to_xml()))
+    Ok(xml(result.to_xml_with(|contents| write_objects(contents, &page.objects, fetch_owner))))
 }
 
 fn selection(query: &Query) -> Result<(&str, &str, u32), ServiceError> {
@@ -98,19 +101,20 @@ fn optional(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn summaries(page: &ObjectPage, with_owner: bool) -> Vec<ObjectSummary> {
-    page.objects
-        .iter()
-        .map(|(key, object)| ObjectSummary {
-            key: key.as_ref().to_owned(),
+fn write_objects(contents: &mut Contents<'_>, objects: &[(Arc<str>, Arc<Object>)], with_owner: bool) {
+    contents.reserve(objects.len(), objects.iter().map(|(key, _)| key.len()).sum());
+    let owner = with_owner.then(owner);
+    for (key, object) in objects {
+        contents.push(&ObjectEntry {
+            key,
             size: object.size(),
-            etag: object.etag(),
+            etag: object.etag.text(&mut EtagDigits::default()),
             last_modified: object.last_modified(),
-            object_type: object.kind.as_str().to_owned(),
-            storage_class: object.storage_class.as_str().to_owned(),
-            owner: with_owner.then(owner),
-        })
-        .collect()
+            object_type: object.kind.as_str(),
+            storage_class: object.storage_class.as_str(),
+            owner: owner.as_ref(),
+        });
+    }
 }
 
 /// First byte of a token: no UTF-8 text starts with it, so a key passed as a token by mistake is refused.

@@ -50,26 +50,31 @@ pub(super) struct ObjectPage {
     pub(super) next: Option<String>,
 }
 
+impl ObjectPage {
+    /// The last key or common prefix so far. Both come in order, so it is the greater.
+    fn last(&self) -> Option<&str> {
+        let object = self.objects.last().map(|(key, _)| key.as_ref());
+        object.max(self.prefixes.last().map(String::as_str))
+    }
+}
+
 /// Reads the page of objects after `after`, which is empty for the first.
 pub(super) fn objects(bucket: &Bucket, selection: Selection<'_>, after: &str) -> ObjectPage {
     let mut page = ObjectPage::default();
     let Some(start) = selection.start(after) else { return page };
-    let mut last = String::new();
+    page.objects.reserve(selection.limit);
     bucket.walk_objects(start, |key, object| {
         if !key.starts_with(selection.prefix) {
             return Walk::Stop;
         }
         if page.objects.len() + page.prefixes.len() == selection.limit {
-            page.next = Some(std::mem::take(&mut last));
+            page.next = page.last().map(str::to_owned);
             return Walk::Stop;
         }
         let Some(common) = selection.common_prefix(key) else {
-            last.clear();
-            last.push_str(key);
             page.objects.push((Arc::clone(key), Arc::clone(object)));
             return Walk::Next;
         };
-        common.clone_into(&mut last);
         page.prefixes.push(common.to_owned());
         successor(common).map_or(Walk::Stop, Walk::Seek)
     });

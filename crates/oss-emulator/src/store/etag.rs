@@ -13,7 +13,39 @@ pub(crate) enum Etag {
     Text(Box<str>),
 }
 
+/// Room for the text of an ETag that is not kept as text.
+#[derive(Debug)]
+pub(crate) struct EtagDigits([u8; 34]);
+
+impl Default for EtagDigits {
+    fn default() -> Self {
+        Self([b'"'; 34])
+    }
+}
+
+impl EtagDigits {
+    /// Sets the 32 digits between the quotes. A listing does this for each of its objects.
+    fn set(&mut self, bytes: [u8; 16]) -> &str {
+        const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+        for (digits, byte) in self.0[1..33].chunks_exact_mut(2).zip(bytes) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits and quotes are UTF-8.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 impl Etag {
+    /// The text, with quotes and in upper case.
+    pub(crate) fn text<'a>(&'a self, digits: &'a mut EtagDigits) -> &'a str {
+        match self {
+            Self::Md5(md5) => digits.set(*md5),
+            Self::Fast { crc64, size } => digits.set((u128::from(*crc64) << 64 | u128::from(*size)).to_be_bytes()),
+            Self::Text(text) => text,
+        }
+    }
+
     /// The ETag with this text, which stays the same to the letter.
     pub(crate) fn from_text(text: &str, md5: Option<[u8; 16]>) -> Self {
         if let Some(md5) = md5.map(Self::Md5).filter(|etag| etag.to_string() == text) {
@@ -36,14 +68,9 @@ impl Etag {
     }
 }
 
-/// With quotes, in upper case.
 impl fmt::Display for Etag {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Md5(md5) => write!(formatter, "\"{:032X}\"", u128::from_be_bytes(*md5)),
-            Self::Fast { crc64, size } => write!(formatter, "\"{crc64:016X}{size:016X}\""),
-            Self::Text(text) => formatter.write_str(text),
-        }
+        formatter.write_str(self.text(&mut EtagDigits::default()))
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) use bucket::{Bucket, Walk};
 pub(crate) use budget::Budget;
 pub(crate) use content::{Content, ContentWriter, DataFile, READ_CHUNK, Segment, blocking, read_chunk};
 pub(crate) use directory::OpenError;
-pub(crate) use etag::Etag;
+pub(crate) use etag::{Etag, EtagDigits};
 pub(crate) use headers::Headers;
 pub(crate) use object::{Acl, Attributes, Object, ObjectKind, Restoration, whole_seconds};
 pub(crate) use storage_class::StorageClass;

@@ -109,7 +109,7 @@ pub(crate) struct Restoration {
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub(crate) content: Content,
-    pub(super) etag: Etag,
+    pub(crate) etag: Etag,
     pub(crate) crc64: u64,
     /// Seconds since 1970, which is all that the protocol can tell.
     pub(super) modified: u64,

@@ -57,18 +57,100 @@ impl ObjectSummary {
         })
     }
 
-    fn write(&self, writer: &mut Writer, encoding: EncodingType) {
-        writer.open("Contents");
-        encoding.write_leaf(writer, "Key", &self.key);
-        writer.leaf("LastModified", &format_xml_timestamp(self.last_modified));
-        writer.leaf("ETag", &self.etag);
-        writer.leaf("Type", &self.object_type);
-        writer.plain("Size", self.size);
-        writer.leaf("StorageClass", &self.storage_class);
-        if let Some(owner) = &self.owner {
-            owner.write(writer);
+    fn as_entry(&self) -> ObjectEntry<'_> {
+        ObjectEntry {
+            key: &self.key,
+            size: self.size,
+            etag: &self.etag,
+            last_modified: self.last_modified,
+            object_type: &self.object_type,
+            storage_class: &self.storage_class,
+            owner: self.owner.as_ref(),
         }
-        writer.close("Contents");
+    }
+}
+
+/// One object to write into a listing: an [`ObjectSummary`] that owns nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectEntry<'a> {
+    /// The key.
+    pub key: &'a str,
+    /// The size in bytes.
+    pub size: u64,
+    /// The entity tag, with its quotes.
+    pub etag: &'a str,
+    /// When the object was last written.
+    pub last_modified: SystemTime,
+    /// `Normal`, `Multipart`, `Appendable` or `Symlink`.
+    pub object_type: &'a str,
+    /// The storage class.
+    pub storage_class: &'a str,
+    /// The owner, if it is told.
+    pub owner: Option<&'a Owner>,
+}
+
+/// The objects of a listing in the making.
+#[derive(Debug)]
+pub struct Contents<'w> {
+    writer: &'w mut Writer,
+    encoding: EncodingType,
+    /// The time written last and its text: neighbours were often written in the same second.
+    time: Option<(SystemTime, String)>,
+    /// The owner written last and its element: most often all objects belong to one.
+    owner: Option<(Owner, String)>,
+}
+
+impl<'w> Contents<'w> {
+    fn new(writer: &'w mut Writer, encoding: EncodingType) -> Self {
+        Self { writer, encoding, time: None, owner: None }
+    }
+
+    /// Makes room for so many objects, whose keys have so many bytes together.
+    pub fn reserve(&mut self, objects: usize, key_bytes: usize) {
+        self.writer.reserve(objects * CONTENTS_BYTES + key_bytes + 512);
+    }
+
+    /// Writes the next object.
+    pub fn push(&mut self, object: &ObjectEntry<'_>) {
+        let writer = &mut *self.writer;
+        writer.markup("<Contents><Key>");
+        self.encoding.write_text(writer, object.key);
+        writer.markup("</Key><LastModified>");
+        match &self.time {
+            Some((time, text)) if *time == object.last_modified => writer.markup(text),
+            _ => {
+                let text = format_xml_timestamp(object.last_modified);
+                writer.markup(&text);
+                self.time = Some((object.last_modified, text));
+            }
+        }
+        writer.markup("</LastModified><ETag>");
+        writer.text(object.etag);
+        writer.markup("</ETag><Type>");
+        writer.text(object.object_type);
+        writer.markup("</Type><Size>");
+        writer.number(object.size);
+        writer.markup("</Size><StorageClass>");
+        writer.text(object.storage_class);
+        writer.markup("</StorageClass>");
+        if let Some(owner) = object.owner {
+            match &self.owner {
+                Some((known, element)) if known == owner => writer.markup(element),
+                _ => {
+                    let start = writer.written().len();
+                    owner.write(writer);
+                    self.owner = Some((owner.clone(), writer.written()[start..].to_owned()));
+                }
+            }
+        }
+        writer.markup("</Contents>");
+    }
+
+    fn push_all(&mut self, objects: &[ObjectSummary]) {
+        self.reserve(objects.len(), objects.iter().map(|object| object.key.len()).sum());
+        for object in objects {
+            self.push(&object.as_entry());
+        }
     }
 }
 
@@ -135,8 +217,12 @@ impl ListObjectsResult {
 
     /// Writes a body.
     pub fn to_xml(&self) -> String {
+        self.to_xml_with(|contents| contents.push_all(&self.contents))
+    }
+
+    /// Writes a body with the objects that `write` names in place of those of `contents`, which then need not be made.
+    pub fn to_xml_with(&self, write: impl FnOnce(&mut Contents<'_>)) -> String {
         let mut writer = Writer::document(ROOT);
-        reserve(&mut writer, &self.contents);
         let encoding = self.encoding_type;
         writer.leaf("Name", &self.name);
         encoding.write_leaf(&mut writer, "Prefix", &self.prefix);
@@ -146,9 +232,7 @@ impl ListObjectsResult {
         encoding.write(&mut writer);
         writer.plain("IsTruncated", self.is_truncated);
         encoding.write_option(&mut writer, "NextMarker", self.next_marker.as_deref());
-        for object in &self.contents {
-            object.write(&mut writer, encoding);
-        }
+        write(&mut Contents::new(&mut writer, encoding));
         write_common_prefixes(&mut writer, encoding, &self.common_prefixes);
         writer.finish(ROOT)
     }
@@ -226,8 +310,12 @@ impl ListObjectsV2Result {
 
     /// Writes a body.
     pub fn to_xml(&self) -> String {
+        self.to_xml_with(|contents| contents.push_all(&self.contents))
+    }
+
+    /// Writes a body with the objects that `write` names in place of those of `contents`, which then need not be made.
+    pub fn to_xml_with(&self, write: impl FnOnce(&mut Contents<'_>)) -> String {
         let mut writer = Writer::document(ROOT);
-        reserve(&mut writer, &self.contents);
         let encoding = self.encoding_type;
         writer.leaf("Name", &self.name);
         encoding.write_leaf(&mut writer, "Prefix", &self.prefix);
@@ -238,9 +326,7 @@ impl ListObjectsV2Result {
         encoding.write(&mut writer);
         writer.plain("IsTruncated", self.is_truncated);
         encoding.write_option(&mut writer, "NextContinuationToken", self.next_continuation_token.as_deref());
-        for object in &self.contents {
-            object.write(&mut writer, encoding);
-        }
+        write(&mut Contents::new(&mut writer, encoding));
         write_common_prefixes(&mut writer, encoding, &self.common_prefixes);
         writer.plain("KeyCount", self.key_count);
         writer.finish(ROOT)
@@ -262,9 +348,4 @@ fn decode_entries(
         encoding.decode("Prefix", prefix)?;
     }
     Ok(())
-}
-
-fn reserve(writer: &mut Writer, contents: &[ObjectSummary]) {
-    let keys: usize = contents.iter().map(|object| object.key.len()).sum();
-    writer.reserve(contents.len() * CONTENTS_BYTES + keys + 512);
 }

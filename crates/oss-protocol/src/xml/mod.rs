@@ -20,7 +20,7 @@ mod writer;
 use cursor::Cursor;
 use writer::Writer;
 
-use crate::canonical::{decode, encode_query};
+use crate::canonical::decode;
 
 /// Why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,9 +130,16 @@ impl EncodingType {
 
     /// Writes an element whose text is encoded.
     fn write_leaf(self, writer: &mut Writer, name: &str, text: &str) {
+        writer.open(name);
+        self.write_text(writer, text);
+        writer.close(name);
+    }
+
+    /// Writes encoded text into the open element.
+    fn write_text(self, writer: &mut Writer, text: &str) {
         match self {
-            Self::None => writer.leaf(name, text),
-            Self::Url => writer.leaf(name, &encode_query(text)),
+            Self::None => writer.text(text),
+            Self::Url => writer.encoded(text),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
+use crate::canonical::push_encoded_query;
+
 /// A body in the making.
+#[derive(Debug)]
 pub(super) struct Writer {
     out: String,
 }
@@ -23,6 +26,26 @@ impl Writer {
 
     pub(super) fn reserve(&mut self, bytes: usize) {
         self.out.reserve(bytes);
+    }
+
+    /// What has been written so far.
+    pub(super) fn written(&self) -> &str {
+        &self.out
+    }
+
+    /// Writes markup as it is.
+    pub(super) fn markup(&mut self, markup: &str) {
+        self.out.push_str(markup);
+    }
+
+    /// Writes text percent-encoded into the open element. That leaves nothing to escape.
+    pub(super) fn encoded(&mut self, text: &str) {
+        push_encoded_query(&mut self.out, text);
+    }
+
+    /// Writes a number into the open element.
+    pub(super) fn number(&mut self, value: u64) {
+        self.out.push_str(itoa::Buffer::new().format(value));
     }
 
     pub(super) fn open(&mut self, name: &str) {
@@ -64,8 +87,13 @@ impl Writer {
 
 /// Quotes need no escape outside attributes, and OSS does not escape those of entity tags either.
 fn push_escaped(out: &mut String, text: &str) {
+    // Looking at every byte, without an early end, takes several at a time; few texts have anything to escape.
+    if text.bytes().fold(0, |found, byte| found | u8::from(is_special(byte))) == 0 {
+        out.push_str(text);
+        return;
+    }
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| matches!(c, '&' | '<' | '>') || c.is_ascii_control()) {
+    while let Some(at) = rest.bytes().position(is_special) {
         let (before, special) = rest.split_at(at);
         out.push_str(before);
         let mut characters = special.chars();
@@ -82,6 +110,11 @@ fn push_escaped(out: &mut String, text: &str) {
         rest = characters.as_str();
     }
     out.push_str(rest);
+}
+
+/// All of these are ASCII, so they cut no character.
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'&' | b'<' | b'>') || byte.is_ascii_control()
 }
 
 #[cfg(test)]
