@@ -1,0 +1,38 @@
+"""Run parts of the suite, each in less than ten minutes, and draw the report: ``python -m benchmarks.suite small``."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.suite import checkpoint, distributed, large, latency, listing, small, start
+from benchmarks.suite.measure import ROOT, write
+
+PARTS = {module.__name__.rpartition(".")[2]: module.run for module in (
+    small, latency, large, checkpoint, listing, distributed, start
+)}
+_TOOLS = ("nginx", "wrk", "taskset")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where none is named")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "report")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
+    if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
+        sys.stderr.write(f"missing: {', '.join(missing)}; on Debian: apt-get install nginx-light wrk util-linux\n")
+        return 1
+    arguments.output.mkdir(exist_ok=True)
+    for part in arguments.parts or PARTS:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            write(arguments.output / f"{part}.json", PARTS[part](Path(folder), arguments.rounds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,377 @@
+"""One measured job, in a process of its own: with whichever connector ``PYTHONPATH`` puts first.
+
+It reads its task as JSON from standard input and prints what it measured as one line of JSON. The seconds and the
+processor time are those of the work, without the start of the interpreter and the imports.
+"""
+
+import json
+import os
+import resource
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+Task = dict[str, Any]
+MIB = 1 << 20
+# As large as a projection of a language model.
+TENSOR = 64 * MIB
+RANKS = 2
+
+
+def traffic() -> tuple[int, int]:
+    """Return this process's bytes received and compared, where the connector counts them."""
+    import osstorchconnector
+
+    native = getattr(osstorchconnector, "_native", None)
+    return native.traffic() if native is not None else (0, 0)
+
+
+def identity(item: Any) -> int:
+    """Read an object and keep its length only, so that no consumer is measured."""
+    return len(item.read())
+
+
+def as_list(lengths: list[int]) -> tuple[list[int], int, tuple[int, int]]:
+    """Collate a batch, and tell what this worker has received and compared so far."""
+    return lengths, os.getpid(), (traffic() if Counts.ours else (0, 0))
+
+
+class Counts:
+    """What `check` compares with what was delivered."""
+
+    ours = False
+
+
+def connection(task: Task) -> dict[str, str]:
+    """Return what both connectors of OSS are constructed with."""
+    return {name: task[name] for name in ("endpoint", "cred_path", "config_path", "region")}
+
+
+def dataset(task: Task, source: str, *arguments: Any) -> Any:
+    """Return the dataset that a task names, of the connector that it names."""
+    if task["connector"] == "s3torchconnector":
+        from s3torchconnector import S3ClientConfig, S3IterableDataset, S3MapDataset
+
+        config = S3ClientConfig(force_path_style=True)
+        options: dict[str, Any] = {"region": "us-east-1", "endpoint": task["endpoint"], "s3client_config": config}
+        if task["dataset"] == "iterable":
+            return getattr(S3IterableDataset, source)(*arguments, transform=identity, enable_sharding=True, **options)
+        return getattr(S3MapDataset, source)(*arguments, transform=identity, **options)
+    from osstorchconnector import OssIterableDataset, OssMapDataset
+
+    kind = {"iterable": OssIterableDataset, "map": OssMapDataset}[task["dataset"]]
+    return getattr(kind, source)(*arguments, transform=identity, **connection(task))
+
+
+def small(task: Task) -> float:
+    """Read every object once, through the dataset and the DataLoader that the task names."""
+    from torch.utils.data import DataLoader
+
+    scheme = "s3" if task["connector"] == "s3torchconnector" else "oss"
+    uris = [f"{scheme}://{name}" for name in Path(task["names"]).read_text().split()][: task.get("count")]
+    found = dataset(task, "from_objects", uris)
+    seen: dict[int, tuple[int, int]] = {}
+    lengths: list[int] = []
+    if task["workers"] == 0 and task["dataset"] == "iterable":
+        lengths = list(found)
+        seen[os.getpid()] = traffic() if Counts.ours else (0, 0)
+    else:
+        for batch, pid, counted in DataLoader(found, batch_size=64, num_workers=task["workers"], collate_fn=as_list):
+            lengths += batch
+            seen[pid] = counted
+    check(seen, sum(lengths))
+    return len(lengths)
+
+
+def check(seen: dict[int, tuple[int, int]], length: int) -> None:
+    """Fail unless all bytes that were delivered had been compared with the checksums of their objects."""
+    if not Counts.ours:
+        return
+    compared = sum(counted for _, counted in seen.values())
+    if compared < length:
+        raise SystemExit(f"{compared} of {length} bytes were compared with checksums")
+
+
+def listing(task: Task) -> float:
+    """List a prefix into a map dataset."""
+    return len(dataset({**task, "dataset": "map"}, "from_prefix", task["uri"]))
+
+
+def first_batch(task: Task) -> float:
+    """Wait for the first batch of 64 from two workers."""
+    from torch.utils.data import DataLoader
+
+    scheme = "s3" if task["connector"] == "s3torchconnector" else "oss"
+    found = dataset({**task, "dataset": "iterable"}, "from_prefix", f"{scheme}://{task['prefix']}")
+    batches = iter(DataLoader(found, batch_size=64, num_workers=2, collate_fn=list))
+    if len(next(batches)) != 64:  # noqa: PLR2004 - as said
+        raise SystemExit("the first batch is short")
+    # How long the workers take to end is not what a user waits for.
+    stop()
+    return 1
+
+
+_kept: list[Any] = []
+
+
+def open_reader(task: Task) -> Any:
+    """Open the object of a task for reading."""
+    if task["connector"] == "s3torchconnector":
+        from s3torchconnector import S3Checkpoint, S3ClientConfig
+
+        config = S3ClientConfig(force_path_style=True)
+        checkpoint = S3Checkpoint(region="us-east-1", endpoint=task["endpoint"], s3client_config=config)
+        return checkpoint.reader(f"s3://{task['name']}")
+    from osstorchconnector import OssCheckpoint
+
+    checkpoint = OssCheckpoint(**connection(task))
+    # The original crashes where the reader outlives what made it.
+    _kept.append(checkpoint)
+    return checkpoint.reader(f"oss://{task['name']}")
+
+
+def filled(task: Task) -> memoryview:
+    """Return memory for the object of a task that the kernel has provided already."""
+    import numpy as np
+
+    return memoryview(np.ones(task["size"], np.uint8))
+
+
+def read_into(task: Task) -> float:
+    """Read one object into memory that is there already."""
+    view = filled(task)
+    start()
+    with open_reader(task) as reader:
+        count = 0
+        while count < len(view):
+            received = reader.readinto(view[count:])
+            if not received:
+                break
+            count += received
+    if Counts.ours:
+        check({0: traffic()}, count)
+    return count
+
+
+def receive(task: Task) -> float:
+    """Receive one object with one request into memory that is there already: what any client has to do at least."""
+    view = filled(task)
+    start()
+    address = urlsplit(task["endpoint"])
+    with socket.create_connection((address.hostname or "", address.port or 80)) as server:
+        server.sendall(f"GET /{task['name']} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head and (received := server.recv(4096)):
+            head += received
+        body = head.partition(b"\r\n\r\n")[2]
+        view[: len(body)] = body
+        count = len(body)
+        while count < len(view) and (more := server.recv_into(view[count:])):
+            count += more
+    return count
+
+
+def send(task: Task) -> float:
+    """Send as many bytes with one request: what any client has to do at least."""
+    view = filled(task)
+    start()
+    address = urlsplit(task["endpoint"])
+    with socket.create_connection((address.hostname or "", address.port or 80)) as server:
+        server.sendall(
+            f"PUT /{task['name']} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(view)}\r\n\r\n".encode()
+        )
+        server.sendall(view)
+        if not server.recv(4096).startswith(b"HTTP/1.1 200"):
+            raise SystemExit("the server refused it")
+    return len(view)
+
+
+def state(size: int) -> Any:
+    """Return tensors of so many bytes together."""
+    import torch
+
+    return {f"layer.{number}": torch.full((TENSOR // 4,), float(number)) for number in range(size // TENSOR)}
+
+
+def save(task: Task) -> float:
+    """Save a state."""
+    import torch
+
+    from osstorchconnector import OssCheckpoint
+
+    saved = state(task["size"])
+    start()
+    checkpoint = OssCheckpoint(**connection(task))
+    with checkpoint.writer(f"oss://{task['name']}") as writer:
+        torch.save(saved, writer)
+    return float(task["size"])
+
+
+def load(task: Task) -> float:
+    """Load a state."""
+    import torch
+
+    with open_reader(task) as reader:
+        loaded = torch.load(reader)
+    return float(sum(tensor.nbytes for tensor in loaded.values()))
+
+
+def load_file(task: Task) -> float:
+    """Load a state from a local file."""
+    import torch
+
+    return float(sum(tensor.nbytes for tensor in torch.load(task["path"]).values()))
+
+
+def checksum(task: Task) -> float:
+    """Compute the checksum of memory that is in the processor's cache, piece by piece, as a received body is."""
+    from osstorchconnector._native import crc64
+
+    piece = bytes(task["piece"])
+    for _ in range(task["size"] // len(piece)):
+        crc64(piece)
+    return float(task["size"] // len(piece) * len(piece))
+
+
+def distributed(task: Task) -> float:
+    """Save or load a state on two ranks of a process group, each with its half."""
+    import torch.multiprocessing as mp
+
+    context = mp.get_context("spawn")
+    results = context.SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = [context.Process(target=rank_of, args=(rank, task, folder, results)) for rank in range(RANKS)]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join()
+    if any(process.exitcode for process in ranks):
+        raise SystemExit("a rank failed")
+    found = [results.get() for _ in ranks]
+    _measured.update(
+        seconds=max(one["seconds"] for one in found),
+        cpu=sum(one["cpu"] for one in found),
+        memory=sum(one["memory"] for one in found),
+    )
+    return float(task["size"])
+
+
+def storage(task: Task, kind: str) -> Any:
+    """Return the storage writer or reader of the connector that a task names."""
+    uri = f"oss://{task['name']}"
+    if task["connector"] == "ossfs":
+        from torch.distributed.checkpoint.fsspec_filesystem import FsspecReader, FsspecWriter
+
+        key, secret = task["access_key_id"], task["access_key_secret"]
+        options = {"endpoint": task["endpoint"], "key": key, "secret": secret}
+        return FsspecWriter(uri, sync_files=False, **options) if kind == "writer" else FsspecReader(uri, **options)
+    import osstorchconnector
+
+    name = "OssFileSystem" if Counts.ours else "OssDCPFileSystem"
+    return getattr(getattr(osstorchconnector, name)(**connection(task)), kind)(uri)
+
+
+def rank_of(rank: int, task: Task, folder: str, results: Any) -> None:
+    """Be one rank, and report what saving or loading took it."""
+    import torch.distributed as dist
+    import torch.distributed.checkpoint as dcp
+
+    Counts.ours = task["connector"] == "osstorchconnector 2"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS)
+    own = {f"rank.{rank}.{name}": tensor for name, tensor in state(task["size"] // RANKS).items()}
+    place = storage(task, "reader" if task["load"] else "writer")
+    dist.barrier()
+    start()
+    if task["load"]:
+        for tensor in own.values():
+            tensor.zero_()
+        dcp.load(own, storage_reader=place)
+    else:
+        dcp.save(own, storage_writer=place)
+    dist.barrier()
+    stop()
+    if any(tensor[-1] != number for number, tensor in enumerate(own.values())):
+        raise SystemExit("other values were loaded")
+    results.put(measured())
+    dist.destroy_process_group()
+
+
+JOBS: dict[str, Callable[[Task], float]] = {
+    function.__name__: function
+    for function in (small, listing, first_batch, read_into, receive, send, save, load, load_file, checksum, distributed)
+}
+
+_marks: dict[str, tuple[float, float]] = {}
+
+
+def mark(name: str) -> None:
+    """Note the time and the processor time."""
+    _marks[name] = (time.perf_counter(), processor_seconds())
+
+
+def start() -> None:
+    """Begin to measure here: what came before was preparation."""
+    mark("start")
+    _base["resident"] = resident()
+
+
+def stop() -> None:
+    """End the measurement here: what follows is not part of it."""
+    mark("stop")
+
+
+_base: dict[str, float] = {}
+# What a job has measured itself, instead of this process's own.
+_measured: dict[str, float] = {}
+
+
+def measured() -> dict[str, float]:
+    """Return what this process took from `start` to `stop`."""
+    (began, used_before), (ended, used) = _marks["start"], _marks["stop"]
+    memory = {"memory": status("VmHWM") - _base["resident"], "resident": _base["resident"]}
+    return {"seconds": ended - began, "cpu": used - used_before, **memory}
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and of those it has waited for."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def status(name: str) -> float:
+    """Return a size of this process in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def resident() -> float:
+    """Return the bytes of memory this process holds."""
+    return status("VmRSS")
+
+
+def main() -> int:
+    """Run one job."""
+    task = json.loads(sys.stdin.read())
+    # What every training process has loaded is not the connector's.
+    import torch.utils.data  # noqa: F401
+
+    if task["connector"] == "s3torchconnector":
+        import s3torchconnector  # noqa: F401
+    else:
+        import osstorchconnector  # noqa: F401
+    Counts.ours = task["connector"] == "osstorchconnector 2"
+    start()
+    amount = JOBS[task["job"]](task)
+    if "stop" not in _marks:
+        stop()
+    print(json.dumps({"amount": amount, **measured(), **_measured}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""A server that takes uploads and forgets them: bodies are discarded in the kernel, so it costs less than any client.
+
+    python benchmarks/suite/sink.py PORT
+
+It answers what a client needs to believe that an object was stored, in one part or in many, and computes nothing: no
+checksum, no ETag.
+"""
+
+import contextlib
+import re
+import socket
+import sys
+import threading
+from urllib.parse import parse_qs, urlsplit
+
+# MSG_TRUNC lets TCP drop what it has received without copying it; the buffer is never written to.
+_DISCARD = bytearray(4 << 20)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def answer(method: str, target: str) -> tuple[str, str, str]:
+    """Return status, further headers and body of the answer to a request."""
+    url = urlsplit(target)
+    query = parse_qs(url.query, keep_blank_values=True)
+    match method:
+        case "HEAD":
+            return "404 Not Found", "", ""
+        case "DELETE":
+            return "204 No Content", "", ""
+        case "POST" if "uploads" in query:
+            key = "<Bucket>bench</Bucket><Key>object</Key><UploadId>0123456789ABCDEF</UploadId>"
+            return "200 OK", "", f"{_XML}<InitiateMultipartUploadResult>{key}</InitiateMultipartUploadResult>"
+        case "POST" if "uploadId" in query:
+            key = '<Bucket>bench</Bucket><Key>object</Key><ETag>"0123456789ABCDEF-1"</ETag>'
+            return "200 OK", "", f"{_XML}<CompleteMultipartUploadResult>{key}</CompleteMultipartUploadResult>"
+        case _:
+            return "200 OK", 'ETag: "0123456789ABCDEF0123456789ABCDEF"\r\n', ""
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer the requests of one connection."""
+    received = b""
+    with connection, contextlib.suppress(ConnectionError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            while b"\r\n\r\n" not in received:
+                more = connection.recv(65536)
+                if not more:
+                    return
+                received += more
+            head, _, rest = received.partition(b"\r\n\r\n")
+            method, target, _ = head.partition(b"\r\n")[0].decode().split(" ")
+            length = _LENGTH.search(head)
+            left = int(length[1]) if length else 0
+            if b"expect: 100-continue" in head.lower():
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            taken = min(left, len(rest))
+            left, received = left - taken, rest[taken:]
+            while left:
+                count = connection.recv_into(_DISCARD, min(left, len(_DISCARD)), socket.MSG_TRUNC)
+                if not count:
+                    return
+                left -= count
+            status, headers, body = answer(method, target)
+            headers += f"x-oss-request-id: 0123456789ABCDEF01234567\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(f"HTTP/1.1 {status}\r\n{headers}\r\n{body}".encode())
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    port = int(sys.argv[1])
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        listener = socket.create_server((host, port), family=family, backlog=512)
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+    threading.Event().wait()
+
+
+def accept(listener: socket.socket) -> None:
+    """Serve each connection in a thread of its own."""
+    while True:
+        connection, _ = listener.accept()
+        threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()
