@@ -74,8 +74,8 @@ wheel: toolchain $(VENV)/.installed ## Build the wheel into dist/, run the main 
 	@ls -l dist/*.whl | awk '{printf "%s: %.1f MiB\n", $$NF, $$5 / 1048576}'
 
 .PHONY: bench
-bench: build ## Objects per second and CPU per object, beside the original connector
-	$(BIN)/python benchmarks/small_objects.py
+bench: build ## Beside the peers and the floor: all parts, or PARTS="small large"; writes benchmarks/report; needs nginx and wrk
+	$(BIN)/python -m benchmarks.suite $(PARTS)
 
 .PHONY: bench-scale
 bench-scale: build ## Time and memory per key of listings up to a hundred million keys; a million objects end to end
@@ -85,13 +85,9 @@ bench-scale: build ## Time and memory per key of listings up to a hundred millio
 bench-listing: build ## Keys listed per second and CPU per key, in several places at once and one page after the other
 	$(BIN)/python benchmarks/listing.py
 
-.PHONY: bench-distributed-checkpoint
-bench-distributed-checkpoint: build ## Distributed checkpoints beside the original and fsspec over ossfs; gaps of reads
-	$(BIN)/python benchmarks/distributed_checkpoint.py
-
-.PHONY: bench-large-read
-bench-large-read: build ## One large object: one readinto, in order, and torch.load, beside a bare loop of recv
-	$(BIN)/python benchmarks/large_read.py
+.PHONY: bench-range-gaps
+bench-range-gaps: build ## Partial loads of distributed checkpoints with several gaps between the ranges that are read together
+	$(BIN)/python benchmarks/range_gaps.py
 
 .PHONY: bench-emulator
 bench-emulator: build ## The emulator's rates beside nginx's on one core, and its memory per object; needs nginx and wrk

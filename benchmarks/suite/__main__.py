@@ -6,12 +6,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.suite import checkpoint, distributed, large, latency, listing, small, start
+from benchmarks.suite import checkpoint, distributed, growth, large, latency, listing, small, start
+from benchmarks.suite.contenders import install_peers
 from benchmarks.suite.measure import ROOT, write
+from benchmarks.suite.report import write_report
 
-PARTS = {module.__name__.rpartition(".")[2]: module.run for module in (
-    small, latency, large, checkpoint, listing, distributed, start
-)}
+PARTS = {
+    module.__name__.rpartition(".")[2]: module.run
+    for module in (small, latency, large, checkpoint, listing, distributed, start, growth)
+}
 _TOOLS = ("nginx", "wrk", "taskset")
 
 
@@ -27,10 +30,12 @@ def main() -> int:
     if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
         sys.stderr.write(f"missing: {', '.join(missing)}; on Debian: apt-get install nginx-light wrk util-linux\n")
         return 1
+    install_peers()
     arguments.output.mkdir(exist_ok=True)
     for part in arguments.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             write(arguments.output / f"{part}.json", PARTS[part](Path(folder), arguments.rounds))
+        write_report(arguments.output)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""torch.save and torch.load of a state, beside the original, a bare loop of send, and a local file in the page cache."""
+"""torch.save and torch.load of a state, beside the original, a bare loop of send, and a file in the page cache."""
 
 from pathlib import Path
 

@@ -1,6 +1,9 @@
-"""Who is measured: this package, the published peers with their default settings, and the least that any client needs."""
+"""Who is measured: this package, the published peers with default settings, and the least that any client needs."""
 
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +18,12 @@ S3 = "s3torchconnector"
 OSSFS = "ossfs"
 FLOOR = "floor"
 
-# Each peer in a folder of its own, which `make bench` fills: two of them have this package's name.
-_PEERS = ROOT / ".venv" / "peers"
-PATHS = {OURS: ROOT / "python", ORIGINAL: _PEERS / "original", S3: _PEERS / "s3"}
+# Each peer in a folder of its own, since one of them has this package's name; they share torch.
+PATHS = {OURS: ROOT / "python", ORIGINAL: ROOT / ".venv" / "original-1.2.3", S3: ROOT / ".venv" / "s3torchconnector"}
+_WHEELS = {
+    ORIGINAL: ["osstorchconnector==1.2.3", "safetensors"],
+    S3: ["s3torchconnector==1.5.0", "s3torchconnectorclient==1.5.0"],
+}
 
 BUCKET = "bench"
 REGION = "cn-hangzhou"
@@ -30,7 +36,7 @@ class Site:
     port: int
     folder: Path
     access_key_id: str = "bench"
-    access_key_secret: str = "bench"
+    access_key_secret: str = "bench"  # noqa: S105 - of no real account
     host: str = "127.0.0.1"
 
     @property
@@ -74,12 +80,24 @@ def contender(name: str, site: Site, task: Mapping[str, Any], *, config_path: st
     return partial(job, PATHS.get(name, PATHS[OURS]), {**whole, **task})
 
 
+def install_peers() -> None:
+    """Install the peers that are missing."""
+    for name, wheels in _WHEELS.items():
+        if not PATHS[name].exists():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PATHS[name])]
+            if subprocess.run([*command, *wheels], check=False).returncode != 0:
+                print(f"{name} cannot be installed here, so it is left out")
+    try:
+        socket.getaddrinfo(f"{BUCKET}.localhost", 80)
+    except OSError:
+        raise SystemExit(f"{BUCKET}.localhost does not resolve; on Debian: apt-get install libnss-myhostname") from None
+
+
 def contenders(names: tuple[str, ...], site: Site, task: Mapping[str, Any]) -> Contenders:
     """Return those of the named contenders that are installed, each with its default settings."""
     found = {}
     for name in names:
         if name in PATHS and not PATHS[name].exists():
-            print(f"{name} is not installed in {PATHS[name]} and is left out")
             continue
         found[name] = contender(name, site, task)
     return found

@@ -1,25 +1,36 @@
-"""Distributed checkpoints of two ranks through the emulator, beside the original and torch's fsspec storage over ossfs."""
+"""Distributed checkpoints of two ranks, beside the original and torch's fsspec storage over ossfs.
+
+They are saved into the sink, and loaded from nginx: all load what this package has saved, since its files are torch's.
+"""
 
 from pathlib import Path
 
-from benchmarks.suite.contenders import BUCKET, ORIGINAL, OSSFS, OURS, contenders
+from benchmarks.suite.contenders import BUCKET, ORIGINAL, OSSFS, OURS, contender, contenders
 from benchmarks.suite.measure import Row, alternate
-from benchmarks.suite.servers import emulator
+from benchmarks.suite.servers import emulator, nginx, sink, write_objects
 
 SIZE = 2 << 30
+CHECKPOINT = "checkpoint"
 
 
 def run(folder: Path, rounds: int) -> list[Row]:
     """Measure saving and loading."""
-    rows = []
-    (folder / "ossfs").mkdir()
-    # ossfs takes the bucket into the path for an IPv4 address only.
-    with emulator(folder) as (_, site), emulator(folder / "ossfs", "127.0.0.1") as (_, other):
-        for load in (False, True):
-            found = {}
-            for name, place in ((OURS, site), (ORIGINAL, site), (OSSFS, other)):
-                task = {"job": "distributed", "load": load, "size": SIZE, "name": f"{BUCKET}/{name.replace(' ', '-')}"}
-                found |= contenders((name,), place, task)
-            work = "DCP load of 2 GiB, 2 ranks" if load else "DCP save of 2 GiB, 2 ranks"
-            rows += alternate(work, "bytes", found, rounds)
-    return rows
+    task = {"job": "distributed", "load": False, "size": SIZE, "name": f"{BUCKET}/{CHECKPOINT}"}
+    with sink(folder) as site:
+        found = contenders((OURS, ORIGINAL, OSSFS), site, task)
+        rows = alternate("DCP save of 2 GiB into a sink, 2 ranks", "bytes", found, rounds)
+    with emulator(folder) as (server, site):
+        rows += alternate(
+            "DCP save of 2 GiB into the emulator, 2 ranks",
+            "bytes",
+            contenders((OURS, ORIGINAL), site, task),
+            min(rounds, 3),
+        )
+        contender(OURS, site, task)()
+        client = server.client()
+        saved = [(item.name, client.get(item.uri)) for item in client.list(f"oss://{BUCKET}/{CHECKPOINT}/")]
+    sums = write_objects(folder, saved)
+    del saved
+    with nginx(folder, sums) as site:
+        found = contenders((OURS, ORIGINAL, OSSFS), site, {**task, "load": True})
+        return rows + alternate("DCP load of 2 GiB, 2 ranks", "bytes", found, rounds)

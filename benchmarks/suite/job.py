@@ -47,7 +47,7 @@ class Counts:
     ours = False
 
 
-def connection(task: Task) -> dict[str, str]:
+def connection(task: Task) -> dict[str, Any]:
     """Return what both connectors of OSS are constructed with."""
     return {name: task[name] for name in ("endpoint", "cred_path", "config_path", "region")}
 
@@ -86,6 +86,35 @@ def small(task: Task) -> float:
             seen[pid] = counted
     check(seen, sum(lengths))
     return len(lengths)
+
+
+def sizes(task: Task) -> float:
+    """Read every object once in one process, whatever its size, and count the bytes."""
+    uris = [f"oss://{name}" for name in Path(task["names"]).read_text().split()]
+    length = sum(dataset({**task, "dataset": "iterable"}, "from_objects", uris))
+    check({0: traffic()}, length)
+    return float(length)
+
+
+def slow_reader(task: Task) -> float:
+    """Read with a given budget, and pause for as long as the budget takes to fill."""
+    from osstorchconnector import OssConfig, OssIterableDataset
+
+    uris = [f"oss://{name}" for name in Path(task["names"]).read_text().split()]
+    config = OssConfig(prefetch_bytes=task["budget"])
+    items = iter(
+        OssIterableDataset.from_objects(
+            uris,
+            transform=identity,
+            endpoint=task["endpoint"],
+            cred_path=task["cred_path"],
+            config=config,
+            region=task["region"],
+        )
+    )
+    next(items)
+    time.sleep(2)
+    return 1 + sum(1 for _ in items)
 
 
 def check(seen: dict[int, tuple[int, int]], length: int) -> None:
@@ -139,7 +168,8 @@ def filled(task: Task) -> memoryview:
     """Return memory for the object of a task that the kernel has provided already."""
     import numpy as np
 
-    return memoryview(np.ones(task["size"], np.uint8))
+    memory: Any = np.ones(task["size"], np.uint8)
+    return memoryview(memory)
 
 
 def read_into(task: Task) -> float:
@@ -208,7 +238,7 @@ def save(task: Task) -> float:
     start()
     checkpoint = OssCheckpoint(**connection(task))
     with checkpoint.writer(f"oss://{task['name']}") as writer:
-        torch.save(saved, writer)
+        torch.save(saved, writer)  # type: ignore[arg-type]
     return float(task["size"])
 
 
@@ -303,7 +333,21 @@ def rank_of(rank: int, task: Task, folder: str, results: Any) -> None:
 
 JOBS: dict[str, Callable[[Task], float]] = {
     function.__name__: function
-    for function in (small, listing, first_batch, read_into, receive, send, save, load, load_file, checksum, distributed)
+    for function in (
+        small,
+        listing,
+        first_batch,
+        read_into,
+        receive,
+        send,
+        save,
+        load,
+        load_file,
+        checksum,
+        distributed,
+        sizes,
+        slow_reader,
+    )
 }
 
 _marks: dict[str, tuple[float, float]] = {}

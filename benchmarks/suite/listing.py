@@ -28,7 +28,5 @@ def run(folder: Path, rounds: int) -> list[Row]:
         task = {"job": "listing", "uri": f"oss://{BUCKET}/", "expected": KEYS}
         rows = alternate("a million keys", "keys", contenders((OURS, ORIGINAL), site, task), min(rounds, 3))
         server.fault(operation=["ListObjects", "ListObjectsV2"], delay=PAGE_SECONDS)
-        found = {
-            name: contender(name, site, {**task, "config_path": fast_list(site)}) for name in (OURS, ORIGINAL)
-        }
+        found = {name: contender(name, site, {**task, "config_path": fast_list(site)}) for name in (OURS, ORIGINAL)}
         return rows + alternate("a million keys, fast list, 20 ms a page", "keys", found, min(rounds, 3))

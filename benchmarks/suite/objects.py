@@ -15,7 +15,7 @@ PREFIX = "train"
 
 
 def sizes(mean: int, count: int = COUNT) -> list[int]:
-    """Return sizes like those of a data set of images, log-normal around 100 KB, or all alike where they are smaller."""
+    """Return sizes like those of a data set of images, log-normal around 100 KB; smaller ones are all alike."""
     if mean < 10_000:  # noqa: PLR2004 - as said
         return [mean] * count
     draw = random.Random(0)  # noqa: S311 - nothing secret

@@ -101,8 +101,11 @@ def emulator(folder: Path, host: str = "::1") -> Iterator[tuple[Emulator, Site]]
     """
     with Emulator(host=host, buckets=[BUCKET], region=REGION, etag="fast") as server:
         port = urlsplit(server.endpoint).port or 80
-        subprocess.run(["taskset", "--all-tasks", "--cpu-list", "--pid", _CORE, str(_child())], check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["taskset", "--all-tasks", "--cpu-list", "--pid", _CORE, str(_child())],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         address = f"[{host}]" if ":" in host else host
         yield server, Site(port, folder, server.access_key_id, server.access_key_secret, address)
 

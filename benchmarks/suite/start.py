@@ -40,4 +40,6 @@ def run(folder: Path, rounds: int) -> list[Row]:
     with emulator(folder) as (server, site):
         fill(server, 1000, 100_000)
         task = {"job": "first_batch", "prefix": f"{BUCKET}/{PREFIX}/"}
-        return rows + alternate("first batch of 64, 2 workers", "times", contenders((OURS, ORIGINAL), site, task), 2 * rounds)
+        return rows + alternate(
+            "first batch of 64, 2 workers", "times", contenders((OURS, ORIGINAL), site, task), 2 * rounds
+        )

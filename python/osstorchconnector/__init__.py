@@ -12,7 +12,8 @@
     for item in dataset:
         content = item.read()
 
-Names that need torch are loaded at their first use, so that the command line tool and the emulator start without it.
+Names that need torch, or another slow import, are loaded at their first use, so that the command line tool and the
+emulator start without it.
 """
 
 import importlib
@@ -23,7 +24,6 @@ from osstorchconnector._client import OssClient
 from osstorchconnector._config import OssConfig
 from osstorchconnector._manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
-from osstorchconnector._tar_archive import generate_tar_archive
 from osstorchconnector.exceptions import (
     OssConfigError,
     OssConnectionError,
@@ -41,6 +41,7 @@ from osstorchconnector.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from osstorchconnector._tar_archive import generate_tar_archive
     from osstorchconnector.checkpoint import OssCheckpoint
     from osstorchconnector.dcp.file_system import OssFileSystem
     from osstorchconnector.dcp.file_system import OssFileSystem as OssDCPFileSystem
@@ -87,7 +88,8 @@ __all__ = [
     "Writer",
 ]
 
-_NEEDS_TORCH: Final = {
+_LATER: Final = {
+    "generate_tar_archive": "osstorchconnector._tar_archive",
     "OssCheckpoint": "osstorchconnector.checkpoint",
     "OssDCPFileSystem": "osstorchconnector.dcp.file_system",
     "OssFileSystem": "osstorchconnector.dcp.file_system",
@@ -106,9 +108,9 @@ io.BufferedIOBase.register(Writer)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _NEEDS_TORCH:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+    value: object = getattr(importlib.import_module(_LATER[name]), name)
     globals()[name] = value
     return value
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -50,6 +50,8 @@ struct Shared {
     clock_offset: AtomicI64,
     buffers: BufferPool,
     concurrency: Concurrency,
+    /// Microseconds to the first byte of the quickest range so far.
+    first_byte: AtomicU64,
 }
 
 impl Client {
@@ -61,6 +63,7 @@ impl Client {
             clock_offset: AtomicI64::new(0),
             buffers: BufferPool::new(config.prefetch_bytes),
             concurrency: Concurrency::new(config.prefetch_concurrency, config.max_concurrency),
+            first_byte: AtomicU64::new(u64::MAX),
             config,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -79,6 +82,18 @@ impl Client {
     /// How many requests the streams of this client keep in flight.
     pub(crate) fn concurrency(&self) -> &Concurrency {
         &self.shared.concurrency
+    }
+
+    /// How long the quickest range so far took to its first byte, which is the latency of the service itself: what the
+    /// others waited for in addition is their own doing. None before the first.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        let microseconds = self.shared.first_byte.load(Ordering::Relaxed);
+        (microseconds < u64::MAX).then(|| Duration::from_micros(microseconds))
+    }
+
+    pub(crate) fn note_first_byte(&self, waited: Duration) {
+        let microseconds = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.shared.first_byte.fetch_min(microseconds, Ordering::Relaxed);
     }
 
     /// Signs and sends a request, retrying what may be retried, and returns the head of a successful response.

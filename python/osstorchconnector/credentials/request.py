@@ -1,21 +1,14 @@
 """The small HTTP requests that access keys are fetched with."""
 
-import http.client
 import json
 import random
 import time
-import urllib.error
-import urllib.request
 from typing import Any, Final
 
 from osstorchconnector._native import __version__
 from osstorchconnector.credentials.source import Credentials, unix_seconds
 from osstorchconnector.exceptions import OssCredentialsError
 
-# An access key with its token has about two kilobytes; what is longer is no answer of these services.
-_LONGEST_ANSWER: Final = 64 * 1024
-# A request whose answer trickles in is given up after as many times the timeout of one wait.
-_PATIENCE: Final = 3
 # Doubled after each attempt and jittered: an overloaded service is not asked by all processes of a job at once.
 _PAUSE_SECONDS: Final = 0.2
 
@@ -38,13 +31,6 @@ class StatusError(OssCredentialsError):
         """Keep the status beside the message."""
         super().__init__(message)
         self.http_status = http_status
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects are not followed: they would carry a token to another host."""
-
-    def redirect_request(self, *_arguments: object) -> None:
-        """Return no request, which makes the redirect an error."""
 
 
 def fetch(
@@ -77,18 +63,17 @@ def fetch(
     shown = _without_secrets(url)
     if not url.startswith(("http://", "https://")):
         raise OssCredentialsError(f"{what}: {shown!r} is no HTTP address")
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-    if not proxies:
-        handlers.append(urllib.request.ProxyHandler({}))
-    opener = urllib.request.build_opener(*handlers)
+    from osstorchconnector.credentials.exchange import exchange  # noqa: PLC0415 - its parts take 20 ms to import
+
     sent = {"User-Agent": f"osstorchconnector/{__version__}", **(headers or {})}
     failure = OssCredentialsError(f"{what}: {shown} was not asked")
     for attempt in range(attempts):
         if attempt > 0:
             time.sleep(_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - a pause
-        request = urllib.request.Request(url, data=form, headers=sent, method=method)  # noqa: S310 - checked above
         try:
-            return _exchange(opener, request, timeout, f"{what}: {shown}")
+            return exchange(
+                url, method=method, headers=sent, form=form, timeout=timeout, whom=f"{what}: {shown}", proxies=proxies
+            )
         except StatusError as error:
             failure = error
             if error.http_status != _TOO_MANY_REQUESTS and error.http_status < _SERVER_ERRORS:
@@ -96,26 +81,6 @@ def fetch(
         except UnreachableError as error:
             failure = error
     raise failure
-
-
-def _exchange(
-    opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout: float, whom: str
-) -> bytes:
-    try:
-        with opener.open(request, timeout=timeout) as answer:
-            return _body(answer, timeout, whom)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise StatusError(f"{whom} answered {error.code}{_explanation(error)}", error.code) from None
-    except urllib.error.URLError as error:
-        raise UnreachableError(f"{whom} cannot be reached: {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"{whom} did not answer: {str(error) or type(error).__name__}") from None
-    except OssCredentialsError:
-        raise
-    except ValueError:
-        # Such as a line break in a token: its message would repeat the token.
-        raise OssCredentialsError(f"{whom}: the request cannot be sent as it is") from None
 
 
 def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
@@ -154,31 +119,7 @@ def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
     return Credentials(values[0], values[1], values[2], expiration)
 
 
-def _body(answer: http.client.HTTPResponse, timeout: float, whom: str) -> bytes:
-    deadline = time.monotonic() + _PATIENCE * timeout
-    body = b""
-    while received := answer.read1(_LONGEST_ANSWER):
-        body += received
-        if len(body) > _LONGEST_ANSWER:
-            raise OssCredentialsError(f"{whom} answered with more than {_LONGEST_ANSWER} bytes")
-        if time.monotonic() > deadline:
-            raise UnreachableError(f"{whom} did not finish its answer")
-    return body
-
-
 def _without_secrets(url: str) -> str:
     scheme, separator, rest = url.partition("?")[0].partition("://")
     authority, slash, path = rest.partition("/")
     return scheme + separator + authority.rpartition("@")[2] + slash + path
-
-
-def _explanation(error: urllib.error.HTTPError) -> str:
-    """Return the code and request ID in an error's body: its message may repeat what was sent."""
-    try:
-        document = json.loads(error.read(_LONGEST_ANSWER))
-    except (OSError, ValueError, RecursionError, http.client.HTTPException):
-        return ""
-    if not isinstance(document, dict):
-        return ""
-    told = [str(document[name])[:80] for name in ("Code", "RequestId") if isinstance(document.get(name), str)]
-    return f" ({', '.join(told)})" if told else ""

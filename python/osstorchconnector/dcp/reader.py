@@ -32,7 +32,7 @@ from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssN
 _BUDGET: Final = 256 << 20
 # At 35 ms to the first byte, 16 ranges of 8 MiB are 3.8 GB/s, what one I/O thread moves.
 _CONCURRENCY: Final = 16
-# benchmarks/distributed_checkpoint.py, loading every second tensor at 20 ms to the first byte: reading gaps of 128 KiB
+# benchmarks/range_gaps.py, loading every second tensor at 20 ms to the first byte: reading gaps of 128 KiB
 # takes half as long as skipping them; with gaps of 512 KiB it depends on what else the machine does.
 _GAP: Final = 256 << 10
 

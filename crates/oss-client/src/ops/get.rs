@@ -1,5 +1,7 @@
 //! Reading objects: whole or by range, resumed where a connection breaks, verified against length and checksum.
 
+use std::time::Instant;
+
 use http::{Method, StatusCode, header};
 use oss_protocol::{crc64::Crc64, header as oss_header, range::ContentRange};
 
@@ -196,12 +198,14 @@ impl Client {
         // Without it OSS answers a range past the end with the whole object.
         set_header(&mut request.headers, oss_header::RANGE_BEHAVIOR, "standard")?;
         let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
+        let asked = Instant::now();
         let response = match self.send_within(&request, budget).await {
             Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
                 return Err(on(changed(etag).into()));
             }
             other => other?,
         };
+        self.note_first_byte(asked.elapsed());
         if response.etag().is_some_and(|now| now != etag) {
             return Err(on(changed(etag).into()));
         }

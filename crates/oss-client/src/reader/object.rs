@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::{
@@ -87,6 +88,11 @@ impl ObjectReader {
     /// The clients it is read over.
     pub fn clients(&self) -> &[Client] {
         &self.shared.clients
+    }
+
+    /// How long the quickest range took to its first byte, over any of the clients; None before the first.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.clients().iter().filter_map(Client::first_byte).min()
     }
 
     /// The same version of the object, with nothing received.

@@ -1,0 +1,125 @@
+"""What the suite has to show, and whether it does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.suite.contenders import FLOOR, ORIGINAL, OURS
+from benchmarks.suite.large import CONNECTION_BYTES_PER_SECOND
+from benchmarks.suite.measure import Row, Run, paired
+
+Rows = dict[tuple[str, str], Row]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: a figure of one piece of work that has to be at least, or at most, a value."""
+
+    work: str
+    what: str
+    least: float | None
+    most: float | None
+    measure: Callable[[Rows], float]
+
+    @property
+    def text(self) -> str:
+        """What is asked for."""
+        return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
+
+    def met(self, value: float) -> bool:
+        """Whether a figure is good enough."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+def _rate(run: Run) -> float:
+    return run.amount / run.seconds
+
+
+def _cpu(run: Run) -> float:
+    return run.cpu / run.amount
+
+
+def faster(work: str, other: str, least: float) -> Bar:
+    """So many times the rate of another."""
+    return Bar(
+        work, f"times the rate of {other}", least, None, lambda rows: paired(rows[work, OURS], rows[work, other], _rate)
+    )
+
+
+def cheaper(work: str, other: str, times: float) -> Bar:
+    """So many times less processor time than another."""
+    what = f"times less CPU than {other}"
+    return Bar(work, what, times, None, lambda rows: paired(rows[work, other], rows[work, OURS], _cpu))
+
+
+def dearer(work: str, other: str, most: float) -> Bar:
+    """At most so many times the processor time of another."""
+    what = f"times the CPU of {other}"
+    return Bar(work, what, None, most, lambda rows: paired(rows[work, OURS], rows[work, other], _cpu))
+
+
+def sooner(work: str, other: str, least: float) -> Bar:
+    """So many times as soon as another."""
+    what = f"times as soon as {other}"
+    return Bar(work, what, least, None, lambda rows: rows[work, other].seconds / rows[work, OURS].seconds)
+
+
+def memory(work: str, most: float, beside: float) -> Bar:
+    """At most so many megabytes beside what the work itself needs."""
+    return Bar(work, "MB beside the data", None, most, lambda rows: (rows[work, OURS].memory - beside) / 1e6)
+
+
+def milliseconds(work: str, most: float) -> Bar:
+    """At most so many milliseconds."""
+    return Bar(work, "ms", None, most, lambda rows: rows[work, OURS].seconds * 1e3)
+
+
+def _of_connections(work: str, least: float) -> Bar:
+    def measure(rows: Rows) -> float:
+        row = rows[work, OURS]
+        return row.rate / (row.facts["connections"] * CONNECTION_BYTES_PER_SECOND)
+
+    return Bar(work, "of connections x 50 MB/s", least, None, measure)
+
+
+_GIB = 1 << 30
+_LOCAL = "local file"
+_SAVE, _LOAD = "torch.save of 2 GiB into a sink", "torch.load of 2 GiB"
+_READ = "2 GiB into given memory"
+
+BARS = [
+    faster("100 KB, iterable, 0 workers", ORIGINAL, 3),
+    cheaper("100 KB, iterable, 0 workers", ORIGINAL, 3.5),
+    faster("100 KB, iterable, 0 workers", FLOOR, 0.75),
+    faster("100 KB, iterable, 2 workers", ORIGINAL, 2.4),
+    cheaper("100 KB, iterable, 2 workers", ORIGINAL, 3),
+    faster("100 KB, map, 2 workers", ORIGINAL, 4),
+    cheaper("100 KB, map, 2 workers", ORIGINAL, 4),
+    *(
+        bar
+        for kind in ("iterable, 0", "iterable, 2", "map, 2")
+        for bar in (
+            faster(f"4 KB, {kind} workers", ORIGINAL, 6),
+            cheaper(f"4 KB, {kind} workers", ORIGINAL, 8),
+        )
+    ),
+    faster("100 KB at 35 ms, iterable, 0 workers", ORIGINAL, 15),
+    faster("100 KB at 35 ms, iterable, 2 workers", ORIGINAL, 9),
+    faster("100 KB at 35 ms, map, 2 workers", ORIGINAL, 3.5),
+    faster(_READ, FLOOR, 0.8),
+    dearer(_READ, FLOOR, 1.5),
+    memory(_READ, 300, 0),
+    faster(_SAVE, ORIGINAL, 3),
+    faster("torch.save of 2 GiB into the emulator", ORIGINAL, 3),
+    memory(_SAVE, 400, 0),
+    faster(_LOAD, ORIGINAL, 2),
+    faster(_LOAD, _LOCAL, 0.7),
+    memory(_LOAD, 400, 2 * _GIB),
+    _of_connections("2 GiB at 35 ms, 50 MB/s a connection", 0.8),
+    faster("a million keys", ORIGINAL, 2),
+    faster("a million keys, fast list, 20 ms a page", ORIGINAL, 2),
+    faster("DCP save of 2 GiB into a sink, 2 ranks", ORIGINAL, 2),
+    faster("DCP load of 2 GiB, 2 ranks", ORIGINAL, 2),
+    sooner("first batch of 64, 2 workers", ORIGINAL, 1),
+    sooner("import, after torch", ORIGINAL, 1),
+    milliseconds("import, without torch", 60),
+]
