@@ -35,8 +35,8 @@ _HEAD = """# Measured
 
 `make bench` writes this page. Two processors, the server on one of them; all contenders in turn on the same bytes,
 default settings on both sides, medians of the rounds; ratios are medians of the ratios within each round. CPU is that
-of all processes of the contender, memory the peak beyond what the interpreter held with torch imported. nginx sends each
-object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
+of all processes of the contender, memory the peak beyond what the interpreter held with torch imported. nginx sends
+each object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
 objects, and a bare loop of `recv` or `send` on one connection for large ones.
 """
 
@@ -142,8 +142,8 @@ def _model(rows: Rows) -> list[str]:
 ## A machine of {_PROCESSORS} processors and 100 Gbit/s
 
 10 million objects of 100 KB: the network carries {network:,.0f} a second. At {row.cpu_each * 1e6:.0f} µs of CPU each,
-as measured with two workers, that takes {processors:.1f} processors: the machine would reach {rate:,.0f} objects/s, and an
-epoch {1e7 / rate:,.0f} s, with {_PROCESSORS - processors:,.0f} processors left to decode and transform. The original
+as measured with two workers, that takes {processors:.1f} processors: the machine would reach {rate:,.0f} objects/s,
+and an epoch {1e7 / rate:,.0f} s, with {_PROCESSORS - processors:,.0f} processors left to decode and transform. The original
 publishes {_PUBLISHED_IMAGES:,} images/s, on 160 Gbit/s.
 
 Assumed: CPU per object stays what it is here, where the network is the loopback interface and the interrupts of a
