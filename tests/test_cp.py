@@ -2,8 +2,10 @@ import errno
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,33 @@ def test_a_new_file_has_the_usual_permissions(cp: Run, client: OssClient, bucket
     finally:
         os.umask(umask)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("content", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
+def test_a_pipe_or_device_is_written_to_and_stays_one(
+    cp: Run, client: OssClient, bucket: str, tmp_path: Path, content: bytes
+) -> None:
+    client.put(f"oss://{bucket}/a", content)
+    pipe, received = tmp_path / "pipe", bytearray()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.extend(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert cp(f"oss://{bucket}/a", pipe) == 0
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    reader.join()
+    assert received == content
+
+
+def test_a_link_to_a_file_stays_one(cp: Run, client: OssClient, bucket: str, tmp_path: Path) -> None:
+    client.put(f"oss://{bucket}/a", SMALL)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "file").write_bytes(b"previous")
+    for name in ("file", "new"):
+        link = tmp_path / name
+        link.symlink_to(tmp_path / "place" / name)
+        assert cp(f"oss://{bucket}/a", link) == 0
+        assert link.is_symlink()
+        assert (tmp_path / "place" / name).read_bytes() == SMALL
 
 
 def test_a_slash_at_the_end_is_a_directory_to_put_it_in(

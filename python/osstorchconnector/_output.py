@@ -22,6 +22,8 @@ _NAME: Final = 50
 def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Writer"]:
     """Open a file or an object for writing; it appears when the block ends without an exception.
 
+    A link stays one, and so does a device or a pipe, which gets what is written as it comes.
+
     Args:
         path: Local path, or the URI of an object.
         client: Writes objects; None where only local files are meant.
@@ -37,6 +39,11 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
     target = Path(path)
     if target.is_dir():
         raise OssConfigError(f"{path} cannot be written: it is a directory")
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    target = Path(os.path.realpath(target))
     try:
         # With the permissions that any new file gets, which a temporary file of the library's making does not.
         name = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}")
