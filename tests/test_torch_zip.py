@@ -1,19 +1,29 @@
 """Part of a torch.save file: the right tensors, with few bytes."""
 
 import collections
+import dataclasses
+import functools
 import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 
 from osstorchconnector import OssConfigError, OssIntegrityError, OssReader
 from osstorchconnector._torch_zip import load_partial
 from osstorchconnector.testing import Emulator
+
+
+@dataclasses.dataclass(slots=True)
+class Slots:
+    weight: torch.Tensor
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +152,76 @@ def test_parameters_sparse_tensors_and_modules(server: Emulator) -> None:
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded["module"].state_dict().items())
     with pytest.raises(pickle.UnpicklingError):
         load_partial(stored(server, {"module": module}), "module")
+
+
+class Unpicklable:
+    def __init__(self) -> None:
+        self.weight = torch.arange(5.0)
+
+    def __getstate__(self) -> Any:
+        if self.weight.is_meta:
+            raise TypeError
+        return self.__dict__
+
+
+def objects_array(tensor: torch.Tensor) -> Any:
+    array = np.empty(1, dtype=object)
+    array[0] = tensor
+    return array
+
+
+HOLDERS: dict[str, tuple[Callable[[torch.Tensor], Any], Callable[[Any], Any]]] = {
+    "slots": (Slots, lambda held: held.weight),
+    "deque": (lambda tensor: collections.deque([tensor]), lambda held: held[0]),
+    "arguments": (lambda tensor: functools.partial(Slots, tensor), lambda held: held.args[0]),
+    "array of objects": (objects_array, lambda held: held[0]),
+    "storage": (lambda tensor: tensor.untyped_storage(), lambda held: torch.tensor([]).set_(held._untyped_storage)),
+    "key": (lambda tensor: {tensor: 1}, lambda held: next(iter(held))),
+    "what does not pickle again": (lambda _: Unpicklable(), lambda held: held.weight),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_tensors_have_their_bytes_wherever_an_object_holds_them(server: Emulator, name: str) -> None:
+    hold, unpack = HOLDERS[name]
+    held, tensor = hold(torch.arange(5.0)), torch.arange(5.0)
+    loaded = load_partial(stored(server, {"held": held, "other": torch.ones(9)}), "held", weights_only=False)
+    assert list(loaded) == ["held"]
+    found = unpack(loaded["held"])
+    assert found.device.type == "cpu"
+    assert torch.equal(found, tensor)
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    dist.init_process_group("gloo", store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_distributed_tensors_have_their_bytes(server: Emulator, *, weights_only: bool) -> None:
+    from torch.distributed.tensor import Replicate, distribute_tensor  # noqa: PLC0415 - takes long
+
+    mesh = init_device_mesh("cpu", (1,))
+    state = {name: distribute_tensor(torch.randn(1000, 1000), mesh, [Replicate()]) for name in "abcd"}
+    loaded = load_partial(stored(server, state), "b", weights_only=weights_only)
+    assert torch.equal(loaded["b"].to_local(), state["b"].to_local())
+    assert fetched(server) <= 1.2 * 4_000_000
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_what_has_no_meaning_without_its_bytes_is_told(server: Emulator) -> None:
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    with pytest.raises(OssConfigError, match=r"oss://objects/file cannot be loaded in part: .*load it whole"):
+        load_partial(stored(server, {"a": nested}), "a", weights_only=False)
+
+
+@pytest.mark.parametrize("keys", [5, [5], b"a", [b"a"]])
+def test_keys_that_are_no_patterns_are_told(server: Emulator, keys: Any) -> None:
+    with pytest.raises(OssConfigError, match="keys must be a pattern or several, not"):
+        load_partial(stored(server, model(1, 10)), keys)
 
 
 def test_map_location(server: Emulator) -> None:

@@ -17,6 +17,7 @@ from torch._weights_only_unpickler import Unpickler as WeightsOnlyUnpickler
 from torch.serialization import StorageType, default_restore_location
 
 from osstorchconnector._native import OssReader
+from osstorchconnector._torch_records import name_record, records_in
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 
 MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
@@ -72,15 +73,17 @@ def load_partial(
         OssIntegrityError: The file contradicts itself.
         pickle.UnpicklingError: It holds more than weights.
     """
-    patterns = [keys] if isinstance(keys, str) else list(keys)
+    patterns = _patterns(keys)
     archive = _Archive(reader)
     described, records = archive.describe(weights_only=weights_only)
     if not isinstance(described, Mapping):
         raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it whole")
     _check_patterns(reader.uri, patterns, described)
-    chosen = {_key_of(storage) for tensor in _tensors(_select(described, patterns)) for storage in _storages(tensor)}
+    chosen = records_in(_select(described, patterns))
     loaded = archive.load(
-        {key: records[key] for key in records if key in chosen}, map_location, weights_only=weights_only
+        {key: records[key] for key in records if chosen is None or key in chosen},
+        map_location,
+        weights_only=weights_only,
     )
     return _select(loaded, patterns)
 
@@ -116,10 +119,16 @@ class _Archive:
         def make(dtype: torch.dtype, nbytes: int, key: str, _location: str) -> torch.UntypedStorage:
             records[key] = (dtype, nbytes)
             storage: torch.UntypedStorage = _UntypedStorage(nbytes, device="meta")
-            storage.record_key = key  # type: ignore[attr-defined]
+            name_record(storage, key)
             return storage
 
-        described = self._unpickle(make, weights_only=weights_only)
+        try:
+            described = self._unpickle(make, weights_only=weights_only)
+        except NotImplementedError as error:
+            raise OssConfigError(
+                f"{self._reader.uri} cannot be loaded in part: one of its tensors, such as a nested or a quantized "
+                "one, cannot be made without the bytes of all of it: load it whole"
+            ) from error
         # What torch remembers to look at when a load ends; there is nothing to look at yet.
         _sparse_to_validate().clear()
         return described, records
@@ -264,6 +273,15 @@ def _restoring(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str
     return restore
 
 
+def _patterns(keys: str | Iterable[str]) -> list[str]:
+    given: Any = [keys] if isinstance(keys, str) else keys
+    patterns = list(given) if isinstance(given, Iterable) else [given]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise OssConfigError(f"keys must be a pattern or several, not {keys!r}: give it like 'encoder.*'")
+    return patterns
+
+
 def _names(node: Mapping[Any, Any], above: str = "") -> Iterator[str]:
     for key, value in node.items():
         name = f"{above}{key}"
@@ -290,38 +308,3 @@ def _select(node: Mapping[Any, Any], patterns: list[str], above: str = "") -> di
         elif isinstance(value, Mapping) and (below := _select(value, patterns, f"{name}.")):
             selected[key] = below
     return selected
-
-
-def _tensors(value: object, seen: set[int] | None = None) -> Iterator[torch.Tensor]:
-    """Return the tensors in a value, in containers and in attributes of objects."""
-    seen = set() if seen is None else seen
-    if id(value) in seen or isinstance(value, type):
-        return
-    seen.add(id(value))
-    if isinstance(value, torch.Tensor):
-        yield value
-    if isinstance(value, Mapping):
-        inside: Iterable[object] = [*value.keys(), *value.values()]
-    elif isinstance(value, list | tuple | set | frozenset):
-        inside = value
-    else:
-        inside = ()
-    for one in [*inside, *getattr(value, "__dict__", {}).values()]:
-        yield from _tensors(one, seen)
-
-
-def _storages(tensor: torch.Tensor) -> Iterator[torch.UntypedStorage]:
-    if tensor.layout == torch.strided:
-        yield tensor.untyped_storage()
-    elif tensor.layout == torch.sparse_coo:
-        yield from (tensor._indices().untyped_storage(), tensor._values().untyped_storage())
-    elif tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
-        for part in (tensor.crow_indices(), tensor.col_indices(), tensor.values()):
-            yield part.untyped_storage()
-    else:
-        for part in (tensor.ccol_indices(), tensor.row_indices(), tensor.values()):
-            yield part.untyped_storage()
-
-
-def _key_of(storage: torch.UntypedStorage) -> str | None:
-    return getattr(storage, "record_key", None)
