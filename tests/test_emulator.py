@@ -92,6 +92,28 @@ def test_a_forked_child_does_not_stop_it() -> None:
         emulator.client().put("oss://bucket/a", b"still there")
 
 
+def test_a_forked_child_that_ends_as_programs_do_leaves_its_files() -> None:
+    program = """
+import os, sys
+from pathlib import Path
+from osstorchconnector.testing import Emulator
+
+with Emulator(buckets=["bucket"]) as emulator:
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    assert os.waitpid(child, 0)[1] == 0
+    emulator.client().put("oss://bucket/a", b"the key is still there")
+    directory = Path(emulator.cred_path).parent
+assert not directory.exists()
+abandoned = Emulator()
+abandoned.start()
+print(abandoned.cred_path)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not Path(ended.stdout.strip()).parent.exists()
+
+
 def test_it_ends_when_its_parent_is_killed() -> None:
     program = (
         "import sys, time\n"

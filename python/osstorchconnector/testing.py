@@ -4,10 +4,12 @@ import json
 import os
 import secrets
 import selectors
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -227,7 +229,9 @@ class Emulator:
         if self._resources is not None:
             raise RuntimeError("the emulator is running already")
         with ExitStack() as resources:
-            directory = resources.enter_context(tempfile.TemporaryDirectory(prefix="osst-emulator-"))
+            directory = tempfile.mkdtemp(prefix="osst-emulator-")
+            # Also where nobody stops the server; a forked child ends without it.
+            resources.callback(weakref.finalize(self, _remove, directory, os.getpid()))
             log = resources.enter_context(Path(directory, "stderr").open("w+b"))
             cred_path = Path(directory, "credentials.json")
             _write_key(cred_path, KeyPair(self.access_key_id, self.access_key_secret))
@@ -326,6 +330,11 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> str
                 raise OssConnectionError(f"the emulator ended with status {process.returncode}: {reason}")
             line += received
     return line.decode().strip()
+
+
+def _remove(directory: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(directory)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
