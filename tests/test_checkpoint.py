@@ -217,6 +217,8 @@ def test_it_shows_a_bar_where_asked(
     told = capsys.readouterr().err
     assert f"{prefix}b.pt" in told
     assert "2.29M" in told
+    assert_same(checkpoint.load(f"{prefix}b.pt", keys="a", progress=True), state)
+    assert "2.29M" in capsys.readouterr().err
     monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
     with pytest.raises(OssConfigError, match=r"osstorchconnector\[progress\]"):
         checkpoint.save(state, f"{prefix}c.pt", progress=True)
@@ -240,6 +242,20 @@ def test_what_is_not_there_is_told(checkpoint: OssCheckpoint, prefix: str) -> No
         checkpoint.load(f"{prefix}missing.pt")
     assert caught.value.key == "run/missing.pt"
     assert (checkpoint.list(prefix), checkpoint.latest(prefix), checkpoint.keep(prefix, 1)) == ([], None, [])
+
+
+@pytest.mark.parametrize("content", [b"", b"just some text", saved([])[:-10], saved([])[:300]], ids=len)
+def test_what_torch_cannot_read_is_named(
+    checkpoint: OssCheckpoint, client: OssClient, prefix: str, content: bytes
+) -> None:
+    client.put(f"{prefix}a.pt", content)
+    try:
+        torch.load(io.BytesIO(content))
+    except Exception as error:  # noqa: BLE001 - torch raises several
+        expected = type(error)
+    with pytest.raises(expected) as caught:
+        checkpoint.load(f"{prefix}a.pt")
+    assert caught.value.__notes__ == [f"while {prefix}a.pt was loaded, which has {len(content)} bytes"]
 
 
 def test_exists_is_false_only_where_nothing_is_there() -> None:
@@ -284,12 +300,32 @@ def test_latest_is_the_newest_that_is_whole(checkpoint: OssCheckpoint, client: O
         "6": b"just some text",
         "7.safetensors": (1 << 30).to_bytes(8, "little") + b"{}",
     }
+    tensors = safetensors_bytes({"a": torch.ones(300), "b": torch.ones(3)})
+    # A file that was cut off before it was uploaded, and what only looks as if it had a header.
+    contents |= {"8.safetensors": tensors[:-1], "9.safetensors": tensors[:-1200], "10": b"epoch 9 {not a checkpoint"}
     expected = None
     for name, content in contents.items():
         client.put(f"{prefix}{name}", content)
         if name in ("1.pt", "2.pt", "3.safetensors"):
             expected = f"{prefix}{name}"
         assert checkpoint.latest(prefix) == expected
+
+
+def test_keep_leaves_what_is_no_checkpoint(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
+    for name, content in {
+        "1": b"epoch 1 {not a checkpoint",
+        "2": (30).to_bytes(8, "little") + b"{neither is this" * 4,
+    }.items():
+        client.put(f"{prefix}{name}", content)
+    checkpoint.save({}, f"{prefix}3.pt")
+    assert checkpoint.keep(prefix, 1) == []
+
+
+def test_keep_goes_by_the_newest_that_has_its_end(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
+    tensors = safetensors_bytes({"a": torch.ones(300)})
+    for name, content in {"1": tensors, "2": tensors, "3": tensors[:-1]}.items():
+        client.put(f"{prefix}{name}.safetensors", content)
+    assert checkpoint.keep(prefix, 1) == [f"{prefix}1.safetensors"]
 
 
 def test_keep_deletes_the_oldest(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:

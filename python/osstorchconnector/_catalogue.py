@@ -4,6 +4,7 @@ There is no pointer object, since OSS cannot replace one only where it is unchan
 objects themselves tell whether they are complete.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,6 +36,8 @@ _READ: Final = 64 << 20
 _PICKLE_STARTS: Final = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 # The length of a header in JSON, and its first byte.
 _SAFETENSORS_PREFIX: Final = 8
+# The longest header that the library safetensors reads. A text with a brace in that place is far above it.
+_SAFETENSORS_LONGEST: Final = 100_000_000
 _START_LENGTH: Final = 16
 
 
@@ -110,7 +113,7 @@ def stored_last(client: "OssClient", prefix: str) -> str | None:
 
 
 def state_of(client: "OssClient", entry: Entry) -> State:
-    """Look at a checkpoint's first and last bytes, or at what its metadata speaks of.
+    """Look at a checkpoint's first and last bytes, its header, or what its metadata speaks of.
 
     Raises:
         OssNotFoundError: It is gone.
@@ -126,9 +129,23 @@ def state_of(client: "OssClient", entry: Entry) -> State:
     if start.startswith(_PICKLE_STARTS):
         return State.WHOLE
     if start[_SAFETENSORS_PREFIX:].startswith(b"{"):
-        header_end = _SAFETENSORS_PREFIX + int.from_bytes(start[:_SAFETENSORS_PREFIX], "little")
-        return State.WHOLE if header_end <= size else State.DAMAGED
+        return _state_of_safetensors(client, entry.uri, size, int.from_bytes(start[:_SAFETENSORS_PREFIX], "little"))
     return State.FOREIGN
+
+
+def _state_of_safetensors(client: "OssClient", uri: str, size: int, header_length: int) -> State:
+    header_end = _SAFETENSORS_PREFIX + header_length
+    if header_length > _SAFETENSORS_LONGEST:
+        return State.FOREIGN
+    if header_end > size:
+        return State.DAMAGED
+    try:
+        header = json.loads(client.get(uri, _SAFETENSORS_PREFIX, header_end))
+        ends = [place["data_offsets"][1] for name, place in header.items() if name != "__metadata__"]
+        end = header_end + max(ends, default=0)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return State.FOREIGN
+    return State.WHOLE if end == size else State.DAMAGED
 
 
 def read_through(client: "OssClient", entry: Entry) -> None:

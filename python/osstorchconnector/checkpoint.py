@@ -13,7 +13,7 @@ from osstorchconnector._config import OssConfig
 from osstorchconnector._progress import Advance, progress_bar
 from osstorchconnector._torch_zip import load_partial
 from osstorchconnector._uri import split_object
-from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
 
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
@@ -135,12 +135,22 @@ class OssCheckpoint:
             OssNotFoundError: The object does not exist.
             OssIntegrityError: It is damaged, or was replaced while it was read.
             OssError: It could not be read.
+            Exception: What ``torch.load`` raises where it is something else or cut off; a note names it.
         """
-        with self.reader(uri) as reader, progress_bar(uri, reader.size, shown=progress) as advance:
+        # How much a part takes is not known before it is looked at.
+        with (
+            self.reader(uri) as reader,
+            progress_bar(uri, reader.size if keys is None else None, shown=progress) as advance,
+        ):
             stream: Any = _Counted(reader, advance) if progress else reader
-            if keys is not None:
-                return load_partial(stream, keys, map_location, weights_only=weights_only is not False)
-            return torch.load(stream, map_location=map_location, weights_only=weights_only)
+            try:
+                if keys is not None:
+                    return load_partial(stream, keys, map_location, weights_only=weights_only is not False)
+                return torch.load(stream, map_location=map_location, weights_only=weights_only)
+            except Exception as error:
+                if not isinstance(error, OssError):
+                    error.add_note(f"while {uri} was loaded, which has {reader.size} bytes")
+                raise
 
     def exists(self, uri: str) -> bool:
         """Return whether there is an object, or a distributed checkpoint whose metadata is there.
@@ -176,8 +186,9 @@ class OssCheckpoint:
     def latest(self, prefix: str) -> str | None:
         """Return the URI of the newest checkpoint below a prefix that is complete, or None.
 
-        Its first and last bytes tell whether it is one and has its end; a distributed one has ``.metadata`` and all
-        the files that this speaks of.
+        Its first and last bytes tell whether it is one and has its end, of a safetensors object its header; a
+        distributed one has ``.metadata`` and all the files that this speaks of. A pickle, which is what ``torch.save``
+        wrote before its zip files, does not tell where it ends, and is taken for complete.
 
         Raises:
             OssError: The prefix could not be listed, or an object not be looked at.
@@ -259,6 +270,10 @@ class _Counted:
         count: int = self._stream.readinto(buffer)
         self._advance(count)
         return count
+
+    def readinto_many(self, parts: "builtins.list[tuple[int, Any]]", /) -> None:
+        self._stream.readinto_many(parts)
+        self._advance(sum(memoryview(buffer).nbytes for _, buffer in parts))
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         count: int = self._stream.write(data)
