@@ -143,8 +143,8 @@ def _model(rows: Rows) -> list[str]:
 
 10 million objects of 100 KB: the network carries {network:,.0f} a second. At {row.cpu_each * 1e6:.0f} µs of CPU each,
 as measured with two workers, that takes {processors:.1f} processors: the machine would reach {rate:,.0f} objects/s,
-and an epoch {1e7 / rate:,.0f} s, with {_PROCESSORS - processors:,.0f} processors left to decode and transform. The original
-publishes {_PUBLISHED_IMAGES:,} images/s, on 160 Gbit/s.
+and an epoch {1e7 / rate:,.0f} s, with {_PROCESSORS - processors:,.0f} processors left to decode and transform. The
+original publishes {_PUBLISHED_IMAGES:,} images/s, on 160 Gbit/s.
 
 Assumed: CPU per object stays what it is here, where the network is the loopback interface and the interrupts of a
 network card are missing; memory bandwidth and OSS keep up; at 35 ms to the first byte, all workers together keep
