@@ -28,6 +28,7 @@ use crate::{
     credentials::{CredentialCache, CredentialProvider, Signer},
     error::{Error, ErrorKind, Result},
     http::{Request, Response},
+    prefetch::sizes::Sizes,
     retry::RetryBudget,
     transport::Transport,
 };
@@ -50,6 +51,7 @@ struct Shared {
     clock_offset: AtomicI64,
     buffers: BufferPool,
     concurrency: Concurrency,
+    sizes: Sizes,
     /// Microseconds to the first byte of the quickest range so far.
     first_byte: AtomicU64,
 }
@@ -63,6 +65,7 @@ impl Client {
             clock_offset: AtomicI64::new(0),
             buffers: BufferPool::new(config.prefetch_bytes),
             concurrency: Concurrency::new(config.prefetch_concurrency, config.max_concurrency),
+            sizes: Sizes::default(),
             first_byte: AtomicU64::new(u64::MAX),
             config,
         };
@@ -82,6 +85,11 @@ impl Client {
     /// How many requests the streams of this client keep in flight.
     pub(crate) fn concurrency(&self) -> &Concurrency {
         &self.shared.concurrency
+    }
+
+    /// The sizes that its streams have met.
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.shared.sizes
     }
 
     /// How long the quickest range so far took to its first byte, which is the latency of the service itself: what the

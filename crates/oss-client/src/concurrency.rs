@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,6 +30,8 @@ const FLOOR: usize = 4;
 pub(crate) struct Concurrency {
     limit: AtomicUsize,
     max: usize,
+    /// Whether the service has asked for fewer.
+    overloaded: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -52,12 +54,22 @@ impl Concurrency {
     /// Starts at `start` and grows to at most `max`.
     pub(crate) fn new(start: usize, max: usize) -> Self {
         let max = max.max(1);
-        Self { limit: AtomicUsize::new(start.clamp(1, max)), max, state: Mutex::default() }
+        Self {
+            limit: AtomicUsize::new(start.clamp(1, max)),
+            max,
+            overloaded: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
     }
 
     /// Most requests to have in flight now.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Most requests of a batch that somebody waits for as a whole: as many as ever, unless the service has asked for fewer.
+    pub(crate) fn burst(&self) -> usize {
+        if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max }
     }
 
     /// Records finished requests. `hungry`: all that are allowed were in flight and the reader still had to wait.
@@ -98,6 +110,7 @@ impl Concurrency {
 
     /// The service is overloaded: halves the number of requests and stays there for a while.
     pub(crate) fn back_off(&self) {
+        self.overloaded.store(true, Ordering::Relaxed);
         let mut state = lock(&self.state);
         // One overload answers many requests in flight; it counts once.
         if state.stay < PATIENCE {
@@ -158,6 +171,14 @@ mod tests {
             concurrency.back_off();
         }
         assert_eq!(concurrency.limit(), 128);
+    }
+
+    #[test]
+    fn a_batch_is_in_flight_as_a_whole_until_the_service_asks_for_less() {
+        let concurrency = Concurrency::new(24, 512);
+        assert_eq!(concurrency.burst(), 512);
+        concurrency.back_off();
+        assert_eq!(concurrency.burst(), 12);
     }
 
     #[test]

@@ -24,9 +24,6 @@ use crate::{
 /// bounds their number where they are tiny.
 const WINDOW: usize = 4096;
 
-/// Reserved for an object of unknown size until its head arrives, unless the objects before were larger.
-const UNKNOWN_SIZE: usize = 1 << 20;
-
 /// Share of the budget above which an object is not fetched ahead: it would push all others out.
 const LARGE_SHARE: usize = 4;
 
@@ -79,7 +76,6 @@ pub fn start(
         deferred: BTreeSet::new(),
         planned: VecDeque::new(),
         held: Vec::new(),
-        unknown_size: UNKNOWN_SIZE.min(large),
         end: Ok(()),
     };
     (queue, driver.run())
@@ -107,7 +103,6 @@ struct Driver {
     planned: VecDeque<Run>,
     /// Members that wait to be planned with those that come next.
     held: Vec<Member>,
-    unknown_size: usize,
     end: Result<()>,
 }
 
@@ -155,7 +150,10 @@ impl Driver {
                     }
                     let starved = || self.queue.load().is_some_and(|load| load.items == 0);
                     let hungry = blocked == Blocked::ByConcurrency && (waited || starved());
-                    self.client.concurrency().completed(count, hungry, Instant::now());
+                    // Of a batch, the pauses before and after it would be measured too.
+                    if !self.source.is_batch() {
+                        self.client.concurrency().completed(count, hungry, Instant::now());
+                    }
                 }
                 filled = self.source.fill(), if blocked == Blocked::BySource => {
                     if let Err(error) = filled {
@@ -172,7 +170,7 @@ impl Driver {
     fn admit(&mut self, in_flight: &mut FuturesUnordered<FetchFuture>) -> Option<Blocked> {
         loop {
             let mut load = self.queue.load()?;
-            if in_flight.len() >= self.client.concurrency().limit() {
+            if in_flight.len() >= self.most_in_flight() {
                 return Some(Blocked::ByConcurrency);
             }
             let deferred = self.deferred.first().copied();
@@ -189,7 +187,7 @@ impl Driver {
             };
             let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
             let large = size.is_some_and(|size| size > self.large);
-            let reserve = if large { 0 } else { size.unwrap_or(self.unknown_size) };
+            let reserve = if large { 0 } else { size.unwrap_or_else(|| self.client.sizes().guess().min(self.large)) };
             if !self.fits(deferred, reserve, load) {
                 load = self.queue.load_before_waiting()?;
                 if !self.fits(deferred, reserve, load) {
@@ -206,6 +204,11 @@ impl Driver {
             };
             self.set(position, slot);
         }
+    }
+
+    fn most_in_flight(&self) -> usize {
+        let concurrency = self.client.concurrency();
+        if self.source.is_batch() { concurrency.burst() } else { concurrency.limit() }
     }
 
     fn next_is_member(&mut self) -> bool {
@@ -354,13 +357,14 @@ impl Driver {
         if let Slot::InFlight(reserve) = slot {
             self.reserved -= *reserve;
         }
+        if entry.size.is_none()
+            && let Ok(FetchedObject { meta, .. }) = &result
+        {
+            self.client.sizes().record(meta.size);
+        }
         let next = match result {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
                 self.reserved += bytes.len();
-                if entry.size.is_none() {
-                    let ceiling = self.large;
-                    self.unknown_size = self.unknown_size.max(2 * bytes.len()).min(ceiling);
-                }
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
             }
             Ok(FetchedObject { meta, bytes: None }) => {

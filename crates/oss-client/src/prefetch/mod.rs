@@ -7,6 +7,7 @@
 mod driver;
 mod prefix;
 mod queue;
+pub(crate) mod sizes;
 mod source;
 mod spans;
 

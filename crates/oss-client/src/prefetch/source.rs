@@ -67,6 +67,11 @@ impl Source {
         Self::new(Store::Memory(rows), Plan::Order(order), count, true)
     }
 
+    /// Whether these are rows that somebody picked, and waits for together.
+    pub(super) fn is_batch(&self) -> bool {
+        matches!(self.plan, Plan::Rows(_))
+    }
+
     /// Some of the rows in memory, which exist.
     pub fn picked(rows: Arc<Rows>, picks: Vec<u64>) -> Self {
         let count = rows.count();
