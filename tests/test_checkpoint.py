@@ -289,6 +289,21 @@ def test_the_order_is_the_last_number_in_the_name(checkpoint: OssCheckpoint, cli
     assert checkpoint.list(f"{prefix}epoch-") == [f"{prefix}epoch-2.pt"]
 
 
+@pytest.mark.parametrize("method", ["list", "latest", "keep"])
+def test_a_prefix_that_mixes_a_directory_with_other_names_is_told(
+    checkpoint: OssCheckpoint, client: OssClient, prefix: str, method: str
+) -> None:
+    arguments = (1,) if method == "keep" else ()
+    names = ["run/epoch-1.pt", "run/epoch-2.pt"]
+    for name in (*names, "runner-3.pt"):
+        client.put(prefix.removesuffix("run/") + name, saved({}))
+    with pytest.raises(OssConfigError, match=f"is the directory {prefix} and the beginning of .*runner-3.pt"):
+        getattr(checkpoint, method)(prefix.removesuffix("/"), *arguments)
+    assert checkpoint.list(prefix) == [prefix.removesuffix("run/") + name for name in names]
+    client.delete(prefix.removesuffix("run/") + "runner-3.pt")
+    assert getattr(checkpoint, method)(prefix.removesuffix("/"), *arguments)
+
+
 def test_latest_is_the_newest_that_is_whole(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
     whole = saved({"weights": torch.arange(50_000)})
     contents = {

@@ -133,6 +133,13 @@ def test_the_device_is_honoured(manager: OssSafetensor, bucket: str) -> None:
         manager.safe_open(uri, "cpu", "np")
 
 
+@pytest.mark.parametrize("device", ["pt", "nonsense", None, -1, 1.5])
+def test_a_device_that_is_none_is_told(manager: OssSafetensor, bucket: str, device: Any) -> None:
+    for act in (manager.safe_open, manager.load_file):
+        with pytest.raises(OssConfigError, match=f"device is {device!r}: give one like 'cpu' or 'cuda:0'"):
+            act(f"oss://{bucket}/model.safetensors", device)
+
+
 def test_without_metadata_there_is_an_empty_dictionary(manager: OssSafetensor, bucket: str) -> None:
     uri = f"oss://{bucket}/empty"
     manager.save_file({}, uri)

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from osstorchconnector._uri import split_prefix
-from osstorchconnector.exceptions import OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 
 if TYPE_CHECKING:
     from osstorchconnector._client import OssClient
@@ -82,10 +82,23 @@ class Entry:
 
 
 def entries(client: "OssClient", prefix: str) -> list[Entry]:
-    """Return what is a checkpoint by its name below a prefix, the oldest first."""
+    """Return what is a checkpoint by its name below a prefix, the oldest first.
+
+    Raises:
+        OssConfigError: The prefix is a directory and the beginning of other names too, whose numbers do not compare.
+    """
     bucket, start = split_prefix(prefix)
-    found = (_entry(f"oss://{bucket}/{start}", item.uri, item.size) for item in client.list(prefix))
-    return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.order)
+    named = (_entry(f"oss://{bucket}/{start}", item.uri, item.size) for item in client.list(prefix))
+    found = [entry for entry in named if entry is not None]
+    if start and not start.endswith("/"):
+        directory = f"oss://{bucket}/{start}/"
+        beside = [entry for entry in found if not entry.uri.startswith(directory)]
+        if 0 < len(beside) < len(found):
+            raise OssConfigError(
+                f"{prefix} is the directory {directory} and the beginning of other names, such as {beside[0].uri}: end "
+                "it with / or with more of the names"
+            )
+    return sorted(found, key=lambda entry: entry.order)
 
 
 def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Entry, State]]:

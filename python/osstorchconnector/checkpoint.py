@@ -179,6 +179,7 @@ class OssCheckpoint:
             prefix: ``oss://bucket/directory/``, or with the beginning of the names.
 
         Raises:
+            OssConfigError: `prefix` is a directory without its ``/`` and the beginning of other names too.
             OssError: The prefix could not be listed.
         """
         return [entry.uri for entry in _catalogue.entries(self._client, prefix)]

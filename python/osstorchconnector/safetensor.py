@@ -79,12 +79,13 @@ class OssSafetensor:
             A context manager.
 
         Raises:
+            OssConfigError: There is no such device or framework.
             OssNotFoundError: The object does not exist.
             OssFormatError: It is not a safetensors object.
         """
         if framework != "pt":
             raise OssConfigError(f"framework is {framework!r}: allowed is 'pt'. The device comes before it")
-        return OssSafeOpen(self._client, oss_uri, torch.device(device))
+        return OssSafeOpen(self._client, oss_uri, _device(device))
 
     def load_file(self, oss_uri: str, device: Device = "cpu", *, progress: bool = False) -> dict[str, torch.Tensor]:
         """Return all tensors of an object or of a directory of shards, by name.
@@ -370,6 +371,13 @@ class _Shard:
     def close(self) -> None:
         """Let go of the object."""
         self._file.close()
+
+
+def _device(device: Device) -> torch.device:
+    try:
+        return torch.device(device)
+    except (TypeError, RuntimeError) as error:
+        raise OssConfigError(f"device is {device!r}: give one like 'cpu' or 'cuda:0'") from error
 
 
 def _is_directory(uri: str) -> bool:
