@@ -1,6 +1,9 @@
+import contextlib
 import json
+import os
 import pickle
 import re
+import signal
 import struct
 import sys
 import threading
@@ -513,6 +516,30 @@ def test_threads_share_an_open_object(manager: OssSafetensor, bucket: str) -> No
     with manager.safe_open(uri) as opened, ThreadPoolExecutor(4) as threads:
         loads = [threads.submit(load, list(tensors)[n::4], opened) for n in range(4)]
         assert all(all(future.result()) for future in loads)
+
+
+def test_a_fork_while_threads_hold_its_locks_does_not_hang(manager: OssSafetensor, bucket: str) -> None:
+    uri = f"oss://{bucket}/model.safetensors"
+    manager.save_file({"a": torch.ones(3)}, uri)
+    opened = manager.safe_open(uri)
+    part, locks = opened.get_slice("a"), [opened._lock, *(shard._lock for shard in opened._shards.values())]
+    with contextlib.ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            told = 0
+            for use in (lambda: opened.get_tensor("a"), lambda: part[:2], opened.keys, opened.metadata):
+                try:
+                    use()
+                except OssError as error:
+                    told += "open it in this one" in str(error)
+            opened.close()
+            os._exit(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+    assert torch.equal(opened.get_tensor("a"), torch.ones(3))
+    opened.close()
 
 
 def test_the_bar_counts_the_bytes_of_tensors(

@@ -1,6 +1,7 @@
 """Tensors in safetensors objects, without a local file between."""
 
 import itertools
+import os
 import threading
 from collections.abc import Mapping
 from types import EllipsisType, TracebackType
@@ -21,7 +22,7 @@ from osstorchconnector._safetensors_header import (
 )
 from osstorchconnector._safetensors_shards import INDEX_NAME, SINGLE_NAME, read_index, split, write_index
 from osstorchconnector._uri import split_prefix
-from osstorchconnector.exceptions import OssConfigError, OssFormatError, OssKeyError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 
 # What the index of a sharded model is cut into elsewhere, too: large enough for full speed, small enough to be moved.
 _SHARD_BYTES: Final = 5_000_000_000
@@ -166,7 +167,7 @@ class OssSafetensor:
 class OssSafeOpen:
     """The tensors of a safetensors object, or of a directory of shards, fetched as they are asked for.
 
-    Threads may share it. It does not pickle.
+    Threads may share it. It does not pickle, and a forked child opens its own.
     """
 
     def __init__(self, client: OssClient, uri: str, device: torch.device) -> None:
@@ -178,6 +179,7 @@ class OssSafeOpen:
         """
         self._client = client
         self._device = device
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
         self._shards: dict[str, _Shard] = {}
@@ -239,7 +241,9 @@ class OssSafeOpen:
         return OssSlice(*self._find(name), self._device)
 
     def close(self) -> None:
-        """Let go of the object. Closing again does nothing."""
+        """Let go of the object. Closing again, or in a forked child, does nothing."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             self._closed = True
             for shard in self._shards.values():
@@ -263,6 +267,7 @@ class OssSafeOpen:
         return [self._uri] if self._map is None else sorted(set(self._map.values()))
 
     def _shard(self, uri: str) -> "_Shard":
+        _check_process(self._process, uri)
         with self._lock:
             if self._closed:
                 raise ValueError("I/O operation on closed safetensors object")
@@ -341,6 +346,7 @@ class _Shard:
 
     def __init__(self, client: OssClient, uri: str) -> None:
         self._file = client.reader(uri)
+        self._process = os.getpid()
         self._lock = threading.Lock()
         size = self._file.size
         head = self._file.read(LENGTH_BYTES)
@@ -353,6 +359,7 @@ class _Shard:
         self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
     ) -> torch.Tensor:
         """Fetch bytes straight into the memory of a new tensor."""
+        _check_process(self._process, self._file.uri)
         dtype = place.torch_dtype()
         if start == end:
             return torch.empty(shape, dtype=dtype, device=device)
@@ -371,6 +378,12 @@ class _Shard:
     def close(self) -> None:
         """Let go of the object."""
         self._file.close()
+
+
+def _check_process(process: int, uri: str) -> None:
+    # Before a lock is waited for: a thread that held it when this process was forked will never release it here.
+    if process != os.getpid():
+        raise OssError(f"{uri} was opened in process {process}, not in {os.getpid()}: open it in this one")
 
 
 def _device(device: Device) -> torch.device:
