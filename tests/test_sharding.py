@@ -108,10 +108,10 @@ def test_ranks_of_a_process_group_share_under_every_start_method(
         got = [found[case] for found in ranks]
         assert got == [expected(rank, world, even) for rank in range(world)]
         check_together(got, even)
-    # A group of one rank has everything.
-    for found in ranks:
-        for batches in found[len(cases) :]:
-            assert sorted(name for batch in batches for name in batch) == NAMES
+    # Every second rank is in a group; those of a group share everything.
+    for rank, found in enumerate(ranks):
+        size = len(range(rank % 2, world, 2))
+        assert found[len(cases) :] == [expected(rank // 2, size, "pad")] * 3
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,6 +1,7 @@
 """The iterable dataset: objects stream past in order."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal, Self, Unpack
 
 from torch.utils.data import IterableDataset
@@ -50,8 +51,9 @@ class OssIterableDataset(IterableDataset[Any]):
         super().__init__()
         self._source = source
         self._transform = transform
-        self._options = options
         self._ranks = RankShard(options.shard, options.process_group)
+        # A process group does not pickle; who is started is told the share.
+        self._options = replace(options, process_group=None)
         self._directory = PrivateDirectory()
         self._shared = SharedState()
         self._pending = Pending(self._directory)

@@ -22,11 +22,16 @@ def main() -> None:
     # Datasets may be built before there is a process group.
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=int(world))
     found = [load(datasets[even], method, workers) for even, method, workers in json.loads(cases)]
-    groups = [dist.new_group([member]) for member in range(int(world))]
-    alone = OssIterableDataset.from_prefix(
-        uri, transform=operator.attrgetter("name"), process_group=groups[int(rank)], **json.loads(connection)
+    # As data-parallel groups under tensor parallelism of two: every second rank.
+    groups = [dist.new_group(list(range(first, int(world), 2))) for first in range(min(int(world), 2))]
+    grouped = OssIterableDataset.from_prefix(
+        uri,
+        transform=operator.attrgetter("name"),
+        batch_size=4,
+        process_group=groups[int(rank) % 2],
+        **json.loads(connection),
     )
-    found += [load(alone, "fork", workers) for workers in (0, 2)]
+    found += [load(grouped, "fork", 0), load(grouped, "fork", 2), load(grouped, "spawn", 1)]
     # Nobody ends while others still need the group.
     dist.barrier()
     dist.destroy_process_group()
