@@ -223,6 +223,43 @@ def test_nothing_is_left_where_the_source_fails(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_nothing_appears_where_the_index_cannot_be_written(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "before").write_bytes(b"before")
+    for tar in (f"oss://{bucket}/all.tar", str(tmp_path / "all.tar")):
+        for index in (str(tmp_path / "absent" / "index"), str(tmp_path)):
+            with pytest.raises(OssConfigError, match="cannot be written"):
+                generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **connection)
+    assert [item.name for item in client.list(f"oss://{bucket}/") if not item.name.startswith("data/")] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_an_index_that_is_not_stored_leaves_the_whole_archive(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any]
+) -> None:
+    tar, index = f"oss://{bucket}/all.tar", f"oss://{bucket}/all.idx"
+    with pytest.raises(OssNotFoundError, match="NoSuchBucket"):
+        generate_tar_archive(tar_path=tar, index_path=f"oss://{bucket}-2/index", source_path=source, **connection)
+    generate_tar_archive(tar_path=tar, index_path=index, source_path="", index_only=True, **connection)
+    assert_index_matches(client.get(tar), client.get(index))
+
+
+@pytest.mark.parametrize("name", ["", "sub/"])
+def test_what_tar_takes_for_a_directory_is_told(
+    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    client.put(f"oss://{bucket}/data/{name}", b"bytes")
+    with pytest.raises(OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes .* takes for a directory"):
+        generate_tar_archive(
+            tar_path=str(tmp_path / "tar"),
+            index_path=str(tmp_path / "index"),
+            source_path=f"oss://{bucket}/data/",
+            **connection,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def archive_with(*names: str) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:

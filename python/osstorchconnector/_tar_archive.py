@@ -5,7 +5,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
 from osstorchconnector._client import LocalClient, OssClient
 from osstorchconnector._config import MIB, OssConfig
@@ -71,7 +71,8 @@ def generate_tar_archive(
 
     Raises:
         OssConfigError: An argument is wrong, a file is missing, or the archive to be indexed is no tar archive.
-        OssError: Something could not be read or written. No archive and no index was written.
+        OssError: Something could not be read or written. No archive and no index was written, unless the request that
+            stores the index is what failed: then the archive is there, and ``index_only`` makes its index.
     """
     remote = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config) if endpoint else None
     local = LocalClient(config_path, config=config)
@@ -87,21 +88,28 @@ def generate_tar_archive(
             with open_binary(tar_path, (remote or local)._native_client) as archive:  # noqa: SLF001
                 size, checksum = _identity(archive)
                 count = write_members(rows, report.of(members_of(archive, tar_path)))
+            with writing(index_path, remote) as index:
+                _write_index(index, tar_path, size, checksum, count, rows)
         else:
             source = _source(source_path, remote, (tar_path, index_path))
             client = remote if remote is not None and source.startswith("oss://") else local
-            with writing(tar_path, remote) as target:
+            # The index appears behind the archive, and is ready to before: only its last request can be what fails.
+            with writing(index_path, remote) as index, writing(tar_path, remote) as target:
                 archive_writer = _ArchiveWriter(target)
                 count = write_members(rows, report.of(_archive(client, source, archive_writer)))
                 archive_writer.finish()
-            size, checksum = archive_writer.size, archive_writer.checksum
-        header = TarIndexHeader(tar_path.rpartition("/")[2], size, checksum, count)
-        with writing(index_path, remote) as target:
-            target.write(header.line())
-            rows.seek(0)
-            while piece := rows.read(_PIECE):
-                target.write(piece)
+                size, checksum = archive_writer.size, archive_writer.checksum
+                _write_index(index, tar_path, size, checksum, count, rows)
     LOGGER.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
+
+
+def _write_index(
+    target: "BinaryIO | Writer", tar_path: str, size: int, checksum: int | None, count: int, rows: IO[bytes]
+) -> None:
+    target.write(TarIndexHeader(tar_path.rpartition("/")[2], size, checksum, count).line())
+    rows.seek(0)
+    while piece := rows.read(_PIECE):
+        target.write(piece)
 
 
 def _place(path: str, remote: OssClient | None) -> str:
@@ -161,8 +169,14 @@ def _archive(client: OssClient, source: str, archive: "_ArchiveWriter") -> Itera
     directory = prefix[: prefix.rfind("/") + 1]
     objects = SharedListing(PrefixSource(bucket, prefix), client, PrivateDirectory(), directory_markers=False)
     for item in objects.stream(Order()):
+        name = item.name.removeprefix(directory)
+        if not name or name.endswith("/"):
+            raise OssConfigError(
+                f"{item.uri} has {item.size} bytes and the name {name!r} in the archive, which tar takes for a "
+                "directory: delete or rename it"
+            )
         with item:
-            yield archive.add(item.name.removeprefix(directory), item)
+            yield archive.add(name, item)
 
 
 class _ArchiveWriter:
