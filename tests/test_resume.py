@@ -157,6 +157,64 @@ def test_a_cursor_from_torchdatas_loader_goes_on_with_other_workers(build: Build
     assert list(stateful(again, after)) == whole
 
 
+@pytest.mark.parametrize("even", ["pad", "drop", "none"])
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1)])
+def test_a_cursor_goes_on_with_other_ranks(
+    emulator: Emulator, build: Build, before: int, after: int, even: str
+) -> None:
+    def ranks(world: int, workers: int) -> list[tuple[OssIterableDataset, StatefulDataLoader]]:
+        datasets = [build(batch_size=4, shuffle=True, shard=(rank, world), even=even) for rank in range(world)]
+        return [(dataset, stateful(dataset, workers)) for dataset in datasets]
+
+    consumed: list[str] = []
+    cursors = []
+    for dataset, loader in ranks(before, 2):
+        iterator = iter(loader)
+        consumed += [name for batch in islice(iterator, 3) for name in batch]
+        cursors.append(through_json(dataset.cursor_from(loader.state_dict())))
+        assert dataset.cursor(samples_consumed=12)["start"] == cursors[-1]["start"] == 12 * before
+        list(iterator)
+    assert len(set(consumed)) == len(consumed) == 12 * before
+    emulator.clear_requests()
+    left: list[list[str]] = []
+    for rank, (dataset, loader) in enumerate(ranks(after, 1)):
+        dataset.load_state_dict(cursors[rank % before])
+        left.append([name for batch in loader for name in batch])
+    names = [name for share in left for name in share]
+    assert fetched(emulator) == sorted(names)
+    if even != "none":
+        assert len(set(map(len, left))) == 1
+    if even == "pad":
+        assert set(consumed + names) == set(NAMES)
+        assert len(consumed + names) < len(NAMES) + after
+    else:
+        assert len(set(consumed + names)) == len(consumed + names)
+        assert len(consumed + names) > len(NAMES) - (after if even == "drop" else 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_rank_goes_on_with_its_own_loaders_state(build: Build, workers: int) -> None:
+    left, consumed = [], []
+    for rank in range(3):
+        options: dict[str, Any] = {"batch_size": 4, "shuffle": True, "shard": (rank, 3), "even": "none"}
+        loader = stateful(build(**options), workers)
+        consumed += [name for batch in islice(iter(loader), 2) for name in batch]
+        resumed = stateful(build(**options), workers)
+        resumed.load_state_dict(loader.state_dict())
+        left += [name for batch in resumed for name in batch]
+    assert len(consumed) == 24
+    assert sorted(consumed + left) == NAMES
+
+
+def test_a_state_that_cannot_be_kept_is_told(build: Build) -> None:
+    dataset = build()
+    state = dataset.state_dict()
+    directory = dataset._directory.make()
+    (directory / "resume.json").mkdir()
+    with pytest.raises(OssConfigError, match=r"cannot be written to .*TMPDIR"):
+        dataset.load_state_dict(state)
+
+
 @pytest.mark.slow(60)
 def test_a_snapshot_that_is_behind_is_brought_up(build: Build) -> None:
     dataset = build(batch_size=4)

@@ -220,6 +220,15 @@ def test_what_is_no_state_is_refused(state: object, message: str) -> None:
         Resume.from_state(state)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "changed", [{"consumed": -1}, {"consumed": "3"}, {"epoch": None}, {"start": -3}, {"seed": 1.5}]
+)
+def test_a_damaged_state_is_refused(changed: dict[str, object]) -> None:
+    state = {**reader_state(Plan(), 4, FakeRows(20)).state(), **changed}
+    with pytest.raises(OssConfigError, match=f"damaged: {next(iter(changed))} is"):
+        Resume.from_state(state)
+
+
 def test_samples_that_end_inside_of_a_batch_are_refused() -> None:
     with pytest.raises(OssConfigError, match="no whole number of batches of batch_size=4"):
         cursor_after(Plan(batch_size=4), 6, FakeRows(20))

@@ -9,6 +9,7 @@ import stat
 import tempfile
 import uuid
 import weakref
+from collections.abc import Iterator
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, Final
@@ -63,6 +64,22 @@ class PrivateDirectory:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise OssConfigError(f"{self._path} is not a private directory of this user: remove it")
         return self._path
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[Path]:
+        """Make the directory, and let the block write to it.
+
+        Raises:
+            OssConfigError: It cannot be made or written to.
+        """
+        path = self.make()
+        try:
+            yield path
+        except OSError as error:
+            raise OssConfigError(
+                f"the directory {path} cannot be written to ({error.strerror}): let TMPDIR name a directory with room "
+                "that this user can write to"
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the name for a process that is being started, else nothing."""

@@ -33,16 +33,16 @@ class Pending:
         if worker_shard() is not None:
             self._own = os.getpid(), resume
             return
-        directory = self._directory.make()
         document = {
             "id": uuid.uuid4().hex,
             "on_listing_change": resume.on_listing_change,
             "state": resume.state(),
         }
-        # A reader finds the old one or the new one.
-        temporary = directory / f"{_LOADED}.{document['id']}"
-        temporary.write_text(json.dumps(document))
-        temporary.replace(directory / _LOADED)
+        with self._directory.written() as directory:
+            # A reader finds the old one or the new one.
+            temporary = directory / f"{_LOADED}.{document['id']}"
+            temporary.write_text(json.dumps(document))
+            temporary.replace(directory / _LOADED)
 
     def drop(self) -> None:
         """Forget the state."""
@@ -74,16 +74,18 @@ class Pending:
         claim = self._claim(name)
         iterator = loader_iterator()
         mine = f"process-{os.getpid()}" if iterator is None else f"loader-{iterator}"
-        with contextlib.suppress(FileExistsError):
+        with self._directory.written(), contextlib.suppress(FileExistsError):
             claim.symlink_to(mine)
         if str(claim.readlink()) != mine:
             return None
         worker = (worker_shard() or WHOLE).index
-        try:
-            # Iterators look alike where they persist and where a program seeds torch anew: each worker takes it once.
-            claim.with_name(f"{claim.name}-{worker}").touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            return None
+        with self._directory.written():
+            try:
+                # Iterators look alike where they persist and where a program seeds torch anew: each worker takes it
+                # once.
+                claim.with_name(f"{claim.name}-{worker}").touch(mode=0o600, exist_ok=False)
+            except FileExistsError:
+                return None
         return resume
 
     def _claim(self, name: str) -> Path:

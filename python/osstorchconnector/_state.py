@@ -12,6 +12,7 @@ State = dict[str, Any]
 VERSION: Final = 1
 # A state says of one reader how far it is; a cursor is for all of them.
 _OF_A_READER: Final = ("batch_size", "even", "rank", "world", "worker", "workers")
+_COUNTS: Final = ("epoch", "seed", "start", "batch_size", "rank", "world", "worker", "workers")
 _OF_THE_ORDER: Final = ("seed", "shuffle", "chunks")
 
 
@@ -184,10 +185,16 @@ class Resume:
         numbers = {name: value for name, value in state.items() if name not in {"version", "listing", "finished"}}
         consumed = numbers.pop("consumed", None)
         try:
-            seen, finished = Seen(**state["listing"]), state["finished"]
-            return cls(Plan(**numbers), consumed, seen, finished, on_listing_change)  # type: ignore[arg-type]
+            seen, plan = Seen(**state["listing"]), Plan(**numbers)
+            finished = state["finished"]
         except (KeyError, TypeError) as error:
             raise OssConfigError(f"the dataset's state is damaged: {error}") from error
+        counts = {name: getattr(plan, name) for name in _COUNTS}
+        counts |= {"consumed": 0 if consumed is None else consumed, "rows": seen.rows}
+        for name, value in counts.items():
+            if not isinstance(value, int) or value < 0:
+                raise OssConfigError(f"the dataset's state is damaged: {name} is {value!r}")
+        return cls(plan, consumed, seen, finished, on_listing_change)  # type: ignore[arg-type]
 
     def check_order(self, plan: Plan) -> None:
         """Compare what decides the order of all readers.
