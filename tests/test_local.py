@@ -112,8 +112,9 @@ def test_a_file_travels_with_its_bytes(root: str) -> None:
 def test_what_cannot_be_read_is_told_by_its_path(root: str) -> None:
     for dataset in (OssIterableDataset, OssMapDataset):
         read: Any = dataset.from_objects([root + "absent", root + "top"], "")
-        with pytest.raises(OssNotFoundError, match="absent: No such file"):
+        with pytest.raises(OssNotFoundError, match="absent: No such file") as caught:
             list(read)
+        assert caught.value.attempts is None
         with pytest.raises(OssNotFoundError, match="nowhere/: No such file"):
             list(dataset.from_prefix(root + "nowhere/", ""))
     os.mkfifo(root + "pipe")

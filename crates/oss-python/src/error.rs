@@ -70,7 +70,10 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     }
     fields.set_item("bucket", error.bucket())?;
     fields.set_item("key", error.key())?;
-    fields.set_item("attempts", error.attempts())?;
+    // Of these no request was sent.
+    if !matches!(error.kind(), ErrorKind::Config(_) | ErrorKind::File(..) | ErrorKind::Listing(_)) {
+        fields.set_item("attempts", error.attempts())?;
+    }
     let mut message = match error.code() {
         Some(code) => format!("{}: {}", code.as_str(), error.message()),
         None => error.message(),

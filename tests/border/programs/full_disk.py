@@ -31,6 +31,8 @@ def main() -> None:
             raise nothing
         assert found == again[: len(found)]
         assert len(found) < len(again)
+        # No request was sent.
+        assert "attempts" not in str(error)
         told = f"{type(error).__name__} names TMPDIR: {'TMPDIR' in str(error)}; then {len(again)}"
         # The error's traceback holds the dataset.
         del dataset, error
