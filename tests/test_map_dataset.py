@@ -1,10 +1,12 @@
+import logging
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
 
-from osstorchconnector import DataObject, OssClient, OssConfig, OssMapDataset, OssNotFoundError
+from osstorchconnector import DataObject, OssClient, OssConfig, OssMapDataset, OssNotFoundError, _listing
 from osstorchconnector.testing import Emulator
 
 NAMES = [f"{number:02}" for number in range(12)]
@@ -32,6 +34,26 @@ def test_objects_by_index(dataset: OssMapDataset) -> None:
     assert (dataset[-1].name, dataset[-12].name) == ("11", "00")
     with dataset[3] as item:
         assert item.read() == b"03"
+
+
+def test_a_long_listing_tells_how_far_it_is(
+    emulator: Emulator,
+    filled: str,
+    dataset: OssMapDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(_listing, "_PROGRESS_SECONDS", 0.0)
+    (tmp_path / "manifest").write_text("".join(f"{name}\n" for name in NAMES))
+    parsed = OssMapDataset.from_manifest_file(
+        str(tmp_path / "manifest"), None, f"oss://{filled}/", **emulator.connection
+    )
+    with caplog.at_level(logging.INFO, "osstorchconnector"):
+        for read, name in ((dataset, f"oss://{filled}/"), (parsed, str(tmp_path / "manifest"))):
+            caplog.clear()
+            assert len(read) == len(NAMES)
+            assert f"listing {name}: {len(NAMES)} objects so far" in caplog.messages
 
 
 def test_an_index_can_be_any_integer_type(dataset: OssMapDataset) -> None:
