@@ -242,11 +242,35 @@ def test_counts_go_with_a_copy_and_are_its_own_from_then() -> None:
     run = Run("mm", everywhere(lambda error, item: None))  # noqa: ARG005
     run.outcomes()
     twin = copy.deepcopy(run.counts)
-    run.counts.add("transform")
+    run.counts.add("transform", ValueError())
     assert twin.read() == {"missing": 2, "unreadable": 0, "transform": 0}
-    twin.add("unreadable")
+    twin.add("unreadable", ValueError())
     assert twin.read() == {"missing": 2, "unreadable": 1, "transform": 0}
     assert run.counts.read() == {"missing": 2, "unreadable": 0, "transform": 1}
+
+
+@pytest.mark.parametrize("action", ["raise", "skip", "substitute", lambda error, item: None])  # noqa: ARG005
+def test_a_failure_that_cannot_be_counted_is_raised_as_it_is(action: Any) -> None:
+    run = Run("amb", everywhere(action))
+    (run.counts._directory.make() / "failures-missing").symlink_to("/dev/full")
+    assert next(run.iterator) == "0"
+    with pytest.raises(OssNotFoundError, match="object not found") as caught:
+        next(run.iterator)
+    (note,) = caught.value.__notes__
+    assert "No space left" in note
+    assert "TMPDIR" in note
+    assert next(run.iterator) == "2"
+
+
+def test_stop_iteration_of_a_function_ends_nothing() -> None:
+    def stop(*_arguments: Any) -> None:
+        raise StopIteration
+
+    assert Run("ab", Policy(), transform=stop).outcomes() == [RuntimeError] * 2
+    assert Run("amb", everywhere(stop)).outcomes() == ["0", RuntimeError, "2"]
+    run = Run("ab", everywhere("skip"), transform=stop)
+    assert run.outcomes() == []
+    assert run.counts.read()["transform"] == 2
 
 
 @pytest.fixture(autouse=True)

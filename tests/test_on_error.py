@@ -166,5 +166,19 @@ def test_a_map_dataset_has_a_limit_too(build: Build) -> None:
         dataset[8]
 
 
+def stop(_item: DataObject) -> None:
+    raise StopIteration
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_a_transform_that_raises_stop_iteration_does_not_end_the_epoch(
+    emulator: Emulator, bucket: str, kind: Any, workers: int
+) -> None:
+    dataset = kind.from_objects(f"oss://{bucket}/00", transform=stop, **emulator.connection)
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        load(dataset, workers)
+
+
 def test_a_map_dataset_iterates_with_the_same_policy(build: Build) -> None:
     assert list(build(OssMapDataset, on_error="substitute"))[:4] == [0, 1, 1, 3]

@@ -41,13 +41,28 @@ class FailureCounts:
         self._directory = directory
         self._before = dict.fromkeys(FAILURES, 0)
 
-    def add(self, failure: Failure) -> None:
-        """Count one."""
-        file = os.open(self._directory.make() / _name(failure), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    def add(self, failure: Failure, error: Exception) -> None:
+        """Count one.
+
+        Args:
+            failure: Its class.
+            error: What the object failed with.
+
+        Raises:
+            Exception: The error, whatever the policy says, where it cannot be counted; a note says why.
+        """
         try:
-            os.write(file, b".")
-        finally:
-            os.close(file)
+            file = os.open(self._directory.make() / _name(failure), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(file, b".")
+            finally:
+                os.close(file)
+        except (OSError, OssConfigError) as cause:
+            error.add_note(
+                f"this failure cannot be counted, so on_error does not apply: {cause}; let TMPDIR name a directory "
+                "with room that this user can write to"
+            )
+            raise error from cause
 
     def read(self) -> dict[Failure, int]:
         """Return the counts by class."""

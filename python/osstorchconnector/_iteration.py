@@ -11,6 +11,7 @@ from osstorchconnector._native import DataObject
 from osstorchconnector._options import Policy
 from osstorchconnector._outcome import Outcome, Outcomes
 from osstorchconnector._state import Plan, Resume, Rows, reader_state
+from osstorchconnector._transform import call
 from osstorchconnector.exceptions import OssError, OssListingChangedError
 
 Item = TypeVar("Item")
@@ -118,7 +119,7 @@ class Iteration(Generic[Item]):
                 self._good = outcome.item
                 value: Item = outcome.value
                 return value
-            self._counts.add(outcome.failure)
+            self._counts.add(outcome.failure, outcome.error)
             action = self._policy.action(outcome.failure)
             if action == "raise":
                 raise outcome.error
@@ -127,7 +128,7 @@ class Iteration(Generic[Item]):
                 substituted: Item = self._substitute(outcome, outcome.error)
                 return substituted
             if callable(action) and outcome.item is not None:
-                replaced: Item = action(outcome.error, outcome.item)
+                replaced: Item = call(action, outcome.error, outcome.item)
                 return replaced
 
     def close(self) -> None:

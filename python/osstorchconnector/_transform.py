@@ -1,4 +1,4 @@
-"""Transforms."""
+"""Functions of the program's that make something of an object."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,19 @@ def identity(item: DataObject) -> DataObject:
 def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # noqa: ANN401 - the transform decides
     """Transform an object; an exception gets a note that names the object."""
     try:
-        return transform(item)
+        return call(transform, item)
     except Exception as error:
         error.add_note(f"while transforming {item.uri}")
         raise
+
+
+def call(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the function's
+    """Call a function of the program's.
+
+    Raises:
+        RuntimeError: It raised StopIteration, which would end the iteration as if there were no more objects.
+    """
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError(f"{function!r} raised StopIteration, which is for iterators only") from error

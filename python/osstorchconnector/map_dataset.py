@@ -19,7 +19,7 @@ from osstorchconnector._outcome import Outcome, Outcomes
 from osstorchconnector._private_directory import PrivateDirectory
 from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
 from osstorchconnector._state import Plan
-from osstorchconnector._transform import apply, identity
+from osstorchconnector._transform import apply, call, identity
 
 __all__ = ["OssMapDataset"]
 
@@ -245,7 +245,7 @@ class OssMapDataset(Dataset[Any]):
             for _ in positions:
                 outcome = found.read()
                 if outcome.failure is not None and outcome.error is not None:
-                    self._counts.add(outcome.failure)
+                    self._counts.add(outcome.failure, outcome.error)
                     if self._options.policy.action(outcome.failure) == "raise":
                         raise outcome.error
                     self._counts.check(self._options.policy, outcome.error)
@@ -262,7 +262,7 @@ class OssMapDataset(Dataset[Any]):
             return outcome.value
         action = self._options.policy.action(outcome.failure)
         if callable(action) and outcome.item is not None:
-            return action(outcome.error, outcome.item)
+            return call(action, outcome.error, outcome.item)
         for other in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
             if other.failure is None and other.item is not None:
                 return apply(self._transform, other.item.copy())
