@@ -239,6 +239,20 @@ def test_a_slice_fetches_its_rows_and_little_else(bucket: str, emulator: Emulato
     assert sent < 4 << 20
 
 
+@pytest.mark.parametrize("count", [1, 64, 640])
+def test_a_load_asks_for_ranges_at_once_and_for_no_more_than_there_is(count: int) -> None:
+    tensors = {str(n): torch.full(((8 << 20) // count,), float(n)) for n in range(count)}
+    with Emulator(buckets=["bucket"]) as emulator:
+        manager = OssSafetensor(**emulator.connection)
+        manager.save_file(tensors, "oss://bucket/a")
+        emulator.clear_requests()
+        with emulator.fault(operation="GetObject", delay=0.1):
+            loaded = manager.load_file("oss://bucket/a")
+        assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+        assert emulator.peak_concurrency() >= 4
+        assert sum(request.response_bytes for request in emulator.requests(operation="GetObject")) <= 1.05 * (32 << 20)
+
+
 def test_an_unknown_tensor_is_a_key_error_of_ours(manager: OssSafetensor, bucket: str) -> None:
     uri = f"oss://{bucket}/model.safetensors"
     manager.save_file({"a": torch.ones(1)}, uri)

@@ -75,6 +75,14 @@ def test_one_tensor_of_many(server: Emulator) -> None:
     assert fetched(server) <= 1.2 * 2_000_000
 
 
+def test_what_lies_apart_is_fetched_at_once(server: Emulator) -> None:
+    state = model(20, 100_000)
+    reader = stored(server, state)
+    with server.fault(operation="GetObject", delay=0.1):
+        load_partial(reader, "*.[02468].weight")
+    assert server.peak_concurrency() >= 4
+
+
 def test_all_of_it_is_what_torch_loads(server: Emulator) -> None:
     state = model(3, 1000)
     reader = stored(server, state)
