@@ -60,6 +60,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::log::install();
+        crate::process::watch_forks(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         module.add("build_profile", profile)

@@ -5,13 +5,39 @@ use std::{
     ptr,
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
 };
 
-use pyo3::{PyResult, Python, exceptions::PyRuntimeError, sync::MutexExt};
+use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::MutexExt, types::PyDict};
 
 use crate::error;
+
+/// The process that runs, as the interpreter's fork told: asking the kernel takes 0.15 µs, which was 6 % of a small object
+/// where each step of reading it asked. 0 before it is known.
+static CURRENT: AtomicU32 = AtomicU32::new(0);
+
+/// Has the interpreter tell of each fork.
+pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    note_process();
+    let hooks = PyDict::new(module.py());
+    hooks.set_item("after_in_child", wrap_pyfunction!(note_process, module)?)?;
+    module.py().import("os")?.call_method("register_at_fork", (), Some(&hooks))?;
+    Ok(())
+}
+
+#[pyfunction]
+fn note_process() {
+    CURRENT.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// The process that runs, for calls from Python: none of them comes before the interpreter has told of a fork.
+fn current() -> u32 {
+    match CURRENT.load(Ordering::Relaxed) {
+        0 => std::process::id(),
+        process => process,
+    }
+}
 
 /// A value that exists in the process that made it.
 ///
@@ -24,13 +50,13 @@ pub(crate) struct ProcessBound<T> {
 
 impl<T> ProcessBound<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { process: std::process::id(), value: Some(value) }
+        Self { process: current(), value: Some(value) }
     }
 
     /// The value, in the process that made it.
     pub(crate) fn get(&self, py: Python<'_>, what: &str) -> PyResult<&T> {
         match &self.value {
-            Some(value) if self.process == std::process::id() => Ok(value),
+            Some(value) if self.process == current() => Ok(value),
             _ => Err(error::foreign_process(py, what, self.process)),
         }
     }
@@ -38,7 +64,7 @@ impl<T> ProcessBound<T> {
     /// The value to change, in the process that made it.
     pub(crate) fn get_mut(&mut self, py: Python<'_>, what: &str) -> PyResult<&mut T> {
         match &mut self.value {
-            Some(value) if self.process == std::process::id() => Ok(value),
+            Some(value) if self.process == current() => Ok(value),
             _ => Err(error::foreign_process(py, what, self.process)),
         }
     }
@@ -48,7 +74,8 @@ impl<T> ProcessBound<T> {
         if self.is_here() { self.value.take() } else { None }
     }
 
-    /// Whether this is the process that made the value.
+    /// Whether this is the process that made the value, by what the kernel says: a value may be dropped between a fork and
+    /// the interpreter's word of it.
     pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
@@ -124,7 +151,7 @@ impl<T> ForkLock<T> {
                 format!("the call that was interrupted holds this {what}; let the signal's handler raise instead");
             return Err(PyRuntimeError::new_err(text));
         }
-        let guard = if self.process == std::process::id() {
+        let guard = if self.process == current() {
             self.value.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
         } else {
             match self.value.try_lock() {
