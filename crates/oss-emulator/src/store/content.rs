@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::budget::{Budget, Share};
 use super::directory::Directory;
+use super::pages::{Filling, Pages};
 
 /// Size of the blocks that a body is gathered in. A GET writes each block in one piece, so they should be large, and a hop to
 /// the blocking pool should move enough bytes to be worth it; yet a body of a few bytes more than a block should not take
@@ -20,7 +21,7 @@ use super::directory::Directory;
 ///
 /// The frames that the connection delivers are copied rather than kept: a kept frame takes its whole read buffer out of use,
 /// and filling fresh buffers all the time costs several times the copy.
-const BLOCK: usize = 1024 * 1024;
+pub(super) const BLOCK: usize = 1024 * 1024;
 
 /// How much of a file is read at a time: large enough that the hop to the blocking pool (some 10 µs) is small beside the
 /// read, small enough that a thousand responses in flight fit in memory.
@@ -170,15 +171,37 @@ pub(crate) struct ContentWriter {
 
 #[derive(Debug)]
 enum Target {
-    Memory { segments: Vec<Segment>, size: u64, share: Option<Arc<Share>> },
-    Directory { directory: Arc<Directory>, file: Option<super::directory::DataWriter>, size: u64 },
+    Memory {
+        segments: Vec<Segment>,
+        size: u64,
+        share: Option<Arc<Share>>,
+        /// The block being filled, if the size announced is that of a block or more.
+        filling: Option<Filling>,
+        pages: Arc<Pages>,
+    },
+    Directory {
+        directory: Arc<Directory>,
+        file: Option<super::directory::DataWriter>,
+        size: u64,
+    },
 }
 
 impl ContentWriter {
     /// `expected` is the announced size, which decides how memory is laid out and nothing else.
-    pub(super) fn new(directory: Option<Arc<Directory>>, budget: Option<&Arc<Budget>>, expected: Option<u64>) -> Self {
+    pub(super) fn new(
+        directory: Option<Arc<Directory>>,
+        budget: Option<&Arc<Budget>>,
+        pages: &Arc<Pages>,
+        expected: Option<u64>,
+    ) -> Self {
         let target = match directory {
-            None => Target::Memory { segments: Vec::new(), size: 0, share: budget.map(Budget::share) },
+            None => Target::Memory {
+                segments: Vec::new(),
+                size: 0,
+                share: budget.map(Budget::share),
+                filling: None,
+                pages: Arc::clone(pages),
+            },
             Some(directory) => Target::Directory { directory, file: None, size: 0 },
         };
         Self { target, pending: BytesMut::new(), expected }
@@ -192,6 +215,24 @@ impl ContentWriter {
             *size += frame.len() as u64;
         }
         while !frame.is_empty() {
+            if let Target::Memory { segments, share, filling, pages, .. } = &mut self.target
+                && (filling.is_some() || self.expected.is_some_and(|expected| expected >= BLOCK as u64))
+            {
+                let mut block = match filling.take() {
+                    Some(block) => block,
+                    None => pages.block()?,
+                };
+                let later = block.fill(frame);
+                let written = (frame.len() - later.len()) as u64;
+                self.expected = self.expected.map(|expected| expected.saturating_sub(written));
+                frame = later;
+                if block.is_full() {
+                    segments.push(Segment::Memory(shared(block.into_bytes(), share.as_ref())));
+                } else {
+                    *filling = Some(block);
+                }
+                continue;
+            }
             if self.pending.capacity() == 0
                 && let Some(expected) = self.expected
             {
@@ -238,7 +279,10 @@ impl ContentWriter {
 
     pub(crate) async fn finish(mut self) -> io::Result<Content> {
         match self.target {
-            Target::Memory { mut segments, share, .. } => {
+            Target::Memory { mut segments, share, filling, .. } => {
+                if let Some(block) = filling {
+                    segments.push(Segment::Memory(shared(block.into_bytes(), share.as_ref())));
+                }
                 if !self.pending.is_empty() {
                     segments.push(Segment::Memory(shared(fitting(self.pending), share.as_ref())));
                 }
@@ -329,10 +373,12 @@ mod tests {
             (6, None, vec![6]),
             (BLOCK, Some(BLOCK as u64), vec![BLOCK]),
             (2 * BLOCK + 1, Some(2 * BLOCK as u64 + 1), vec![BLOCK, BLOCK, 1]),
+            (2 * BLOCK + 1, Some(BLOCK as u64), vec![BLOCK, BLOCK, 1]),
+            (BLOCK + 1, Some(3 * BLOCK as u64), vec![BLOCK, 1]),
             (2 * BLOCK + 1, None, vec![BLOCK, BLOCK, 1]),
         ] {
             let body: Vec<u8> = (0..size).map(|at| (at * 31 + at / 251) as u8).collect();
-            let mut writer = ContentWriter::new(None, None, expected);
+            let mut writer = ContentWriter::new(None, None, &Pages::new(false), expected);
             for frame in body.chunks(BLOCK / 3) {
                 writer.write(frame).await.unwrap();
             }

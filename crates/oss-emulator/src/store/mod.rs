@@ -8,6 +8,7 @@ mod directory;
 mod etag;
 mod headers;
 mod object;
+mod pages;
 mod storage_class;
 mod upload;
 
@@ -31,6 +32,7 @@ pub(crate) use storage_class::StorageClass;
 pub(crate) use upload::{Part, Upload};
 
 use directory::Directory;
+use pages::Pages;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,7 @@ pub(crate) struct Store {
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
     directory: Option<Arc<Directory>>,
     budget: Option<Arc<Budget>>,
+    pages: Arc<Pages>,
 }
 
 impl Drop for Store {
@@ -68,14 +71,19 @@ impl Drop for Store {
 impl Store {
     /// A store that forgets everything when it is dropped, and keeps no more bytes than the limit.
     pub(crate) fn in_memory(limit: Option<u64>) -> Self {
-        Self { buckets: RwLock::default(), directory: None, budget: limit.map(Budget::new) }
+        Self {
+            buckets: RwLock::default(),
+            directory: None,
+            budget: limit.map(Budget::new),
+            pages: Pages::new(limit.is_some()),
+        }
     }
 
     /// A store that keeps everything under `root`, with what is already there.
     pub(crate) fn open(root: &Path, fsync: bool) -> Result<Self, OpenError> {
         let directory = Arc::new(Directory::open(root, fsync)?);
         let buckets = directory.load()?;
-        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory), budget: None })
+        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory), budget: None, pages: Pages::new(true) })
     }
 
     pub(crate) fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
@@ -136,7 +144,7 @@ impl Store {
 
     /// Where a body that arrives for any bucket is gathered.
     pub(crate) fn writer(&self, expected: Option<u64>) -> ContentWriter {
-        ContentWriter::new(self.directory.clone(), self.budget.as_ref(), expected)
+        ContentWriter::new(self.directory.clone(), self.budget.as_ref(), &self.pages, expected)
     }
 
     /// Replaces the object under `key` with what `make` makes of the present one. Readers see the one or the other.
