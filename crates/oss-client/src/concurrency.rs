@@ -13,13 +13,15 @@ use crate::sync::lock;
 /// A round is measured over at least this long: shorter ones measure the scheduler.
 const ROUND: Duration = Duration::from_millis(20);
 
-/// Growth per step. At 35 ms to the first byte, 24 requests reach 512 in eight rounds, a third of a second.
-const GROWTH: f64 = 1.5;
+/// Growth per step. At 35 ms to the first byte, 24 requests reach 512 in six steps of two rounds, less than half a second.
+const GROWTH: f64 = 1.75;
 
-/// A step up stays only where it brought at least this much more: half of what would be free of queueing is 1.25.
+/// A step up stays only where it brought at least this much more, of the 1.75 that would be free of queueing.
 const WORTHWHILE: f64 = 1.1;
 
-/// Rounds to stay put after a step that did not pay, before the next attempt.
+/// Rounds to stay put after a step that did not pay, before the next attempt: the least, since one round that something
+/// else disturbed must not hold a stream back for seconds, and the most, to which they double with each failure.
+const FIRST_PATIENCE: u32 = 6;
 const PATIENCE: u32 = 50;
 
 /// Fewest requests in flight however often the service asks for fewer.
@@ -40,7 +42,11 @@ struct State {
     round: Option<Round>,
     /// Limit and rate before the last step up, while it is on trial.
     trial: Option<(usize, f64)>,
+    /// The next round is the one in which the additional requests are on their way: it says nothing.
+    settling: bool,
     stay: u32,
+    /// Attempts in a row that did not pay.
+    failures: u32,
 }
 
 #[derive(Debug)]
@@ -89,12 +95,17 @@ impl Concurrency {
     }
 
     fn end_round(&self, state: &mut State, rate: f64, hungry: bool) {
-        if let Some((limit_before, rate_before)) = state.trial.take()
-            && rate < rate_before * WORTHWHILE
-        {
-            self.limit.store(limit_before, Ordering::Relaxed);
-            state.stay = PATIENCE;
+        if std::mem::take(&mut state.settling) {
             return;
+        }
+        if let Some((limit_before, rate_before)) = state.trial.take() {
+            if rate < rate_before * WORTHWHILE {
+                self.limit.store(limit_before, Ordering::Relaxed);
+                state.stay = (FIRST_PATIENCE << state.failures.min(4)).min(PATIENCE);
+                state.failures += 1;
+                return;
+            }
+            state.failures = 0;
         }
         if state.stay > 0 {
             state.stay -= 1;
@@ -104,6 +115,7 @@ impl Concurrency {
         let next = ((limit as f64 * GROWTH).ceil() as usize).min(self.max);
         if hungry && next > limit {
             state.trial = Some((limit, rate));
+            state.settling = true;
             self.limit.store(next, Ordering::Relaxed);
         }
     }
@@ -117,7 +129,7 @@ impl Concurrency {
             let limit = self.limit();
             self.limit.store((limit / 2).max(FLOOR.min(limit)), Ordering::Relaxed);
         }
-        *state = State { round: None, trial: None, stay: PATIENCE };
+        *state = State { stay: PATIENCE, ..State::default() };
     }
 }
 
@@ -151,6 +163,19 @@ mod tests {
         // 10,000 a second at 5 ms: 50 in flight suffice.
         let limit = simulate(&concurrency, Duration::from_millis(5), 10_000.0, 40);
         assert!((50..=81).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_disturbed_round_holds_it_back_for_a_few_rounds_only() {
+        let concurrency = Concurrency::new(24, 512);
+        let mut now = Instant::now();
+        concurrency.completed(0, true, now);
+        for round in 0..30 {
+            let disturbance = if round == 2 { 5 } else { 1 };
+            now += Duration::from_millis(35) * disturbance;
+            concurrency.completed(concurrency.limit(), true, now);
+        }
+        assert_eq!(concurrency.limit(), 512);
     }
 
     #[test]
