@@ -109,7 +109,6 @@ BARS = [
     dearer(_READ, FLOOR, 1.5),
     memory(_READ, 300, 0),
     faster(_SAVE, ORIGINAL, 3),
-    faster("torch.save of 2 GiB into the emulator", ORIGINAL, 3),
     memory(_SAVE, 400, 0),
     faster(_LOAD, ORIGINAL, 2),
     faster(_LOAD, _LOCAL, 0.7),

@@ -61,7 +61,7 @@ def _table(rows: Iterable[Row]) -> list[str]:
             case "bytes":
                 rate, cpu = f"{row.rate / 1e9:.2f} GB/s", f"{row.cpu_each * 1e9:.2f} s per GB"
             case "times":
-                rate, cpu = f"{row.seconds * 1e3:.0f} ms", f"{row.cpu_each * 1e3:.0f} ms"
+                rate, cpu = f"{row.seconds * 1e3:.0f} ms", ""
             case _:
                 rate, cpu = f"{row.rate:,.0f} {row.unit}/s", f"{row.cpu_each * 1e6:.1f} µs each"
         memory = f"{row.memory / 1e6:,.0f} MB" if row.memory else ""
@@ -81,7 +81,10 @@ def _pyplot() -> Any:
 
 def _draw_ratios(rows: Rows, path: Path) -> None:
     """Draw how many times faster than the original each piece of work is, and how much less processor time it takes."""
-    works = [work for work, name in rows if name == OURS and (work, ORIGINAL) in rows]
+    # Of what a user waits for once, the processor time of the workers is not known.
+    works = [
+        work for (work, name), row in rows.items() if name == OURS and row.unit != "times" and (work, ORIGINAL) in rows
+    ]
     pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(9, 0.42 * len(works) + 1.2), layout="constrained")
     places = range(len(works))
