@@ -18,7 +18,6 @@ use oss_protocol::{
     time,
     xml::error::ErrorBody,
 };
-
 use tokio::time::Instant;
 
 use crate::{

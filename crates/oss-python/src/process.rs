@@ -31,7 +31,7 @@ fn note_process() {
     CURRENT.store(std::process::id(), Ordering::Relaxed);
 }
 
-/// The process that runs, for calls from Python: none of them comes before the interpreter has told of a fork.
+/// The process that runs, for calls from Python: after a fork only hooks that were registered before ours come sooner.
 fn current() -> u32 {
     match CURRENT.load(Ordering::Relaxed) {
         0 => std::process::id(),
