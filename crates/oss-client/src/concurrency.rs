@@ -11,13 +11,18 @@ use std::{
 use crate::sync::lock;
 
 /// A round is measured over at least this long: shorter ones measure the scheduler.
-const ROUND: Duration = Duration::from_millis(20);
+const ROUND: Duration = Duration::from_millis(30);
 
-/// Growth per step. At 35 ms to the first byte, 24 requests reach 512 in six steps of two rounds, less than half a second.
-const GROWTH: f64 = 1.75;
+/// The first step up. At 35 ms to the first byte, 24 requests reach 512 in three steps of two rounds, a quarter of a second.
+const FIRST_GROWTH: f64 = 3.0;
 
-/// A step up stays only where it brought at least this much more, of the 1.75 that would be free of queueing.
-const WORTHWHILE: f64 = 1.1;
+/// The smallest step up. A step stays only where the rate grew by more than the step's square root, without queueing it
+/// would have grown by all of it; of less than this, that could not be told from noise.
+const LEAST_GROWTH: f64 = 1.3;
+
+/// A step stays only while a request takes at most so many times as long as the quickest rounds of this client had it: the
+/// rest of a larger limit waits in queues, where its buffers leave the processor's cache and its memory is fresh.
+const MOST_QUEUEING: f64 = 1.5;
 
 /// Rounds to stay put after a step that did not pay, before the next attempt: the least, since one round that something
 /// else disturbed must not hold a stream back for seconds, and the most, to which they double with each failure.
@@ -37,16 +42,40 @@ pub(crate) struct Concurrency {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     round: Option<Round>,
+    /// The factor of the next step up.
+    growth: f64,
     /// Limit and rate before the last step up, while it is on trial.
     trial: Option<(usize, f64)>,
+    /// Seconds that a request took in the quickest round.
+    quickest: f64,
     /// The next round is the one in which the additional requests are on their way: it says nothing.
     settling: bool,
-    stay: u32,
+    /// Rounds since the last step, and how many there have to be before the next.
+    rested: u32,
+    patience: u32,
     /// Attempts in a row that did not pay.
     failures: u32,
+    /// The service has asked for fewer in this round.
+    backed_off: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            round: None,
+            growth: FIRST_GROWTH,
+            trial: None,
+            quickest: f64::INFINITY,
+            settling: false,
+            rested: 0,
+            patience: 0,
+            failures: 0,
+            backed_off: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -95,27 +124,44 @@ impl Concurrency {
     }
 
     fn end_round(&self, state: &mut State, rate: f64, hungry: bool) {
+        state.backed_off = false;
         if std::mem::take(&mut state.settling) {
             return;
         }
+        let limit = self.limit();
+        // All that are in flight complete in the time that one of them takes.
+        let taken = limit as f64 / rate;
+        let queueing = taken > state.quickest * MOST_QUEUEING;
+        state.quickest = state.quickest.min(taken);
         if let Some((limit_before, rate_before)) = state.trial.take() {
-            if rate < rate_before * WORTHWHILE {
+            let pays = rate >= rate_before * (limit as f64 / limit_before as f64).sqrt();
+            if !pays || queueing {
                 self.limit.store(limit_before, Ordering::Relaxed);
-                state.stay = (FIRST_PATIENCE << state.failures.min(4)).min(PATIENCE);
-                state.failures += 1;
+                // Those that were too many complete in the next round.
+                state.settling = true;
+                state.rested = 0;
+                state.growth = state.growth.sqrt().max(LEAST_GROWTH);
+                if pays {
+                    // Perhaps the service has become slower; the next attempt is compared with how it is now.
+                    state.quickest = limit_before as f64 / rate_before;
+                    state.patience = FIRST_PATIENCE;
+                } else {
+                    state.patience = (FIRST_PATIENCE << state.failures.min(4)).min(PATIENCE);
+                    state.failures += 1;
+                }
                 return;
             }
-            state.failures = 0;
+            (state.failures, state.patience) = (0, 0);
         }
-        if state.stay > 0 {
-            state.stay -= 1;
+        if state.rested < state.patience {
+            state.rested += 1;
             return;
         }
-        let limit = self.limit();
-        let next = ((limit as f64 * GROWTH).ceil() as usize).min(self.max);
+        let next = ((limit as f64 * state.growth).ceil() as usize).min(self.max);
         if hungry && next > limit {
             state.trial = Some((limit, rate));
             state.settling = true;
+            state.rested = 0;
             self.limit.store(next, Ordering::Relaxed);
         }
     }
@@ -125,11 +171,11 @@ impl Concurrency {
         self.overloaded.store(true, Ordering::Relaxed);
         let mut state = lock(&self.state);
         // One overload answers many requests in flight; it counts once.
-        if state.stay < PATIENCE {
+        if !state.backed_off {
             let limit = self.limit();
             self.limit.store((limit / 2).max(FLOOR.min(limit)), Ordering::Relaxed);
         }
-        *state = State { stay: PATIENCE, ..State::default() };
+        *state = State { growth: LEAST_GROWTH, patience: PATIENCE, backed_off: true, ..State::default() };
     }
 }
 
@@ -187,6 +233,24 @@ mod tests {
             concurrency.completed(1000, false, now);
         }
         assert_eq!(concurrency.limit(), 24);
+    }
+
+    #[test]
+    fn rates_that_only_grow_with_time_are_no_reason_for_more() {
+        let concurrency = Concurrency::new(24, 512);
+        let mut now = Instant::now();
+        for round in 1..100 {
+            now += ROUND;
+            concurrency.completed(100 * round, true, now);
+        }
+        assert!(concurrency.limit() <= 72, "{}", concurrency.limit());
+    }
+
+    #[test]
+    fn grows_again_after_the_service_has_become_slower() {
+        let concurrency = Concurrency::new(24, 512);
+        simulate(&concurrency, Duration::from_millis(10), 2400.0, 20);
+        assert_eq!(simulate(&concurrency, Duration::from_millis(100), 1e9, 200), 512);
     }
 
     #[test]

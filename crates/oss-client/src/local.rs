@@ -37,13 +37,18 @@ impl Client {
     }
 
     /// [`Client::get`] of a file.
-    pub(crate) async fn get_file(&self, bucket: &str, key: &str, limit: u64) -> Result<FetchedObject> {
+    pub(crate) async fn get_file(
+        &self,
+        bucket: &str,
+        key: &str,
+        mut wanted: impl FnMut(u64) -> bool + Send + 'static,
+    ) -> Result<FetchedObject> {
         let path = path_of(bucket, key);
         let buffers = self.buffers().clone();
         let fetched = move || {
             let (file, metadata) = open(&path)?;
             let meta = describe(&metadata);
-            if meta.size > limit {
+            if !wanted(meta.size) {
                 return Ok(FetchedObject { meta, bytes: None });
             }
             let buffer = usize::try_from(meta.size).ok().and_then(|size| buffers.take(size));

@@ -48,15 +48,26 @@ impl Client {
     ///
     /// Length and CRC-64 are verified. A broken connection resumes where it broke, with the same ETag.
     pub async fn get(&self, bucket: &str, key: &str, limit: u64) -> Result<FetchedObject> {
+        self.get_where(bucket, key, move |size| size <= limit).await
+    }
+
+    /// [`Client::get`] of an object whose size is `wanted`: asked with each size that the service tells, again where the
+    /// object has been replaced.
+    pub(crate) async fn get_where(
+        &self,
+        bucket: &str,
+        key: &str,
+        mut wanted: impl FnMut(u64) -> bool + Send + 'static,
+    ) -> Result<FetchedObject> {
         if self.is_local() {
-            return self.get_file(bucket, key, limit).await;
+            return self.get_file(bucket, key, wanted).await;
         }
         let mut budget = self.budget();
         let request = Request::object(Method::GET, bucket, key);
         loop {
             let response = self.send_within(&request, &mut budget).await?;
             let meta = ObjectMeta::of(&request, &response)?;
-            if meta.size > limit {
+            if !wanted(meta.size) {
                 return Ok(FetchedObject { meta, bytes: None });
             }
             let Some(mut bytes) = usize::try_from(meta.size).ok().and_then(|size| self.buffers().take(size)) else {

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -66,13 +69,12 @@ pub fn start(
         client,
         source,
         queue: Arc::clone(&queue),
-        budget: budget - large,
+        budget: Arc::new(Budget { bytes: budget - large, reserved: AtomicUsize::new(0), queue: Arc::clone(&queue) }),
         large,
         delivery,
         window: VecDeque::new(),
         arrived: Vec::new(),
         first: 0,
-        reserved: 0,
         deferred: BTreeSet::new(),
         planned: VecDeque::new(),
         held: Vec::new(),
@@ -85,7 +87,7 @@ struct Driver {
     client: Client,
     source: Source,
     queue: Arc<Queue>,
-    budget: usize,
+    budget: Arc<Budget>,
     /// An object above this is not fetched ahead.
     large: usize,
     delivery: Delivery,
@@ -95,8 +97,6 @@ struct Driver {
     arrived: Vec<u64>,
     /// Position in the stream of `window[0]`.
     first: u64,
-    /// Bytes that the window holds or expects.
-    reserved: usize,
     /// Positions of the objects to be requested again.
     deferred: BTreeSet<u64>,
     /// Members of archives that are to be requested, in the order of their first positions.
@@ -104,6 +104,57 @@ struct Driver {
     /// Members that wait to be planned with those that come next.
     held: Vec<Member>,
     end: Result<()>,
+}
+
+/// What a stream may hold, and what it does.
+struct Budget {
+    bytes: usize,
+    /// Bytes that the window holds or expects.
+    reserved: AtomicUsize,
+    queue: Arc<Queue>,
+}
+
+impl Budget {
+    // Only the task of the driver changes it; it is atomic so that requests, which are part of that task, can share it.
+    fn reserve(&self, bytes: usize) {
+        self.reserved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn release(&self, bytes: usize) {
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for so many bytes more.
+    fn has_room(&self, bytes: usize, load: Load) -> bool {
+        self.reserved.load(Ordering::Relaxed) + load.bytes + bytes <= self.bytes
+    }
+}
+
+/// What is reserved for one object beyond what was expected, until it has arrived.
+struct Excess {
+    budget: Arc<Budget>,
+    expected: usize,
+    bytes: usize,
+}
+
+impl Excess {
+    /// Whether an object that turns out to have `size` bytes fits.
+    fn fits(&mut self, size: u64, most: usize) -> bool {
+        let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return false };
+        let more = size.saturating_sub(self.expected + self.bytes);
+        let fits = more == 0 || self.budget.queue.load().is_some_and(|load| self.budget.has_room(more, load));
+        if fits {
+            self.budget.reserve(more);
+            self.bytes += more;
+        }
+        fits
+    }
+}
+
+impl Drop for Excess {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
 }
 
 enum Slot {
@@ -198,8 +249,9 @@ impl Driver {
             let slot = if large {
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Large(None)) })
             } else {
-                self.reserved += reserve;
-                in_flight.push(fetch(self.client.clone(), position, entry, reserve));
+                self.budget.reserve(reserve);
+                let excess = Excess { budget: Arc::clone(&self.budget), expected: reserve, bytes: 0 };
+                in_flight.push(fetch(self.client.clone(), position, entry, excess, self.large));
                 Slot::InFlight(reserve)
             };
             self.set(position, slot);
@@ -223,7 +275,7 @@ impl Driver {
         if full(load) && full(self.queue.load_before_waiting()?) {
             return Some(false);
         }
-        let most = self.budget as u64 / HORIZON_SHARE;
+        let most = self.budget.bytes as u64 / HORIZON_SHARE;
         let mut members = std::mem::take(&mut self.held);
         let mut bytes: u64 = members.iter().map(Member::size).sum();
         while members.len() < WINDOW / 2
@@ -249,7 +301,7 @@ impl Driver {
         }
         let positions = members.iter().map(|member| member.position);
         let span = positions.clone().min().zip(positions.max());
-        let mut runs = spans::runs(members, self.budget);
+        let mut runs = spans::runs(members, self.budget.bytes);
         if let Some((first, last)) = span
             && self.more_may_come()
         {
@@ -272,7 +324,7 @@ impl Driver {
             return false;
         }
         let held = std::mem::take(&mut self.held);
-        self.planned.extend(spans::runs(held, self.budget));
+        self.planned.extend(spans::runs(held, self.budget.bytes));
         true
     }
 
@@ -281,7 +333,7 @@ impl Driver {
         let Some(run) = self.planned.front() else { return Some(true) };
         let (bytes, next) = (run.bytes() as usize, run.first() == self.first);
         // Everything waits for the next one, so it is let in once the reader has taken all that is there.
-        let fits = |load: Load| (next && load.items == 0) || self.reserved + load.bytes + bytes <= self.budget;
+        let fits = |load: Load| (next && load.items == 0) || self.budget.has_room(bytes, load);
         if !fits(load) && !fits(self.queue.load_before_waiting()?) {
             return Some(false);
         }
@@ -289,7 +341,7 @@ impl Driver {
             for member in &run.members {
                 self.set(member.position, Slot::InFlight(member.size() as usize));
             }
-            self.reserved += bytes;
+            self.budget.reserve(bytes);
             let fetched = spans::fetch(self.client.clone(), run);
             in_flight.push(fetched.map(Fetched::Many).boxed());
         }
@@ -316,7 +368,7 @@ impl Driver {
             None => self.window.is_empty() && load.items == 0,
         };
         let in_window = deferred.is_some() || self.window.len() + load.items < WINDOW;
-        first_in_line || (in_window && self.reserved + load.bytes + reserve <= self.budget)
+        first_in_line || (in_window && self.budget.has_room(reserve, load))
     }
 
     fn take_next(&mut self, deferred: Option<u64>) -> Option<(u64, Entry)> {
@@ -355,7 +407,7 @@ impl Driver {
     fn finish_one(&mut self, (position, mut entry, result): spans::Fetched) {
         let Some(slot) = self.window.get_mut((position - self.first) as usize) else { return };
         if let Slot::InFlight(reserve) = slot {
-            self.reserved -= *reserve;
+            self.budget.release(*reserve);
         }
         if entry.size.is_none()
             && let Ok(FetchedObject { meta, .. }) = &result
@@ -364,7 +416,7 @@ impl Driver {
         }
         let next = match result {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
-                self.reserved += bytes.len();
+                self.budget.reserve(bytes.len());
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
             }
             Ok(FetchedObject { meta, bytes: None }) => {
@@ -406,7 +458,7 @@ impl Driver {
             self.window.pop_front();
             self.first += 1;
         }
-        self.reserved -= handed;
+        self.budget.release(handed);
         !items.is_empty() && self.queue.put(items.into_iter())
     }
 
@@ -426,7 +478,7 @@ impl Driver {
             _ => None,
         });
         let waited = self.queue.put(items);
-        self.reserved -= handed;
+        self.budget.release(handed);
         waited
     }
 }
@@ -442,9 +494,9 @@ enum Blocked {
 
 type FetchFuture = futures_util::future::BoxFuture<'static, Fetched>;
 
-fn fetch(client: Client, position: u64, entry: Entry, limit: usize) -> FetchFuture {
+fn fetch(client: Client, position: u64, entry: Entry, mut excess: Excess, most: usize) -> FetchFuture {
     async move {
-        let result = client.get(&entry.bucket, &entry.key, limit as u64).await;
+        let result = client.get_where(&entry.bucket, &entry.key, move |size| excess.fits(size, most)).await;
         Fetched::One((position, entry, result))
     }
     .boxed()
