@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use oss_protocol::region::validate_region;
 use oss_protocol::{header, uri};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -57,6 +57,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait after the system refused to accept a connection, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted. A client that goes from few requests in flight to hundreds opens as many at
+/// once, and one that finds no place tries again only after a second. Linux allows 4096 by default.
+const BACKLOG: u32 = 4096;
 
 /// A server that listens and has not begun to answer.
 #[derive(Debug)]
@@ -100,7 +104,7 @@ impl Emulator {
             format!("{}:{}", config.host, config.port)
         };
         // The socket comes first: a second emulator started by mistake must not get as far as the directory of the first.
-        let listener = TcpListener::bind(&address).await.map_err(|source| match source.kind() {
+        let listener = listen(&address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => StartError::AddressTaken { address: address.clone() },
             _ => StartError::Listen { address: address.clone(), source },
         })?;
@@ -201,6 +205,21 @@ impl Emulator {
         }
         Ok(())
     }
+}
+
+/// Listens on the first of the addresses of a name that can be listened on.
+async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A server that has just ended leaves connections behind that would keep its port.
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {
