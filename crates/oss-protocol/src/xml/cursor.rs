@@ -71,6 +71,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Takes the next children of the current element, as long as they are nothing but a name and plain text, and gives
+    /// name and text of each to `take`. What is anything else, and what follows, is [`child`](Self::child)'s.
+    ///
+    /// Listings consist of such elements, a dozen for each key; as events they take four times as long.
+    pub(super) fn plain_children(
+        &mut self,
+        mut take: impl FnMut(&'a str, &'a str) -> Result<(), XmlError>,
+    ) -> Result<(), XmlError> {
+        while let Some((name, text, rest)) = plain_element(self.reader.get_ref()) {
+            take(name, text)?;
+            *self.reader.get_mut() = rest;
+        }
+        Ok(())
+    }
+
     /// Returns the text of the element just entered. Elements inside it are left out.
     pub(super) fn text(&mut self) -> Result<String, XmlError> {
         self.borrowed_text().map(Cow::into_owned)
@@ -92,13 +107,7 @@ impl<'a> Cursor<'a> {
 
     /// Returns the number in the element just entered.
     pub(super) fn number<N: std::str::FromStr>(&mut self, element: &'static str) -> Result<N, XmlError> {
-        let text = self.borrowed_text()?;
-        let digits = text.trim();
-        digits.parse().map_err(|_| XmlError::Invalid {
-            element,
-            value: digits.to_owned(),
-            expected: "a whole number in range",
-        })
+        number(&self.borrowed_text()?, element)
     }
 
     /// Returns the truth value in the element just entered.
@@ -158,6 +167,28 @@ impl<'a> Cursor<'a> {
     fn event(&mut self) -> Result<Event<'a>, XmlError> {
         self.reader.read_event().map_err(|error| malformed(&error))
     }
+}
+
+/// The number that an element's text is.
+pub(super) fn number<N: std::str::FromStr>(text: &str, element: &'static str) -> Result<N, XmlError> {
+    let digits = text.trim();
+    digits.parse().map_err(|_| XmlError::Invalid {
+        element,
+        value: digits.to_owned(),
+        expected: "a whole number in range",
+    })
+}
+
+/// The element that `input` begins with, apart from white space: its name, its text, and what follows. `None` where it has
+/// attributes, a prefix, references, or anything inside it but text.
+fn plain_element(input: &[u8]) -> Option<(&str, &str, &[u8])> {
+    let element = input.trim_ascii_start().strip_prefix(b"<")?;
+    let name = &element[..element.iter().position(|byte| !byte.is_ascii_alphanumeric())?];
+    let content = element[name.len()..].strip_prefix(b">")?;
+    let text = &content[..content.iter().position(|byte| matches!(byte, b'<' | b'&' | b'\r'))?];
+    let rest = content[text.len()..].strip_prefix(b"</")?.strip_prefix(name)?.strip_prefix(b">")?;
+    // The whole body is UTF-8, and these are cut at ASCII characters.
+    Some((std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?, std::str::from_utf8(text).ok()?, rest))
 }
 
 fn deeper(depth: usize) -> Result<usize, XmlError> {

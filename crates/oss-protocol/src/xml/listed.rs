@@ -1,6 +1,8 @@
 //! A page of a listing, packed: what is needed of each object when there are millions of them.
 
-use super::{Cursor, EncodingType, XmlError, list::ROOT, non_empty};
+use std::borrow::Cow;
+
+use super::{Cursor, EncodingType, XmlError, cursor::number, list::ROOT, non_empty};
 use crate::canonical::decode;
 
 /// What one element of `Contents` takes as XML, at least; so that the rows of a page are made with one allocation.
@@ -48,11 +50,14 @@ impl ListedObjects {
             rows: Vec::with_capacity(body.len() / SHORTEST_CONTENTS),
             continuation: None,
         };
-        let (mut is_truncated, mut encoding) = (None, EncodingType::None);
+        let (mut is_truncated, mut encoding, mut told_late) = (None, EncodingType::None, false);
         while let Some(name) = cursor.child()? {
             match name.local() {
-                "Contents" => page.read_object(&mut cursor)?,
-                "EncodingType" => encoding = EncodingType::read(&mut cursor)?,
+                "Contents" => page.read_object(&mut cursor, encoding)?,
+                "EncodingType" => {
+                    told_late |= encoding == EncodingType::None && !page.is_empty();
+                    encoding = EncodingType::read(&mut cursor)?;
+                }
                 "IsTruncated" => is_truncated = Some(cursor.boolean("IsTruncated")?),
                 "NextContinuationToken" => page.continuation = non_empty(cursor.text()?),
                 _ => cursor.skip()?,
@@ -66,12 +71,22 @@ impl ListedObjects {
             true => {}
             false => page.continuation = None,
         }
-        if encoding == EncodingType::Url { page.decoded() } else { Ok(page) }
+        if encoding == EncodingType::Url && told_late { page.decoded() } else { Ok(page) }
     }
 
-    fn read_object(&mut self, cursor: &mut Cursor<'_>) -> Result<(), XmlError> {
+    fn read_object(&mut self, cursor: &mut Cursor<'_>, encoding: EncodingType) -> Result<(), XmlError> {
         let (mut key, mut size, mut etag) = (None, None, None);
-        while let Some(name) = cursor.child()? {
+        loop {
+            cursor.plain_children(|name, text| {
+                match name {
+                    "Key" => key = Some(Cow::Borrowed(text)),
+                    "Size" => size = Some(number(text, "Size")?),
+                    "ETag" => etag = Some(Cow::Borrowed(text)),
+                    _ => {}
+                }
+                Ok(())
+            })?;
+            let Some(name) = cursor.child()? else { break };
             match name.local() {
                 "Key" => key = Some(cursor.borrowed_text()?),
                 "Size" => size = Some(cursor.number("Size")?),
@@ -80,6 +95,7 @@ impl ListedObjects {
             }
         }
         let key = key.ok_or(XmlError::Missing { element: "Key" })?;
+        let key = if encoding == EncodingType::Url { decoded(&key)? } else { key };
         self.push(&key, size.ok_or(XmlError::Missing { element: "Size" })?, etag.as_deref().unwrap_or_default());
         Ok(())
     }
@@ -92,7 +108,7 @@ impl ListedObjects {
         self.rows.push(Row { key_end, etag_end: self.text.len() as u32, size });
     }
 
-    /// The page with its keys decoded. Bodies name their encoding before or after the keys, so this comes last.
+    /// The page with its keys decoded, where the body names their encoding after them.
     fn decoded(self) -> Result<Self, XmlError> {
         let mut page = Self {
             text: String::with_capacity(self.text.len()),
@@ -100,12 +116,7 @@ impl ListedObjects {
             continuation: self.continuation.clone(),
         };
         for object in self.iter() {
-            let key = decode(object.key).map_err(|_| XmlError::Invalid {
-                element: "Key",
-                value: object.key.to_owned(),
-                expected: "percent-encoded UTF-8",
-            })?;
-            page.push(&key, object.size, object.etag);
+            page.push(&decoded(object.key)?, object.size, object.etag);
         }
         Ok(page)
     }
@@ -153,6 +164,14 @@ impl ListedObjects {
     }
 }
 
+fn decoded(key: &str) -> Result<Cow<'_, str>, XmlError> {
+    decode(key).map_err(|_| XmlError::Invalid {
+        element: "Key",
+        value: key.to_owned(),
+        expected: "percent-encoded UTF-8",
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +214,32 @@ mod tests {
                 assert_eq!(rows, expected.collect::<Vec<_>>());
                 assert_eq!(page.get(keys.len()), None);
             }
+        }
+    }
+
+    #[test]
+    fn it_makes_no_difference_how_elements_are_written() {
+        let plain = "<Key>a%26b</Key><ETag>\"E\"</ETag><Size>7</Size><Owner><ID>1</ID></Owner>";
+        let contents = [
+            plain,
+            "<Key >a%26b</Key ><ETag>&quot;E&quot;</ETag><Size>7</Size>",
+            "\n  <!-- <Key>x</Key> --><Key><![CDATA[a%26b]]></Key>\n<Owner><Key>x</Key></Owner><ETag>\"E\"</ETag><Size> 7 </Size>",
+            "<o:Key xmlns:o='x'>a%<!-- -->26b</o:Key><Size t='>'>7</Size><Nothing/><ETag>&#34;E\"</ETag>",
+        ];
+        for (before, after) in [("<EncodingType>url</EncodingType>", ""), ("", "<EncodingType>url</EncodingType>")] {
+            for different in contents {
+                let body = format!(
+                    "<ListBucketResult>{before}<Contents>{plain}</Contents><Contents>{different}</Contents>\
+                     <IsTruncated>false</IsTruncated>{after}</ListBucketResult>"
+                );
+                let page = ListedObjects::parse(body.as_bytes()).unwrap();
+                let expected = ListedObject { key: "a&b", size: 7, etag: "\"E\"" };
+                assert_eq!(page.iter().collect::<Vec<_>>(), [expected; 2], "{body}");
+            }
+        }
+        for broken in ["<Key>a</Kex>", "<Key>a</Key", "<Key>a<b</Key>", "<Key>a&nothing;</Key>"] {
+            let body = format!("<ListBucketResult><Contents>{broken}<Size>1</Size></Contents></ListBucketResult>");
+            assert!(ListedObjects::parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 
