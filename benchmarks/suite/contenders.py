@@ -15,7 +15,6 @@ from benchmarks.suite.measure import ROOT, Run, job
 OURS = "osstorchconnector 2"
 ORIGINAL = "osstorchconnector 1.2.3"
 S3 = "s3torchconnector"
-OSSFS = "ossfs"
 FLOOR = "floor"
 
 # Each peer in a folder of its own, since one of them has this package's name; they share torch.

@@ -1,11 +1,13 @@
-"""Distributed checkpoints of two ranks, beside the original and torch's fsspec storage over ossfs.
+"""Distributed checkpoints of two ranks, beside the original.
 
-They are saved into the sink, and loaded from nginx: all load what this package has saved, since its files are torch's.
+They are saved into the sink and the emulator, and loaded from nginx: all load what this package has saved, since its files
+are torch's. torch's fsspec storage over ossfs does not run: ossfs appends its second block at a position that the object
+does not have (PositionNotEqualToLength).
 """
 
 from pathlib import Path
 
-from benchmarks.suite.contenders import BUCKET, ORIGINAL, OSSFS, OURS, contender, contenders
+from benchmarks.suite.contenders import BUCKET, ORIGINAL, OURS, contender, contenders
 from benchmarks.suite.measure import Row, alternate
 from benchmarks.suite.servers import emulator, nginx, sink, write_objects
 
@@ -17,20 +19,16 @@ def run(folder: Path, rounds: int) -> list[Row]:
     """Measure saving and loading."""
     task = {"job": "distributed", "load": False, "size": SIZE, "name": f"{BUCKET}/{CHECKPOINT}"}
     with sink(folder) as site:
-        found = contenders((OURS, ORIGINAL, OSSFS), site, task)
+        found = contenders((OURS, ORIGINAL), site, task)
         rows = alternate("DCP save of 2 GiB into a sink, 2 ranks", "bytes", found, rounds)
     with emulator(folder) as (server, site):
-        rows += alternate(
-            "DCP save of 2 GiB into the emulator, 2 ranks",
-            "bytes",
-            contenders((OURS, ORIGINAL), site, task),
-            min(rounds, 3),
-        )
+        found = contenders((OURS, ORIGINAL), site, task)
+        rows += alternate("DCP save of 2 GiB into the emulator, 2 ranks", "bytes", found, min(rounds, 3))
         contender(OURS, site, task)()
         client = server.client()
         saved = [(item.name, client.get(item.uri)) for item in client.list(f"oss://{BUCKET}/{CHECKPOINT}/")]
     sums = write_objects(folder, saved)
     del saved
     with nginx(folder, sums) as site:
-        found = contenders((OURS, ORIGINAL, OSSFS), site, {**task, "load": True})
+        found = contenders((OURS, ORIGINAL), site, {**task, "load": True})
         return rows + alternate("DCP load of 2 GiB, 2 ranks", "bytes", found, rounds)

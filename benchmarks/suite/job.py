@@ -294,12 +294,6 @@ def distributed(task: Task) -> float:
 def storage(task: Task, kind: str) -> Any:
     """Return the storage writer or reader of the connector that a task names."""
     uri = f"oss://{task['name']}"
-    if task["connector"] == "ossfs":
-        from torch.distributed.checkpoint.fsspec_filesystem import FsspecReader, FsspecWriter
-
-        key, secret = task["access_key_id"], task["access_key_secret"]
-        options = {"endpoint": task["endpoint"], "key": key, "secret": secret}
-        return FsspecWriter(uri, sync_files=False, **options) if kind == "writer" else FsspecReader(uri, **options)
     import osstorchconnector
 
     name = "OssFileSystem" if Counts.ours else "OssDCPFileSystem"

@@ -2,8 +2,8 @@
 
     python benchmarks/suite/sink.py PORT
 
-It answers what a client needs to believe that an object was stored, in one part or in many, and computes nothing: no
-checksum, no ETag.
+It answers what a client needs to believe that an object was stored, in one part or in many, or copied, and computes
+nothing: no checksum, no ETag.
 """
 
 import contextlib
@@ -15,27 +15,43 @@ from urllib.parse import parse_qs, urlsplit
 
 # MSG_TRUNC lets TCP drop what it has received without copying it; the buffer is never written to.
 _DISCARD = bytearray(4 << 20)
+_SOURCE = re.compile(rb"\r\nx-oss-copy-source: *([^\r]+)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+_ETAG = 'ETag: "0123456789ABCDEF0123456789ABCDEF"\r\n'
+
+# The sizes of what was stored, and of the parts of what is being stored: clients ask for them before they rename.
+_stored: dict[str, int] = {}
+_parts: dict[str, int] = {}
 
 
-def answer(method: str, target: str) -> tuple[str, str, str]:
-    """Return status, further headers and body of the answer to a request."""
+def answer(method: str, target: str, length: int, source: str | None) -> tuple[str, str, str]:
+    """Return status, further headers and body of the answer to a request whose body had so many bytes."""
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
     match method:
         case "HEAD":
-            return "404 Not Found", "", ""
+            size = _stored.get(url.path)
+            found = ("200 OK", f"{_ETAG}Content-Length: {size}\r\n", "")
+            return ("404 Not Found", "", "") if size is None else found
         case "DELETE":
+            _stored.pop(url.path, None)
             return "204 No Content", "", ""
+        case "PUT" if source is not None:
+            _stored[url.path] = 0
+            result = '<CopyObjectResult><ETag>"0123456789ABCDEF"</ETag></CopyObjectResult>'
+            return "200 OK", _ETAG, f"{_XML}{result}"
         case "POST" if "uploads" in query:
             key = "<Bucket>bench</Bucket><Key>object</Key><UploadId>0123456789ABCDEF</UploadId>"
             return "200 OK", "", f"{_XML}<InitiateMultipartUploadResult>{key}</InitiateMultipartUploadResult>"
         case "POST" if "uploadId" in query:
+            _stored[url.path] = _parts.pop(url.path, 0)
             key = '<Bucket>bench</Bucket><Key>object</Key><ETag>"0123456789ABCDEF-1"</ETag>'
             return "200 OK", "", f"{_XML}<CompleteMultipartUploadResult>{key}</CompleteMultipartUploadResult>"
         case _:
-            return "200 OK", 'ETag: "0123456789ABCDEF0123456789ABCDEF"\r\n', ""
+            sizes = _parts if "uploadId" in query else _stored
+            sizes[url.path] = sizes.get(url.path, 0) + length if sizes is _parts else length
+            return "200 OK", _ETAG, ""
 
 
 def serve(connection: socket.socket) -> None:
@@ -52,7 +68,7 @@ def serve(connection: socket.socket) -> None:
             head, _, rest = received.partition(b"\r\n\r\n")
             method, target, _ = head.partition(b"\r\n")[0].decode().split(" ")
             length = _LENGTH.search(head)
-            left = int(length[1]) if length else 0
+            size = left = int(length[1]) if length else 0
             if b"expect: 100-continue" in head.lower():
                 connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
             taken = min(left, len(rest))
@@ -62,8 +78,11 @@ def serve(connection: socket.socket) -> None:
                 if not count:
                     return
                 left -= count
-            status, headers, body = answer(method, target)
-            headers += f"x-oss-request-id: 0123456789ABCDEF01234567\r\nContent-Length: {len(body)}\r\n"
+            source = _SOURCE.search(head)
+            status, headers, body = answer(method, target, size, source and source[1].decode())
+            headers += "x-oss-request-id: 0123456789ABCDEF01234567\r\n"
+            if "Content-Length" not in headers:
+                headers += f"Content-Length: {len(body)}\r\n"
             connection.sendall(f"HTTP/1.1 {status}\r\n{headers}\r\n{body}".encode())
 
 
