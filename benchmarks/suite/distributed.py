@@ -1,8 +1,8 @@
 """Distributed checkpoints of two ranks, beside the original.
 
-They are saved into the sink and the emulator, and loaded from nginx: all load what this package has saved, since its files
-are torch's. torch's fsspec storage over ossfs does not run: ossfs appends its second block at a position that the object
-does not have (PositionNotEqualToLength).
+They are saved into the sink and the emulator, and loaded from nginx: all load what this package has saved, since its
+files are torch's. torch's fsspec storage over ossfs does not run: ossfs appends its second block at a position that the
+object does not have (PositionNotEqualToLength).
 """
 
 from pathlib import Path
