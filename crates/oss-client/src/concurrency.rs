@@ -22,11 +22,11 @@ const LEAST_GROWTH: f64 = 1.3;
 
 /// A step stays only while a request takes at most so many times as long as the quickest rounds of this client had it: the
 /// rest of a larger limit waits in queues, where its buffers leave the processor's cache and its memory is fresh.
-const MOST_QUEUEING: f64 = 1.5;
+const MOST_QUEUEING: f64 = 2.0;
 
 /// Rounds to stay put after a step that did not pay, before the next attempt: the least, since one round that something
 /// else disturbed must not hold a stream back for seconds, and the most, to which they double with each failure.
-const FIRST_PATIENCE: u32 = 6;
+const FIRST_PATIENCE: u32 = 2;
 const PATIENCE: u32 = 50;
 
 /// Fewest requests in flight however often the service asks for fewer.
