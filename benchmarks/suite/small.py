@@ -16,6 +16,8 @@ from benchmarks.suite.servers import nginx
 # Connections of the minimal client: with fewer it waits for the server, with more it costs more.
 _CONNECTIONS = 64
 _WRK_SECONDS = 3
+# Of the slowest peer a part is enough, so that the whole takes less than ten minutes.
+_S3_COUNT = 6_000
 
 
 def wrk(site: Site, keys: list[str]) -> Run:
@@ -47,7 +49,8 @@ def run(folder: Path, rounds: int) -> list[Row]:
         with nginx(place, sums) as site:
             for dataset, workers in (("iterable", 0), ("iterable", 2), ("map", 2)):
                 task = {"job": "small", "dataset": dataset, "workers": workers, "names": str(names), "expected": COUNT}
-                found = contenders((OURS, ORIGINAL, S3), site, task)
+                found = contenders((OURS, ORIGINAL), site, task)
+                found |= contenders((S3,), site, {**task, "count": _S3_COUNT, "expected": _S3_COUNT})
                 if workers == 0:
                     found[FLOOR] = partial(wrk, site, list(sums))
                 work = f"{mean // 1000} KB, {dataset}, {workers} workers"

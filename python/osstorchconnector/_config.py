@@ -68,8 +68,8 @@ class OssConfig:
         prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. A reader of one
             object has at most so many in flight. Default 24.
         max_concurrency: Requests in flight at most. Default 512, or ``prefetch_concurrency`` where that is larger.
-        part_size: Bytes of one part of an upload and of the largest range of a reader, 100 KiB to 5 GiB. Parts of a
-            large object grow from there. Default 8 MiB.
+        part_size: Bytes of one part of an upload and of one range of a large read, 100 KiB to 5 GiB. Parts of a large
+            object, and ranges of which many are left, grow from there. Default 8 MiB.
         upload_concurrency: Parts of one upload in flight at most. Default 16.
         upload_bytes: Bytes of one upload in flight or being filled at most, so that fewer parts are in flight where
             they are larger; one part is always allowed. Default 256 MiB.

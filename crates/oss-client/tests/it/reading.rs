@@ -135,3 +135,20 @@ async fn a_replaced_object_is_noticed() {
     assert!(matches!(error.kind(), ErrorKind::Changed(_)), "{error:?}");
     assert_eq!(error.key(), Some("object"));
 }
+
+#[tokio::test]
+async fn a_very_large_read_begins_with_long_ranges_and_ends_with_parts() {
+    let config = config(&emulator().await);
+    let part = config.part_size as u64;
+    let window = window(&client(config), pattern(10)).await;
+    for length in [1, part, 3 * part + 1, 2 << 30, 100 << 30] {
+        let ranges: Vec<_> = window.split(7..7 + length).collect();
+        assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (7, 7 + length));
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+        let lengths: Vec<_> = ranges.iter().map(|range| range.end - range.start).collect();
+        assert!(lengths.is_sorted_by(|before, after| before >= after), "{lengths:?}");
+        assert!(lengths[lengths.len() - 1] <= part);
+        assert!(ranges.len() as u64 <= length.div_ceil(part).max(16), "{} ranges", ranges.len());
+        assert!(length < 1 << 30 || lengths[0] > 4 * part, "{lengths:?}");
+    }
+}
