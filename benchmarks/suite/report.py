@@ -38,6 +38,8 @@ default settings on both sides, medians of the rounds; ratios are medians of the
 of all processes of the contender, memory the peak beyond what the interpreter held with torch imported. nginx sends
 each object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
 objects, and a bare loop of `recv` or `send` on one connection for large ones.
+
+What limits the figures that are missed: [where the time goes](../../docs/decisions/speed.md).
 """
 
 

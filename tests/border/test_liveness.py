@@ -82,7 +82,9 @@ def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, worke
 
 
 def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: str) -> None:
-    dataset = OssIterableDataset.from_prefix(f"oss://{filled}/", **emulator.connection)
+    # As above: a stream that is left has as many connections as it has requests in flight.
+    config = OssConfig(prefetch_concurrency=24, max_concurrency=24)
+    dataset = OssIterableDataset.from_prefix(f"oss://{filled}/", config=config, **emulator.connection)
     counted = []
     for _ in range(20):
         iterator = iter(dataset)
