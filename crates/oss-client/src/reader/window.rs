@@ -33,8 +33,8 @@ const SMALLEST_RANGE: u64 = 1 << 20;
 /// 35 ms to the first byte and 50 MB/s, parts of 8 MiB alone leave a connection waiting for a sixth of its time.
 const SHARES: u64 = 2;
 
-/// The longest of those: what is left of a range when its connection breaks is asked for again, and longer ones gain less
-/// than a hundredth.
+/// The longest of those: it takes 2.7 s at 50 MB/s, of which 35 ms to the first byte are a hundredth: longer ones gain no
+/// more than that.
 const LONGEST_SHARE: u64 = 128 << 20;
 
 /// Bytes per second that a large read keeps on their way for the next one, while the service takes its time to the first

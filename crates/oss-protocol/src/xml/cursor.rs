@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
     /// Takes the next children of the current element, as long as they are nothing but a name and plain text, and gives
     /// name and text of each to `take`. What is anything else, and what follows, is [`child`](Self::child)'s.
     ///
-    /// Listings consist of such elements, a dozen for each key; as events they take four times as long.
+    /// Listings consist of such elements, half a dozen for each key: a listing as a whole is 1.2 times as fast as with events.
     pub(super) fn plain_children(
         &mut self,
         mut take: impl FnMut(&'a str, &'a str) -> Result<(), XmlError>,
