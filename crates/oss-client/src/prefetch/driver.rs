@@ -27,6 +27,10 @@ use crate::{
 /// bounds their number where they are tiny.
 const WINDOW: usize = 4096;
 
+/// Bytes that may have arrived before anybody takes them, at first. Fresh memory costs more than to receive into it, and a
+/// reader that keeps up needs little; one that does not is served from this for the time of some requests.
+const FIRST_AHEAD: usize = 16 << 20;
+
 /// Share of the budget above which an object is not fetched ahead: it would push all others out.
 const LARGE_SHARE: usize = 4;
 
@@ -65,10 +69,14 @@ pub fn start(
 ) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
     let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
     let large = kept_for_large(budget);
+    // Of a batch, somebody waits for all.
+    let limit = if source.is_batch() { budget } else { FIRST_AHEAD };
+    let ahead = Ahead { limit, arrived: 0, held_back: false };
     let driver = Driver {
         client,
         source,
         queue: Arc::clone(&queue),
+        ahead,
         budget: Arc::new(Budget { bytes: budget - large, reserved: AtomicUsize::new(0), queue: Arc::clone(&queue) }),
         large,
         delivery,
@@ -88,6 +96,7 @@ struct Driver {
     source: Source,
     queue: Arc<Queue>,
     budget: Arc<Budget>,
+    ahead: Ahead,
     /// An object above this is not fetched ahead.
     large: usize,
     delivery: Delivery,
@@ -127,6 +136,28 @@ impl Budget {
     /// Whether there is room for so many bytes more.
     fn has_room(&self, bytes: usize, load: Load) -> bool {
         self.reserved.load(Ordering::Relaxed) + load.bytes + bytes <= self.bytes
+    }
+}
+
+/// How much may have arrived before anybody takes it. The budget allows more, for a reader that turns out to need it.
+struct Ahead {
+    limit: usize,
+    /// Bytes in the window, behind an object that is on its way.
+    arrived: usize,
+    /// The limit has held requests back since the reader last waited.
+    held_back: bool,
+}
+
+impl Ahead {
+    fn is_reached(&self, load: Load) -> bool {
+        self.arrived + load.bytes >= self.limit
+    }
+
+    /// The reader had to wait. Where that is for want of requests, it may not happen again.
+    fn waited(&mut self) {
+        if std::mem::take(&mut self.held_back) {
+            self.limit = self.limit.saturating_mul(2);
+        }
     }
 }
 
@@ -242,6 +273,7 @@ impl Driver {
             if !self.fits(deferred, reserve, load) {
                 load = self.queue.load_before_waiting()?;
                 if !self.fits(deferred, reserve, load) {
+                    self.ahead.held_back |= self.ahead.is_reached(load);
                     return Some(Blocked::ByBudget);
                 }
             }
@@ -368,7 +400,7 @@ impl Driver {
             None => self.window.is_empty() && load.items == 0,
         };
         let in_window = deferred.is_some() || self.window.len() + load.items < WINDOW;
-        first_in_line || (in_window && self.budget.has_room(reserve, load))
+        first_in_line || (in_window && !self.ahead.is_reached(load) && self.budget.has_room(reserve, load))
     }
 
     fn take_next(&mut self, deferred: Option<u64>) -> Option<(u64, Entry)> {
@@ -417,6 +449,7 @@ impl Driver {
         let next = match result {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
                 self.budget.reserve(bytes.len());
+                self.ahead.arrived += bytes.len();
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
             }
             Ok(FetchedObject { meta, bytes: None }) => {
@@ -436,10 +469,14 @@ impl Driver {
 
     /// Hands over what is finished and due; returns whether the reader was waiting.
     fn hand_over(&mut self) -> bool {
-        match self.delivery {
+        let waited = match self.delivery {
             Delivery::Ordered => self.hand_over_front(),
             Delivery::Arrival => self.hand_over_arrived(),
+        };
+        if waited {
+            self.ahead.waited();
         }
+        waited
     }
 
     fn hand_over_arrived(&mut self) -> bool {
@@ -459,6 +496,7 @@ impl Driver {
             self.first += 1;
         }
         self.budget.release(handed);
+        self.ahead.arrived -= handed;
         !items.is_empty() && self.queue.put(items.into_iter())
     }
 
@@ -479,6 +517,7 @@ impl Driver {
         });
         let waited = self.queue.put(items);
         self.budget.release(handed);
+        self.ahead.arrived -= handed;
         waited
     }
 }

@@ -7,7 +7,7 @@ use oss_client::{
     catalogue::{Entry, Listing, Row, RowsBuilder},
     ops::put::PutOptions,
     order::Order,
-    prefetch::{self, Delivery, Item, Outcome, Prefix, Source, Taken},
+    prefetch::{self, Delivery, Item, Outcome, Prefix, Queue, Source, Taken},
 };
 
 use tempfile::TempDir;
@@ -176,20 +176,49 @@ async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
     let budget = 200_000;
     let (queue, driver) = prefetch::start(client, named(&entries), budget, Delivery::Ordered);
     tokio::spawn(driver);
-    // The driver is done when it has put what the budget allows and waits for room.
-    let taken = tokio::task::spawn_blocking(move || {
-        let mut held = 0;
-        let mut quiet = 0;
-        while quiet < 3 {
-            let bytes = queue.held();
-            quiet = if bytes == held && bytes > 0 { quiet + 1 } else { 0 };
-            held = bytes;
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        (held, Arc::strong_count(&queue))
-    })
-    .await
-    .unwrap();
-    assert!(taken.0 <= budget, "{} bytes ahead", taken.0);
-    assert!(taken.0 >= budget / 2, "{} bytes ahead", taken.0);
+    let held = settled(&queue).await;
+    assert!(held <= budget, "{held} bytes ahead");
+    assert!(held >= budget / 2, "{held} bytes ahead");
+}
+
+/// What the queue holds once that does not change any more: the driver waits for room.
+async fn settled(queue: &Arc<Queue>) -> usize {
+    let (mut held, mut quiet) = (0, 0);
+    while quiet < 3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let bytes = queue.held();
+        quiet = if bytes == held && bytes > 0 { quiet + 1 } else { 0 };
+        held = bytes;
+    }
+    held
+}
+
+#[tokio::test]
+async fn more_is_read_ahead_only_once_the_reader_had_to_wait_for_want_of_it() {
+    const MIB: usize = 1 << 20;
+    const IN_FLIGHT: usize = 4;
+    let few = |config: &mut ClientConfig| {
+        config.prefetch_concurrency = IN_FLIGHT;
+        config.max_concurrency = IN_FLIGHT;
+    };
+    let (client, entries) = filled(&[MIB; 100], few).await;
+    let (queue, driver) = prefetch::start(client, named(&entries), 1 << 30, Delivery::Ordered);
+    tokio::spawn(driver);
+    let mut taken = 0;
+    for expected in [16, 32] {
+        let held = settled(&queue).await / MIB;
+        assert!((expected..=expected + IN_FLIGHT).contains(&held), "{held} MiB ahead instead of {expected}");
+        // Reads everything that is there, and then has to wait.
+        let reader = Arc::clone(&queue);
+        let read = move || {
+            let mut count = 0;
+            while count <= held {
+                let Taken::Items(items) = reader.take(Duration::from_secs(10)) else { panic!("nothing came") };
+                count += items.len();
+            }
+            count
+        };
+        taken += tokio::task::spawn_blocking(read).await.unwrap();
+    }
+    assert!(taken < entries.len(), "nothing is left to be read ahead");
 }
