@@ -83,10 +83,15 @@ class SharedListing:
             threading.Thread(target=_parse_for, args=arguments, name="osst-listing", daemon=True).start()
         return stream
 
-    def stream_at(self, positions: list[int]) -> ObjectStream:
-        """Fetch some of the rows that are known, ahead of the reader, in the order of ``positions``."""
+    def stream_at(self, positions: list[int], *, ahead: bool = False) -> ObjectStream:
+        """Fetch some of the rows that are known, ahead of the reader, in the order of ``positions``.
+
+        Args:
+            positions: Which rows.
+            ahead: Nobody has asked for them yet: they get half of the budget only.
+        """
         table = self._source.table
-        return self._native_client.stream_at(self._listing if table is None else table, positions)
+        return self._native_client.stream_at(self._listing if table is None else table, positions, ahead=ahead)
 
     def wait(self) -> Rows:
         """Wait until all rows are known, and return them.

@@ -198,8 +198,13 @@ class Client:
             RuntimeError: The listing is not complete.
         """
 
-    def stream_at(self, rows: ObjectTable | Listing, positions: Iterable[int]) -> ObjectStream:
+    def stream_at(self, rows: ObjectTable | Listing, positions: Iterable[int], *, ahead: bool = False) -> ObjectStream:
         """Fetch rows that are known, ahead of the reader, in the order of `positions`.
+
+        Args:
+            rows: The objects.
+            positions: Which of them.
+            ahead: Nobody has asked for them yet: they get half of the budget only.
 
         Raises:
             IndexError: There is no such row, or it is not known yet.

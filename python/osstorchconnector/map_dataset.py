@@ -13,10 +13,11 @@ from osstorchconnector._failures import FailureCounts
 from osstorchconnector._iteration import BLOCK, Iteration, Progress
 from osstorchconnector._listing import SharedListing
 from osstorchconnector._manifest import ManifestParser
-from osstorchconnector._native import DataObject
+from osstorchconnector._native import DataObject, ObjectStream
 from osstorchconnector._options import Failure, MapOptions, Options
 from osstorchconnector._outcome import Outcome, Outcomes
 from osstorchconnector._private_directory import PrivateDirectory
+from osstorchconnector._read_ahead import ReadAhead
 from osstorchconnector._source import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
 from osstorchconnector._state import Plan
 from osstorchconnector._transform import apply, call, identity
@@ -44,6 +45,7 @@ class OssMapDataset(Dataset[Any]):
         self._options = options
         self._directory = PrivateDirectory()
         self._counts = FailureCounts(self._directory)
+        self._read_ahead = ReadAhead()
         self._listing = SharedListing(source, client, self._directory, directory_markers=options.directory_markers)
 
     @classmethod
@@ -230,9 +232,11 @@ class OssMapDataset(Dataset[Any]):
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Any]:
         """Fetch objects concurrently and return them transformed, in the order of the indices.
 
-        This is what a ``DataLoader`` calls for a batch. Where an object fails and ``on_error`` says ``"substitute"``,
-        the next good object of the batch takes its place, else the one before, else that of the next or the previous
-        index.
+        This is what a ``DataLoader`` calls for a batch. Where batches come in order, as without ``shuffle=True``, the
+        next is fetched meanwhile, within half of ``prefetch_bytes``.
+
+        Where an object fails and ``on_error`` says ``"substitute"``, the next good object of the batch takes its place,
+        else the one before, else that of the next or the previous index.
 
         Raises:
             IndexError: There is no such index.
@@ -240,7 +244,9 @@ class OssMapDataset(Dataset[Any]):
         """
         count = self._listing.wait().count
         positions = [_position(index, count) for index in indices]
-        with contextlib.closing(self._outcomes(positions)) as found:
+        stream = self._read_ahead.take(positions) or self._listing.stream_at(positions)
+        with contextlib.closing(self._outcomes(stream)) as found:
+            self._read_ahead.go_on(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
             outcomes = []
             for _ in positions:
                 outcome = found.read()
@@ -252,8 +258,7 @@ class OssMapDataset(Dataset[Any]):
                 outcomes.append(outcome)
         return [self._delivered(positions, outcomes, number) for number in range(len(positions))]
 
-    def _outcomes(self, positions: list[int]) -> Outcomes:
-        stream = self._listing.stream_at(positions)
+    def _outcomes(self, stream: ObjectStream) -> Outcomes:
         return Outcomes(stream, self._transform, keep=self._options.policy.has("substitute"))
 
     def _delivered(self, positions: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
@@ -268,7 +273,7 @@ class OssMapDataset(Dataset[Any]):
                 return apply(self._transform, other.item.copy())
         beside = (positions[number] + 1, positions[number] - 1)
         neighbours = [position for position in beside if 0 <= position < self._listing.rows.count]
-        with contextlib.closing(self._outcomes(neighbours)) as found:
+        with contextlib.closing(self._outcomes(self._listing.stream_at(neighbours))) as found:
             for _ in neighbours:
                 other = found.read()
                 if other.failure is None:

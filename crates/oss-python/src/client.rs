@@ -261,11 +261,11 @@ impl Client {
                 (Source::file(file, formula, lister), Some(listing.into_any().unbind()))
             }
         };
-        ObjectStream::start(py, connection, source, delivery, kept)
+        ObjectStream::start(py, connection, source, delivery, 1, kept)
     }
 
     fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
-        let stream = self.stream_at(py, rows, positions)?;
+        let stream = self.stream_at(py, rows, positions, false)?;
         let objects = PyList::empty(py);
         while let Some(object) = stream.next(py)? {
             objects.append(Bound::new(py, object)?)?;
@@ -273,7 +273,14 @@ impl Client {
         Ok(objects)
     }
 
-    fn stream_at(&self, py: Python<'_>, rows: Catalogue<'_>, positions: Vec<isize>) -> PyResult<ObjectStream> {
+    #[pyo3(signature = (rows, positions, *, ahead = false))]
+    fn stream_at(
+        &self,
+        py: Python<'_>,
+        rows: Catalogue<'_>,
+        positions: Vec<isize>,
+        ahead: bool,
+    ) -> PyResult<ObjectStream> {
         let picks =
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
@@ -286,7 +293,8 @@ impl Client {
                 Source::picked_from_file(file, picks(count)?)
             }
         };
-        ObjectStream::start(py, self.connection(), source, Delivery::Ordered, None)
+        let share = if ahead { 2 } else { 1 };
+        ObjectStream::start(py, self.connection(), source, Delivery::Ordered, share, None)
     }
 
     #[pyo3(signature = (bucket, key, size_hint = None))]

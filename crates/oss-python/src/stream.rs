@@ -56,16 +56,17 @@ struct Batch {
 }
 
 impl ObjectStream {
-    /// Starts; `rows` is kept alive as long as the stream is.
+    /// Starts, within the `share`-th part of the budget; `rows` is kept alive as long as the stream is.
     pub(crate) fn start(
         py: Python<'_>,
         connection: &Arc<Connection>,
         source: Source,
         delivery: Delivery,
+        share: usize,
         rows: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (client, reactor) = connection.get(py)?;
-        let budget = client.config().prefetch_bytes;
+        let budget = client.config().prefetch_bytes / share;
         let (queue, driver) = prefetch::start(client.clone(), source, budget, delivery);
         let driver = reactor.handle.spawn(driver).abort_handle();
         Ok(Self {
