@@ -6,14 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.suite import checkpoint, distributed, growth, large, latency, listing, small, start
+from benchmarks.suite import checkpoint, distributed, growth, instructions, large, latency, listing, small, start
 from benchmarks.suite.contenders import install_peers
 from benchmarks.suite.measure import ROOT, write
 from benchmarks.suite.report import write_report
 
 PARTS = {
     module.__name__.rpartition(".")[2]: module.run
-    for module in (small, latency, large, checkpoint, listing, distributed, start, growth)
+    for module in (small, latency, large, checkpoint, listing, distributed, start, instructions, growth)
 }
 _TOOLS = ("nginx", "wrk", "taskset")
 
@@ -31,7 +31,7 @@ def main() -> int:
         sys.stderr.write(f"missing: {', '.join(missing)}; on Debian: apt-get install nginx-light wrk util-linux\n")
         return 1
     install_peers()
-    arguments.output.mkdir(exist_ok=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     for part in arguments.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             write(arguments.output / f"{part}.json", PARTS[part](Path(folder), arguments.rounds))

@@ -20,7 +20,7 @@ def run(folder: Path, rounds: int) -> list[Row]:
         rows = alternate("torch.save of 2 GiB into a sink", "bytes", found, rounds)
     with emulator(folder) as (_, site):
         found = contenders((OURS, ORIGINAL), site, {**task, "job": "save"})
-        rows += alternate("torch.save of 2 GiB into the emulator", "bytes", found, min(rounds, 3))
+        rows += alternate("torch.save of 2 GiB into the emulator", "bytes", found, rounds)
     sums = write_objects(folder, [(KEY, _saved(folder))])
     path = folder / "files" / BUCKET / KEY
     with nginx(folder, sums) as site:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.suite.contenders import BUCKET
-from benchmarks.suite.servers import write_objects
+from benchmarks.suite.servers import AGAIN, write_objects
 from osstorchconnector.testing import Emulator
 
 COUNT = 20_000
@@ -32,10 +32,10 @@ def bodies(mean: int, count: int = COUNT) -> Iterator[tuple[str, bytes]]:
 
 
 def write_small(folder: Path, mean: int, count: int = COUNT) -> tuple[dict[str, int], Path]:
-    """Write small objects as files; return their checksums and a file with their names."""
-    sums = write_objects(folder, bodies(mean, count))
+    """Write half as many small objects as files; return the checksums of those, and a file with all names."""
+    sums = write_objects(folder, bodies(mean, count // 2))
     names = folder / "names"
-    names.write_text("\n".join(f"{BUCKET}/{key}" for key in sums))
+    names.write_text("\n".join(f"{BUCKET}/{place}{key}" for place in ("", f"{AGAIN}/") for key in sums))
     return sums, names
 
 

@@ -1,0 +1,111 @@
+"""Instructions for each small object, counted by callgrind: the part of the cost that no noise of the machine moves.
+
+What is counted is a stream in one process without torch, with twice the objects less that with once, so that the start
+of the process and of the stream is left out. Functions are told apart where the extension was built with its symbols:
+``python -m benchmarks.suite.instructions FUNCTIONS`` prints so many of them.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.suite.contenders import OURS, REGION, Site
+from benchmarks.suite.measure import ROOT, Row, Run
+from benchmarks.suite.objects import write_small
+from benchmarks.suite.servers import nginx
+
+# Enough that what happens once in hundreds of objects is counted, few enough that valgrind takes seconds.
+_COUNT = 2_000
+
+_PROGRAM = """
+import json, sys
+from osstorchconnector import OssClient
+from osstorchconnector._native import ObjectTable, Order
+task = json.load(open(sys.argv[1]))
+client = OssClient(task["endpoint"], cred_path=task["cred_path"], region=task["region"])
+table = ObjectTable.from_uris(f"oss://{name}" for name in task["names"])
+length = sum(len(item.read()) for item in client._native_client.stream(table, Order()))
+"""
+
+# A line of `callgrind_annotate`: instructions, their share, and the function with its file.
+_LINE = re.compile(r"^ *([\d,]+) \([ \d.]+%\) +(?:.*/)?[^:]*:(.*?)(?: \[(.*)\])?$")
+
+
+def run(folder: Path, _rounds: int) -> list[Row]:
+    """Count 100 KB and 4 KB; a count needs no rounds."""
+    if shutil.which("valgrind") is None:
+        print("valgrind is missing, so instructions are left out; on Debian: apt-get install valgrind")
+        return []
+    rows = []
+    for mean in (100_000, 4_000):
+        counted = count(folder / str(mean), mean)
+        total = sum(counted.values()) / _COUNT
+        print(f"  {mean // 1000} KB: {total:,.0f} instructions for each object", flush=True)
+        facts = {library: part / _COUNT for library, part in by_library(counted).items() if part >= _COUNT}
+        rows.append(Row(f"{mean // 1000} KB", OURS, "instructions", [Run(total, 1, 0, 0)], facts))
+    return rows
+
+
+Function = tuple[str, str]
+
+
+def count(folder: Path, mean: int) -> Counter[Function]:
+    """Return the instructions of each function and its library that `_COUNT` objects take."""
+    folder.mkdir()
+    sums, names = write_small(folder, mean, 2 * _COUNT)
+    with nginx(folder, sums) as site:
+        once, twice = (_counted(site, names, times * _COUNT) for times in (1, 2))
+    twice.subtract(once)
+    return twice
+
+
+def by_library(counted: Counter[Function]) -> Counter[str]:
+    """Return the instructions of each shared library."""
+    libraries: Counter[str] = Counter()
+    for (_, library), instructions in counted.items():
+        libraries[library] += instructions
+    return libraries
+
+
+def _counted(site: Site, names: Path, number: int) -> Counter[Function]:
+    output = site.folder / "callgrind.out"
+    keys = names.read_text().split()[:number]
+    task = {"endpoint": site.endpoint, "cred_path": site.cred_path, "region": REGION, "names": keys}
+    program = site.folder / "program.py"
+    program.write_text(_PROGRAM)
+    given = site.folder / "task.json"
+    given.write_text(json.dumps(task))
+    # Without the second, one thread of the two would run for whole slices of a hundred thousand blocks.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+    command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={output}"]
+    command += [sys.executable, str(program), str(given)]
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    annotated = ["callgrind_annotate", "--threshold=100", "--auto=no", str(output)]
+    text = subprocess.run(annotated, check=True, capture_output=True, text=True).stdout
+    found: Counter[Function] = Counter()
+    for line in text.splitlines():
+        if (match := _LINE.match(line)) is not None:
+            library = Path(match[3] or "unknown").name
+            found[match[2], library] += int(match[1].replace(",", ""))
+    return found
+
+
+def main() -> int:
+    """Print the functions that take most."""
+    for mean in (100_000, 4_000):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            counted = count(Path(folder) / "files", mean)
+        print(f"\n{mean // 1000} KB: {sum(counted.values()) / _COUNT:,.0f} instructions for each object")
+        for (function, library), instructions in counted.most_common(int(sys.argv[1])):
+            print(f"{instructions / _COUNT:10,.0f}  {library:28} {function}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
