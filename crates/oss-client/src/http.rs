@@ -6,6 +6,7 @@ use oss_protocol::header as oss_header;
 
 use crate::{
     error::{ErrorKind, Result},
+    headers::Headers,
     transport::{Broken, Lease, Patience, Rest},
 };
 
@@ -65,7 +66,7 @@ pub struct Response {
     /// HTTP status.
     pub status: StatusCode,
     /// Headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The body, not received yet.
     pub body: Body,
 }
@@ -73,7 +74,7 @@ pub struct Response {
 impl Response {
     /// Text of a header, where present and readable.
     pub fn header(&self, name: &http::HeaderName) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers.text(name)
     }
 
     /// Length of the body that the server announced.

@@ -15,6 +15,7 @@ mod concurrency;
 pub mod config;
 pub mod credentials;
 pub mod error;
+pub mod headers;
 pub mod http;
 pub mod listing;
 pub mod local;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use oss_protocol::{
     canonical,
     error_code::ErrorCode,
@@ -134,6 +134,8 @@ fn about_source(error: Error, bucket: &str, key: &str) -> Error {
 
 fn description(response: &Response) -> HeaderMap {
     let describes = |name: &HeaderName| DESCRIBING.contains(name) || name.as_str().starts_with(oss_header::META_PREFIX);
-    let described = response.headers.iter().filter(|(name, _)| describes(name));
-    described.map(|(name, value)| (name.clone(), value.clone())).collect()
+    // The parser of responses refuses all names and values that requests cannot have.
+    let named = response.headers.iter().filter_map(|(name, value)| Some((HeaderName::from_bytes(name).ok()?, value)));
+    let described = named.filter(|(name, _)| describes(name));
+    described.filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?))).collect()
 }

@@ -1,7 +1,8 @@
 //! Heads: the request's as bytes, the response's parsed, and how long the body after it is.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
+
+use crate::headers::{Headers, text_of};
 
 /// Most headers of a response: OSS sends about fifteen, and one for each piece of user metadata.
 const MOST_HEADERS: usize = 128;
@@ -39,7 +40,7 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Headers,
     pub(super) framing: Framing,
     /// Whether another request may follow over the same connection.
     pub(super) keep_alive: bool,
@@ -55,54 +56,46 @@ pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize
     };
     let status = StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(|error| error.to_string())?;
     let version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    // All values share one allocation.
-    let shared = Bytes::copy_from_slice(&bytes[..length]);
-    for header in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|error| error.to_string())?;
-        let start = header.value.as_ptr() as usize - bytes.as_ptr() as usize;
-        let value = shared.slice(start..start + header.value.len());
-        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|error| error.to_string())?);
-    }
+    let headers = Headers::new(&bytes[..length], parsed.headers);
     let framing = framing(&headers, status, method)?;
     let keep_alive = framing != Framing::UntilClose && keep_alive(&headers, version);
     Ok(Some((Head { status, headers, framing, keep_alive }, length)))
 }
 
 /// Where the body ends, by RFC 9112 section 6.3.
-fn framing(headers: &HeaderMap, status: StatusCode, method: &Method) -> Result<Framing, String> {
+fn framing(headers: &Headers, status: StatusCode, method: &Method) -> Result<Framing, String> {
     if method == Method::HEAD || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         return Ok(Framing::Length(0));
     }
-    if let Some(last) = headers.get_all(header::TRANSFER_ENCODING).iter().next_back() {
-        let chunked =
-            last.to_str().is_ok_and(|text| tokens(text).next_back().is_some_and(|coding| coding == "chunked"));
+    if let Some(last) = headers.all(&header::TRANSFER_ENCODING).next_back() {
+        let last = text_of(last).and_then(|text| tokens(text).next_back());
+        let chunked = last.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
         return Ok(if chunked { Framing::Chunked } else { Framing::UntilClose });
     }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut lengths = headers.all(&header::CONTENT_LENGTH);
     let Some(first) = lengths.next() else { return Ok(Framing::UntilClose) };
     if lengths.any(|other| other != first) {
         return Err("two different Content-Length headers".to_owned());
     }
-    let digits = first.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = text_of(first).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|text| text.parse().ok()) {
         Some(length) => Ok(Framing::Length(length)),
-        None => Err(format!("Content-Length {first:?} is no number")),
+        None => Err(format!("Content-Length {:?} is no number", String::from_utf8_lossy(first))),
     }
 }
 
-fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
+fn keep_alive(headers: &Headers, version: Version) -> bool {
     let says = |word| {
-        let mut values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| tokens(value).any(|token| token == word))
+        let mut values = headers.all(&header::CONNECTION).filter_map(text_of);
+        values.any(|value| tokens(value).any(|token| token.eq_ignore_ascii_case(word)))
     };
     // A body that names its length twice may have been cut in two by something on the way.
-    let ambiguous = headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
+    let ambiguous = headers.get(&header::TRANSFER_ENCODING).is_some() && headers.get(&header::CONTENT_LENGTH).is_some();
     !ambiguous && !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
 }
 
-fn tokens(text: &str) -> impl DoubleEndedIterator<Item = String> {
-    text.split(',').map(|token| token.trim().to_ascii_lowercase())
+fn tokens(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    text.split(',').map(str::trim)
 }
 
 #[cfg(test)]

@@ -1,0 +1,68 @@
+//! The headers of a response where they were received: of a dozen, a map would cost more to fill than it saves.
+
+use std::{fmt, ops::Range};
+
+use http::HeaderName;
+
+/// Headers of a response, in the order in which they came.
+#[derive(Clone, Default)]
+pub struct Headers {
+    head: Box<[u8]>,
+    fields: Vec<Field>,
+}
+
+/// Where a name and its value stand in the head.
+#[derive(Clone)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Headers {
+    /// Those of `head`, which a parser has found valid and taken apart into slices of it.
+    pub(crate) fn new(head: &[u8], fields: &[httparse::Header<'_>]) -> Self {
+        let place = |part: &[u8]| {
+            let start = part.as_ptr() as usize - head.as_ptr() as usize;
+            start..start + part.len()
+        };
+        let fields = fields
+            .iter()
+            .map(|field| Field { name: place(field.name.as_bytes()), value: place(field.value) })
+            .collect();
+        Self { head: head.into(), fields }
+    }
+
+    /// The first value of a name.
+    pub fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The first value of a name as text, where it is readable.
+    pub fn text(&self, name: &HeaderName) -> Option<&str> {
+        text_of(self.get(name)?)
+    }
+
+    /// All values of a name.
+    pub fn all(&self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let name = name.as_str().as_bytes();
+        let fields = self.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name));
+        fields.map(|(_, value)| value)
+    }
+
+    /// All names, as they were sent, and values.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (&self.head[field.name.clone()], &self.head[field.value.clone()]))
+    }
+}
+
+/// A value as text: ASCII, since what other bytes mean is not defined.
+pub(crate) fn text_of(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().filter(|text| text.is_ascii())
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |(name, value)| (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
+        formatter.debug_map().entries(self.iter().map(text)).finish()
+    }
+}
