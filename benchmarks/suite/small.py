@@ -17,7 +17,7 @@ from benchmarks.suite.servers import nginx
 _CONNECTIONS = 64
 _WRK_SECONDS = 3
 # Of the slowest peer a part is enough, so that the whole takes less than ten minutes.
-_S3_COUNT = 6_000
+_S3_COUNT = 3_000
 
 
 def wrk(site: Site, keys: list[str]) -> Run:

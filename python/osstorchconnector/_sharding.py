@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass
-from multiprocessing.context import get_spawning_popen
 from typing import Any, Final, Literal
 
 from osstorchconnector._log import LOGGER
@@ -83,6 +82,8 @@ class RankShard:
         Raises:
             OssConfigError: There is a process group, which no other process knows.
         """
+        from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
+
         if get_spawning_popen() is not None:
             share = self.resolve()
             return {"_shard": (share.index, share.count), "_process_group": None}

@@ -1,11 +1,9 @@
 """Access keys from where the other Alibaba Cloud SDKs look for them."""
 
-from collections.abc import Callable
+import importlib
 from typing import Final, Self
 
-from osstorchconnector.credentials.ecs import EcsRoleCredentials
 from osstorchconnector.credentials.environment import EnvironmentCredentials
-from osstorchconnector.credentials.profile import CliProfileCredentials, IniProfileCredentials
 from osstorchconnector.credentials.source import (
     Credentials,
     CredentialSource,
@@ -13,8 +11,6 @@ from osstorchconnector.credentials.source import (
     ProcessLock,
     RecentFailure,
 )
-from osstorchconnector.credentials.sts import OidcRoleCredentials
-from osstorchconnector.credentials.uri import UriCredentials
 from osstorchconnector.exceptions import OssCredentialsError
 
 _WAYS: Final = (
@@ -24,21 +20,25 @@ _WAYS: Final = (
 )
 
 
-def _environment() -> EnvironmentCredentials:
-    source = EnvironmentCredentials()
-    source()
-    return source
-
-
-# The order of the other Alibaba Cloud SDKs. None of these uses the network.
-_PLACES: Final[tuple[tuple[str, Callable[[], CredentialSource]], ...]] = (
-    ("environment", _environment),
-    ("OIDC role", OidcRoleCredentials.from_environment),
-    ("profile of the aliyun CLI", CliProfileCredentials.from_environment),
-    ("INI profile", IniProfileCredentials.from_environment),
-    ("ECS RAM role", EcsRoleCredentials.from_environment),
-    ("credentials URI", UriCredentials.from_environment),
+# The order of the other Alibaba Cloud SDKs. A class is imported when its turn comes: few programs need more than one.
+_PLACES: Final = (
+    ("environment", "EnvironmentCredentials"),
+    ("OIDC role", "OidcRoleCredentials"),
+    ("profile of the aliyun CLI", "CliProfileCredentials"),
+    ("INI profile", "IniProfileCredentials"),
+    ("ECS RAM role", "EcsRoleCredentials"),
+    ("credentials URI", "UriCredentials"),
 )
+
+
+def _made(kind: str) -> CredentialSource:
+    """Return the source of a class as the environment describes it, without using the network."""
+    if kind == EnvironmentCredentials.__name__:
+        source = EnvironmentCredentials()
+        source()
+        return source
+    made: CredentialSource = getattr(importlib.import_module("osstorchconnector.credentials"), kind).from_environment()
+    return made
 
 
 class DefaultCredentials(CredentialSource):
@@ -70,9 +70,9 @@ class DefaultCredentials(CredentialSource):
             OssCredentialsError: Nothing is configured, or what is configured is malformed.
         """
         reasons = []
-        for name, make in _PLACES:
+        for name, kind in _PLACES:
             try:
-                make()
+                _made(kind)
             except NotConfiguredError as error:
                 reasons.append(f"{name}: {error}")
             else:
@@ -102,9 +102,9 @@ class DefaultCredentials(CredentialSource):
 
     def _first(self, refused: str | None) -> Credentials:
         reasons = []
-        for name, make in _PLACES:
+        for name, kind in _PLACES:
             try:
-                source = make()
+                source = _made(kind)
                 credentials = source(refused)
             except NotConfiguredError as error:
                 reasons.append(f"{name}: {error}")

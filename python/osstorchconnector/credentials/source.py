@@ -5,7 +5,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
-from multiprocessing.context import get_spawning_popen
 from typing import Final, NamedTuple
 
 from osstorchconnector.exceptions import OssCredentialsError
@@ -130,6 +129,8 @@ def refuse_to_pickle_secrets(owner: str) -> None:
     Raises:
         OssCredentialsError: This is some other pickle.
     """
+    from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
+
     if get_spawning_popen() is None:
         raise OssCredentialsError(
             f"{owner} is not pickled, so that no secret ends in a file or another machine: "
