@@ -5,6 +5,7 @@ of the process and of the stream is left out. Functions are told apart where the
 ``python -m benchmarks.suite.instructions FUNCTIONS`` prints so many of them.
 """
 
+import argparse
 import json
 import os
 import re
@@ -81,8 +82,8 @@ def _counted(site: Site, names: Path, number: int) -> Counter[Function]:
     program.write_text(_PROGRAM)
     given = site.folder / "task.json"
     given.write_text(json.dumps(task))
-    # Without the second, one thread of the two would run for whole slices of a hundred thousand blocks.
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+    # Threads run one at a time here; fairly, so that the one that waits gets its turn.
     command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={output}"]
     command += [sys.executable, str(program), str(given)]
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -98,11 +99,14 @@ def _counted(site: Site, names: Path, number: int) -> Counter[Function]:
 
 def main() -> int:
     """Print the functions that take most."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("functions", type=int, help="how many to print")
+    arguments = parser.parse_args()
     for mean in (100_000, 4_000):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             counted = count(Path(folder) / "files", mean)
         print(f"\n{mean // 1000} KB: {sum(counted.values()) / _COUNT:,.0f} instructions for each object")
-        for (function, library), instructions in counted.most_common(int(sys.argv[1])):
+        for (function, library), instructions in counted.most_common(arguments.functions):
             print(f"{instructions / _COUNT:10,.0f}  {library:28} {function}")
     return 0
 

@@ -65,8 +65,7 @@ def nginx(folder: Path, sums: Mapping[str, int]) -> Iterator[Site]:
     """Serve the files of a folder as OSS does, each with its true checksum, by path and by host name.
 
     Each file has a second key, below `AGAIN`: so many objects can be read of half as many files, which this server can
-    keep open where a process may open 20,000, instead of opening each anew. A pattern for the host or for the key would
-    cost it more than the rest of a small request.
+    keep open where a process may open 20,000, instead of opening each anew.
     """
     port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""

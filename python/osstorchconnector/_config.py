@@ -61,9 +61,9 @@ class OssConfig:
         read_timeout: Seconds without a byte in either direction. Default 20.
         total_timeout: Seconds for one request with all its attempts. Default 600.
         max_attempts: How many times a request is sent at most, the first time included. Default 6.
-        prefetch_bytes: Bytes that one process reads ahead across objects at most; while the reader need not wait for
-            it, 16 MiB and what is on its way. An object above a quarter of it is not read ahead but streamed, within
-            that quarter. Default 256 MiB.
+        prefetch_bytes: Bytes that one process reads ahead across objects at most; of objects that are no members of
+            archives, 16 MiB and what is on its way while the reader need not wait. An object above a quarter of it is
+            not read ahead but streamed, within that quarter. Default 256 MiB.
         reader_window: Bytes that one reader of a large object holds fetched or on their way, 64 KiB at least. Default
             256 MiB.
         prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. A reader of one
