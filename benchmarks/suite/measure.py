@@ -76,6 +76,8 @@ def paired(row: Row, other: Row, of: Callable[[Run], float]) -> float:
 def job(python_path: Path, task: Mapping[str, Any]) -> Run:
     """Run a job in a fresh interpreter that finds its connector at `python_path`."""
     environment = {**os.environ, "PYTHONPATH": str(python_path), "PYTHONWARNINGS": "ignore"}
+    # What is installed has been compiled.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1"}
     environment |= {"OSS_ACCESS_KEY_ID": task["access_key_id"], "OSS_ACCESS_KEY_SECRET": task["access_key_secret"]}
     command = [sys.executable, str(Path(__file__).with_name("job.py"))]

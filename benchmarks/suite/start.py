@@ -16,16 +16,20 @@ import resource, time
 {before}
 used = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 start, cpu = time.perf_counter(), used()
-import osstorchconnector
+{statement}
 print(time.perf_counter() - start, used() - cpu)
 """
 
 
-def imported(name: str, before: str) -> Run:
+# All of the original, which loads it by `import osstorchconnector`, and as much of ours.
+_USED = "from osstorchconnector import OssCheckpoint, OssIterableDataset, OssMapDataset"
+
+
+def imported(name: str, before: str, statement: str) -> Run:
     """Import a connector in a fresh interpreter."""
     environment = {**os.environ, "PYTHONPATH": str(PATHS[name])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", _PROGRAM.format(before=before)]
+    command = [sys.executable, "-c", _PROGRAM.format(before=before, statement=statement)]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     seconds, cpu = map(float, done.stdout.split())
     return Run(1, seconds, cpu, 0)
@@ -33,9 +37,9 @@ def imported(name: str, before: str) -> Run:
 
 def run(folder: Path, rounds: int) -> list[Row]:
     """Measure all three."""
-    rows = alternate("import, without torch", "times", {OURS: partial(imported, OURS, "")}, 2 * rounds)
+    rows = alternate("import, without torch", "times", {OURS: partial(imported, OURS, "", "import osstorchconnector")}, 2 * rounds)
     names = [name for name in (OURS, ORIGINAL) if PATHS[name].exists()]
-    after = {name: partial(imported, name, "import torch.utils.data") for name in names}
+    after = {name: partial(imported, name, "import torch.utils.data", _USED) for name in names}
     rows += alternate("import, after torch", "times", after, 2 * rounds)
     with emulator(folder) as (server, site):
         fill(server, 1000, 100_000)
