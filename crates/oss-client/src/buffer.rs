@@ -8,8 +8,8 @@ use std::{
 
 use crate::sync::lock;
 
-/// Smallest capacity kept: below it the allocator is as fast as the pool.
-const SMALLEST: usize = 4 << 10;
+/// Smallest capacity kept: what is smaller the C library keeps for each thread, as fast as the pool.
+const SMALLEST: usize = 1 << 10;
 
 /// Keeps buffers that were dropped, up to a number of bytes, for the next ones of about the same size.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use oss_protocol::{
     canonical,
     error_code::ErrorCode,
@@ -29,7 +29,7 @@ use crate::{
     http::{Request, Response},
     prefetch::sizes::Sizes,
     retry::RetryBudget,
-    transport::Transport,
+    transport::{RequestHead, Transport},
 };
 
 /// An error body is a few hundred bytes; anything longer is not one.
@@ -133,13 +133,13 @@ impl Client {
         loop {
             let signer = within(budget.deadline, self.shared.credentials.signer()).await;
             let signer = signer.map_err(|error| budget.give_up(error))?;
-            let (host, head) = self.sign(request, signer.as_ref())?;
+            let (host, head) = self.sign(request, signer.as_deref())?;
             let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
             if answer.status.is_success() {
                 return Ok(answer);
             }
             let (error, server_time) = read_error(answer).await?;
-            if self.cured(&error, server_time, signer.as_ref(), budget).await? {
+            if self.cured(&error, server_time, signer.as_deref(), budget).await? {
                 budget.record(&error);
                 continue;
             }
@@ -179,7 +179,8 @@ impl Client {
         }
     }
 
-    fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(String, http::Request<()>)> {
+    /// The host to connect to, and the head to send there.
+    fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(Arc<str>, RequestHead)> {
         let config = &self.shared.config;
         let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
         let endpoint = config.endpoint.as_ref().ok_or_else(|| {
@@ -191,36 +192,51 @@ impl Client {
             path.push('?');
             path.push_str(&canonical::format_query(&request.query));
         }
-        let invalid = |error: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Config(format!("the request cannot be sent: {error}"))).on(bucket, key)
+        let invalid = |why: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Config(format!("the request cannot be sent: {why}"))).on(bucket, key)
         };
-        let mut head = http::Request::new(());
-        *head.method_mut() = request.method.clone();
-        *head.uri_mut() = path.parse().map_err(|error: http::uri::InvalidUri| invalid(&error))?;
-        let headers = head.headers_mut();
-        headers.clone_from(&request.headers);
         let authority = endpoint.authority(bucket);
-        insert(headers, header::HOST, &authority).map_err(|error| invalid(&error))?;
+        for (name, text, spaces) in
+            [("path", &path, false), ("host", &authority, false), ("user agent", &config.user_agent, true)]
+        {
+            // To the end in any case: so the compiler looks at many bytes at a time.
+            if !text.bytes().fold(true, |fits, byte| fits & (byte.is_ascii_graphic() | (spaces & (byte == b' ')))) {
+                return Err(invalid(&format!("its {name} holds characters that no request may have: {text:?}")));
+            }
+        }
+        let mut head = RequestHead::new(request.method.clone(), &path);
+        head.header("host", authority.as_bytes());
+        head.header("user-agent", config.user_agent.as_bytes());
         if matches!(request.method, http::Method::PUT | http::Method::POST) {
             // OSS refuses a write without it, also an empty one.
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(request.body.len()));
+            head.header("content-length", request.body.len().to_string().as_bytes());
         }
-        insert(headers, header::USER_AGENT, &config.user_agent).map_err(|error| invalid(&error))?;
-        if let Some(signer) = signer {
-            let time = self.now();
-            let target = RequestTarget { method: &request.method, bucket, key, query: &request.query };
-            let credentials = &signer.credentials;
-            match config.signature_version {
-                SignatureVersion::V4 => {
-                    let signing_key = signer.signing_key(time, &config.region);
-                    let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &[] };
-                    v4::sign_headers(target, headers, &signer)
+        let time = self.now();
+        let target = RequestTarget { method: &request.method, bucket, key, query: &request.query };
+        let with_v1;
+        let mut headers = &request.headers;
+        match (signer, config.signature_version) {
+            (Some(signer), SignatureVersion::V4) => {
+                let signing_key = signer.signing_key(time, &config.region);
+                let credentials = &signer.credentials;
+                let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &[] };
+                let added = v4::authorize(target, headers, &signer).map_err(|error| invalid(&error))?;
+                for (name, value) in added.iter() {
+                    head.header(name, value.as_bytes());
                 }
-                SignatureVersion::V1 => v1::sign_headers(target, headers, credentials, time),
             }
-            .map_err(|error| invalid(&error))?;
+            (Some(signer), SignatureVersion::V1) => {
+                let mut signed = headers.clone();
+                v1::sign_headers(target, &mut signed, &signer.credentials, time).map_err(|error| invalid(&error))?;
+                with_v1 = signed;
+                headers = &with_v1;
+            }
+            (None, _) => {}
         }
-        Ok((endpoint.connect_host(bucket), head))
+        for (name, value) in headers {
+            head.header(name.as_str(), value.as_bytes());
+        }
+        Ok((endpoint.connect_host(bucket).into(), head))
     }
 
     /// The time as the server sees it.
@@ -236,15 +252,6 @@ impl Client {
 async fn within<T>(deadline: Instant, provided: impl Future<Output = Result<T>>) -> Result<T> {
     let provided = tokio::time::timeout_at(deadline, provided).await;
     provided.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))
-}
-
-fn insert(
-    headers: &mut http::HeaderMap,
-    name: HeaderName,
-    value: &str,
-) -> std::result::Result<(), http::header::InvalidHeaderValue> {
-    headers.insert(name, HeaderValue::from_str(value)?);
-    Ok(())
 }
 
 fn seconds_ahead(server_time: SystemTime) -> i64 {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use oss_protocol::{credentials::Credentials, sign::v4::SigningKey};
+use oss_protocol::{credentials::Credentials, sign::v4::SigningKey, time::unix_seconds};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -43,11 +43,16 @@ impl fmt::Debug for StaticCredentials {
 }
 
 /// The credentials in use, and the signing key derived from them for the current day.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Signer {
     pub(crate) credentials: Credentials,
-    key: Arc<Mutex<Option<SigningKey>>>,
+    key: Arc<Mutex<Option<DayKey>>>,
 }
+
+/// A signing key and the days since 1970 of its day.
+type DayKey = (u64, Arc<SigningKey>);
+
+const SECONDS_PER_DAY: u64 = 86_400;
 
 impl Signer {
     fn new(credentials: Credentials) -> Self {
@@ -55,13 +60,14 @@ impl Signer {
     }
 
     /// The key for the day of `time`; derived once a day, since that costs more than the signature itself.
-    pub(crate) fn signing_key(&self, time: SystemTime, region: &str) -> SigningKey {
+    pub(crate) fn signing_key(&self, time: SystemTime, region: &str) -> Arc<SigningKey> {
+        let today = unix_seconds(time) / SECONDS_PER_DAY;
         let mut cached = lock(&self.key);
         match &*cached {
-            Some(key) if key.serves(time) => key.clone(),
+            Some((day, key)) if *day == today => Arc::clone(key),
             _ => {
-                let key = SigningKey::for_time(self.credentials.access_key_secret(), time, region);
-                *cached = Some(key.clone());
+                let key = Arc::new(SigningKey::for_time(self.credentials.access_key_secret(), time, region));
+                *cached = Some((today, Arc::clone(&key)));
                 key
             }
         }
@@ -69,7 +75,7 @@ impl Signer {
 }
 
 struct Cached {
-    signer: Option<Signer>,
+    signer: Option<Arc<Signer>>,
     fetched: Instant,
 }
 
@@ -87,7 +93,7 @@ impl CredentialCache {
     }
 
     /// The signer to use now; `None` signs nothing.
-    pub(crate) async fn signer(&self) -> Result<Option<Signer>> {
+    pub(crate) async fn signer(&self) -> Result<Option<Arc<Signer>>> {
         if let Some(signer) = self.fresh() {
             return Ok(signer);
         }
@@ -106,7 +112,7 @@ impl CredentialCache {
     /// Asks the provider again after a refusal; returns whether the credentials are now different ones.
     pub(crate) async fn renew_after_refusal(&self, refused: &Signer) -> Result<bool> {
         let _one_at_a_time = self.fetching.lock().await;
-        let differs = |signer: &Option<Signer>| {
+        let differs = |signer: &Option<Arc<Signer>>| {
             signer.as_ref().is_some_and(|signer| !same(&signer.credentials, &refused.credentials))
         };
         if self.fresh().as_ref().is_some_and(&differs) {
@@ -115,7 +121,7 @@ impl CredentialCache {
         Ok(differs(&self.fetch(Some(&refused.credentials)).await?))
     }
 
-    fn fresh(&self) -> Option<Option<Signer>> {
+    fn fresh(&self) -> Option<Option<Arc<Signer>>> {
         let cached = lock(&self.cached);
         let cached = cached.as_ref()?;
         let expires = cached.signer.as_ref().and_then(|signer| signer.credentials.expiration());
@@ -130,7 +136,7 @@ impl CredentialCache {
     }
 
     /// What is cached, if it says itself that it still holds; it is then asked for again when it is old once more.
-    fn unexpired(&self) -> Option<Option<Signer>> {
+    fn unexpired(&self) -> Option<Option<Arc<Signer>>> {
         let mut cached = lock(&self.cached);
         let cached = cached.as_mut()?;
         let expires = cached.signer.as_ref()?.credentials.expiration()?;
@@ -140,7 +146,7 @@ impl CredentialCache {
         })
     }
 
-    async fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Signer>> {
+    async fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Arc<Signer>>> {
         let provider = Arc::clone(&self.provider);
         let refused = refused.cloned();
         let fetched = tokio::task::spawn_blocking(move || provider.fetch(refused.as_ref())).await;
@@ -153,12 +159,14 @@ impl CredentialCache {
             }
         };
         let mut cached = lock(&self.cached);
-        let signer = credentials.map(|new| match &*cached {
-            // The same credentials keep their derived key.
-            Some(Cached { signer: Some(old), .. }) if same(&old.credentials, &new) => {
-                Signer { credentials: new, key: Arc::clone(&old.key) }
-            }
-            _ => Signer::new(new),
+        let signer = credentials.map(|new| {
+            Arc::new(match &*cached {
+                // The same credentials keep their derived key.
+                Some(Cached { signer: Some(old), .. }) if same(&old.credentials, &new) => {
+                    Signer { credentials: new, key: Arc::clone(&old.key) }
+                }
+                _ => Signer::new(new),
+            })
         });
         *cached = Some(Cached { signer: signer.clone(), fetched: Instant::now() });
         Ok(signer)

@@ -45,8 +45,11 @@ impl Headers {
     /// All values of a name.
     pub fn all(&self, name: &HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
         let name = name.as_str().as_bytes();
-        let fields = self.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name));
-        fields.map(|(_, value)| value)
+        let fields = self.fields.iter().filter(move |field| {
+            // Most names differ in their length already.
+            field.name.len() == name.len() && self.head[field.name.clone()].eq_ignore_ascii_case(name)
+        });
+        fields.map(|field| &self.head[field.value.clone()])
     }
 
     /// All names, as they were sent, and values.

@@ -137,7 +137,7 @@ fn this_thread() -> usize {
 
 impl<T> ForkLock<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { process: std::process::id(), holder: AtomicUsize::new(0), value: Mutex::new(value) }
+        Self { process: current(), holder: AtomicUsize::new(0), value: Mutex::new(value) }
     }
 
     /// Locks, detached from the interpreter while another thread holds the lock.

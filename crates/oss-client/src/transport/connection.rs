@@ -16,7 +16,7 @@ use http::Method;
 use tokio::time::{Duration, Instant};
 
 use super::{
-    head::{self, Framing, Head},
+    head::{self, Framing, Head, RequestHead},
     stream::Stream,
 };
 
@@ -92,20 +92,20 @@ impl Connection {
     /// answered before; then the connection is not kept.
     pub(super) async fn exchange(
         &mut self,
-        request: &http::Request<()>,
+        request: &RequestHead,
         body: &[u8],
         patience: Patience,
     ) -> Result<Head, Broken> {
         (self.start, self.end) = (0, 0);
-        let mut first = head::write(request);
-        let rest = if body.len() <= SENT_WITH_HEAD {
-            first.extend_from_slice(body);
-            &[]
+        let together;
+        let (first, rest) = if body.is_empty() || body.len() > SENT_WITH_HEAD {
+            (request.bytes(), body)
         } else {
-            body
+            together = [request.bytes(), body].concat();
+            (together.as_slice(), &[][..])
         };
         let mut interim = 0;
-        for bytes in [&first, rest] {
+        for bytes in [first, rest] {
             if let Some(mut head) = self.send(bytes, request.method(), &mut interim, patience).await? {
                 head.keep_alive = false;
                 return Ok(head);
@@ -172,7 +172,9 @@ impl Connection {
     ) -> Result<Head, Broken> {
         loop {
             let received = &self.buffer[self.start..self.end];
-            match head::parse(received, method).map_err(Broken::NotHttp)? {
+            let parsed =
+                if received.is_empty() { None } else { head::parse(received, method).map_err(Broken::NotHttp)? };
+            match parsed {
                 Some((head, length)) => {
                     self.start += length;
                     *interim += usize::from(head.status.is_informational());

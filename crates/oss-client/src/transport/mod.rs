@@ -5,7 +5,7 @@ mod head;
 mod stream;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,8 +17,11 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
-pub(crate) use self::connection::{Broken, Connection, Patience, Rest};
 use self::stream::Stream;
+pub(crate) use self::{
+    connection::{Broken, Connection, Patience, Rest},
+    head::RequestHead,
+};
 use crate::{
     config::ClientConfig,
     error::{Error, ErrorKind, Result},
@@ -40,20 +43,31 @@ pub(crate) struct Transport {
     idle: Arc<IdleConnections>,
 }
 
-/// Idle connections by host, the one used last at the end: it is the likeliest to be still open, and is used next.
+/// Idle connections by host, the one used last at the end: it is the likeliest to be still open, and is used next. The
+/// hosts are few, one for each bucket, so they are looked through.
 #[derive(Default)]
-struct IdleConnections(Mutex<HashMap<String, VecDeque<IdleConnection>>>);
+struct IdleConnections(Mutex<Vec<(Arc<str>, VecDeque<IdleConnection>)>>);
 
 impl IdleConnections {
-    fn keep(&self, host: String, connection: Connection) {
+    fn keep(&self, host: Arc<str>, connection: Connection) {
         let now = Instant::now();
-        let mut idle = lock(&self.0);
-        let idle = idle.entry(host).or_default();
+        let mut hosts = lock(&self.0);
+        let place = hosts.iter().position(|(known, _)| *known == host).unwrap_or_else(|| {
+            hosts.push((host, VecDeque::new()));
+            hosts.len() - 1
+        });
+        let idle = &mut hosts[place].1;
         // After many requests at once, most of their connections would never be looked at again.
         while idle.front().is_some_and(|(_, since)| now - *since >= IDLE_LIMIT) {
             idle.pop_front();
         }
         idle.push_back((connection, now));
+    }
+
+    /// The one that was used last.
+    fn take(&self, host: &str) -> Option<IdleConnection> {
+        let mut hosts = lock(&self.0);
+        hosts.iter_mut().find(|(known, _)| **known == *host)?.1.pop_back()
     }
 }
 
@@ -62,7 +76,7 @@ type IdleConnection = (Connection, Instant);
 /// A connection while a response is being received over it.
 pub(crate) struct Lease {
     pub(crate) connection: Connection,
-    host: String,
+    host: Arc<str>,
     /// Absent where the connection is not kept.
     idle: Option<Arc<IdleConnections>>,
 }
@@ -106,15 +120,15 @@ impl Transport {
     /// Sends one request and waits for the head of its response.
     pub(crate) async fn exchange(
         &self,
-        host: &str,
-        head: &http::Request<()>,
+        host: &Arc<str>,
+        head: &RequestHead,
         body: &[u8],
         deadline: Instant,
     ) -> Result<Response> {
         while let Some(connection) = self.reuse(host) {
             match self.send(host, connection, head, body, deadline).await {
                 Err(Failure { stale: true, error }) => {
-                    tracing::debug!(host, %error, "an idle connection had been closed");
+                    tracing::debug!(%host, %error, "an idle connection had been closed");
                 }
                 Err(failure) => return Err(failure.error),
                 Ok(response) => return Ok(response),
@@ -134,7 +148,7 @@ impl Transport {
 
     fn reuse(&self, host: &str) -> Option<Connection> {
         loop {
-            let (mut connection, since) = lock(&self.idle.0).get_mut(host)?.pop_back()?;
+            let (mut connection, since) = self.idle.take(host)?;
             if since.elapsed() < IDLE_LIMIT && connection.is_usable() {
                 return Some(connection);
             }
@@ -143,9 +157,9 @@ impl Transport {
 
     async fn send(
         &self,
-        host: &str,
+        host: &Arc<str>,
         mut connection: Connection,
-        head: &http::Request<()>,
+        head: &RequestHead,
         body: &[u8],
         deadline: Instant,
     ) -> std::result::Result<Response, Failure> {
@@ -153,7 +167,7 @@ impl Transport {
         let broken = match connection.exchange(head, body, patience).await {
             Ok(answer) => {
                 let idle = answer.keep_alive.then(|| Arc::clone(&self.idle));
-                let lease = Lease { connection, host: host.to_owned(), idle };
+                let lease = Lease { connection, host: Arc::clone(host), idle };
                 let body = Body::new(lease, Rest::of(answer.framing), patience);
                 return Ok(Response { status: answer.status, headers: answer.headers, body });
             }
@@ -234,9 +248,9 @@ mod tests {
         let idle = IdleConnections::default();
         let long_ago = Instant::now().checked_sub(IDLE_LIMIT).unwrap();
         let old = VecDeque::from([(connect().await, long_ago), (connect().await, long_ago)]);
-        lock(&idle.0).insert("host".to_owned(), old);
-        idle.keep("host".to_owned(), connect().await);
-        assert_eq!(lock(&idle.0)["host"].len(), 1);
+        lock(&idle.0).push(("host".into(), old));
+        idle.keep("host".into(), connect().await);
+        assert_eq!(lock(&idle.0)[0].1.len(), 1);
         for _ in 0..2 {
             let (mut stream, _) = listener.accept().await.unwrap();
             assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);

@@ -12,7 +12,7 @@ mod verify;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
-use http::HeaderValue;
+
 use http::header::CONTENT_TYPE;
 use sha1::{Digest, Sha1};
 
@@ -45,10 +45,10 @@ pub fn string_to_sign(parts: &SignedParts<'_>, date: &str) -> Result<String, Sig
     out.push_str(date);
     out.push('\n');
 
-    let mut headers: Vec<(&str, &HeaderValue)> = parts
+    let mut headers: Vec<(&str, &[u8])> = parts
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str(), value))
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .filter(|(name, _)| name.starts_with(header::PREFIX))
         .collect();
     headers.sort_by_key(|(name, _)| *name);

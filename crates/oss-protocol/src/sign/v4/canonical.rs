@@ -2,46 +2,52 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use crate::canonical::{encode_path, encode_query};
 use crate::header;
-use crate::sign::{SignError, SignedParts, push_header_lines, text_of};
+use crate::sign::{RequestTarget, SignError, SignedParts, header_text, push_header_lines};
 
 /// Returns the canonical request. `additional` names headers that are signed beside the default ones.
 ///
 /// Every query parameter is part of it; a server that checks a presigned URL leaves `x-oss-signature` out of `parts`.
 pub fn canonical_request(parts: &SignedParts<'_>, additional: &[&str]) -> Result<String, SignError> {
-    let signed = SignedHeaders::of(parts.headers, additional);
-    canonical_request_of(parts, &signed)
+    canonical_request_of(parts.target(), &SignedHeaders::of(named(parts.headers), additional))
 }
 
-pub(super) fn canonical_request_of(parts: &SignedParts<'_>, signed: &SignedHeaders<'_>) -> Result<String, SignError> {
+pub(super) fn canonical_request_of(target: RequestTarget<'_>, signed: &SignedHeaders<'_>) -> Result<String, SignError> {
     // Room for a usual GET with a long key, so that one allocation suffices.
-    let key_length = parts.key.map_or(0, str::len);
+    let key_length = target.key.map_or(0, str::len);
     let mut out = String::with_capacity(384 + 2 * key_length);
-    out.push_str(parts.method.as_str());
+    out.push_str(target.method.as_str());
     out.push('\n');
-    push_path(&mut out, parts.bucket, parts.key);
+    push_path(&mut out, target.bucket, target.key);
     out.push('\n');
-    push_query(&mut out, parts.query);
+    push_query(&mut out, target.query);
     out.push('\n');
     push_header_lines(&mut out, &signed.0)?;
     out.push('\n');
     signed.push_additional(&mut out);
     out.push('\n');
-    let payload = text_of(parts.headers, &header::CONTENT_SHA256)?;
-    out.push_str(payload.unwrap_or(header::UNSIGNED_PAYLOAD));
+    let name = "x-oss-content-sha256";
+    let payload = signed.0.iter().find(|(found, _)| *found == name).map(|(_, value)| header_text(name, value));
+    out.push_str(payload.transpose()?.unwrap_or(header::UNSIGNED_PAYLOAD));
     Ok(out)
 }
 
 /// The headers that a signature covers, sorted by name.
-pub(super) struct SignedHeaders<'a>(Vec<(&'a str, &'a HeaderValue)>);
+pub(super) struct SignedHeaders<'a>(Vec<(&'a str, &'a [u8])>);
+
+/// Names and values of a map.
+pub(super) fn named(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
 
 impl<'a> SignedHeaders<'a> {
-    pub(super) fn of(headers: &'a HeaderMap, additional: &[&str]) -> Self {
-        let mut signed = Vec::with_capacity(headers.len());
-        signed.extend(headers.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| {
+    pub(super) fn of(headers: impl Iterator<Item = (&'a str, &'a [u8])>, additional: &[&str]) -> Self {
+        // A usual GET has three.
+        let mut signed = Vec::with_capacity(4);
+        signed.extend(headers.filter(|(name, _)| {
             is_signed_by_default(name) || additional.iter().any(|listed| listed.eq_ignore_ascii_case(name))
         }));
         // A stable sort keeps several values of one name in the order in which they were sent.

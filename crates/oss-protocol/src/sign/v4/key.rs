@@ -58,16 +58,15 @@ impl SigningKey {
         &self.scope
     }
 
-    /// Appends the signature of a canonical request in hexadecimal.
-    pub(super) fn push_signature(&self, out: &mut String, date_time: &str, canonical_request: &str) {
-        let mut hash = [0; 64];
-        write_hex(&mut hash, &sha256(canonical_request.as_bytes()));
+    /// Returns the signature of a canonical request in hexadecimal.
+    pub(super) fn signature(&self, date_time: &str, canonical_request: &str) -> Hex {
+        let hash = Hex::of(&sha256(canonical_request.as_bytes()));
         let mut mac = self.mac.clone();
         for piece in [ALGORITHM, "\n", date_time, "\n", &self.scope, "\n"] {
             mac.update(piece.as_bytes());
         }
-        mac.update(&hash);
-        push_hex(out, &mac.finalize().into_bytes());
+        mac.update(hash.as_str().as_bytes());
+        Hex::of(&mac.finalize().into_bytes().into())
     }
 }
 
@@ -111,19 +110,23 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-pub(super) fn push_hex(out: &mut String, bytes: &[u8]) {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
-}
+/// A hash in hexadecimal.
+pub(super) struct Hex([u8; 64]);
 
-fn write_hex(out: &mut [u8; 64], bytes: &[u8; 32]) {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+impl Hex {
+    pub(super) fn of(hash: &[u8; 32]) -> Self {
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Self(digits)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        // They are digits, so this does not fail.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -133,9 +136,7 @@ mod tests {
     use crate::time::parse_oss_date;
 
     fn derived_hex(secret: &str, date: &str) -> String {
-        let mut text = String::new();
-        push_hex(&mut text, &derive_bytes(secret, date, "cn-hangzhou"));
-        text
+        Hex::of(&derive_bytes(secret, date, "cn-hangzhou")).as_str().to_owned()
     }
 
     #[test]
@@ -150,9 +151,8 @@ mod tests {
     #[test]
     fn long_keys_are_hashed_first() {
         // RFC 4231, test case 6: a key of 131 bytes.
-        let mut text = String::new();
-        push_hex(&mut text, &hmac_sha256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First"));
-        assert_eq!(text, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+        let hash = hmac_sha256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert_eq!(Hex::of(&hash).as_str(), "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
     }
 
     #[test]

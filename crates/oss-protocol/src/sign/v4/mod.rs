@@ -12,7 +12,7 @@ mod verify;
 
 pub use canonical::canonical_request;
 pub use key::SigningKey;
-pub use sign::{Signer, presign, sign_headers};
+pub use sign::{Added, Signer, authorize, presign, sign_headers};
 pub use verify::{Authorization, Presigned, verify_headers, verify_presigned};
 
 /// The name of the algorithm, with which `Authorization` starts.
@@ -43,6 +43,6 @@ pub fn scope(date: &str, region: &str) -> String {
 /// Returns the text that is signed.
 pub fn string_to_sign(date_time: &str, scope: &str, canonical_request: &str) -> String {
     let mut text = format!("{ALGORITHM}\n{date_time}\n{scope}\n");
-    key::push_hex(&mut text, &key::sha256(canonical_request.as_bytes()));
+    text.push_str(key::Hex::of(&key::sha256(canonical_request.as_bytes())).as_str());
     text
 }

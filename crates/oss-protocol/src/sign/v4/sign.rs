@@ -3,14 +3,13 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
-use super::canonical::{SignedHeaders, canonical_request_of};
+use super::canonical::{SignedHeaders, canonical_request_of, named};
 use super::{ALGORITHM, MAX_EXPIRES_SECONDS, SigningKey, parameter};
 use crate::credentials::Credentials;
 use crate::header;
-use crate::sign::{RequestTarget, SignError, header_value};
+use crate::sign::{RequestTarget, SignError, header_value, sendable};
 use crate::time::format_oss_date;
 
 /// Who signs, when and with what.
@@ -50,53 +49,92 @@ impl Signer<'_> {
     }
 }
 
-/// Adds `x-oss-date`, `x-oss-content-sha256`, `x-oss-security-token` and `Authorization` to `headers`.
-///
-/// An `x-oss-content-sha256` that is there already is kept. What an earlier signature added is replaced, so a retry
-/// signs the same headers again. Since `Range` is not covered, one signature serves every range of an object until the
-/// server's clock is too far ahead.
-pub fn sign_headers(target: RequestTarget<'_>, headers: &mut HeaderMap, signer: &Signer<'_>) -> Result<(), SignError> {
-    let date_time = signer.date_time()?;
-    headers.insert(header::DATE, header_value("x-oss-date", &date_time)?);
-    headers.entry(header::CONTENT_SHA256).or_insert(HeaderValue::from_static(header::UNSIGNED_PAYLOAD));
-    match signer.credentials.security_token() {
-        Some(token) => {
-            let mut token = header_value("x-oss-security-token", token)?;
-            token.set_sensitive(true);
-            headers.insert(header::SECURITY_TOKEN, token);
-        }
-        None => {
-            headers.remove(header::SECURITY_TOKEN);
-        }
-    }
+/// What a signature adds to the headers of a request.
+pub struct Added<'a> {
+    date: String,
+    content_sha256: Option<&'static str>,
+    security_token: Option<&'a str>,
+    authorization: String,
+}
 
-    let authorization = {
-        let covered = SignedHeaders::of(headers, signer.additional);
-        let canonical_request = canonical_request_of(&target.with_headers(headers), &covered)?;
-        let mut text = String::with_capacity(224);
-        text.push_str(ALGORITHM);
-        text.push_str(" Credential=");
-        text.push_str(signer.credentials.access_key_id());
-        text.push('/');
-        text.push_str(signer.signing_key.scope());
+impl Added<'_> {
+    /// Names and values, all of which can stand in a head as they are.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let authorization = ("authorization", self.authorization.as_str());
+        signed(&self.date, self.content_sha256, self.security_token).chain([authorization])
+    }
+}
+
+impl fmt::Debug for Added<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Added").field("date", &self.date).finish_non_exhaustive()
+    }
+}
+
+/// Those of the added headers that the signature covers.
+fn signed<'a>(
+    date: &'a str,
+    content_sha256: Option<&'a str>,
+    security_token: Option<&'a str>,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let date = [("x-oss-date", date)].into_iter();
+    let content_sha256 = content_sha256.map(|hash| ("x-oss-content-sha256", hash));
+    date.chain(content_sha256).chain(security_token.map(|token| ("x-oss-security-token", token)))
+}
+
+/// Returns `x-oss-date`, `x-oss-content-sha256`, `x-oss-security-token` and `Authorization` for a request that has
+/// `headers` besides.
+///
+/// An `x-oss-content-sha256` that is there already is kept; the others take the place of those of an earlier signature.
+/// Since `Range` is not covered, one signature serves every range of an object until the server's clock is too far ahead.
+pub fn authorize<'a>(
+    target: RequestTarget<'_>,
+    headers: &HeaderMap,
+    signer: &Signer<'a>,
+) -> Result<Added<'a>, SignError> {
+    let date = signer.date_time()?;
+    let has_hash = headers.contains_key(header::CONTENT_SHA256);
+    let content_sha256 = (!has_hash).then_some(header::UNSIGNED_PAYLOAD);
+    let security_token = signer.credentials.security_token();
+    let security_token = security_token.map(|token| sendable("x-oss-security-token", token)).transpose()?;
+
+    let kept = named(headers).filter(|(name, _)| !matches!(*name, "x-oss-date" | "x-oss-security-token"));
+    let added = signed(&date, content_sha256, security_token).map(|(name, value)| (name, value.as_bytes()));
+    let covered = SignedHeaders::of(kept.chain(added), signer.additional);
+    let canonical_request = canonical_request_of(target, &covered)?;
+
+    let mut text = String::with_capacity(224);
+    text.push_str(ALGORITHM);
+    text.push_str(" Credential=");
+    text.push_str(signer.credentials.access_key_id());
+    text.push('/');
+    text.push_str(signer.signing_key.scope());
+    text.push(',');
+    let field_start = text.len();
+    text.push_str("AdditionalHeaders=");
+    let list_start = text.len();
+    covered.push_additional(&mut text);
+    // An empty list is refused by the server, so the field goes where the list is empty.
+    if text.len() == list_start {
+        text.truncate(field_start);
+    } else {
         text.push(',');
-        let field_start = text.len();
-        text.push_str("AdditionalHeaders=");
-        let list_start = text.len();
-        covered.push_additional(&mut text);
-        // An empty list is refused by the server, so the field goes where the list is empty.
-        if text.len() == list_start {
-            text.truncate(field_start);
-        } else {
-            text.push(',');
-        }
-        text.push_str("Signature=");
-        signer.signing_key.push_signature(&mut text, &date_time, &canonical_request);
-        text
-    };
-    let mut authorization = header_value("authorization", &authorization)?;
-    authorization.set_sensitive(true);
-    headers.insert(AUTHORIZATION, authorization);
+    }
+    text.push_str("Signature=");
+    text.push_str(signer.signing_key.signature(&date, &canonical_request).as_str());
+    sendable("authorization", &text)?;
+    Ok(Added { date, content_sha256, security_token, authorization: text })
+}
+
+/// Adds what [`authorize`] returns to `headers`, so that a retry can sign the same headers again.
+pub fn sign_headers(target: RequestTarget<'_>, headers: &mut HeaderMap, signer: &Signer<'_>) -> Result<(), SignError> {
+    let added = authorize(target, headers, signer)?;
+    headers.remove(header::SECURITY_TOKEN);
+    for (name, value) in added.iter() {
+        let mut value = header_value("authorization", value)?;
+        value.set_sensitive(matches!(name, "authorization" | "x-oss-security-token"));
+        headers.insert(HeaderName::from_static(name), value);
+    }
     Ok(())
 }
 
@@ -114,7 +152,7 @@ pub fn presign(
         return Err(SignError::Expires { seconds, longest: MAX_EXPIRES_SECONDS });
     }
     let date_time = signer.date_time()?;
-    let covered = SignedHeaders::of(headers, signer.additional);
+    let covered = SignedHeaders::of(named(headers), signer.additional);
     let mut additional = String::new();
     covered.push_additional(&mut additional);
 
@@ -133,10 +171,8 @@ pub fn presign(
     }
 
     let query = [target.query, &added].concat();
-    let parts = RequestTarget { query: &query, ..target }.with_headers(headers);
-    let canonical_request = canonical_request_of(&parts, &covered)?;
-    let mut signature = String::with_capacity(64);
-    signer.signing_key.push_signature(&mut signature, &date_time, &canonical_request);
-    added.push((parameter::SIGNATURE.to_owned(), signature));
+    let canonical_request = canonical_request_of(RequestTarget { query: &query, ..target }, &covered)?;
+    let signature = signer.signing_key.signature(&date_time, &canonical_request);
+    added.push((parameter::SIGNATURE.to_owned(), signature.as_str().to_owned()));
     Ok(added)
 }

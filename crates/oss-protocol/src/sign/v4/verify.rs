@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::DATE;
 use subtle::ConstantTimeEq;
 
-use super::canonical::{SignedHeaders, canonical_request_of};
+use super::canonical::{SignedHeaders, canonical_request_of, named};
 use super::{ALGORITHM, MAX_EXPIRES_SECONDS, PRODUCT, SigningKey, TERMINATOR, parameter, string_to_sign};
 use crate::header;
 use crate::sign::{MAX_CLOCK_SKEW, SignatureVersion, SignedParts, Verifier, VerifyError, query_value, text_of};
@@ -194,8 +194,8 @@ fn check_signature(
     verifier: &Verifier<'_>,
 ) -> Result<(), VerifyError> {
     let additional: Vec<&str> = authorization.additional_headers.iter().map(String::as_str).collect();
-    let signed = SignedHeaders::of(parts.headers, &additional);
-    let canonical_request = canonical_request_of(parts, &signed)?;
+    let signed = SignedHeaders::of(named(parts.headers), &additional);
+    let canonical_request = canonical_request_of(parts.target(), &signed)?;
     let date_time = format_oss_date(time);
     let derived;
     let key = match verifier.signing_key {
@@ -205,9 +205,8 @@ fn check_signature(
             &derived
         }
     };
-    let mut expected = String::with_capacity(64);
-    key.push_signature(&mut expected, &date_time, &canonical_request);
-    if bool::from(expected.as_bytes().ct_eq(authorization.signature.as_bytes())) {
+    let expected = key.signature(&date_time, &canonical_request);
+    if bool::from(expected.as_str().as_bytes().ct_eq(authorization.signature.as_bytes())) {
         return Ok(());
     }
     Err(VerifyError::SignatureMismatch {
