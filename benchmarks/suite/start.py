@@ -37,7 +37,8 @@ def imported(name: str, before: str, statement: str) -> Run:
 
 def run(folder: Path, rounds: int) -> list[Row]:
     """Measure all three."""
-    rows = alternate("import, without torch", "times", {OURS: partial(imported, OURS, "", "import osstorchconnector")}, 2 * rounds)
+    alone = {OURS: partial(imported, OURS, "", "import osstorchconnector")}
+    rows = alternate("import, without torch", "times", alone, 2 * rounds)
     names = [name for name in (OURS, ORIGINAL) if PATHS[name].exists()]
     after = {name: partial(imported, name, "import torch.utils.data", _USED) for name in names}
     rows += alternate("import, after torch", "times", after, 2 * rounds)

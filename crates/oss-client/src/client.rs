@@ -199,8 +199,7 @@ impl Client {
         for (name, text, spaces) in
             [("path", &path, false), ("host", &authority, false), ("user agent", &config.user_agent, true)]
         {
-            // To the end in any case: so the compiler looks at many bytes at a time.
-            if !text.bytes().fold(true, |fits, byte| fits & (byte.is_ascii_graphic() | (spaces & (byte == b' ')))) {
+            if !text.bytes().all(|byte| byte.is_ascii_graphic() || (spaces && byte == b' ')) {
                 return Err(invalid(&format!("its {name} holds characters that no request may have: {text:?}")));
             }
         }
