@@ -12,8 +12,16 @@ from benchmarks.suite.measure import ROOT, write
 from benchmarks.suite.report import write_report
 
 PARTS = {
-    module.__name__.rpartition(".")[2]: module.run
-    for module in (small, latency, large, checkpoint, listing, distributed, start, instructions, growth)
+    "small": small.run,
+    "tiny": small.run_tiny,
+    "latency": latency.run,
+    "large": large.run,
+    "checkpoint": checkpoint.run,
+    "listing": listing.run,
+    "distributed": distributed.run,
+    "start": start.run,
+    "instructions": instructions.run,
+    "growth": growth.run,
 }
 _TOOLS = ("nginx", "wrk", "taskset")
 
