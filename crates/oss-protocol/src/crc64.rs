@@ -89,6 +89,7 @@ pub fn combine(first: u64, second: u64, second_length: u64) -> u64 {
 }
 
 /// Returns x to the power `exponent` modulo the generator.
+#[cfg(target_arch = "x86_64")]
 const fn power(mut exponent: u64) -> u64 {
     let (mut product, mut square) = (ONE, ONE >> 1);
     while exponent != 0 {
