@@ -38,11 +38,6 @@ impl SigningKey {
         Self::derive(secret, date_time.get(..8).unwrap_or(&date_time), region)
     }
 
-    /// Whether the key serves requests of `time`.
-    pub fn serves(&self, time: SystemTime) -> bool {
-        format_oss_date(time).starts_with(&self.date)
-    }
-
     /// The day of the key, `YYYYMMDD`.
     pub fn date(&self) -> &str {
         &self.date
@@ -156,10 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_serves_its_day_only() {
-        let key = SigningKey::derive("sk", "20231216", "cn-hangzhou");
-        assert!(key.serves(parse_oss_date("20231216T235959Z").unwrap()));
-        assert!(!key.serves(parse_oss_date("20231217T000000Z").unwrap()));
+    fn a_key_is_of_the_day_of_its_time() {
+        let key = SigningKey::for_time("sk", parse_oss_date("20231216T235959Z").unwrap(), "cn-hangzhou");
         assert_eq!(key.scope(), "20231216/cn-hangzhou/oss/aliyun_v4_request");
     }
 
