@@ -113,22 +113,21 @@ class Iteration(Generic[Item]):
         while True:
             if progress.consumed % self._block == 0:
                 self._good = None
-            outcome = self._ahead.popleft() if self._ahead else self._read()
+            value, failed, item = outcome = self._ahead.popleft() if self._ahead else self._read()
             progress.consumed += 1
-            if outcome.failure is None or outcome.error is None:
-                self._good = outcome.item
-                value: Item = outcome.value
-                return value
-            self._counts.add(outcome.failure, outcome.error)
-            action = self._policy.action(outcome.failure)
+            if failed is None:
+                self._good = item
+                return value  # type: ignore[no-any-return]
+            self._counts.add(failed.kind, failed.error)
+            action = self._policy.action(failed.kind)
             if action == "raise":
-                raise outcome.error
-            self._counts.check(self._policy, outcome.error)
+                raise failed.error
+            self._counts.check(self._policy, failed.error)
             if action == "substitute":
-                substituted: Item = self._substitute(outcome, outcome.error)
+                substituted: Item = self._substitute(outcome, failed.error)
                 return substituted
-            if callable(action) and outcome.item is not None:
-                replaced: Item = call(action, outcome.error, outcome.item)
+            if callable(action) and item is not None:
+                replaced: Item = call(action, failed.error, item)
                 return replaced
 
     def close(self) -> None:
@@ -168,9 +167,9 @@ class Iteration(Generic[Item]):
         return self._outcomes.again(good)
 
     def _good_ahead(self) -> DataObject | None:
-        for outcome in self._ahead:
-            if outcome.failure is None:
-                return outcome.item
+        for _, failed, item in self._ahead:
+            if failed is None:
+                return item
         room = -self._progress.consumed % self._block - len(self._ahead)
         for _ in range(room):
             try:
@@ -178,8 +177,9 @@ class Iteration(Generic[Item]):
             except StopIteration:
                 return None
             self._ahead.append(outcome)
-            if outcome.failure is None:
-                return outcome.item
+            _, failed, item = outcome
+            if failed is None:
+                return item
         return None
 
     def _good_before_the_beginning(self) -> DataObject | None:
@@ -195,8 +195,8 @@ class Iteration(Generic[Item]):
                 if failure_of(error) is None:
                     raise
                 continue
-            found = self._outcomes.transformed(item)
-            if found.failure is None:
-                self._good = found.item
-                return found.item
+            _, unfit, good = self._outcomes.transformed(item)
+            if unfit is None:
+                self._good = good
+                return good
         return None

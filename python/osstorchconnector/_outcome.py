@@ -39,14 +39,16 @@ class NoObjects:
         """Do nothing."""
 
 
-class Outcome(NamedTuple):
-    """One object's."""
+class Failed(NamedTuple):
+    """Why there is no value."""
 
-    value: Any
-    error: Exception | None
-    failure: Failure | None
-    #: The object, at its start, where it failed or may have to stand in for another.
-    item: DataObject | None
+    error: Exception
+    kind: Failure
+
+
+#: One object's: the value; or why there is none; and the object, at its start, where it failed or may have to stand in
+#: for another. A plain tuple, since there is one for each object.
+Outcome = tuple[Any, Failed | None, DataObject | None]
 
 
 class Outcomes:
@@ -77,10 +79,10 @@ class Outcomes:
             raise
         except Exception as error:
             failed = self._stream.failed
-            failure = None if failed is None else failure_of(error)
-            if failure is None:
+            kind = None if failed is None else failure_of(error)
+            if kind is None:
                 raise
-            return Outcome(None, error, failure, failed)
+            return None, Failed(error, kind), failed
         return self.transformed(item)
 
     def transformed(self, item: DataObject) -> Outcome:
@@ -88,10 +90,10 @@ class Outcomes:
         # The transform may close it, or leave it at its end.
         kept = item.copy() if self._keep else None
         try:
-            return Outcome(apply(self._transform, item), None, None, kept)
+            return apply(self._transform, item), None, kept
         except Exception as error:  # noqa: BLE001 - the policy decides about it
-            failure = failure_of(error) if is_of(error, item) else None
-            return Outcome(None, error, failure or "transform", kept or item)
+            kind = failure_of(error) if is_of(error, item) else None
+            return None, Failed(error, kind or "transform"), kept or item
 
     def again(self, good: DataObject) -> Any:  # noqa: ANN401 - the transform decides
         """Transform an object once more, for another's place."""

@@ -12,9 +12,13 @@ def identity(item: DataObject) -> DataObject:
 
 
 def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # noqa: ANN401 - the transform decides
-    """Transform an object; an exception gets a note that names the object."""
+    """Transform an object as :func:`call` does; an exception gets a note that names the object."""
     try:
-        return call(transform, item)
+        try:
+            # Not through `call`: this is done for each object.
+            return transform(item)
+        except StopIteration as error:
+            raise _raised_stop(transform) from error
     except Exception as error:
         error.add_note(f"while transforming {item.uri}")
         raise
@@ -29,4 +33,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 
     try:
         return function(*arguments)
     except StopIteration as error:
-        raise RuntimeError(f"{function!r} raised StopIteration, which is for iterators only") from error
+        raise _raised_stop(function) from error
+
+
+def _raised_stop(function: Callable[..., Any]) -> RuntimeError:
+    return RuntimeError(f"{function!r} raised StopIteration, which is for iterators only")

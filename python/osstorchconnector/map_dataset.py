@@ -250,11 +250,12 @@ class OssMapDataset(Dataset[Any]):
             outcomes = []
             for _ in positions:
                 outcome = found.read()
-                if outcome.failure is not None and outcome.error is not None:
-                    self._counts.add(outcome.failure, outcome.error)
-                    if self._options.policy.action(outcome.failure) == "raise":
-                        raise outcome.error
-                    self._counts.check(self._options.policy, outcome.error)
+                failed = outcome[1]
+                if failed is not None:
+                    self._counts.add(failed.kind, failed.error)
+                    if self._options.policy.action(failed.kind) == "raise":
+                        raise failed.error
+                    self._counts.check(self._options.policy, failed.error)
                 outcomes.append(outcome)
         return [self._delivered(positions, outcomes, number) for number in range(len(positions))]
 
@@ -262,24 +263,24 @@ class OssMapDataset(Dataset[Any]):
         return Outcomes(stream, self._transform, keep=self._options.policy.has("substitute"))
 
     def _delivered(self, positions: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
-        outcome = outcomes[number]
-        if outcome.failure is None or outcome.error is None:
-            return outcome.value
-        action = self._options.policy.action(outcome.failure)
-        if callable(action) and outcome.item is not None:
-            return call(action, outcome.error, outcome.item)
-        for other in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
-            if other.failure is None and other.item is not None:
-                return apply(self._transform, other.item.copy())
+        value, failed, item = outcomes[number]
+        if failed is None:
+            return value
+        action = self._options.policy.action(failed.kind)
+        if callable(action) and item is not None:
+            return call(action, failed.error, item)
+        for _, unfit, good in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
+            if unfit is None and good is not None:
+                return apply(self._transform, good.copy())
         beside = (positions[number] + 1, positions[number] - 1)
         neighbours = [position for position in beside if 0 <= position < self._listing.rows.count]
         with contextlib.closing(self._outcomes(self._listing.stream_at(neighbours))) as found:
             for _ in neighbours:
-                other = found.read()
-                if other.failure is None:
-                    return other.value
-        outcome.error.add_note("on_error='substitute' found no object to take its place in the batch or beside it")
-        raise outcome.error
+                value, unfit, _ = found.read()
+                if unfit is None:
+                    return value
+        failed.error.add_note("on_error='substitute' found no object to take its place in the batch or beside it")
+        raise failed.error
 
     def __iter__(self) -> Iteration[Any]:
         """Return an iterator over all objects in order, which fetches them ahead."""

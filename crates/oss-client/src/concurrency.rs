@@ -69,7 +69,8 @@ impl Default for State {
             growth: FIRST_GROWTH,
             trial: None,
             quickest: f64::INFINITY,
-            settling: false,
+            // Connections are being opened, and what runs for the first time is slow: next to that, any step would seem to pay.
+            settling: true,
             rested: 0,
             patience: 0,
             failures: 0,
@@ -83,6 +84,12 @@ struct Round {
     start: Instant,
     completed: usize,
     hungry: bool,
+}
+
+impl Round {
+    fn beginning(now: Instant) -> Self {
+        Self { start: now, completed: 0, hungry: false }
+    }
 }
 
 impl Concurrency {
@@ -107,10 +114,15 @@ impl Concurrency {
         if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max }
     }
 
+    /// Notes that requests are on their way: the first round lasts from here, so that it is over when those come back.
+    pub(crate) fn begin(&self, now: Instant) {
+        lock(&self.state).round.get_or_insert_with(|| Round::beginning(now));
+    }
+
     /// Records finished requests. `hungry`: all that are allowed were in flight and the reader still had to wait.
     pub(crate) fn completed(&self, count: usize, hungry: bool, now: Instant) {
         let mut state = lock(&self.state);
-        let round = state.round.get_or_insert(Round { start: now, completed: 0, hungry: false });
+        let round = state.round.get_or_insert_with(|| Round::beginning(now));
         round.completed += count;
         round.hungry |= hungry;
         let elapsed = now.duration_since(round.start);
@@ -119,7 +131,7 @@ impl Concurrency {
         }
         let rate = round.completed as f64 / elapsed.as_secs_f64();
         let hungry = round.hungry;
-        state.round = Some(Round { start: now, completed: 0, hungry: false });
+        state.round = Some(Round::beginning(now));
         self.end_round(&mut state, rate, hungry);
     }
 

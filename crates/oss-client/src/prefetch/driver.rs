@@ -282,6 +282,9 @@ impl Driver {
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Large(None)) })
             } else {
                 self.budget.reserve(reserve);
+                if in_flight.is_empty() {
+                    self.client.concurrency().begin(Instant::now());
+                }
                 let excess = Excess { budget: Arc::clone(&self.budget), expected: reserve, bytes: 0 };
                 in_flight.push(fetch(self.client.clone(), position, entry, excess, self.large));
                 Slot::InFlight(reserve)
