@@ -3,7 +3,7 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, TryLockError, Weak},
 };
 
 use crate::sync::lock;
@@ -120,9 +120,14 @@ impl DerefMut for PooledBuffer {
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
+        // Not waited for: after a fork the thread that holds the lock may not exist here.
+        let mut free = match pool.free.try_lock() {
+            Ok(free) => free,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         let bytes = std::mem::take(&mut self.bytes);
         let (class, capacity) = class_of(bytes.len());
-        let mut free = lock(&pool.free);
         if free.bytes + capacity > pool.limit {
             return;
         }
@@ -164,6 +169,15 @@ mod tests {
         let second = pool.take(98_305).unwrap();
         assert_eq!(second.as_ptr(), address);
         assert_eq!(second.len(), 98_305);
+    }
+
+    #[test]
+    fn a_buffer_is_dropped_without_waiting_for_the_pool() {
+        let pool = BufferPool::new(1 << 20);
+        let buffer = pool.take(100_000).unwrap();
+        let held = lock(&pool.shared.free);
+        drop(buffer);
+        assert_eq!(held.bytes, 0);
     }
 
     #[test]

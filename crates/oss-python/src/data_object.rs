@@ -41,7 +41,7 @@ struct State {
 enum Content {
     /// In memory.
     Bytes {
-        bytes: Arc<ProcessBound<PooledBuffer>>,
+        bytes: Arc<PooledBuffer>,
         etag: Option<String>,
     },
     /// Known by name; opened at the first use that needs more.
@@ -85,7 +85,7 @@ impl DataObject {
     }
 
     fn in_memory(entry: Entry, bytes: PooledBuffer, etag: Option<String>) -> Self {
-        let content = Content::Bytes { bytes: Arc::new(ProcessBound::new(bytes)), etag };
+        let content = Content::Bytes { bytes: Arc::new(bytes), etag };
         Self { entry, state: ForkLock::new(State { content, position: 0 }) }
     }
 
@@ -94,7 +94,7 @@ impl DataObject {
         let mut state = self.state.lock(py, "object")?;
         self.open(py, &mut state)?;
         let size = match &state.content {
-            Content::Bytes { bytes, .. } => bytes.anywhere().map_or(0, |bytes| bytes.len() as u64),
+            Content::Bytes { bytes, .. } => bytes.len() as u64,
             Content::Open(ranged) => ranged.get(py, "object")?.meta().size,
             Content::Closed | Content::Described(_) => {
                 return Err(PyValueError::new_err("I/O operation on closed object"));
@@ -133,7 +133,6 @@ impl DataObject {
         let length = isize::try_from(length).map_err(|_| error::to_python(py, &too_large(length)))?.unsigned_abs();
         let bytes = match &mut state.content {
             Content::Bytes { bytes, .. } => {
-                let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
                 PyBytes::new(py, bytes.get(start as usize..start as usize + length).unwrap_or_default())
             }
             Content::Open(ranged) => {
@@ -244,7 +243,6 @@ impl DataObject {
             let start = state.position;
             let count = match &mut state.content {
                 Content::Bytes { bytes, .. } => {
-                    let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
                     copy_into(&target, bytes.get(start as usize..).unwrap_or_default())?
                 }
                 Content::Open(ranged) => {
@@ -272,7 +270,6 @@ impl DataObject {
             let start = state.position;
             let end = match &mut state.content {
                 Content::Bytes { bytes, .. } => {
-                    let bytes = bytes.anywhere().map_or(&[][..], |bytes| &bytes[..]);
                     let rest = bytes.get(start as usize..).unwrap_or_default();
                     start + line_length(&rest[..rest.len().min(limit)]) as u64
                 }

@@ -79,11 +79,6 @@ impl<T> ProcessBound<T> {
     pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
-
-    /// The value in whatever process: for plain memory, which a fork copies whole.
-    pub(crate) fn anywhere(&self) -> Option<&T> {
-        self.value.as_ref()
-    }
 }
 
 impl<T> Drop for ProcessBound<T> {
