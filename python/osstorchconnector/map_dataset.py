@@ -249,8 +249,7 @@ class OssMapDataset(Dataset[Any]):
             self._read_ahead.go_on(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
             outcomes = []
             for _ in positions:
-                outcome = found.read()
-                failed = outcome[1]
+                _, failed, _ = outcome = found.read()
                 if failed is not None:
                     self._counts.add(failed.kind, failed.error)
                     if self._options.policy.action(failed.kind) == "raise":

@@ -120,14 +120,14 @@ impl DerefMut for PooledBuffer {
 impl Drop for PooledBuffer {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
+        let bytes = std::mem::take(&mut self.bytes);
+        let (class, capacity) = class_of(bytes.len());
         // Not waited for: after a fork the thread that holds the lock may not exist here.
         let mut free = match pool.free.try_lock() {
             Ok(free) => free,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let bytes = std::mem::take(&mut self.bytes);
-        let (class, capacity) = class_of(bytes.len());
         if free.bytes + capacity > pool.limit {
             return;
         }

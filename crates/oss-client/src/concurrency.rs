@@ -259,6 +259,30 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_first_round_makes_no_step_seem_to_pay() {
+        let concurrency = Concurrency::new(24, 512);
+        let mut now = Instant::now();
+        concurrency.begin(now);
+        for round in 0..100 {
+            now += ROUND;
+            concurrency.completed(if round == 0 { 100 } else { 1000 }, true, now);
+        }
+        assert!(concurrency.limit() <= 32, "{}", concurrency.limit());
+    }
+
+    #[test]
+    fn the_first_round_is_over_when_the_first_requests_are() {
+        let concurrency = Concurrency::new(24, 512);
+        let mut now = Instant::now();
+        concurrency.begin(now);
+        for _ in 0..2 {
+            now += Duration::from_millis(35);
+            concurrency.completed(24, true, now);
+        }
+        assert_eq!(concurrency.limit(), 72);
+    }
+
+    #[test]
     fn grows_again_after_the_service_has_become_slower() {
         let concurrency = Concurrency::new(24, 512);
         simulate(&concurrency, Duration::from_millis(10), 2400.0, 20);

@@ -242,9 +242,7 @@ impl DataObject {
         self.with_content(py, |state, total| {
             let start = state.position;
             let count = match &mut state.content {
-                Content::Bytes { bytes, .. } => {
-                    copy_into(&target, bytes.get(start as usize..).unwrap_or_default())?
-                }
+                Content::Bytes { bytes, .. } => copy_into(&target, bytes.get(start as usize..).unwrap_or_default())?,
                 Content::Open(ranged) => {
                     let available = total.saturating_sub(start);
                     let lent =
