@@ -137,8 +137,9 @@ def test_threads_that_wait_do_not_disturb_the_end(how: str) -> None:
         assert errors.splitlines()[-1:] == (["ZeroDivisionError"] if how == "exception" else [])
 
 
-def test_a_provider_that_is_being_asked_does_not_disturb_the_end() -> None:
-    with ObjectServer(CONTENTS) as server, Program("exiting", server.endpoint, "waiting_provider", "slowly") as program:
+@pytest.mark.parametrize("how", ["return", "slowly"])
+def test_a_provider_that_is_being_asked_does_not_disturb_the_end(how: str) -> None:
+    with ObjectServer(CONTENTS) as server, Program("exiting", server.endpoint, "waiting_provider", how) as program:
         program.tell("end")
         assert program.end(10) == (0, "")
 

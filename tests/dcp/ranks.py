@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.utils._pytree import tree_flatten
 
 from dcp.stages import COORDINATOR_STAGES
-from osstorchconnector import OssFileSystem
+from osstorchconnector import OssConfig, OssFileSystem
 from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter
 from osstorchconnector.testing import Connection
@@ -54,15 +54,22 @@ def _equal(state: dict[str, Any], seed: float) -> bool:
     return int(whole.pop("step")) == int(seed) and all(torch.equal(whole[name], expected[name]) for name in expected)
 
 
-def save(connection: Connection, place: str, seed: float, **options: Any) -> None:
+def _file_system(connection: Connection, max_attempts: int | None) -> OssFileSystem:
+    config = None if max_attempts is None else OssConfig(max_attempts=max_attempts)
+    return OssFileSystem(**connection, config=config)
+
+
+def save(connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any) -> None:
     """Save a state that the seed decides."""
-    dcp.save(_state(seed), storage_writer=OssFileSystem(**connection).writer(place, **options))
+    dcp.save(_state(seed), storage_writer=_file_system(connection, max_attempts).writer(place, **options))
 
 
-def load(connection: Connection, place: str, seed: float, **options: Any) -> dict[str, Any]:
+def load(
+    connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any
+) -> dict[str, Any]:
     """Load a state and compare it with what the seed decides; return what was read."""
     state = _state(-1)
-    reader = OssFileSystem(**connection).reader(place, **options)
+    reader = _file_system(connection, max_attempts).reader(place, **options)
     dcp.load(state, storage_reader=reader)
     assert _equal(state, seed)
     assert reader.report is not None

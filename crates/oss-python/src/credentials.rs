@@ -9,6 +9,8 @@ use oss_client::credentials::CredentialProvider;
 use oss_protocol::credentials::Credentials;
 use pyo3::prelude::*;
 
+use crate::visit::visit;
+
 /// Calls `(refused) -> (access_key_id, access_key_secret, security_token | None, expiration | None)`: the ID of the access
 /// key that was refused, or None, and the expiration in seconds since 1970.
 pub(crate) struct PythonProvider {
@@ -20,7 +22,7 @@ type Answer = (String, String, Option<String>, Option<f64>);
 impl CredentialProvider for PythonProvider {
     fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Credentials>, String> {
         let refused = refused.map(Credentials::access_key_id);
-        let answer = Python::try_attach(|py| {
+        let answer = visit(|py| {
             let answer: PyResult<Answer> = self.callable.bind(py).call1((refused,)).and_then(|answer| answer.extract());
             // Only the text: a traceback could show local variables, and those are secrets here.
             answer.map_err(|error| error.value(py).to_string())

@@ -30,6 +30,7 @@ mod stream;
 mod table;
 mod unfinished;
 mod uri;
+mod visit;
 mod wait;
 mod writer;
 
@@ -61,6 +62,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::log::install();
         crate::process::watch_forks(module)?;
+        crate::visit::watch_end(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         module.add("build_profile", profile)

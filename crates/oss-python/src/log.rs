@@ -12,6 +12,8 @@ use tracing::{
     span,
 };
 
+use crate::visit::visit;
+
 /// Least severe level that is forwarded: 1 error, 2 warning, 3 info, 4 debug.
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 
@@ -48,7 +50,7 @@ impl Subscriber for PythonLog {
         event.record(&mut text);
         let (_, python_level) = severity(*event.metadata().level());
         // While the interpreter shuts down there is nobody left to tell.
-        let _ = Python::try_attach(|py| -> PyResult<()> {
+        let _ = visit(|py| -> PyResult<()> {
             let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
             logger.call_method1("log", (python_level, "%s", text.line()))?;
             Ok(())

@@ -11,7 +11,7 @@ use std::{
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::MutexExt, types::PyDict};
 
-use crate::error;
+use crate::{error, visit};
 
 /// The process that runs, as the interpreter's fork told: asking the kernel takes 0.15 µs, which was 6 % of a small object
 /// where each step of reading it asked. 0 before it is known.
@@ -28,6 +28,7 @@ pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 #[pyfunction]
 fn note_process() {
+    visit::forked();
     CURRENT.store(std::process::id(), Ordering::Relaxed);
 }
 

@@ -25,6 +25,7 @@ use crate::{
     error,
     runtime::Reactor,
     table::{Described, row_of},
+    visit::visit,
 };
 
 /// How often a waiting thread of Python's looks whether it is its turn, or over: soon after it is, at the price of a
@@ -78,7 +79,7 @@ impl PrefixListing {
             prefix: self.prefix.clone(),
             directory_markers: self.directory_markers,
             record: Arc::new(|cause| {
-                let record = Python::try_attach(|py| error::record(error::to_python(py, cause).value(py)));
+                let record = visit(|py| error::record(error::to_python(py, cause).value(py)));
                 record.unwrap_or_else(|| cause.to_string().into_bytes())
             }),
         }
