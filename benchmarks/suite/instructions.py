@@ -1,4 +1,4 @@
-"""Instructions for each small object, counted by callgrind: the part of the cost that no noise of the machine moves.
+"""Instructions and allocations for each small object, counted by callgrind: what no noise of the machine moves.
 
 What is counted is a stream in one process without torch, with twice the objects less that with once, so that the start
 of the process and of the stream is left out. Functions are told apart where the extension was built with its symbols:
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.suite.contenders import OURS, REGION, Site
@@ -37,6 +38,40 @@ length = sum(len(item.read()) for item in client._native_client.stream(table, Or
 # A line of `callgrind_annotate`: instructions, their share, and the function with its file.
 _LINE = re.compile(r"^ *([\d,]+) \([ \d.]+%\) +(?:.*/)?[^:]*:(.*?)(?: \[(.*)\])?$")
 
+# Callgrind's file: a function has its name where its number comes first; the calls of the one named last follow it.
+_FUNCTION = re.compile(r"^c?fn=\((\d+)\)(?: (.*))?$")
+_CALLS = re.compile(r"^calls=(\d+) ")
+# What Python keeps small objects in comes from here by arenas, so is not counted object by object.
+_ALLOCATE = frozenset({"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"})
+
+
+Function = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What `_COUNT` objects take: the instructions of each function and its library, and calls that allocate memory."""
+
+    instructions: Counter[Function]
+    allocations: int
+
+    @property
+    def total(self) -> float:
+        """Instructions for each object."""
+        return sum(self.instructions.values()) / _COUNT
+
+    @property
+    def libraries(self) -> dict[str, float]:
+        """Instructions for each object in each shared library, of those that take at least one."""
+        libraries: Counter[str] = Counter()
+        for (_, library), number in self.instructions.items():
+            libraries[library] += number
+        return {library: number / _COUNT for library, number in libraries.items() if number >= _COUNT}
+
+    def show(self) -> str:
+        """Return both as text."""
+        return f"{self.total:,.0f} instructions and {self.allocations / _COUNT:.1f} allocations for each object"
+
 
 def run(folder: Path, _rounds: int) -> list[Row]:
     """Count 100 KB and 4 KB; a count needs no rounds."""
@@ -46,35 +81,23 @@ def run(folder: Path, _rounds: int) -> list[Row]:
     rows = []
     for mean in (100_000, 4_000):
         counted = count(folder / str(mean), mean)
-        total = sum(counted.values()) / _COUNT
-        print(f"  {mean // 1000} KB: {total:,.0f} instructions for each object", flush=True)
-        facts = {library: part / _COUNT for library, part in by_library(counted).items() if part >= _COUNT}
-        rows.append(Row(f"{mean // 1000} KB", OURS, "instructions", [Run(total, 1, 0, 0)], facts))
+        print(f"  {mean // 1000} KB: {counted.show()}", flush=True)
+        facts = {**counted.libraries, "allocations": counted.allocations / _COUNT}
+        rows.append(Row(f"{mean // 1000} KB", OURS, "instructions", [Run(counted.total, 1, 0, 0)], facts))
     return rows
 
 
-Function = tuple[str, str]
-
-
-def count(folder: Path, mean: int) -> Counter[Function]:
-    """Return the instructions of each function and its library that `_COUNT` objects take."""
+def count(folder: Path, mean: int) -> Count:
+    """Return what objects of a mean size take."""
     folder.mkdir()
     sums, names = write_small(folder, mean, 2 * _COUNT)
     with nginx(folder, sums) as site:
         once, twice = (_counted(site, names, times * _COUNT) for times in (1, 2))
-    twice.subtract(once)
-    return twice
+    twice.instructions.subtract(once.instructions)
+    return Count(twice.instructions, twice.allocations - once.allocations)
 
 
-def by_library(counted: Counter[Function]) -> Counter[str]:
-    """Return the instructions of each shared library."""
-    libraries: Counter[str] = Counter()
-    for (_, library), instructions in counted.items():
-        libraries[library] += instructions
-    return libraries
-
-
-def _counted(site: Site, names: Path, number: int) -> Counter[Function]:
+def _counted(site: Site, names: Path, number: int) -> Count:
     output = site.folder / "callgrind.out"
     keys = names.read_text().split()[:number]
     task = {"endpoint": site.endpoint, "cred_path": site.cred_path, "region": REGION, "names": keys}
@@ -94,7 +117,21 @@ def _counted(site: Site, names: Path, number: int) -> Counter[Function]:
         if (match := _LINE.match(line)) is not None:
             library = Path(match[3] or "unknown").name
             found[match[2], library] += int(match[1].replace(",", ""))
-    return found
+    return Count(found, _allocations(output))
+
+
+def _allocations(output: Path) -> int:
+    names: dict[str, str] = {}
+    called, calls = "", 0
+    with output.open() as lines:
+        for line in lines:
+            if (function := _FUNCTION.match(line)) is not None:
+                called = function[1]
+                if function[2]:
+                    names[called] = function[2]
+            elif (number := _CALLS.match(line)) is not None and names[called] in _ALLOCATE:
+                calls += int(number[1])
+    return calls
 
 
 def main() -> int:
@@ -105,8 +142,8 @@ def main() -> int:
     for mean in (100_000, 4_000):
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             counted = count(Path(folder) / "files", mean)
-        print(f"\n{mean // 1000} KB: {sum(counted.values()) / _COUNT:,.0f} instructions for each object")
-        for (function, library), instructions in counted.most_common(arguments.functions):
+        print(f"\n{mean // 1000} KB: {counted.show()}")
+        for (function, library), instructions in counted.instructions.most_common(arguments.functions):
             print(f"{instructions / _COUNT:10,.0f}  {library:28} {function}")
     return 0
 
