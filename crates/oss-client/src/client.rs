@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -12,6 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, StatusCode, header};
 use oss_protocol::{
     canonical,
+    endpoint::Endpoint,
     error_code::ErrorCode,
     header as oss_header,
     sign::{RequestTarget, SignatureVersion, v1, v4},
@@ -29,6 +30,7 @@ use crate::{
     http::{Request, Response},
     prefetch::sizes::Sizes,
     retry::RetryBudget,
+    sync::lock,
     transport::{RequestHead, Transport},
 };
 
@@ -53,6 +55,18 @@ struct Shared {
     sizes: Sizes,
     /// Microseconds to the first byte of the quickest range so far.
     first_byte: AtomicU64,
+    /// That of the last request: the next one mostly goes to the same bucket.
+    address: Mutex<Option<Arc<Address>>>,
+}
+
+/// How a bucket is reached, which is the same for each of its objects.
+#[derive(Debug)]
+struct Address {
+    bucket: Option<String>,
+    /// The value of the `Host` header.
+    authority: String,
+    /// What to connect to.
+    host: Arc<str>,
 }
 
 impl Client {
@@ -66,6 +80,7 @@ impl Client {
             concurrency: Concurrency::new(config.prefetch_concurrency, config.max_concurrency),
             sizes: Sizes::default(),
             first_byte: AtomicU64::new(u64::MAX),
+            address: Mutex::default(),
             config,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -138,8 +153,9 @@ impl Client {
             if answer.status.is_success() {
                 return Ok(answer);
             }
-            let (error, server_time) = read_error(answer).await?;
-            if self.cured(&error, server_time, signer.as_deref(), budget).await? {
+            // Rare, so kept out of what each request's future holds.
+            let (error, server_time) = Box::pin(read_error(answer)).await?;
+            if Box::pin(self.cured(&error, server_time, signer.as_deref(), budget)).await? {
                 budget.record(&error);
                 continue;
             }
@@ -195,16 +211,16 @@ impl Client {
         let invalid = |why: &dyn std::fmt::Display| {
             Error::new(ErrorKind::Config(format!("the request cannot be sent: {why}"))).on(bucket, key)
         };
-        let authority = endpoint.authority(bucket);
+        let address = self.address(endpoint, bucket);
         for (name, text, spaces) in
-            [("path", &path, false), ("host", &authority, false), ("user agent", &config.user_agent, true)]
+            [("path", &path, false), ("host", &address.authority, false), ("user agent", &config.user_agent, true)]
         {
             if !text.bytes().all(|byte| byte.is_ascii_graphic() || (spaces && byte == b' ')) {
                 return Err(invalid(&format!("its {name} holds characters that no request may have: {text:?}")));
             }
         }
         let mut head = RequestHead::new(request.method.clone(), &path);
-        head.header("host", authority.as_bytes());
+        head.header("host", address.authority.as_bytes());
         head.header("user-agent", config.user_agent.as_bytes());
         if matches!(request.method, http::Method::PUT | http::Method::POST) {
             // OSS refuses a write without it, also an empty one.
@@ -235,7 +251,23 @@ impl Client {
         for (name, value) in headers {
             head.header(name.as_str(), value.as_bytes());
         }
-        Ok((endpoint.connect_host(bucket).into(), head))
+        Ok((Arc::clone(&address.host), head))
+    }
+
+    /// Where the bucket is.
+    fn address(&self, endpoint: &Endpoint, bucket: Option<&str>) -> Arc<Address> {
+        let mut last = lock(&self.shared.address);
+        match &*last {
+            Some(address) if address.bucket.as_deref() == bucket => Arc::clone(address),
+            _ => {
+                let address = Arc::new(Address {
+                    bucket: bucket.map(str::to_owned),
+                    authority: endpoint.authority(bucket),
+                    host: endpoint.connect_host(bucket).into(),
+                });
+                Arc::clone(last.insert(address))
+            }
+        }
     }
 
     /// The time as the server sees it.

@@ -154,7 +154,15 @@ impl Body {
 
     /// Receives and forgets what is left of a body that is expected to be empty, so that its connection is free again.
     /// Where there is more than is worth receiving, the connection is closed instead.
-    pub async fn finish(mut self) -> Result<()> {
+    pub async fn finish(self) -> Result<()> {
+        if self.lease.is_none() {
+            return Ok(());
+        }
+        // Rare, so kept out of what each object's future holds and clears.
+        Box::pin(self.forget()).await
+    }
+
+    async fn forget(mut self) -> Result<()> {
         let mut received = 0;
         let mut forgotten = [0; 1 << 10];
         while self.lease.is_some() && received < FINISH_LIMIT {

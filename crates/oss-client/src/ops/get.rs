@@ -189,7 +189,8 @@ impl Client {
             let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
             budget.wait_after(error.on(bucket, key)).await?;
             let from = start + filled as u64;
-            response = self.request_range(request, etag, from, length - filled, budget).await?;
+            // Rare, so kept out of what each object's future holds.
+            response = Box::pin(self.request_range(request, etag, from, length - filled, budget)).await?;
         }
     }
 

@@ -134,15 +134,8 @@ impl Transport {
                 Ok(response) => return Ok(response),
             }
         }
-        let limit = deadline.min(Instant::now() + self.connect_timeout);
-        let connection = match tokio::time::timeout_at(limit, self.connect(host)).await {
-            Ok(connected) => connected?,
-            Err(_) => {
-                let seconds = self.connect_timeout.as_secs_f64();
-                let text = format!("no connection to {host}:{} within {seconds:.1} s", self.port);
-                return Err(ErrorKind::Connect(text).into());
-            }
-        };
+        // Rare, so kept out of what each request's future holds.
+        let connection = Box::pin(self.connect_within(host, deadline)).await?;
         self.send(host, connection, head, body, deadline).await.map_err(|failure| failure.error)
     }
 
@@ -189,6 +182,15 @@ impl Transport {
             }
         };
         Err(Failure { error: kind.into(), stale })
+    }
+
+    async fn connect_within(&self, host: &str, deadline: Instant) -> Result<Connection> {
+        let limit = deadline.min(Instant::now() + self.connect_timeout);
+        tokio::time::timeout_at(limit, self.connect(host)).await.unwrap_or_else(|_| {
+            let seconds = self.connect_timeout.as_secs_f64();
+            let text = format!("no connection to {host}:{} within {seconds:.1} s", self.port);
+            Err(ErrorKind::Connect(text).into())
+        })
     }
 
     async fn connect(&self, host: &str) -> Result<Connection> {
