@@ -3,14 +3,17 @@
 import array
 import gc
 import io
+import mmap
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -206,6 +209,30 @@ def test_readinto_fills_any_writable_memory(server: Emulator, memory: Any, threa
     count = reader.readinto(buffer)
     assert count == memoryview(buffer).nbytes
     assert np.asarray(buffer).tobytes() == content[17 : 17 + count]
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_fresh_memory_is_present_before_its_bytes_arrive(server: Emulator, *, many: bool) -> None:
+    content = content_of(16 * MIB)
+    server.client().put("oss://objects/fresh", content)
+    reader = open_with(server, "fresh")
+    with (
+        mmap.mmap(-1, len(content)) as memory,
+        server.fault(operation="GetObject", delay=1),
+        ThreadPoolExecutor() as pool,
+    ):
+        before, end = resident(), time.monotonic() + 0.9
+        reading = pool.submit(lambda: reader.readinto_many([(0, memory)]) if many else reader.readinto(memory))
+        while resident() - before < 15 * MIB and time.monotonic() < end:
+            time.sleep(0.01)
+        assert time.monotonic() < end
+        assert memory[:] == bytes(len(content))
+        reading.result()
+        assert memory[:] == content
 
 
 def test_readinto_refuses_what_it_cannot_fill(server: Emulator) -> None:

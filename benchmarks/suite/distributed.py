@@ -22,7 +22,9 @@ def run(folder: Path, rounds: int) -> list[Row]:
         found = contenders((OURS, ORIGINAL), site, task)
         rows = alternate("DCP save of 2 GiB into a sink, 2 ranks", "bytes", found, rounds)
     with emulator(folder) as (server, site):
-        found = contenders((OURS, ORIGINAL), site, task)
+        # At a place of its own: a save deletes what it replaces, and knows only its own kind of files.
+        found = contenders((OURS,), site, task)
+        found |= contenders((ORIGINAL,), site, {**task, "name": f"{BUCKET}/original"})
         rows += alternate("DCP save of 2 GiB into the emulator, 2 ranks", "bytes", found, rounds)
         contender(OURS, site, task)()
         client = server.client()

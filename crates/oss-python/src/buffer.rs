@@ -8,12 +8,18 @@
 
 use std::{
     marker::PhantomData,
+    ops::Range,
+    ptr::with_exposed_provenance_mut,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use oss_client::sync::lock;
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyBufferError, prelude::*};
+use rustix::{
+    mm::{Advice, madvise},
+    param::page_size,
+};
 
 /// A writable range of memory that another thread may fill while its lender waits.
 #[derive(Debug)]
@@ -57,6 +63,12 @@ impl LentBuffer {
         self.length
     }
 
+    /// Where its first `length` bytes are, to have their pages present while it is with another thread.
+    pub(crate) fn place(&self, length: usize) -> Range<usize> {
+        let start = self.start.addr();
+        start..start + self.length.min(length)
+    }
+
     /// The memory.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         if self.length == 0 {
@@ -72,6 +84,19 @@ impl LentBuffer {
 impl AsMut<[u8]> for LentBuffer {
     fn as_mut(&mut self) -> &mut [u8] {
         self.as_mut_slice()
+    }
+}
+
+/// Has the pages of memory present before they are written to, with what they hold. A call for many of them costs less
+/// than as many faults, and another thread than the one that fills them can make it.
+pub(crate) fn populate(place: &Range<usize>) {
+    let page = page_size();
+    let (start, end) = (place.start.next_multiple_of(page), place.end / page * page);
+    if start < end {
+        // SAFETY: this advice changes no byte and takes no memory away, wherever it points.
+        let populated = unsafe { madvise(with_exposed_provenance_mut(start), end - start, Advice::LinuxPopulateWrite) };
+        // Linux before 5.14 does not know it; the pages then come one by one.
+        let _ = populated;
     }
 }
 

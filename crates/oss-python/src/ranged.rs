@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use oss_client::{
@@ -17,11 +18,11 @@ use oss_client::{
 use pyo3::prelude::*;
 
 use crate::{
-    buffer::LentBuffer,
+    buffer::{LentBuffer, populate},
     connection::Connection,
     error,
     runtime::Reactor,
-    wait::{Started, block_on, finish, start},
+    wait::{SIGNAL_INTERVAL, Started, block_on, finish, start},
 };
 
 /// Bytes searched for a newline at a time where none are here yet; most lines are shorter.
@@ -32,6 +33,12 @@ const MANY_GAP: u64 = 16 << 10;
 
 /// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
 const COPY_DETACHED: usize = 256 << 10;
+
+/// The least memory whose pages are made present beside the I/O threads: less has been received before.
+const LEAST_POPULATED: usize = 1 << 20;
+
+/// Pages made present in one call, which holds the lock of the process's memory for about a millisecond.
+const POPULATED_AT_ONCE: usize = 2 << 20;
 
 /// How [`Ranged::scattered`] reads.
 #[derive(Clone, Copy)]
@@ -48,19 +55,50 @@ pub(crate) struct Scattered {
     lanes: Vec<(usize, Reactor)>,
     object: ObjectReader,
     jobs: Jobs<LentBuffer>,
+    /// The larger memory that they go to.
+    places: Vec<Range<usize>>,
     concurrency: usize,
 }
 
 impl Scattered {
-    fn start(self) -> Vec<Started<()>> {
-        let jobs = Arc::new(self.jobs);
-        let work = |lane| self.object.clone().work(lane, Arc::clone(&jobs), self.concurrency);
-        self.lanes.iter().map(|(lane, reactor)| start(reactor, work(*lane))).collect()
-    }
-
     /// Waits until they are received.
     pub(crate) fn receive(self, py: Python<'_>) -> PyResult<()> {
-        finish(py, self.start(), Ok(()))
+        self.receive_beside(py, || Ok(()))
+    }
+
+    /// Does some work while they are received, and waits for them.
+    fn receive_beside(self, py: Python<'_>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let jobs = Arc::new(self.jobs);
+        let fetch = |lane| self.object.clone().work(lane, Arc::clone(&jobs), self.concurrency);
+        let started: Vec<_> = self.lanes.iter().map(|(lane, reactor)| start(reactor, fetch(*lane))).collect();
+        // Whatever happens from here on, the memory lent to the tasks is waited for.
+        let done = work().and_then(|()| populate_while_running(py, &self.places, &started));
+        finish(py, started, done)
+    }
+}
+
+/// Has the pages of memory present that the I/O threads are filling: of fresh memory they take longer than its bytes, and
+/// this thread would only wait.
+fn populate_while_running(py: Python<'_>, places: &[Range<usize>], started: &[Started<()>]) -> PyResult<()> {
+    let mut parts = places.iter().flat_map(|place| {
+        let starts = place.clone().step_by(POPULATED_AT_ONCE);
+        starts.map(|start| start..place.end.min(start + POPULATED_AT_ONCE))
+    });
+    loop {
+        let until = Instant::now() + SIGNAL_INTERVAL;
+        let mut populate_some = || {
+            while Instant::now() < until && !started.iter().all(Started::is_over) {
+                match parts.next() {
+                    Some(part) => populate(&part),
+                    None => return true,
+                }
+            }
+            started.iter().all(Started::is_over)
+        };
+        if py.detach(&mut populate_some) {
+            return Ok(());
+        }
+        py.check_signals()?;
     }
 }
 
@@ -135,7 +173,7 @@ impl Ranged {
     /// Fills `target` from memory and from the network.
     fn gather(&mut self, py: Python<'_>, want: Range<u64>, mut target: LentBuffer) -> PyResult<()> {
         let mut copies = Vec::new();
-        let mut jobs = Vec::new();
+        let (mut jobs, mut places) = (Vec::new(), Vec::new());
         let mut at = want.start;
         for step in self.window.plan(want.clone()) {
             match step {
@@ -145,6 +183,7 @@ impl Ranged {
                     at = end;
                 }
                 Step::Direct(range) => {
+                    places.push(target.place((range.end - at) as usize));
                     for part in self.window.split(range) {
                         let from = at.clamp(part.start, part.end);
                         let mut job = Job::new(part.start);
@@ -157,10 +196,9 @@ impl Ranged {
                 }
             }
         }
-        let started = self.spread(jobs, true).start();
-        // Whatever happens from here on, the memory lent to the tasks is waited for.
-        let copied = copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target));
-        finish(py, started, copied)
+        self.spread(jobs, places, true).receive_beside(py, || {
+            copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target))
+        })
     }
 
     /// What fills each target from the byte it is for; the ranges lie within the object. What lies side by side, or nearly so,
@@ -175,7 +213,7 @@ impl Ranged {
         parts.sort_by_key(|(start, _)| *start);
         let total: u64 = parts.iter().map(|(_, target)| target.len() as u64).sum();
         let longest = if options.concurrent { self.window.longest_range() } else { self.window.range_length(total) };
-        let mut jobs: Vec<Job<LentBuffer>> = Vec::new();
+        let (mut jobs, mut places) = (Vec::<Job<LentBuffer>>::new(), Vec::new());
         // Where the last job starts and ends.
         let (mut first, mut end) = (0, 0);
         for (start, mut target) in parts {
@@ -184,6 +222,7 @@ impl Ranged {
                 copy(py, bytes, target);
                 continue;
             }
+            places.push(target.place(target.len()));
             let mut at = start;
             while target.len() > 0 {
                 let joins = !jobs.is_empty() && at >= end && at - end <= MANY_GAP && at < first + longest;
@@ -202,11 +241,12 @@ impl Ranged {
                 end = at;
             }
         }
-        self.spread(jobs, options.verify)
+        self.spread(jobs, places, options.verify)
     }
 
-    /// What fetches ranges over as many I/O threads as help, beginning with the next one in turn.
-    fn spread(&self, jobs: Vec<Job<LentBuffer>>, counted: bool) -> Scattered {
+    /// What fetches ranges, into memory at these places, over as many I/O threads as help, beginning with the next one in turn.
+    fn spread(&self, jobs: Vec<Job<LentBuffer>>, mut places: Vec<Range<usize>>, counted: bool) -> Scattered {
+        places.retain(|place| place.len() >= LEAST_POPULATED);
         let concurrency = self.window.concurrency_per_client().min(jobs.len());
         let turn = self.turn.fetch_add(jobs.len(), Ordering::Relaxed);
         let lanes = (0..self.reactors.len().min(jobs.len())).map(|index| (turn + index) % self.reactors.len());
@@ -214,6 +254,7 @@ impl Ranged {
             lanes: lanes.map(|lane| (lane, self.reactors[lane].clone())).collect(),
             object: self.window.object().clone(),
             jobs: Jobs::new(jobs, counted),
+            places,
             concurrency,
         }
     }

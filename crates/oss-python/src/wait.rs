@@ -111,6 +111,11 @@ impl<T: Send> Started<T> {
         Ok(())
     }
 
+    /// Whether nothing of the future is left.
+    pub(crate) fn is_over(&self) -> bool {
+        !matches!(*lock(&self.outcome.state), State::Running)
+    }
+
     fn cancel(&self) {
         self.task.abort();
     }
