@@ -25,9 +25,11 @@ class Bar:
         """What is asked for."""
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
-    def met(self, value: float) -> bool:
-        """Whether a figure is good enough."""
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+    def missed_by(self, value: float) -> float:
+        """By what share of the bar a figure misses it; 0 where it does not."""
+        below = 0.0 if self.least is None else 1 - value / self.least
+        above = 0.0 if self.most is None else value / self.most - 1
+        return max(below, above, 0.0)
 
 
 def _rate(run: Run) -> float:

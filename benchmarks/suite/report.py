@@ -43,7 +43,7 @@ of all processes of the contender, memory the peak beyond what the interpreter h
 each object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
 objects, and a bare loop of `recv` or `send` on one connection for large ones.
 
-What limits the figures that are missed: [where the time goes](../../docs/decisions/speed.md).
+What limits the figures that are missed, from profiles: [the limits seen](../../docs/decisions/speed.md#limits-seen).
 """
 
 
@@ -55,7 +55,8 @@ def _bars(rows: Rows) -> list[str]:
         except (KeyError, ZeroDivisionError):
             lines.append(f"| {bar.work} | {bar.what} | {bar.text} | not measured | |")
             continue
-        verdict = "" if bar.met(value) else "missed"
+        missed = bar.missed_by(value)
+        verdict = f"missed by {missed:.1%}" if missed else ""
         lines.append(f"| {bar.work} | {bar.what} | {bar.text} | {value:.3g} | {verdict} |")
     return lines
 
