@@ -215,6 +215,10 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or [int(part) for part in os.uname().release.split(".")[:2]] < [5, 14],
+    reason="only Linux 5.14 and later can be asked for pages",
+)
 @pytest.mark.parametrize("many", [False, True])
 def test_fresh_memory_is_present_before_its_bytes_arrive(server: Emulator, *, many: bool) -> None:
     content = content_of(16 * MIB)

@@ -9,17 +9,12 @@
 use std::{
     marker::PhantomData,
     ops::Range,
-    ptr::with_exposed_provenance_mut,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use oss_client::sync::lock;
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyBufferError, prelude::*};
-use rustix::{
-    mm::{Advice, madvise},
-    param::page_size,
-};
 
 /// A writable range of memory that another thread may fill while its lender waits.
 #[derive(Debug)]
@@ -89,16 +84,27 @@ impl AsMut<[u8]> for LentBuffer {
 
 /// Has the pages of memory present before they are written to, with what they hold. A call for many of them costs less
 /// than as many faults, and another thread than the one that fills them can make it.
+#[cfg(target_os = "linux")]
 pub(crate) fn populate(place: &Range<usize>) {
+    use rustix::{
+        mm::{Advice, madvise},
+        param::page_size,
+    };
+
     let page = page_size();
     let (start, end) = (place.start.next_multiple_of(page), place.end / page * page);
     if start < end {
         // SAFETY: this advice changes no byte and takes no memory away, wherever it points.
-        let populated = unsafe { madvise(with_exposed_provenance_mut(start), end - start, Advice::LinuxPopulateWrite) };
+        let populated =
+            unsafe { madvise(std::ptr::with_exposed_provenance_mut(start), end - start, Advice::LinuxPopulateWrite) };
         // Linux before 5.14 does not know it; the pages then come one by one.
         let _ = populated;
     }
 }
+
+/// Only Linux can be asked to; the pages then come one by one.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn populate(_place: &Range<usize>) {}
 
 /// Whether no two of these share memory. Tasks that fill them at the same time need that.
 pub(crate) fn are_disjoint<'a>(buffers: impl IntoIterator<Item = &'a LentBuffer>) -> bool {
