@@ -1,6 +1,8 @@
-"""The README's code does what it says, as written but for endpoint and paths."""
+"""The README's code does what it says, as written but for endpoint, port and paths."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ def code_block(containing: str) -> str:
 
 
 def test_every_python_block_is_run_here() -> None:
-    assert README.read_text().count("```python") == 2
+    assert README.read_text().count("```python") == 3
 
 
 def test_the_first_example_reads_a_prefix(
@@ -51,6 +53,30 @@ def test_the_first_example_reads_a_prefix(
     lines = capsys.readouterr().out.split()
     expected = [(f"/{bucket}/images/{index}.png", str(10 + index), str(10 + index)) for index in range(3)]
     assert lines == [line for item in expected for line in item]
+
+
+@pytest.mark.slow(60)
+def test_the_example_without_an_account_works_as_it_is_pasted(tmp_path: Path) -> None:
+    section = README.read_text().partition("## Without an account\n")[2].partition("\n## ")[0]
+    shell, python, *_ = re.findall(r"```(?:sh|python)\n(.*?)```", section, flags=re.DOTALL)
+    # As written but for the port, which may be taken.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    assert "9400" in shell
+    assert "9400" in python
+    script = f"set -m\n{shell}python - <<'END'\n{python}END\nstatus=$?\nkill %1\nexit $status\n".replace("9400", port)
+    # A fresh shell: no setting of this process helps it.
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    result = subprocess.run(
+        ["bash", "-s"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"http://127.0.0.1:{port}",
+        "/images/a.txt b'hello\\n'",
+        "/images/b.txt b'world\\n'",
+    ]
 
 
 @pytest.mark.slow(60)
