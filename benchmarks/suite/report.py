@@ -43,7 +43,7 @@ of all processes of the contender, memory the peak beyond what the interpreter h
 each object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
 objects, and a bare loop of `recv` or `send` on one connection for large ones.
 
-What limits the figures that are missed, from profiles: [the limits seen](../../docs/decisions/speed.md#limits-seen).
+What limits the figures that are missed, from profiles: [the limits seen](../../docs/decisions/speed-log.md#limits-seen).
 """
 
 
