@@ -45,7 +45,7 @@ def test_an_unknown_name_is_told() -> None:
         "import osstorchconnector",
         "from osstorchconnector import OssClient, OssConfig, OssError",
         "import osstorchconnector.testing",
-        "import osstorchconnector.testing_plugin",
+        "import osstorchconnector.testing.pytest_plugin",
         "import osstorchconnector.cli.__main__",
     ],
 )

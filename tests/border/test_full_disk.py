@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from border.running import Program
+from tests.border.running import Program
 from osstorchconnector.testing import Emulator
 
 COUNT = 1500

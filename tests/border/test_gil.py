@@ -6,9 +6,9 @@ from typing import Any, Self
 
 import pytest
 
-from border.programs import LARGE, client_of, listing_of, stream_of, uri
-from faults.objects import ObjectServer
-from faults.server import PATIENCE, Answer, Exchange
+from tests.border.programs import LARGE, client_of, listing_of, stream_of, uri
+from tests.faults.objects import ObjectServer
+from tests.faults.server import PATIENCE, Answer, Exchange
 from osstorchconnector import OssClient
 from osstorchconnector._native import Order
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from border.programs import BUCKET, LARGE, client_of, stream_of, uri
-from faults.objects import ObjectServer
+from tests.border.programs import BUCKET, LARGE, client_of, stream_of, uri
+from tests.faults.objects import ObjectServer
 from osstorchconnector import (
     DataObject,
     OssClient,

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.utils._pytree import tree_flatten
 
-from dcp.stages import COORDINATOR_STAGES
+from tests.dcp.stages import COORDINATOR_STAGES
 from osstorchconnector import OssConfig, OssFileSystem
 from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter

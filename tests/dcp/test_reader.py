@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed.checkpoint import DefaultLoadPlanner
 
-from dcp.parts import load_box
+from tests.dcp.parts import load_box
 from osstorchconnector import OssConfigError, OssFileSystem
 from osstorchconnector.dcp import OssStorageReader
 from osstorchconnector.dcp.integrity import BLOCK

@@ -11,7 +11,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.checkpoint.planner import SavePlan, WriteItem
 
-from dcp.extension import Deflate, registry
+from tests.dcp.extension import Deflate, registry
 from osstorchconnector import OssClient, OssConfigError, OssError, OssFileSystem
 from osstorchconnector.dcp import HexadecimalPrefix, PrefixStrategy, RoundRobinPrefix
 from osstorchconnector.testing import Emulator

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
-from faults.objects import uri
-from faults.server import ScriptedServer
+from tests.faults.objects import uri
+from tests.faults.server import ScriptedServer
 from osstorchconnector import OssClient, OssConfig, OssIterableDataset, OssMapDataset
 
 ACCESS_KEY_ID = "id-that-may-show"

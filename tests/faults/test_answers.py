@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from faults.objects import ObjectServer, Refusal, uri
-from faults.readers import LISTERS, READERS, Reader, connect, get, with_each
-from faults.server import Answer, Exchange, Request, ScriptedServer
+from tests.faults.objects import ObjectServer, Refusal, uri
+from tests.faults.readers import LISTERS, READERS, Reader, connect, get, with_each
+from tests.faults.server import Answer, Exchange, Request, ScriptedServer
 from osstorchconnector import (
     OssClient,
     OssConnectionError,

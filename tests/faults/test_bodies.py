@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from faults.objects import ObjectServer, etag_of, uri
-from faults.readers import READERS, Reader, connect, get, open_and_read, with_each
-from faults.server import PATIENCE, Answer, Exchange, Request
+from tests.faults.objects import ObjectServer, etag_of, uri
+from tests.faults.readers import READERS, Reader, connect, get, open_and_read, with_each
+from tests.faults.server import PATIENCE, Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,

@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from osstorchconnector import OssCheckpoint, OssConfig, OssError, OssSafetensor
-from osstorchconnector._uploads import abort, open_uploads
+from osstorchconnector.connection.unfinished_uploads import abort, open_uploads
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from faults.readers import settings
-from faults.server import ScriptedServer
+from tests.faults.readers import settings
+from tests.faults.server import ScriptedServer
 from osstorchconnector import (
     OssClient,
     OssConfig,

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from border.running import Program
-from faults.objects import Held, ObjectServer, Refusal, uri
-from faults.readers import connect
-from faults.server import Answer, Exchange, Request
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer, Refusal, uri
+from tests.faults.readers import connect
+from tests.faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,

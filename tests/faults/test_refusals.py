@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings, with_each
+from tests.faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings, with_each
 from osstorchconnector import (
     OssClient,
     OssError,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from border.programs import listing_of, stream_of
-from faults.evidence import Evidence
-from faults.objects import ObjectServer, error_answer, uri
-from faults.readers import (
+from tests.border.programs import listing_of, stream_of
+from tests.faults.evidence import Evidence
+from tests.faults.objects import ObjectServer, error_answer, uri
+from tests.faults.readers import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
     READERS,
@@ -21,7 +21,7 @@ from faults.readers import (
     settings,
     with_each,
 )
-from faults.server import Answer, Exchange
+from tests.faults.server import Answer, Exchange
 from osstorchconnector import (
     OssClient,
     OssConfig,

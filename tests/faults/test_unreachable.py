@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from faults.readers import LISTERS, READERS, Reader, settings, with_each
-from faults.server import Answer, Exchange, ScriptedServer
+from tests.faults.readers import LISTERS, READERS, Reader, settings, with_each
+from tests.faults.server import Answer, Exchange, ScriptedServer
 from osstorchconnector import OssClient, OssConnectionError, OssTimeoutError
 
 CONNECT_TIMEOUT = 1.0

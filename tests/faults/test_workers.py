@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from faults.objects import ObjectServer, error_answer, uri, xml_answer
-from faults.readers import connect, settings
-from faults.server import Answer, Exchange, Request
+from tests.faults.objects import ObjectServer, error_answer, uri, xml_answer
+from tests.faults.readers import connect, settings
+from tests.faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssConnectionError,
     OssCredentialsError,

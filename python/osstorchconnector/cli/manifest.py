@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
-from osstorchconnector._labels import label_below
-from osstorchconnector._output import writing
-from osstorchconnector._snapshot import SnapshotWriter
-from osstorchconnector._uri import split_prefix
-from osstorchconnector.cli._connecting import add_arguments, connect
+from osstorchconnector.dataset.labels import label_below
+from osstorchconnector.files.writing import writing
+from osstorchconnector.dataset.snapshot import SnapshotWriter
+from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 if TYPE_CHECKING:
-    from osstorchconnector._client import OssClient
+    from osstorchconnector.connection.client import OssClient
     from osstorchconnector._native import DataObject, Writer
 
 # Long enough that a listing of some hundred thousand objects says nothing, short enough that nobody thinks it hangs.

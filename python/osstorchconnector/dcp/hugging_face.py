@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
-from osstorchconnector._safetensors_header import LENGTH_BYTES, Header, length_in, read_header
+from osstorchconnector.safetensor.header import LENGTH_BYTES, Header, length_in, read_header
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.memory import empty_bytes

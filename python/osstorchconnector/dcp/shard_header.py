@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch.distributed.checkpoint.planner import WriteItem
 
-from osstorchconnector._safetensors_header import write_header
+from osstorchconnector.safetensor.header import write_header
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
 
 SUFFIX: Final = ".safetensors"

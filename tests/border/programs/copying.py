@@ -2,8 +2,8 @@
 
 import sys
 
-from border.programs import PART, client_of, listen_to_ctrl_c, uri
-from osstorchconnector import _client
+from tests.border.programs import PART, client_of, listen_to_ctrl_c, uri
+from osstorchconnector.connection import client as client_module
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
+from tests.border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import OssError
 from osstorchconnector._native import Order
 

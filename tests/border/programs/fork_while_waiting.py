@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import LARGE, client_of, heed, listing_of, say, stream_of, uri
+from tests.border.programs import LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import DataObject, OssClient, OssError
 
 #: A child that hangs is ended by this signal, and the parent sees it.

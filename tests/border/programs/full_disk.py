@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 import osstorchconnector
-from border.programs import say
+from tests.border.programs import say
 from osstorchconnector import OssError
 
 

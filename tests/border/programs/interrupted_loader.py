@@ -5,7 +5,7 @@ import sys
 
 from torch.utils.data import DataLoader
 
-from border.programs import listen_to_ctrl_c, say, uri
+from tests.border.programs import listen_to_ctrl_c, say, uri
 from osstorchconnector import OssConfig, OssIterableDataset
 
 

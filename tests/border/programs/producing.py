@@ -2,7 +2,7 @@
 
 import sys
 
-from border.programs import heed, say
+from tests.border.programs import heed, say
 from osstorchconnector import OssClient
 from osstorchconnector._native import Listing, Order, PrefixListing
 
