@@ -16,14 +16,14 @@ Names that need torch, or another slow import, are loaded at their first use, so
 emulator start without it.
 """
 
-import importlib
 import io
 from typing import TYPE_CHECKING, Final
 
+from osstorchconnector._lazy import lazy_names
+from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.dataset.manifest import imagenet_manifest_parser, line_manifest_parser
-from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
 from osstorchconnector.exceptions import (
     OssConfigError,
     OssConnectionError,
@@ -43,13 +43,13 @@ from osstorchconnector.exceptions import (
 if TYPE_CHECKING:
     from osstorchconnector.archive.writer import generate_tar_archive
     from osstorchconnector.checkpoint import OssCheckpoint
+    from osstorchconnector.dataset.iterable import OssIterableDataset
+    from osstorchconnector.dataset.map import OssMapDataset
     from osstorchconnector.dcp.file_system import OssFileSystem
     from osstorchconnector.dcp.file_system import OssFileSystem as OssDCPFileSystem
     from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
     from osstorchconnector.dcp.reader import OssStorageReader
     from osstorchconnector.dcp.writer import OssStorageWriter
-    from osstorchconnector.dataset.iterable import OssIterableDataset
-    from osstorchconnector.dataset.map import OssMapDataset
     from osstorchconnector.safetensor import OssSafetensor
 
 __all__ = [
@@ -106,14 +106,4 @@ io.BufferedIOBase.register(DataObject)
 io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_LATER[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, __all__, _LATER)

@@ -18,11 +18,10 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.checkpoint import history
+from osstorchconnector.checkpoint import OssCheckpoint, history
 from osstorchconnector.connection.config import OssConfig
-from osstorchconnector.fsspec.file_system import register
-from osstorchconnector.checkpoint import OssCheckpoint
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.fsspec.file_system import register
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import CheckpointIO

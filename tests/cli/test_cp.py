@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from osstorchconnector import OssClient, OssConfigError
+from osstorchconnector.cli.__main__ import main
 from osstorchconnector.files.progress import progress_bar
 from osstorchconnector.files.transfer import Stopped, Transfer
-from osstorchconnector.cli.__main__ import main
 from osstorchconnector.testing import Emulator
 
 OSST = [sys.executable, "-m", "osstorchconnector.cli", "cp"]

@@ -17,9 +17,9 @@ from osstorchconnector import (
     imagenet_manifest_parser,
     line_manifest_parser,
 )
+from osstorchconnector.cli.__main__ import main
 from osstorchconnector.dataset.manifest import default_manifest_parser
 from osstorchconnector.dataset.snapshot import SnapshotWriter, snapshot_parser
-from osstorchconnector.cli.__main__ import main
 from osstorchconnector.testing import Emulator
 
 KEYS = ["train/cat/1.jpg", "train/cat/2.jpg", "train/dog/deep/1.jpg", "train/top.txt"]

@@ -225,7 +225,7 @@ def test_what_it_tells(emulator: Emulator) -> None:
 
 def test_io_threads_follow_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     from osstorchconnector.connection import client as client_module  # noqa: PLC0415
-    from osstorchconnector.dataset.sharding import Shard  # noqa: PLC0415
+    from osstorchconnector.process.worker import Shard  # noqa: PLC0415
 
     for processors, threads in ((None, 1), (1, 1), (8, 4), (128, 8)):
         monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from osstorchconnector import OssConfig, OssConfigError
-from osstorchconnector.connection.log import LOGGER, write_log
+from osstorchconnector.connection.log import write_log
+from osstorchconnector.process.log import LOGGER
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from tests.dataset.order_model import Reader
 from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
 from osstorchconnector.testing import Emulator
+from tests.dataset.order_model import Reader
 
 NAMES = [f"{number:02}" for number in range(40)]
 METHODS = [

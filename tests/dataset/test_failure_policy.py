@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from osstorchconnector import DataObject, OssConfigError, OssConnectionError, OssErrorLimitError, OssNotFoundError
+from osstorchconnector._native import data_object_from_bytes, new_data_object
 from osstorchconnector.dataset.failure_counts import FailureCounts
 from osstorchconnector.dataset.iteration import Iteration, Progress
-from osstorchconnector._native import data_object_from_bytes, new_data_object
 from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcomes
 from osstorchconnector.dataset.private_directory import PrivateDirectory

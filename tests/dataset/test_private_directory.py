@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.border.running import Program
 from osstorchconnector import OssConfigError
 from osstorchconnector.dataset.private_directory import PrivateDirectory, sweep
+from tests.border.running import Program
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.order_model import Reader
 from osstorchconnector import OssConfigError, OssListingChangedError
 from osstorchconnector.dataset.state import Plan, Resume, consumed_by_workers, cursor_after, reader_state
+from tests.dataset.order_model import Reader
 
 
 @dataclass

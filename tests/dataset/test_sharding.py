@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-import osstorchconnector.dataset.sharding as sharding
+from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
+from osstorchconnector.dataset import sharding
+from osstorchconnector.dataset.sharding import RankShard
+from osstorchconnector.process.worker import Shard
+from osstorchconnector.testing import Emulator
 from tests.border.running import ROOT
 from tests.dataset.order_model import Reader
-from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
-from osstorchconnector.dataset.sharding import RankShard, Shard
-from osstorchconnector.testing import Emulator
 
 # No multiple of the batches of any number of ranks below.
 COUNT = 47

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from tests.dataset.order_model import Reader
 from osstorchconnector import (
     DataObject,
     OssClient,
@@ -24,6 +23,7 @@ from osstorchconnector import (
 )
 from osstorchconnector._native import ObjectTable, Order
 from osstorchconnector.testing import Emulator
+from tests.dataset.order_model import Reader
 
 DATASETS = [OssIterableDataset, OssMapDataset]
 BUCKET = "test-archives"

@@ -24,7 +24,6 @@ from osstorchconnector.connection.unfinished_uploads import abort, open_uploads
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
-TESTS = Path(__file__).parents[1]
 URI = "oss://bucket/run/object"
 
 # Each fault of docs/guides/emulator.md, at every request or at some: what passes is ridden out.

@@ -4,10 +4,6 @@ from typing import Any
 
 import pytest
 
-from tests.border.running import Program
-from tests.faults.objects import Held, ObjectServer, Refusal, uri
-from tests.faults.readers import connect
-from tests.faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,
@@ -19,6 +15,10 @@ from osstorchconnector import (
     OssTimeoutError,
     _client,
 )
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer, Refusal, uri
+from tests.faults.readers import connect
+from tests.faults.server import Answer, Exchange, Request
 
 CONTENT = bytes(range(256)) * 1700
 BEFORE = {"source": CONTENT, "copy": b"previous"}

@@ -8,6 +8,17 @@ from typing import Any
 
 import pytest
 
+from osstorchconnector import (
+    OssClient,
+    OssConfig,
+    OssConfigError,
+    OssCredentialsError,
+    OssError,
+    OssIterableDataset,
+    OssMapDataset,
+    OssPermissionError,
+)
+from osstorchconnector.testing import Emulator
 from tests.border.programs import listing_of, stream_of
 from tests.faults.evidence import Evidence
 from tests.faults.objects import ObjectServer, error_answer, uri
@@ -22,17 +33,6 @@ from tests.faults.readers import (
     with_each,
 )
 from tests.faults.server import Answer, Exchange
-from osstorchconnector import (
-    OssClient,
-    OssConfig,
-    OssConfigError,
-    OssCredentialsError,
-    OssError,
-    OssIterableDataset,
-    OssMapDataset,
-    OssPermissionError,
-)
-from osstorchconnector.testing import Emulator
 
 LEAKY = [
     lambda found, text: found.lines.append(text),

@@ -5,10 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.faults.damage import MARK, Damage
-from tests.faults.objects import Held, ObjectServer, Refusal, error_answer, uri
-from tests.faults.readers import connect
-from tests.faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConfig,
@@ -21,6 +17,10 @@ from osstorchconnector import (
 )
 from osstorchconnector.connection.unfinished_uploads import open_uploads
 from osstorchconnector.testing import Emulator
+from tests.faults.damage import MARK, Damage
+from tests.faults.objects import Held, ObjectServer, Refusal, error_answer, uri
+from tests.faults.readers import connect
+from tests.faults.server import Answer, Exchange, Request
 
 PART = 100 * 1024
 LARGE = bytes(range(256)) * 1700

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.order_model import Reader, key_of, permuted
 from osstorchconnector import OssConfigError
 from osstorchconnector._native import Order
+from tests.dataset.order_model import Reader, key_of, permuted
 
 WORDS = st.integers(0, 2**64 - 1)
 SHUFFLES = st.one_of(st.booleans(), st.integers(1, 50))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.border.running import Program
 from osstorchconnector import OssClient, OssConfig, OssConfigError, OssError, OssNotFoundError
 from osstorchconnector._native import Client, Listing, ObjectTable, Order, PrefixListing
 from osstorchconnector.dataset.rows import Row
 from osstorchconnector.testing import Emulator
+from tests.border.running import Program
 
 COUNT = 2500
 NAMES = [f"{number:04}" for number in range(COUNT)]

@@ -19,11 +19,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.objects import Held, ObjectServer
-from tests.faults.readers import connect
 from osstorchconnector import OssClient, OssConfig, OssConfigError, OssPermissionError
 from osstorchconnector._native import crc64
 from osstorchconnector.testing import Emulator, KeyPair
+from tests.faults.objects import Held, ObjectServer
+from tests.faults.readers import connect
 
 PART = 100 * 1024
 #: Of two parts in flight: longer writes are sent from where they are, but for their last two parts.

@@ -4,9 +4,9 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
-from osstorchconnector.connection.log import LOGGER
 from osstorchconnector.archive.index import TarMember
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.process.log import LOGGER
 
 # A member that is let go of is found again nowhere; so many at a time cost nothing.
 _KEPT: Final = 1000

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol, Self
 
-from osstorchconnector.files.fields import join_fields, split_fields
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.files.fields import join_fields, split_fields
 
 FORMAT: Final = "osst-tar-index"
 VERSION: Final = 1

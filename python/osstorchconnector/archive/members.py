@@ -1,19 +1,18 @@
-"""The members of a tar archive as the objects of a dataset."""
+"""The members of an archive in OSS, by its index or by its headers."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from osstorchconnector.files.opening import open_binary
-from osstorchconnector.dataset.rows import Row, quoted
 from osstorchconnector.archive.headers import members_of
 from osstorchconnector.archive.index import TarIndexHeader, TarMember, read_members
+from osstorchconnector.files.opening import open_binary
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Client, DataObject
 
 
-def tar_rows(client: "Client", bucket: str, key: str, index: str) -> Iterator[Row]:
-    """Yield a row for each member of an archive, in its order.
+def archive_members(client: "Client", bucket: str, key: str, index: str) -> Iterator[tuple[str, TarMember]]:
+    """Yield the archive's ETag with each of its members, in the archive's order.
 
     Args:
         client: Reads both.
@@ -27,10 +26,10 @@ def tar_rows(client: "Client", bucket: str, key: str, index: str) -> Iterator[Ro
         OssError: One of them cannot be read.
     """
     with client.open(bucket, key) as archive:
-        etag = quoted(archive.etag or "")
+        etag = archive.etag or ""
         members = _indexed(client, archive, index) if index else members_of(archive, archive.uri)
         for member in members:
-            yield bucket, f"{key}/{member.name}", member.size, etag, member.label, (key, member.offset)
+            yield etag, member
 
 
 def _indexed(client: "Client", archive: "DataObject", index: str) -> Iterator[TarMember]:

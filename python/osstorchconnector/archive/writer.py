@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
-from osstorchconnector.connection.client import LocalClient, OssClient
-from osstorchconnector.connection.config import MIB, OssConfig
-from osstorchconnector.files.opening import open_binary
-from osstorchconnector.dataset.labels import label_below
-from osstorchconnector.dataset.listing import SharedListing
-from osstorchconnector.connection.log import LOGGER
 from osstorchconnector._native import DataObject, Order, crc64
-from osstorchconnector.files.writing import writing
-from osstorchconnector.dataset.private_directory import PrivateDirectory
-from osstorchconnector.dataset.sources import PrefixSource
 from osstorchconnector.archive.headers import members_of
 from osstorchconnector.archive.index import TarIndexHeader, TarMember, write_members
+from osstorchconnector.connection.client import LocalClient, OssClient
+from osstorchconnector.connection.config import MIB, OssConfig
 from osstorchconnector.connection.uri import split_local, split_prefix
+from osstorchconnector.dataset.listing import SharedListing
+from osstorchconnector.dataset.manifest import label_below
+from osstorchconnector.dataset.private_directory import PrivateDirectory
+from osstorchconnector.dataset.sources import PrefixSource
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.files.opening import open_binary
+from osstorchconnector.files.writing import writing
+from osstorchconnector.process.log import LOGGER
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer

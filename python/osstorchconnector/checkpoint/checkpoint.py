@@ -8,12 +8,12 @@ import torch
 
 from osstorchconnector.checkpoint import history
 from osstorchconnector.checkpoint.history import METADATA, State
+from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
-from osstorchconnector.files.progress import Advance, progress_bar
-from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
+from osstorchconnector.files.progress import Advance, progress_bar
 
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer

@@ -9,10 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from osstorchconnector.files.progress import can_show, progress_bar
-from osstorchconnector.files.transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
 from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.files.progress import can_show, progress_bar
+from osstorchconnector.files.transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
 
 if TYPE_CHECKING:
     from types import FrameType

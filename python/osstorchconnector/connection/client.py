@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from osstorchconnector.connection.config import Connection, OssConfig, resolve, resolve_local
-from osstorchconnector.connection.log import write_log
 from osstorchconnector._native import (
     Client,
     DataObject,
@@ -16,9 +14,11 @@ from osstorchconnector._native import (
     Writer,
     end_uploads,
 )
-from osstorchconnector.dataset.sharding import worker_shard
+from osstorchconnector.connection.config import Connection, OssConfig, resolve, resolve_local
+from osstorchconnector.connection.log import write_log
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.worker import worker_shard
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

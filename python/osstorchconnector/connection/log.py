@@ -1,4 +1,4 @@
-"""Logging: silent until the program or its configuration asks for it."""
+"""The log file that the configuration names."""
 
 import logging
 import os
@@ -7,10 +7,7 @@ from typing import Final
 from osstorchconnector import _native
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConfigError
-
-LOGGER: Final = logging.getLogger("osstorchconnector")
-# Without a handler of its own, Python would print warnings to standard error.
-LOGGER.addHandler(logging.NullHandler())
+from osstorchconnector.process.log import LOGGER
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,

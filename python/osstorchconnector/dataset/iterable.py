@@ -6,24 +6,31 @@ from typing import Any, Final, Literal, Self, Unpack
 
 from torch.utils.data import IterableDataset
 
+from osstorchconnector._native import DataObject
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.dataset.failure_counts import FailureCounts
 from osstorchconnector.dataset.iteration import BLOCK, Iteration, Progress
 from osstorchconnector.dataset.listing import SharedListing
-from osstorchconnector.dataset.loader_state import worker_states
 from osstorchconnector.dataset.manifest import ManifestParser
-from osstorchconnector._native import DataObject
 from osstorchconnector.dataset.options import DatasetOptions, Failure, Options, StreamOptions
-from osstorchconnector.dataset.outcome import NoObjects, Outcomes, Stream
+from osstorchconnector.dataset.outcome import NoObjects, Outcomes, Stream, identity
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.resume import Pending
-from osstorchconnector.dataset.sharding import WHOLE, RankShard, worker_shard
+from osstorchconnector.dataset.sharding import RankShard
 from osstorchconnector.dataset.shared_epoch import Begun, SharedState
 from osstorchconnector.dataset.sources import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
-from osstorchconnector.dataset.state import Plan, Resume, State, consumed_by_workers, cursor_after, reader_state
-from osstorchconnector.dataset.transform import identity
+from osstorchconnector.dataset.state import (
+    Plan,
+    Resume,
+    State,
+    consumed_by_workers,
+    cursor_after,
+    reader_state,
+    worker_states,
+)
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.worker import WHOLE, worker_shard
 
 __all__ = ["OssIterableDataset"]
 

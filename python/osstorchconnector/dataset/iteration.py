@@ -5,14 +5,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
 
-from osstorchconnector.dataset.failure_counts import FailureCounts, failure_of
-from osstorchconnector.connection.log import LOGGER
 from osstorchconnector._native import DataObject
+from osstorchconnector.dataset.failure_counts import FailureCounts, failure_of
 from osstorchconnector.dataset.options import Policy
-from osstorchconnector.dataset.outcome import Outcome, Outcomes
+from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
 from osstorchconnector.dataset.state import Plan, Resume, Rows, reader_state
-from osstorchconnector.dataset.transform import call
 from osstorchconnector.exceptions import OssError, OssListingChangedError
+from osstorchconnector.process.log import LOGGER
 
 Item = TypeVar("Item")
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Final
 
-from osstorchconnector.connection.client import OssClient
-from osstorchconnector.connection.log import LOGGER
 from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order
+from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.sources import Source
 from osstorchconnector.dataset.state import Rows
+from osstorchconnector.process.log import LOGGER
 
 # A listing of some 50 million objects. A longer one would fill the disks that machines have for temporary files.
 _LISTING_CACHE_BYTES: Final = 4 << 30

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.files.opening import open_binary
+from osstorchconnector.connection.uri import split_local, split_object
 from osstorchconnector.dataset.rows import Row, quoted
 from osstorchconnector.dataset.snapshot import MAGIC, snapshot_parser
-from osstorchconnector.connection.uri import split_local, split_object
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.files.opening import open_binary
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Client
@@ -105,3 +105,14 @@ def manifest_rows(manifest: str, parser: ManifestParser, base_uri: str, client: 
                     )
             bucket, name = split(key if key.startswith("oss://") else base_uri + key)
             yield bucket, name, *known, label, None
+
+
+def label_below(key: str, prefix: str) -> str:
+    """Return the first directory of a key behind a prefix, or an empty string where it lies in none.
+
+    Args:
+        key: The key or the name of a member.
+        prefix: What it begins with; of a prefix that ends inside a name, the part up to the last slash counts.
+    """
+    label, separator, _ = key[prefix.rfind("/") + 1 :].partition("/")
+    return label if separator else ""

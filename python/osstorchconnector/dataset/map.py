@@ -7,20 +7,19 @@ from typing import Any, Self, SupportsIndex, Unpack
 
 from torch.utils.data import Dataset
 
+from osstorchconnector._native import DataObject, ObjectStream
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.dataset.failure_counts import FailureCounts
 from osstorchconnector.dataset.iteration import BLOCK, Iteration, Progress
 from osstorchconnector.dataset.listing import SharedListing
 from osstorchconnector.dataset.manifest import ManifestParser
-from osstorchconnector._native import DataObject, ObjectStream
 from osstorchconnector.dataset.options import Failure, MapOptions, Options
-from osstorchconnector.dataset.outcome import Outcome, Outcomes
+from osstorchconnector.dataset.outcome import Outcome, Outcomes, apply, call, identity
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.read_ahead import ReadAhead
 from osstorchconnector.dataset.sources import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
 from osstorchconnector.dataset.state import Plan
-from osstorchconnector.dataset.transform import apply, call, identity
 
 __all__ = ["OssMapDataset"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from osstorchconnector.dataset.private_directory import PrivateDirectory
-from osstorchconnector.dataset.sharding import WHOLE, loader_iterator, worker_shard
 from osstorchconnector.dataset.state import Resume
+from osstorchconnector.process.worker import WHOLE, loader_iterator, worker_shard
 
 _LOADED: Final = "resume.json"
 

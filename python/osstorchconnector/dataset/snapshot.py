@@ -16,8 +16,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from osstorchconnector.files.fields import join_fields, split_fields
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.files.fields import join_fields, split_fields
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer

@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import Any, Final, Protocol
 
-from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector._native import Client, ObjectTable, PrefixListing
-from osstorchconnector.dataset.rows import Row, pages
-from osstorchconnector.archive.members import tar_rows
+from osstorchconnector.archive.members import archive_members
 from osstorchconnector.connection.uri import split_local, split_object, split_prefix
+from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
+from osstorchconnector.dataset.rows import Row, pages, quoted
 from osstorchconnector.exceptions import OssConfigError
 
 # Members of an archive that one reader takes in a row: enough for one request, few enough that all readers have some.
@@ -249,4 +249,8 @@ class TarSource(_Named):
 
     def pages(self, client: Client) -> Generator[list[Row]]:
         """Read the index, or else the archive's headers."""
-        yield from pages(tar_rows(client, self.bucket, self.key, self.index))
+        bucket, key = self.bucket, self.key
+        yield from pages(
+            (bucket, f"{key}/{member.name}", member.size, quoted(etag), member.label, (key, member.offset))
+            for etag, member in archive_members(client, bucket, key, self.index)
+        )

@@ -14,6 +14,9 @@ VERSION: Final = 1
 _OF_A_READER: Final = ("batch_size", "even", "rank", "world", "worker", "workers")
 _COUNTS: Final = ("epoch", "seed", "start", "batch_size", "rank", "world", "worker", "workers")
 _OF_THE_ORDER: Final = ("seed", "shuffle", "chunks")
+_NO_STATE: Final = (
+    "this is no state of a StatefulDataLoader over an OssIterableDataset: give what loader.state_dict() returned"
+)
 
 
 class Rows(Protocol):
@@ -327,3 +330,28 @@ def consumed_by_workers(states: Sequence[Mapping[str, Any]], steps: int, rows: R
         )
     total = sum(consumed) + steps * plan.batch_size
     return plan, min(total, plan.length(rows.count)) if rows.complete else total
+
+
+def worker_states(loader_state: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int]:
+    """Return the state of the dataset in each worker, and the batches that were delivered after these were taken.
+
+    Args:
+        loader_state: What ``StatefulDataLoader.state_dict()`` returned, with workers or without.
+
+    Raises:
+        OssConfigError: It is something else.
+    """
+    try:
+        if "_snapshot" not in loader_state:
+            return [_checked(loader_state["dataset_state"])], 0
+        snapshots = loader_state["_snapshot"]["_worker_snapshots"]
+        states = [_checked(snapshot["dataset_state"]) for snapshot in snapshots.values()]
+        return states, int(loader_state["_steps_since_snapshot"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise OssConfigError(_NO_STATE) from error
+
+
+def _checked(state: object) -> Mapping[str, Any]:
+    if not isinstance(state, Mapping) or not state:
+        raise OssConfigError(_NO_STATE)
+    return state

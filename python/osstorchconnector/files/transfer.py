@@ -11,13 +11,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
-from osstorchconnector.files.writing import writing
 from osstorchconnector.connection.uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.files.writing import writing
 
 if TYPE_CHECKING:
-    from osstorchconnector.connection.client import OssClient
     from osstorchconnector._native import OssReader, Writer
+    from osstorchconnector.connection.client import OssClient
     from osstorchconnector.files.progress import Advance
 
 # Several requests' worth, so that one read keeps them busy, and little beside what they hold.

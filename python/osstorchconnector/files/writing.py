@@ -11,8 +11,8 @@ from osstorchconnector.connection.uri import split_object
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
-    from osstorchconnector.connection.client import OssClient
     from osstorchconnector._native import Writer
+    from osstorchconnector.connection.client import OssClient
 
 # File systems take names of 255 bytes, and a character has up to four.
 _NAME: Final = 50

@@ -10,8 +10,8 @@ from osstorchconnector.connection.uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
 
 if TYPE_CHECKING:
-    from osstorchconnector.connection.client import OssClient
     from osstorchconnector._native import OssReader, Writer
+    from osstorchconnector.connection.client import OssClient
 
 
 class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]

@@ -11,6 +11,8 @@ import torch
 
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
 from osstorchconnector.safetensor.header import (
     LENGTH_BYTES,
@@ -21,8 +23,6 @@ from osstorchconnector.safetensor.header import (
     write_header,
 )
 from osstorchconnector.safetensor.shards import INDEX_NAME, SINGLE_NAME, read_index, split, write_index
-from osstorchconnector.connection.uri import split_prefix
-from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 
 # What the index of a sharded model is cut into elsewhere, too: large enough for full speed, small enough to be moved.
 _SHARD_BYTES: Final = 5_000_000_000

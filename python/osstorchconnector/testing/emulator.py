@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Literal, Self, TypedDict, Unpack
 
-from osstorchconnector.testing.admin import Admin, Fault, FaultRule, RecordedRequest
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConnectionError, OssTimeoutError
+from osstorchconnector.testing.admin import Admin, Fault, FaultRule, RecordedRequest
 
 __all__ = ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
 

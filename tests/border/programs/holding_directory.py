@@ -4,8 +4,8 @@ import signal
 import sys
 import tempfile
 
-from tests.border.programs import say
 from osstorchconnector.dataset.private_directory import PrivateDirectory
+from tests.border.programs import say
 
 
 def main() -> None:

@@ -1,0 +1,12 @@
+"""Checkpoints: what ``torch.save`` writes and ``torch.load`` reads, straight to and from OSS."""
+
+from typing import TYPE_CHECKING
+
+from osstorchconnector._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from osstorchconnector.checkpoint.checkpoint import OssCheckpoint
+
+__all__ = ["OssCheckpoint"]
+
+__getattr__, __dir__ = lazy_names(__name__, __all__, {"OssCheckpoint": "osstorchconnector.checkpoint.checkpoint"})

@@ -1,0 +1,13 @@
+"""Deprecated: the old place of :mod:`osstorchconnector.testing.pytest_plugin`."""
+
+import warnings
+
+from osstorchconnector.testing.pytest_plugin import oss_emulator
+
+__all__ = ["oss_emulator"]
+
+warnings.warn(
+    "osstorchconnector.testing_plugin is deprecated; import from osstorchconnector.testing.pytest_plugin",
+    DeprecationWarning,
+    stacklevel=2,
+)
