@@ -19,7 +19,7 @@ emulator start without it.
 import io
 from typing import TYPE_CHECKING, Final
 
-from osstorchconnector._lazy import lazy_names
+from osstorchconnector._lazy import lazy_names as _lazy_names
 from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
@@ -106,4 +106,6 @@ io.BufferedIOBase.register(DataObject)
 io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, _LATER)
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = _lazy_names(__name__, __all__, _LATER)

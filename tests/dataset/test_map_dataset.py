@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from osstorchconnector import DataObject, OssClient, OssConfig, OssMapDataset, OssNotFoundError, _listing
+from osstorchconnector import DataObject, OssClient, OssConfig, OssMapDataset, OssNotFoundError
+from osstorchconnector.dataset import listing
 from osstorchconnector.testing import Emulator
 
 NAMES = [f"{number:02}" for number in range(12)]
@@ -44,7 +45,7 @@ def test_a_long_listing_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(_listing, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(listing, "_PROGRESS_SECONDS", 0.0)
     (tmp_path / "manifest").write_text("".join(f"{name}\n" for name in NAMES))
     parsed = OssMapDataset.from_manifest_file(
         str(tmp_path / "manifest"), None, f"oss://{filled}/", **emulator.connection

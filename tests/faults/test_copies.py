@@ -13,8 +13,8 @@ from osstorchconnector import (
     OssPermissionError,
     OssThrottledError,
     OssTimeoutError,
-    _client,
 )
+from osstorchconnector.connection import client as client_module
 from tests.border.running import Program
 from tests.faults.objects import Held, ObjectServer, Refusal, uri
 from tests.faults.readers import connect
@@ -27,7 +27,7 @@ DENIED = Refusal(403, "AccessDenied")
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_client, "_LARGEST_COPY", 100 * 1024)
+    monkeypatch.setattr(client_module, "_LARGEST_COPY", 100 * 1024)
 
 
 def is_part(request: Request) -> bool:

@@ -9,4 +9,6 @@ if TYPE_CHECKING:
 
 __all__ = ["generate_tar_archive"]
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, {"generate_tar_archive": "osstorchconnector.archive.writer"})
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(__name__, __all__, {"generate_tar_archive": "osstorchconnector.archive.writer"})

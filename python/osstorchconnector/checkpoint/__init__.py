@@ -9,4 +9,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OssCheckpoint"]
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, {"OssCheckpoint": "osstorchconnector.checkpoint.checkpoint"})
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(__name__, __all__, {"OssCheckpoint": "osstorchconnector.checkpoint.checkpoint"})

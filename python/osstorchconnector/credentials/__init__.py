@@ -55,4 +55,6 @@ _LATER: Final = {
     "UriCredentials": "osstorchconnector.credentials.uri",
 }
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, _LATER)
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(__name__, __all__, _LATER)

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 __all__ = ["imagenet_manifest_parser", "line_manifest_parser", "OssIterableDataset", "OssMapDataset"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    __all__,
-    {
-        "OssIterableDataset": "osstorchconnector.dataset.iterable",
-        "OssMapDataset": "osstorchconnector.dataset.map",
-    },
-)
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        __all__,
+        {
+            "OssIterableDataset": "osstorchconnector.dataset.iterable",
+            "OssMapDataset": "osstorchconnector.dataset.map",
+        },
+    )

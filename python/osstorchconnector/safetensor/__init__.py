@@ -9,4 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OssSafeOpen", "OssSafetensor", "OssSlice"]
 
-__getattr__, __dir__ = lazy_names(__name__, __all__, dict.fromkeys(__all__, "osstorchconnector.safetensor.safetensor"))
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(
+        __name__, __all__, dict.fromkeys(__all__, "osstorchconnector.safetensor.safetensor")
+    )
