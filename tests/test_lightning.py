@@ -28,7 +28,7 @@ pytestmark = [
 def checkpoint_io(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
     from fsspec.registry import _registry  # noqa: PLC0415 - with the modules below
 
-    from osstorchconnector._fsspec import OssObjects  # noqa: PLC0415 - as below
+    from osstorchconnector.fsspec.file_system import OssObjects  # noqa: PLC0415 - as below
     from osstorchconnector.lightning import OssCheckpointIO  # noqa: PLC0415 - it takes seconds, and only here
 
     # Another test may have used ossfs, or may come to.

@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 from types import ModuleType
@@ -36,7 +37,7 @@ def test_lazy_names_are_listed() -> None:
 
 def test_an_unknown_name_is_told() -> None:
     with pytest.raises(AttributeError, match="module 'osstorchconnector' has no attribute 'OssNothing'"):
-        osstorchconnector.OssNothing  # noqa: B018
+        osstorchconnector.OssNothing  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_an_unknown_name_is_told() -> None:
         "import osstorchconnector",
         "from osstorchconnector import OssClient, OssConfig, OssError",
         "import osstorchconnector.testing",
+        "import osstorchconnector.testing.pytest_plugin",
         "import osstorchconnector.testing_plugin",
         "import osstorchconnector.cli.__main__",
     ],
@@ -59,3 +61,54 @@ def test_a_lazy_name_imports_torch() -> None:
     check = "from osstorchconnector import OssIterableDataset; import sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["True"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "place"),
+    [
+        ("iterable_dataset", "OssIterableDataset", "osstorchconnector"),
+        ("map_dataset", "OssMapDataset", "osstorchconnector"),
+        ("testing_plugin", "oss_emulator", "osstorchconnector.testing.pytest_plugin"),
+        ("dcp.catalogue", "checkpoints", "osstorchconnector.dcp.history"),
+    ],
+)
+def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, place: str) -> None:
+    sys.modules.pop(f"osstorchconnector.{path}", None)
+    with pytest.warns(
+        DeprecationWarning, match=f"osstorchconnector.{path} is deprecated; import from osstorchconnector"
+    ):
+        old = importlib.import_module(f"osstorchconnector.{path}")
+    assert getattr(old, name) is getattr(importlib.import_module(place), name)
+
+
+# The public modules of release 2.0.0a1, and what could be imported from them.
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("checkpoint", ["OssCheckpoint"]),
+        ("credentials", ["DefaultCredentials", "EcsRoleCredentials"]),
+        ("dcp", ["OssFileSystem", "OssStorageReader", "OssStorageWriter"]),
+        ("dcp.file_system", ["OssFileSystem"]),
+        ("dcp.hugging_face", ["OssHuggingFaceStorageReader"]),
+        ("dcp.prefix", ["HexadecimalPrefix", "PrefixStrategy", "RoundRobinPrefix"]),
+        ("dcp.reader", ["OssStorageReader", "ReadReport"]),
+        ("dcp.writer", ["OssStorageWriter"]),
+        ("exceptions", ["OssError"]),
+        ("lightning", ["OssCheckpointIO"]),
+        ("safetensor", ["OssSafeOpen", "OssSafetensor", "OssSlice"]),
+        ("testing", ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]),
+    ],
+)
+def test_a_public_module_keeps_its_place(path: str, names: list[str]) -> None:
+    module = importlib.import_module(f"osstorchconnector.{path}")
+    assert all(getattr(module, name) is not None for name in names)
+
+
+@pytest.mark.parametrize(
+    "package", ["archive", "checkpoint", "connection", "credentials", "dataset", "dcp", "safetensor", "testing"]
+)
+def test_a_package_lists_what_users_import(package: str) -> None:
+    module = importlib.import_module(f"osstorchconnector.{package}")
+    assert module.__all__ == sorted(module.__all__, key=str.casefold)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    assert set(module.__all__) <= set(dir(module))

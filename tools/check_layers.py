@@ -1,7 +1,13 @@
-"""Check that dependencies between the crates point one way only."""
+"""Check that dependencies point one way only: between the crates, and between the packages in Python."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "python" / "osstorchconnector"
 
 # Each crate, and what must not appear anywhere below it.
 FORBIDDEN = {
@@ -18,6 +24,73 @@ def dependencies(crate: str) -> set[str]:
     return {line.split()[0] for line in tree.splitlines() if line} - {crate}
 
 
+# From the bottom to the top: a module may import its own layer and those before it. The longest name that fits counts,
+# so that the writer of archives, which lists a dataset, stands above the format of archives, which datasets read.
+PYTHON_LAYERS = [
+    ["_native", "_lazy", "exceptions"],
+    ["process"],
+    ["credentials"],
+    ["connection"],
+    ["files"],
+    ["archive"],
+    ["dataset"],
+    ["archive.writer"],
+    ["safetensor"],
+    ["dcp"],
+    ["checkpoint"],
+    ["fsspec"],
+    ["testing"],
+    ["lightning"],
+    ["cli"],
+]
+# Packages that list names load them lazily, and old places of modules import the new ones: they have no layer.
+WITHOUT_LAYER = {"__init__", "iterable_dataset", "map_dataset", "testing_plugin"}
+
+
+def layer_of(module: str) -> int | None:
+    """Return how far from the bottom a module is, or None if it belongs to no layer."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        name = ".".join(parts[:length])
+        for layer, names in enumerate(PYTHON_LAYERS):
+            if name in names:
+                return layer
+    return None
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each module of this package that a file imports, for types or lazily too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            # An imported name may be a module itself.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("osstorchconnector."):
+                yield node.lineno, name.removeprefix("osstorchconnector.")
+
+
+def python_findings(package: Path = PACKAGE) -> list[str]:
+    """Return each import that runs up, and each module that belongs to no layer."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        module = ".".join(path.relative_to(package).with_suffix("").parts)
+        if module in WITHOUT_LAYER or module.endswith(".__init__"):
+            continue
+        layer = layer_of(module)
+        if layer is None:
+            found.append(f"{module} belongs to no layer: add it to PYTHON_LAYERS")
+            continue
+        for line, name in imports_of(path):
+            imported = layer_of(name)
+            if imported is not None and imported > layer:
+                found.append(f"{path}:{line}: {module} must not import {name}, which is above it")
+    return found
+
+
 def main() -> int:
     """Print each forbidden dependency; exit status 1 if there is one."""
     wrong = [
@@ -25,6 +98,7 @@ def main() -> int:
         for crate, forbidden in FORBIDDEN.items()
         for name in sorted(dependencies(crate) & forbidden)
     ]
+    wrong += python_findings()
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0

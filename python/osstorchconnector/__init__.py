@@ -16,14 +16,14 @@ Names that need torch, or another slow import, are loaded at their first use, so
 emulator start without it.
 """
 
-import importlib
 import io
 from typing import TYPE_CHECKING, Final
 
-from osstorchconnector._client import OssClient
-from osstorchconnector._config import OssConfig
-from osstorchconnector._manifest import imagenet_manifest_parser, line_manifest_parser
+from osstorchconnector._lazy import lazy_names as _lazy_names
 from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
+from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.dataset.manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector.exceptions import (
     OssConfigError,
     OssConnectionError,
@@ -41,15 +41,15 @@ from osstorchconnector.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from osstorchconnector._tar_archive import generate_tar_archive
+    from osstorchconnector.archive.writer import generate_tar_archive
     from osstorchconnector.checkpoint import OssCheckpoint
+    from osstorchconnector.dataset.iterable import OssIterableDataset
+    from osstorchconnector.dataset.map import OssMapDataset
     from osstorchconnector.dcp.file_system import OssFileSystem
     from osstorchconnector.dcp.file_system import OssFileSystem as OssDCPFileSystem
     from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
     from osstorchconnector.dcp.reader import OssStorageReader
     from osstorchconnector.dcp.writer import OssStorageWriter
-    from osstorchconnector.iterable_dataset import OssIterableDataset
-    from osstorchconnector.map_dataset import OssMapDataset
     from osstorchconnector.safetensor import OssSafetensor
 
 __all__ = [
@@ -89,13 +89,13 @@ __all__ = [
 ]
 
 _LATER: Final = {
-    "generate_tar_archive": "osstorchconnector._tar_archive",
+    "generate_tar_archive": "osstorchconnector.archive.writer",
     "OssCheckpoint": "osstorchconnector.checkpoint",
     "OssDCPFileSystem": "osstorchconnector.dcp.file_system",
     "OssFileSystem": "osstorchconnector.dcp.file_system",
     "OssHuggingFaceStorageReader": "osstorchconnector.dcp.hugging_face",
-    "OssIterableDataset": "osstorchconnector.iterable_dataset",
-    "OssMapDataset": "osstorchconnector.map_dataset",
+    "OssIterableDataset": "osstorchconnector.dataset.iterable",
+    "OssMapDataset": "osstorchconnector.dataset.map",
     "OssSafetensor": "osstorchconnector.safetensor",
     "OssStorageReader": "osstorchconnector.dcp.reader",
     "OssStorageWriter": "osstorchconnector.dcp.writer",
@@ -106,14 +106,6 @@ io.BufferedIOBase.register(DataObject)
 io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_LATER[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = _lazy_names(__name__, __all__, _LATER)

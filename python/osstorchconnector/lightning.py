@@ -18,11 +18,10 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector import _catalogue
-from osstorchconnector._config import OssConfig
-from osstorchconnector._fsspec import register
-from osstorchconnector.checkpoint import OssCheckpoint
+from osstorchconnector.checkpoint import OssCheckpoint, history
+from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.fsspec.file_system import register
 
 if TYPE_CHECKING:
     from lightning.fabric.plugins import CheckpointIO
@@ -147,7 +146,7 @@ class OssCheckpointIO(CheckpointIO):
         Raises:
             OssError: The directory could not be listed, or an object not be looked at.
         """
-        return _catalogue.stored_last(self._client, f"{dirpath.rstrip('/')}/")
+        return history.stored_last(self._client, f"{dirpath.rstrip('/')}/")
 
 
 if not TYPE_CHECKING:

@@ -1,14 +1,13 @@
-"""The pytest plugin: it is loaded by every pytest run of an environment that has this package installed."""
+"""Deprecated: the old place of :mod:`osstorchconnector.testing.pytest_plugin`."""
 
-from collections.abc import Iterator
+import warnings
 
-import pytest
+from osstorchconnector.testing.pytest_plugin import oss_emulator
 
-from osstorchconnector.testing import Emulator
+__all__ = ["oss_emulator"]
 
-
-@pytest.fixture
-def oss_emulator() -> Iterator[Emulator]:
-    """An OSS server of the test's own, empty and ready. See :class:`osstorchconnector.testing.Emulator`."""
-    with Emulator() as emulator:
-        yield emulator
+warnings.warn(
+    "osstorchconnector.testing_plugin is deprecated; import from osstorchconnector.testing.pytest_plugin",
+    DeprecationWarning,
+    stacklevel=2,
+)

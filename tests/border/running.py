@@ -11,23 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # A started interpreter on a machine that is doing something else too; tests have bounds of their own.
 PATIENCE = 20.0
 
 
 class Program:
-    """A program of ``border.programs`` that is spoken with line by line, as a context manager."""
+    """A program of ``tests.border.programs`` that is spoken with line by line, as a context manager."""
 
     def __init__(self, name: str, *arguments: str, options: tuple[str, ...] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, *options, "-m", f"border.programs.{name}", *arguments],
+            [sys.executable, *options, "-m", f"tests.border.programs.{name}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
             # Signals for the program and its children are not for the tests.
             process_group=0,
         )

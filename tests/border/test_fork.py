@@ -2,10 +2,10 @@
 
 import pytest
 
-from border.programs import LARGE
-from border.running import Program
-from faults.objects import Held, ObjectServer
-from faults.server import Request
+from tests.border.programs import LARGE
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer
+from tests.faults.server import Request
 
 SMALL = {f"small-{number:02}": f"content of small-{number:02}".encode() for number in range(40)}
 CONTENTS = {**SMALL, "large": LARGE}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from border.running import Program
 from osstorchconnector.testing import Emulator
+from tests.border.running import Program
 
 COUNT = 1500
 PREFIX = "oss://bucket/"

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 import pytest
 
-from border.programs import LARGE, client_of, listing_of, stream_of, uri
-from faults.objects import ObjectServer
-from faults.server import PATIENCE, Answer, Exchange
 from osstorchconnector import OssClient
 from osstorchconnector._native import Order
+from tests.border.programs import LARGE, client_of, listing_of, stream_of, uri
+from tests.faults.objects import ObjectServer
+from tests.faults.server import PATIENCE, Answer, Exchange
 
 CONTENTS = {"small": b"content", "other": b"content", "large": LARGE}
 #: How far another thread has to get while one request is waited for: far more than fits between two byte codes.

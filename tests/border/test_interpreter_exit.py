@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from border.programs import LARGE, client_of, stream_of, uri
-from border.running import Program
-from faults.objects import Held, ObjectServer, Refusal
-from faults.server import Request
+from tests.border.programs import LARGE, client_of, stream_of, uri
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer, Refusal
+from tests.faults.server import Request
 
 CONTENTS = {
     "large": LARGE,

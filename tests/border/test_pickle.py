@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from border.programs import BUCKET, LARGE, client_of, stream_of, uri
-from faults.objects import ObjectServer
 from osstorchconnector import (
     DataObject,
     OssClient,
@@ -27,6 +25,8 @@ from osstorchconnector import (
     new_data_object,
 )
 from osstorchconnector._native import Client, ObjectTable, Order
+from tests.border.programs import BUCKET, LARGE, client_of, stream_of, uri
+from tests.faults.objects import ObjectServer
 
 SECRET = "secret-that-must-not-travel"
 TOKEN = "token-that-must-not-travel"

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from border.programs import LARGE
-from border.running import Program
-from faults.objects import Held, ObjectServer
-from faults.server import Answer, Exchange, Request
+from tests.border.programs import LARGE
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer
+from tests.faults.server import Answer, Exchange, Request
 
 SMALL = {f"small-{number:02}": f"content of small-{number:02}".encode() for number in range(40)}
 CONTENTS = {**SMALL, "large": LARGE}

@@ -5,7 +5,8 @@ from typing import Any
 import oss2
 import pytest
 
-from osstorchconnector import OssClient, _client
+from osstorchconnector import OssClient
+from osstorchconnector.connection import client as client_module
 
 from .client import Access
 
@@ -48,7 +49,7 @@ def test_a_copy_in_parts_is_described_as_a_copy_is(
 ) -> None:
     put(sdk, key, DESCRIPTION)
     client.copy(f"oss://{bucket}/{key}", f"oss://{bucket}/one")
-    monkeypatch.setattr(_client, "_LARGEST_COPY", 200_000)
+    monkeypatch.setattr(client_module, "_LARGEST_COPY", 200_000)
     client.copy(f"oss://{bucket}/{key}", f"oss://{bucket}/parts")
     assert sdk.head_object("parts").object_type == "Multipart"
     assert described(sdk, "parts") == described(sdk, "one") == described(sdk, key)
@@ -61,7 +62,7 @@ def test_a_copy_in_parts_is_described_as_a_copy_is(
 def test_the_copy_of_a_link_is_a_link_however_large_its_target(
     sdk: Any, client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_client, "_LARGEST_COPY", 200_000)
+    monkeypatch.setattr(client_module, "_LARGEST_COPY", 200_000)
     sdk.put_object("target", CONTENT)
     sdk.put_symlink("target", "link")
     client.copy(f"oss://{bucket}/link", f"oss://{bucket}/copy")

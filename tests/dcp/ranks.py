@@ -15,11 +15,11 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.utils._pytree import tree_flatten
 
-from dcp.stages import COORDINATOR_STAGES
 from osstorchconnector import OssConfig, OssFileSystem
 from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter
 from osstorchconnector.testing import Connection
+from tests.dcp.stages import COORDINATOR_STAGES
 
 
 def _matrix(seed: float, rows: int = 1201, columns: int = 700) -> Tensor:

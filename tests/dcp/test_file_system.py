@@ -15,7 +15,7 @@ from osstorchconnector import (
     OssNotFoundError,
     OssPermissionError,
 )
-from osstorchconnector import _client as client_module
+from osstorchconnector.connection import client as client_module
 from osstorchconnector.testing import Emulator
 
 

@@ -10,10 +10,10 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import FileSystemWriter
 
-from dcp.parts import load_rows
 from osstorchconnector import OssClient, OssFileSystem, OssIntegrityError, OssNotFoundError
 from osstorchconnector.dcp.integrity import BLOCK, CheckedStorageInfo, ItemRecord, Sidecar
 from osstorchconnector.testing import Emulator
+from tests.dcp.parts import load_rows
 
 STATE = {
     "large": torch.randn(5_000_000),

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed.checkpoint import DefaultLoadPlanner
 
-from dcp.parts import load_box
 from osstorchconnector import OssConfigError, OssFileSystem
 from osstorchconnector.dcp import OssStorageReader
 from osstorchconnector.dcp.integrity import BLOCK
 from osstorchconnector.dcp.stored import StoredItem, blocks_of, coalesced
 from osstorchconnector.testing import Emulator
+from tests.dcp.parts import load_box
 
 
 def model() -> dict[str, Any]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch.distributed.checkpoint as dcp
 
-from dcp.stages import COORDINATOR_STAGES, RANK_STAGES
-from dcp.worlds import Worlds
 from osstorchconnector import OssClient
-from osstorchconnector.dcp.catalogue import checkpoints, verify
+from osstorchconnector.dcp.history import checkpoints, verify
 from osstorchconnector.testing import Emulator, FaultRule
+from tests.dcp.stages import COORDINATOR_STAGES, RANK_STAGES
+from tests.dcp.worlds import Worlds
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import DefaultSavePlanner
 from torch.distributed.checkpoint.planner import SavePlan, WriteItem
 
-from dcp.extension import Deflate, registry
 from osstorchconnector import OssClient, OssConfigError, OssError, OssFileSystem
 from osstorchconnector.dcp import HexadecimalPrefix, PrefixStrategy, RoundRobinPrefix
 from osstorchconnector.testing import Emulator
+from tests.dcp.extension import Deflate, registry
 
 
 def names(client: OssClient, place: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Process groups for tests: functions of ``dcp.ranks``, run by several ranks at once.
+"""Process groups for tests: functions of ``tests.dcp.ranks``, run by several ranks at once.
 
 Importing torch takes seconds. So one process imports it, starts no thread, and forks the ranks of each world.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # More than a collective operation takes; what hangs longer has lost a rank.
 GROUP_TIMEOUT = timedelta(seconds=30)
 WORLD_SECONDS = 60.0
@@ -39,16 +39,16 @@ class Worlds:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dcp.worlds"],
+            [sys.executable, "-m", "tests.dcp.worlds"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=TESTS,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"},
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"},
         )
 
     def run(self, size: int, function: str, **arguments: Any) -> list[Outcome]:
-        """Run a function of ``dcp.ranks`` in each rank of a new world."""
+        """Run a function of ``tests.dcp.ranks`` in each rank of a new world."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"size": size, "function": function, "arguments": arguments}
@@ -77,7 +77,7 @@ class Worlds:
 def _serve() -> None:
     # Only this process and its ranks need torch; the first use of a DTensor would import the rest in each of them.
     importlib.import_module("torch._dynamo")
-    ranks = importlib.import_module("dcp.ranks")
+    ranks = importlib.import_module("tests.dcp.ranks")
 
     answers = os.fdopen(os.dup(1), "w")
     # What a rank prints is no answer.

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from faults.evidence import Evidence, recording
-from faults.readers import ACCESS_KEY_SECRET, SECURITY_TOKEN
 from osstorchconnector import OssClient, OssConfig, OssError, _native
 from osstorchconnector.testing import Emulator
+from tests.faults.evidence import Evidence, recording
+from tests.faults.readers import ACCESS_KEY_SECRET, SECURITY_TOKEN
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import quote, unquote
 
-from faults.server import PATIENCE, Answer, Exchange, Request, ScriptedServer
+from tests.faults.server import PATIENCE, Answer, Exchange, Request, ScriptedServer
 
 BUCKET = "scripted-bucket"
 

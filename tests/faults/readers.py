@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec
 
-from faults.objects import uri
-from faults.server import ScriptedServer
 from osstorchconnector import OssClient, OssConfig, OssIterableDataset, OssMapDataset
+from tests.faults.objects import uri
+from tests.faults.server import ScriptedServer
 
 ACCESS_KEY_ID = "id-that-may-show"
 # With characters that are escaped in URLs, in JSON and in representations.

@@ -4,9 +4,6 @@ import time
 
 import pytest
 
-from faults.objects import ObjectServer, Refusal, uri
-from faults.readers import LISTERS, READERS, Reader, connect, get, with_each
-from faults.server import Answer, Exchange, Request, ScriptedServer
 from osstorchconnector import (
     OssClient,
     OssConnectionError,
@@ -18,6 +15,9 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
+from tests.faults.objects import ObjectServer, Refusal, uri
+from tests.faults.readers import LISTERS, READERS, Reader, connect, get, with_each
+from tests.faults.server import Answer, Exchange, Request, ScriptedServer
 
 CONTENTS = {f"{number:03}": f"content {number}".encode() * 20 for number in range(60)}
 NAMES = sorted(CONTENTS)

@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 
-from faults.objects import ObjectServer, etag_of, uri
-from faults.readers import READERS, Reader, connect, get, open_and_read, with_each
-from faults.server import PATIENCE, Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,
@@ -20,6 +17,9 @@ from osstorchconnector import (
     OssMapDataset,
     OssTimeoutError,
 )
+from tests.faults.objects import ObjectServer, etag_of, uri
+from tests.faults.readers import READERS, Reader, connect, get, open_and_read, with_each
+from tests.faults.server import PATIENCE, Answer, Exchange, Request
 
 # Longer than what is received and recorded at a time, so that a resumption has something to keep.
 CONTENT = bytes(range(251)) * 2400

@@ -20,11 +20,10 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from osstorchconnector import OssCheckpoint, OssConfig, OssError, OssSafetensor
-from osstorchconnector._uploads import abort, open_uploads
+from osstorchconnector.connection.unfinished_uploads import abort, open_uploads
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
-TESTS = Path(__file__).parents[1]
 URI = "oss://bucket/run/object"
 
 # Each fault of docs/guides/emulator.md, at every request or at some: what passes is ridden out.

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from faults.readers import settings
-from faults.server import ScriptedServer
 from osstorchconnector import (
     OssClient,
     OssConfig,
@@ -18,6 +16,8 @@ from osstorchconnector import (
     OssIterableDataset,
     OssMapDataset,
 )
+from tests.faults.readers import settings
+from tests.faults.server import ScriptedServer
 
 #: Connects to the given endpoint with the given keyword arguments, in one of the ways there are.
 Door = Callable[..., Any]

@@ -4,10 +4,6 @@ from typing import Any
 
 import pytest
 
-from border.running import Program
-from faults.objects import Held, ObjectServer, Refusal, uri
-from faults.readers import connect
-from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConnectionError,
@@ -17,8 +13,12 @@ from osstorchconnector import (
     OssPermissionError,
     OssThrottledError,
     OssTimeoutError,
-    _client,
 )
+from osstorchconnector.connection import client as client_module
+from tests.border.running import Program
+from tests.faults.objects import Held, ObjectServer, Refusal, uri
+from tests.faults.readers import connect
+from tests.faults.server import Answer, Exchange, Request
 
 CONTENT = bytes(range(256)) * 1700
 BEFORE = {"source": CONTENT, "copy": b"previous"}
@@ -27,7 +27,7 @@ DENIED = Refusal(403, "AccessDenied")
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_client, "_LARGEST_COPY", 100 * 1024)
+    monkeypatch.setattr(client_module, "_LARGEST_COPY", 100 * 1024)
 
 
 def is_part(request: Request) -> bool:

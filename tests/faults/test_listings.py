@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from faults.objects import ObjectServer, as_it_should_be, uri, xml_answer
-from faults.readers import LISTERS, Connect, Reader, connect, with_each
-from faults.server import Answer, Exchange, Request
 from osstorchconnector import OssClient, OssError, OssMapDataset
+from tests.faults.objects import ObjectServer, as_it_should_be, uri, xml_answer
+from tests.faults.readers import LISTERS, Connect, Reader, connect, with_each
+from tests.faults.server import Answer, Exchange, Request
 
 CONTENTS = {f"{number:02}": f"content {number}".encode() for number in range(10)}
 

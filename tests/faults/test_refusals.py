@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings, with_each
 from osstorchconnector import (
     OssClient,
     OssError,
@@ -15,6 +14,7 @@ from osstorchconnector import (
     OssPermissionError,
 )
 from osstorchconnector.testing import Emulator
+from tests.faults.readers import ACCESS_KEY_SECRET, READERS, Connect, Reader, settings, with_each
 
 #: The operations of a client on an object.
 OPERATIONS: list[Callable[[OssClient, str], object]] = [

@@ -8,20 +8,6 @@ from typing import Any
 
 import pytest
 
-from border.programs import listing_of, stream_of
-from faults.evidence import Evidence
-from faults.objects import ObjectServer, error_answer, uri
-from faults.readers import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    READERS,
-    SECURITY_TOKEN,
-    Reader,
-    connect,
-    settings,
-    with_each,
-)
-from faults.server import Answer, Exchange
 from osstorchconnector import (
     OssClient,
     OssConfig,
@@ -33,6 +19,20 @@ from osstorchconnector import (
     OssPermissionError,
 )
 from osstorchconnector.testing import Emulator
+from tests.border.programs import listing_of, stream_of
+from tests.faults.evidence import Evidence
+from tests.faults.objects import ObjectServer, error_answer, uri
+from tests.faults.readers import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    READERS,
+    SECURITY_TOKEN,
+    Reader,
+    connect,
+    settings,
+    with_each,
+)
+from tests.faults.server import Answer, Exchange
 
 LEAKY = [
     lambda found, text: found.lines.append(text),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from faults.readers import LISTERS, READERS, Reader, settings, with_each
-from faults.server import Answer, Exchange, ScriptedServer
 from osstorchconnector import OssClient, OssConnectionError, OssTimeoutError
+from tests.faults.readers import LISTERS, READERS, Reader, settings, with_each
+from tests.faults.server import Answer, Exchange, ScriptedServer
 
 CONNECT_TIMEOUT = 1.0
 # A busy machine wakes a waiting thread late; the next larger bound in the system is ten times the connect timeout.

@@ -5,10 +5,6 @@ from typing import Any
 
 import pytest
 
-from faults.damage import MARK, Damage
-from faults.objects import Held, ObjectServer, Refusal, error_answer, uri
-from faults.readers import connect
-from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssClient,
     OssConfig,
@@ -19,8 +15,12 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
-from osstorchconnector._uploads import open_uploads
+from osstorchconnector.connection.unfinished_uploads import open_uploads
 from osstorchconnector.testing import Emulator
+from tests.faults.damage import MARK, Damage
+from tests.faults.objects import Held, ObjectServer, Refusal, error_answer, uri
+from tests.faults.readers import connect
+from tests.faults.server import Answer, Exchange, Request
 
 PART = 100 * 1024
 LARGE = bytes(range(256)) * 1700

@@ -6,9 +6,6 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from faults.objects import ObjectServer, error_answer, uri, xml_answer
-from faults.readers import connect, settings
-from faults.server import Answer, Exchange, Request
 from osstorchconnector import (
     OssConnectionError,
     OssCredentialsError,
@@ -21,6 +18,9 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
+from tests.faults.objects import ObjectServer, error_answer, uri, xml_answer
+from tests.faults.readers import connect, settings
+from tests.faults.server import Answer, Exchange, Request
 
 # Each started worker imports torch, which takes seconds on a machine that is doing something else too.
 METHODS = [

@@ -4,12 +4,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from osstorchconnector.cli._connecting import add_arguments, connect
+from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 if TYPE_CHECKING:
-    from osstorchconnector._client import OssClient
-    from osstorchconnector.dcp.catalogue import Checkpoint
+    from osstorchconnector.connection.client import OssClient
+    from osstorchconnector.dcp.history import Checkpoint
 
 _UNIT: Final = 1024
 
@@ -43,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _run(options: argparse.Namespace) -> int:
     # It needs torch, which takes seconds to load.
-    from osstorchconnector.dcp.catalogue import checkpoints  # noqa: PLC0415
+    from osstorchconnector.dcp.history import checkpoints  # noqa: PLC0415
     from osstorchconnector.dcp.paths import checkpoint_uri  # noqa: PLC0415
 
     try:
@@ -73,7 +73,7 @@ def _list(found: "list[Checkpoint]") -> int:
 
 
 def _verify(client: "OssClient", found: "list[Checkpoint]", uri: str) -> int:
-    from osstorchconnector.dcp.catalogue import verify  # noqa: PLC0415 - as above
+    from osstorchconnector.dcp.history import verify  # noqa: PLC0415 - as above
 
     if not found:
         raise OssConfigError(f"there is no checkpoint at or below {uri}")
@@ -93,7 +93,7 @@ def _verify(client: "OssClient", found: "list[Checkpoint]", uri: str) -> int:
 
 
 def _remove(client: "OssClient", found: "list[Checkpoint]", uri: str, options: argparse.Namespace) -> int:
-    from osstorchconnector.dcp.catalogue import remove, remove_leftovers  # noqa: PLC0415 - as above
+    from osstorchconnector.dcp.history import remove, remove_leftovers  # noqa: PLC0415 - as above
 
     chosen = found if options.leftovers else [checkpoint for checkpoint in found if checkpoint.uri == uri]
     if not chosen and not options.leftovers:

@@ -9,15 +9,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from osstorchconnector._progress import can_show, progress_bar
-from osstorchconnector._transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
-from osstorchconnector.cli._connecting import add_arguments, connect
+from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.files.progress import can_show, progress_bar
+from osstorchconnector.files.transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from osstorchconnector._client import OssClient
+    from osstorchconnector.connection.client import OssClient
 
 # What a shell gives a program that Ctrl-C ended.
 _INTERRUPTED: Final = 130

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
-from osstorchconnector._labels import label_below
-from osstorchconnector._output import writing
-from osstorchconnector._snapshot import SnapshotWriter
-from osstorchconnector._uri import split_prefix
-from osstorchconnector.cli._connecting import add_arguments, connect
+from osstorchconnector.cli.client_arguments import add_arguments, connect
+from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.dataset.manifest import label_below
+from osstorchconnector.dataset.snapshot import SnapshotWriter
 from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.files.writing import writing
 
 if TYPE_CHECKING:
-    from osstorchconnector._client import OssClient
     from osstorchconnector._native import DataObject, Writer
+    from osstorchconnector.connection.client import OssClient
 
 # Long enough that a listing of some hundred thousand objects says nothing, short enough that nobody thinks it hangs.
 _PROGRESS_SECONDS: Final = 5.0

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from osstorchconnector._uploads import OpenUpload, abort, open_uploads
-from osstorchconnector.cli._connecting import add_arguments, connect
+from osstorchconnector.cli.client_arguments import add_arguments, connect
+from osstorchconnector.connection.unfinished_uploads import OpenUpload, abort, open_uploads
 from osstorchconnector.exceptions import OssError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -13,9 +13,9 @@ All of them may be shared by threads and used after a fork, refresh what expires
 :class:`ProviderCredentials`, which are pickled only to start a process.
 """
 
-import importlib
 from typing import TYPE_CHECKING, Final
 
+from osstorchconnector._lazy import lazy_names
 from osstorchconnector.credentials.chain import DefaultCredentials
 from osstorchconnector.credentials.environment import EnvironmentCredentials
 from osstorchconnector.credentials.explicit import ExplicitCredentials
@@ -47,22 +47,14 @@ __all__ = [
 
 # Loaded at their first use: most programs need none of them, and their parts take 40 ms to import.
 _LATER: Final = {
-    "CliProfileCredentials": "profile",
-    "EcsRoleCredentials": "ecs",
-    "IniProfileCredentials": "profile",
-    "OidcRoleCredentials": "sts",
-    "RamRoleCredentials": "sts",
-    "UriCredentials": "uri",
+    "CliProfileCredentials": "osstorchconnector.credentials.profile",
+    "EcsRoleCredentials": "osstorchconnector.credentials.ecs",
+    "IniProfileCredentials": "osstorchconnector.credentials.profile",
+    "OidcRoleCredentials": "osstorchconnector.credentials.sts",
+    "RamRoleCredentials": "osstorchconnector.credentials.sts",
+    "UriCredentials": "osstorchconnector.credentials.uri",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(__name__, __all__, _LATER)

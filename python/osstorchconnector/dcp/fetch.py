@@ -6,9 +6,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from osstorchconnector._client import OssClient
 from osstorchconnector._native import OssReader, crc64
-from osstorchconnector._uri import split_object
+from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.uri import split_object
 from osstorchconnector.dcp.integrity import check_file_size, describe
 from osstorchconnector.dcp.memory import empty_bytes
 from osstorchconnector.dcp.paths import join

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
-from osstorchconnector._client import OssClient
-from osstorchconnector._config import OssConfig
-from osstorchconnector._uri import split_prefix
+from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.dcp.paths import checkpoint_uri, join
 from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 

@@ -14,7 +14,6 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
-from osstorchconnector._safetensors_header import LENGTH_BYTES, Header, length_in, read_header
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.memory import empty_bytes
@@ -24,6 +23,7 @@ from osstorchconnector.dcp.reader import OssStorageReader
 from osstorchconnector.dcp.shard_header import SUFFIX, shard_offsets
 from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.exceptions import OssFormatError, OssNotFoundError
+from osstorchconnector.safetensor.header import LENGTH_BYTES, Header, length_in, read_header
 
 # Headers are read ahead of everything else, so their latency counts, and they are small.
 _HEADERS_AT_A_TIME: Final = 16

@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.filesystem import _StorageWriterTransforms as 
 from torch.distributed.checkpoint.planner import SavePlanner, WriteItem, WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 
-from osstorchconnector._client import OssClient
+from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import CheckedStorageInfo
 from osstorchconnector.dcp.item_stream import ItemStream
 from osstorchconnector.dcp.memory import bytes_of, is_plain

@@ -8,7 +8,7 @@ from typing import Final
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata
 
-from osstorchconnector._client import OssClient
+from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.exceptions import OssIntegrityError
 

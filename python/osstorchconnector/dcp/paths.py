@@ -2,7 +2,7 @@
 
 import os
 
-from osstorchconnector._uri import split_prefix
+from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError
 
 

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, Stora
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
-from osstorchconnector._client import OssClient
+from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.coverage import check_coverage
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files

@@ -7,8 +7,8 @@ from typing import Final
 import torch
 from torch.distributed.checkpoint.planner import WriteItem
 
-from osstorchconnector._safetensors_header import write_header
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
+from osstorchconnector.safetensor.header import write_header
 
 SUFFIX: Final = ".safetensors"
 

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteIte
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
-from osstorchconnector._client import OssClient
+from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar, describe
 from osstorchconnector.dcp.item_files import ItemFile, ItemFileWriter

@@ -6,7 +6,7 @@ from typing import Any
 
 from osstorchconnector import OssClient, OssConfig
 from osstorchconnector._native import Client, Listing, ObjectStream, Order, PrefixListing
-from osstorchconnector._private_directory import PrivateDirectory
+from osstorchconnector.dataset.private_directory import PrivateDirectory
 
 BUCKET = "scripted-bucket"
 #: The least that a part may have, so that few bytes are several parts.

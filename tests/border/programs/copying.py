@@ -2,13 +2,13 @@
 
 import sys
 
-from border.programs import PART, client_of, listen_to_ctrl_c, uri
-from osstorchconnector import _client
+from osstorchconnector.connection import client as client_module
+from tests.border.programs import PART, client_of, listen_to_ctrl_c, uri
 
 
 def main() -> None:
     listen_to_ctrl_c()
-    setattr(_client, "_LARGEST_COPY", PART)  # noqa: B010 - it is final
+    setattr(client_module, "_LARGEST_COPY", PART)  # noqa: B010 - it is final
     client_of(sys.argv[1]).copy(uri("source"), uri("copy"))
 
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import LARGE, client_of, heed, listen_to_ctrl_c, say, stream_of, uri
 from osstorchconnector import OssClient
+from tests.border.programs import LARGE, client_of, heed, listen_to_ctrl_c, say, stream_of, uri
 
 kept: list[Any] = []
 

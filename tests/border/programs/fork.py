@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import OssError
 from osstorchconnector._native import Order
+from tests.border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 15

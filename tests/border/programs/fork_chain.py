@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from border.programs import client_of, say, stream_of, uri
+from tests.border.programs import client_of, say, stream_of, uri
 
 GENERATIONS = 3
 #: A process that hangs is ended by this signal, and its parent sees it.

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import LARGE, client_of, heed, listing_of, say, stream_of, uri
 from osstorchconnector import DataObject, OssClient, OssError
+from tests.border.programs import LARGE, client_of, heed, listing_of, say, stream_of, uri
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 5

@@ -12,8 +12,8 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 import osstorchconnector
-from border.programs import say
 from osstorchconnector import OssError
+from tests.border.programs import say
 
 
 def main() -> None:

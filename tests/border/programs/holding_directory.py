@@ -4,8 +4,8 @@ import signal
 import sys
 import tempfile
 
-from border.programs import say
-from osstorchconnector._private_directory import PrivateDirectory
+from osstorchconnector.dataset.private_directory import PrivateDirectory
+from tests.border.programs import say
 
 
 def main() -> None:

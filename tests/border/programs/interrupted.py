@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from border.programs import LARGE, client_of, heed, listen_to_ctrl_c, listing_of, say, stream_of, uri
+from tests.border.programs import LARGE, client_of, heed, listen_to_ctrl_c, listing_of, say, stream_of, uri
 
 PATTERN = b"mine"
 

@@ -5,8 +5,8 @@ import sys
 
 from torch.utils.data import DataLoader
 
-from border.programs import listen_to_ctrl_c, say, uri
 from osstorchconnector import OssConfig, OssIterableDataset
+from tests.border.programs import listen_to_ctrl_c, say, uri
 
 
 def main() -> None:

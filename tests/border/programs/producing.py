@@ -2,9 +2,9 @@
 
 import sys
 
-from border.programs import heed, say
 from osstorchconnector import OssClient
 from osstorchconnector._native import Listing, Order, PrefixListing
+from tests.border.programs import heed, say
 
 
 def main() -> None:

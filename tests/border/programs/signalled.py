@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from border.programs import LARGE, client_of, say, stream_of, uri
+from tests.border.programs import LARGE, client_of, say, stream_of, uri
 
 #: Handler calls per second are ten times as many as looks for signals.
 INTERVAL = 0.01

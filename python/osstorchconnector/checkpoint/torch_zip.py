@@ -1,0 +1,389 @@
+"""Part of a file that ``torch.save`` wrote: directory and pickle, and of the tensors those that are asked for."""
+
+# ruff: noqa: SLF001 - torch has no public way to rebuild a part of what it wrote
+import ctypes
+import io
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from inspect import signature
+from typing import Any, Final
+
+import torch
+from torch._weights_only_unpickler import Unpickler as WeightsOnlyUnpickler
+from torch.serialization import StorageType, default_restore_location
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+from osstorchconnector._native import OssReader
+from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+
+MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
+
+# torch leaves their types out.
+_TypedStorage: Final[Any] = torch.storage.TypedStorage
+_UntypedStorage: Final[Any] = torch.UntypedStorage
+_WeightsOnly: Final[Any] = WeightsOnlyUnpickler
+_StorageType: Final[Any] = StorageType
+_place: Final[Any] = default_restore_location
+_utils: Final[Any] = torch._utils
+# It says of a tensor that it is a type which no tensor can be.
+_is_wrapper: Final[Any] = is_traceable_wrapper_subclass
+
+# The header before each record of a zip file, without the name and what else follows it.
+_HEADER: Final = 30
+_SIGNATURE: Final = b"PK\x03\x04"
+# What torch writes unless it is told otherwise.
+_ALIGNMENT: Final = 64
+_ZIP32_MOST: Final = 0xFFFF_FFFF
+# Names of what there is that fit into a message.
+_NAMES_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A storage to fetch."""
+
+    key: str
+    dtype: torch.dtype
+    record: zipfile.ZipInfo
+    storage: torch.UntypedStorage
+
+
+def load_partial(
+    reader: OssReader, keys: str | Iterable[str], map_location: MapLocation = None, *, weights_only: bool = True
+) -> dict[Any, Any]:
+    """Load some entries of a dictionary that ``torch.save`` wrote, and fetch little more than their bytes.
+
+    Tensors that share memory still do. Bytes are checked for length and place only, unless they are all of the object.
+
+    Args:
+        reader: The open object.
+        keys: Patterns of dotted names, in which ``*`` stands for any characters: ``"encoder.*"`` fits the entry
+            ``"encoder.weight"`` and the entry ``"weight"`` of a dictionary at ``"encoder"``. A name that fits stands
+            for all that is below it.
+        map_location: Where tensors go, as for ``torch.load``.
+        weights_only: Refuse what ``torch.load`` refuses under this name. False runs what the pickle says, twice.
+
+    Returns:
+        The dictionary with the entries that fit, nested as they were.
+
+    Raises:
+        OssConfigError: It is no such file, it does not hold a dictionary, or a pattern fits nothing.
+        OssIntegrityError: The file contradicts itself.
+        pickle.UnpicklingError: It holds more than weights.
+    """
+    patterns = _patterns(keys)
+    archive = _Archive(reader)
+    described, records = archive.describe(weights_only=weights_only)
+    if not isinstance(described, Mapping):
+        raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it whole")
+    _check_patterns(reader.uri, patterns, described)
+    chosen = records_in(_select(described, patterns))
+    loaded = archive.load(
+        {key: records[key] for key in records if chosen is None or key in chosen},
+        map_location,
+        weights_only=weights_only,
+    )
+    return _select(loaded, patterns)
+
+
+class _Archive:
+    """The zip file that ``torch.save`` writes."""
+
+    def __init__(self, reader: OssReader) -> None:
+        self._reader = reader
+        try:
+            # It stays open: closing it would close nothing of ours.
+            self._zip = zipfile.ZipFile(reader)
+        except zipfile.BadZipFile:
+            raise OssConfigError(
+                f"{reader.uri} is no zip file as torch.save writes it: load it whole, or save it without "
+                "_use_new_zipfile_serialization=False"
+            ) from None
+        self._records = {record.filename: record for record in self._zip.infolist()}
+        pickles = [name for name in self._records if name.partition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or any(name.partition("/")[2] == "constants.pkl" for name in self._records):
+            raise OssConfigError(f"{reader.uri} is a zip file, but none that torch.save wrote")
+        self._folder = pickles[0].removesuffix("data.pkl")
+        self._pickle = self._zip.read(pickles[0])
+        byteorder = self._small("byteorder", sys.byteorder.encode()).decode(errors="replace")
+        if byteorder not in {"little", "big"}:
+            raise OssIntegrityError(f"{reader.uri} says that its byte order is {byteorder!r}")
+        self._swap = byteorder != sys.byteorder
+
+    def describe(self, *, weights_only: bool) -> tuple[Any, dict[str, tuple[torch.dtype, int]]]:
+        """Return what is in the file, with tensors that have no bytes, and type and size of each storage by its key."""
+        records: dict[str, tuple[torch.dtype, int]] = {}
+
+        def make(dtype: torch.dtype, nbytes: int, key: str, _location: str) -> torch.UntypedStorage:
+            records[key] = (dtype, nbytes)
+            storage: torch.UntypedStorage = _UntypedStorage(nbytes, device="meta")
+            name_record(storage, key)
+            return storage
+
+        try:
+            described = self._unpickle(make, weights_only=weights_only)
+        except NotImplementedError as error:
+            raise OssConfigError(
+                f"{self._reader.uri} cannot be loaded in part: one of its tensors, such as a nested or a quantized "
+                "one, cannot be made without the bytes of all of it: load it whole"
+            ) from error
+        # What torch remembers to look at when a load ends; there is nothing to look at yet.
+        _sparse_to_validate().clear()
+        return described, records
+
+    def load(
+        self, chosen: Mapping[str, tuple[torch.dtype, int]], map_location: MapLocation, *, weights_only: bool
+    ) -> Any:  # noqa: ANN401
+        """Return what is in the file, where only tensors in these storages have bytes."""
+        filled = self._fetch(chosen)
+        restore = _restoring(map_location)
+
+        def make(_dtype: torch.dtype, nbytes: int, key: str, location: str) -> Any:  # noqa: ANN401
+            if key not in filled:
+                return _UntypedStorage(nbytes, device="meta")
+            return restore(filled[key], location)
+
+        loaded = self._unpickle(make, weights_only=weights_only)
+        sparse = _sparse_to_validate()
+        sparse[:] = [tensor for tensor in sparse if tensor.device.type != "meta"]
+        if "weights_only" in signature(_utils._validate_loaded_sparse_tensors).parameters:
+            _utils._validate_loaded_sparse_tensors(weights_only=weights_only)
+        else:
+            _utils._validate_loaded_sparse_tensors()
+        return loaded
+
+    def _unpickle(self, make: Callable[[torch.dtype, int, str, str], Any], *, weights_only: bool) -> Any:  # noqa: ANN401
+        made: dict[tuple[str, torch.dtype], torch.storage.TypedStorage] = {}
+
+        def persistent_load(saved: tuple[Any, ...]) -> torch.storage.TypedStorage:
+            kind, storage_type, key, location, numel = saved
+            if _text(kind) != "storage":
+                raise pickle.UnpicklingError(f"{self._reader.uri} refers to a {kind!r}, which is not known")
+            dtype = torch.uint8 if storage_type is torch.UntypedStorage else storage_type.dtype
+            name = (_text(key), dtype)
+            if name not in made:
+                nbytes = numel * _utils._element_size(dtype)
+                storage = make(dtype, nbytes, name[0], _text(location))
+                made[name] = _TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+            return made[name]
+
+        unpickler: Any = (_WeightsOnly if weights_only else _AnyUnpickler)(io.BytesIO(self._pickle), encoding="utf-8")
+        unpickler.persistent_load = persistent_load
+        return unpickler.load()
+
+    def _fetch(self, chosen: Mapping[str, tuple[torch.dtype, int]]) -> dict[str, torch.UntypedStorage]:
+        filled = {}
+        wanted = []
+        for key, (dtype, nbytes) in chosen.items():
+            record = self._records.get(f"{self._folder}data/{key}")
+            # A record without bytes is that of a tensor that had none.
+            if record is None or record.compress_type != zipfile.ZIP_STORED or record.file_size not in {0, nbytes}:
+                raise OssIntegrityError(f"{self._reader.uri} does not hold the {nbytes} bytes of its storage {key}")
+            filled[key] = _UntypedStorage(nbytes)
+            if record.file_size:
+                wanted.append(_Wanted(key, dtype, record, filled[key]))
+        self._fill(wanted)
+        for one in wanted:
+            if self._swap:
+                swapped: Any = one.storage
+                swapped.byteswap(one.dtype)
+        return filled
+
+    def _fill(self, wanted: list[_Wanted]) -> None:
+        """Receive the bytes of storages straight into them.
+
+        Where they start stands before each, so that has to be read too. It is read together with the bytes, from where
+        torch would have put them; what somebody else put elsewhere is read once more.
+        """
+        alignment = int(self._small(".storage_alignment", b"%d" % _ALIGNMENT))
+        headers = [bytearray(_HEADER) for _ in wanted]
+        starts = [_expected_start(one.record, alignment) for one in wanted]
+        parts: list[tuple[int, Any]] = []
+        for one, header, start in zip(wanted, headers, starts, strict=True):
+            parts.append((one.record.header_offset, header))
+            if start + one.record.file_size <= self._reader.size:
+                parts.append((start, _memory(one.storage)))
+        self._reader.readinto_many(parts)
+        misplaced: list[tuple[int, Any]] = []
+        for one, header, start in zip(wanted, headers, starts, strict=True):
+            if not header.startswith(_SIGNATURE):
+                raise OssIntegrityError(f"{self._reader.uri} has no header where its storage {one.key} starts")
+            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+            found = one.record.header_offset + _HEADER + lengths
+            if found + one.record.file_size > self._reader.size:
+                raise OssIntegrityError(f"{self._reader.uri} ends before its storage {one.key} does")
+            if found != start:
+                misplaced.append((found, _memory(one.storage)))
+        if misplaced:
+            self._reader.readinto_many(misplaced)
+
+    def _small(self, name: str, default: bytes) -> bytes:
+        name = f"{self._folder}{name}"
+        return self._zip.read(name) if name in self._records else default
+
+
+class _AnyUnpickler(pickle.Unpickler):
+    """What ``torch.load(weights_only=False)`` unpickles with."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        if "Storage" in name:
+            try:
+                return _StorageType(name)
+            except KeyError:
+                pass
+        return super().find_class("torch._tensor" if module == "torch.tensor" else module, name)
+
+
+def _sparse_to_validate() -> list[torch.Tensor]:
+    """Return torch's own list of sparse tensors that were loaded and not looked at; it moved after 2.7."""
+    if hasattr(_utils, "_get_sparse_tensors_to_validate"):
+        return _utils._get_sparse_tensors_to_validate()  # type: ignore[no-any-return]
+    return _utils._sparse_tensors_to_validate  # type: ignore[no-any-return]
+
+
+def _expected_start(record: zipfile.ZipInfo, alignment: int) -> int:
+    extra = 4
+    if record.file_size >= _ZIP32_MOST or record.header_offset >= _ZIP32_MOST:
+        extra += 4 + 16 * (record.file_size >= _ZIP32_MOST) + 8 * (record.header_offset >= _ZIP32_MOST)
+    start = record.header_offset + _HEADER + len(record.filename.encode()) + extra
+    return -(-start // alignment) * alignment
+
+
+def _memory(storage: torch.UntypedStorage) -> Any:  # noqa: ANN401
+    return memoryview((ctypes.c_char * storage.nbytes()).from_address(storage.data_ptr())).cast("B")
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else value
+
+
+def _restoring(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str], Any]:
+    """Return what puts a storage where ``torch.load`` would."""
+
+    def restore(storage: torch.UntypedStorage, location: str) -> Any:  # noqa: ANN401
+        if callable(map_location):
+            placed = map_location(storage, location)
+            return _place(storage, location) if placed is None else placed
+        if isinstance(map_location, Mapping):
+            return _place(storage, map_location.get(location, location))
+        return _place(storage, location if map_location is None else str(map_location))
+
+    return restore
+
+
+def _patterns(keys: str | Iterable[str]) -> list[str]:
+    given: Any = [keys] if isinstance(keys, str) else keys
+    patterns = list(given) if isinstance(given, Iterable) else [given]
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise OssConfigError(f"keys must be a pattern or several, not {keys!r}: give it like 'encoder.*'")
+    return patterns
+
+
+def _names(node: Mapping[Any, Any], above: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        name = f"{above}{key}"
+        yield name
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{name}.")
+
+
+def _check_patterns(uri: str, patterns: list[str], described: Mapping[Any, Any]) -> None:
+    names = list(_names(described))
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(map(repr, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
+            raise OssConfigError(f"nothing in {uri} fits {pattern!r}; it holds {shown or 'nothing'}")
+
+
+def _select(node: Mapping[Any, Any], patterns: list[str], above: str = "") -> dict[Any, Any]:
+    """Return the entries whose names fit, and the way to them."""
+    selected: dict[Any, Any] = {}
+    for key, value in node.items():
+        name = f"{above}{key}"
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            selected[key] = value
+        elif isinstance(value, Mapping) and (below := _select(value, patterns, f"{name}.")):
+            selected[key] = below
+    return selected
+
+
+def name_record(storage: torch.UntypedStorage, key: str) -> None:
+    """Remember with a storage of the device meta which record its bytes are in."""
+    storage.record_key = key  # type: ignore[attr-defined]
+
+
+def records_in(value: object) -> set[str] | None:
+    """Return the keys of the records behind all tensors and storages in a value, wherever its objects hold them.
+
+    None means that it cannot be told, and any record may be needed: an object refuses to be pickled, or a tensor was
+    computed from others.
+    """
+    finder = _Finder()
+    try:
+        finder.dump(value)
+        while finder.tensors:
+            _look_into(finder.tensors.pop(), finder)
+    except Exception:  # noqa: BLE001 - objects raise what they like, and None is the answer to all of it
+        return None
+    return None if None in finder.keys else {key for key in finder.keys if key is not None}
+
+
+class _Finder(pickle.Pickler):
+    """Goes through a value as pickle does, which came from a pickle, and notes the tensors and storages."""
+
+    def __init__(self) -> None:
+        super().__init__(_Nowhere())
+        self.keys: set[str | None] = set()
+        self.tensors: list[torch.Tensor] = []
+        self._seen: dict[int, torch.Tensor] = {}
+
+    def persistent_id(self, value: object) -> str | None:
+        if isinstance(value, torch.Tensor):
+            if id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self.tensors.append(value)
+        elif isinstance(value, _TypedStorage):
+            self.note(value._untyped_storage)
+        elif isinstance(value, torch.UntypedStorage):
+            self.note(value)
+        else:
+            return None
+        return "noted"
+
+    def note(self, storage: torch.UntypedStorage) -> None:
+        if storage.device.type == "meta":
+            self.keys.add(getattr(storage, "record_key", None))
+
+
+class _Nowhere:
+    """A file that forgets what is written to it."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        return memoryview(data).nbytes
+
+
+def _look_into(tensor: torch.Tensor, finder: _Finder) -> None:
+    finder.dump(tensor.__dict__)
+    wrapper: Any = tensor
+    if _is_wrapper(wrapper):
+        # Such as a DTensor, which has no memory itself.
+        for name in wrapper.__tensor_flatten__()[0]:
+            finder.dump(getattr(wrapper, name))
+        return
+    for part in _parts(tensor):
+        finder.note(part.untyped_storage())
+
+
+def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    if tensor.layout == torch.strided:
+        return (tensor,)
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()

@@ -1,0 +1,54 @@
+"""The log file that the configuration names."""
+
+import logging
+import os
+from typing import Final
+
+from osstorchconnector import _native
+from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.log import LOGGER
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_FORMAT: Final = "%(asctime)s.%(msecs)03d|%(levelname)-7s|%(process)d|th=%(thread)016x|%(name)s|%(message)s"
+_TIME_FORMAT: Final = "%Y/%m/%d %H:%M:%S"
+
+# Audit files of which the log says that they stay empty.
+_told: Final[set[str]] = set()
+
+
+def write_log(config: OssConfig) -> None:
+    """Open the log file that the configuration names, once, and tell the native core what to report.
+
+    Where the configuration names an audit file too, the log says once that none is written.
+
+    Without a log file, the core reports what the program's own settings of ``logging.getLogger("osstorchconnector")``
+    let through.
+
+    Raises:
+        OssConfigError: The file cannot be written.
+    """
+    if config.log_path is not None:
+        level = _LEVELS[config.log_level]
+        path = os.path.abspath(config.log_path)  # noqa: PTH100 - what FileHandler compares with
+        if not any(
+            isinstance(handler, logging.FileHandler) and handler.baseFilename == path for handler in LOGGER.handlers
+        ):
+            try:
+                handler = logging.FileHandler(path, encoding="utf-8")
+            except OSError as error:
+                raise OssConfigError(f"log file {path!r} cannot be written: {error.strerror}") from error
+            handler.setFormatter(logging.Formatter(_FORMAT, _TIME_FORMAT))
+            handler.setLevel(level)
+            LOGGER.addHandler(handler)
+        if not LOGGER.isEnabledFor(level):
+            LOGGER.setLevel(level)
+    if config.audit_path is not None and config.audit_path not in _told:
+        _told.add(config.audit_path)
+        LOGGER.warning("no audit lines are written: audit file %s is neither made nor changed", config.audit_path)
+    _native.set_log_level(LOGGER.getEffectiveLevel())

@@ -1,0 +1,302 @@
+"""The map dataset: objects by index."""
+
+import contextlib
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, Self, SupportsIndex, Unpack
+
+from torch.utils.data import Dataset
+
+from osstorchconnector._native import DataObject, ObjectStream
+from osstorchconnector.connection.client import OssClient, connect
+from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.dataset.failure_counts import FailureCounts
+from osstorchconnector.dataset.iteration import BLOCK, Iteration, Progress
+from osstorchconnector.dataset.listing import SharedListing
+from osstorchconnector.dataset.manifest import ManifestParser
+from osstorchconnector.dataset.options import Failure, MapOptions, Options
+from osstorchconnector.dataset.outcome import Outcome, Outcomes, apply, call, identity
+from osstorchconnector.dataset.private_directory import PrivateDirectory
+from osstorchconnector.dataset.read_ahead import ReadAhead
+from osstorchconnector.dataset.sources import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
+from osstorchconnector.dataset.state import Plan
+
+__all__ = ["OssMapDataset"]
+
+
+class OssMapDataset(Dataset[Any]):
+    """Objects in OSS as a map-style dataset: build one with a method ``from_...``.
+
+    A prefix is listed once, at the first use of the length or of an object, into a packed file that the workers of a
+    ``DataLoader`` read too. A batch of indices is fetched concurrently.
+    """
+
+    def __init__(
+        self,
+        client: OssClient,
+        source: Source,
+        transform: Callable[[DataObject], Any] = identity,
+        options: Options = Options(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """Hold the parts; the class methods build them from what users have."""
+        super().__init__()
+        self._transform = transform
+        self._options = options
+        self._directory = PrivateDirectory()
+        self._counts = FailureCounts(self._directory)
+        self._read_ahead = ReadAhead()
+        self._listing = SharedListing(source, client, self._directory, directory_markers=options.directory_markers)
+
+    @classmethod
+    def from_objects(
+        cls,
+        object_uris: str | Iterable[str],
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Self:
+        """Build a dataset of named objects, in the order in which they are named. The network is not used.
+
+        Args:
+            object_uris: One URI or several, like ``oss://bucket/key``.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        source = ObjectsSource.from_uris(object_uris, local=endpoint == "")
+        checked = Options.of_map(options)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @classmethod
+    def from_prefix(
+        cls,
+        oss_uri: str,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Self:
+        """Build a dataset of the objects under a prefix, in key order. The network is not used.
+
+        Args:
+            oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once, when it is needed first.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        source = PrefixSource.from_uri(oss_uri, local=endpoint == "")
+        checked = Options.of_map(options)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @classmethod
+    def from_manifest_file(
+        cls,
+        manifest_file_path: str,
+        manifest_parser: ManifestParser | None,
+        oss_base_uri: str,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Self:
+        """Build a dataset of the objects that a manifest names, in its order. The network is not used.
+
+        Args:
+            manifest_file_path: Local path, or the URI of an object.
+            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object,
+                or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of
+                your own. None: lines, or what ``osst manifest`` wrote. It is called once, when the dataset is first
+                used.
+            oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
+                ``oss://`` is taken as it is.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        source = ManifestSource.from_file(manifest_file_path, manifest_parser, oss_base_uri, local=endpoint == "")
+        checked = Options.of_map(options)
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @classmethod
+    def from_tar(
+        cls,
+        tar_uri: str,
+        tar_index_uri: str | None,
+        endpoint: str,
+        *,
+        cred_path: str = "",
+        cred_provider: object = None,
+        config_path: str = "",
+        transform: Callable[[DataObject], Any] = identity,
+        region: str = "",
+        config: OssConfig | None = None,
+        **options: Unpack[MapOptions],
+    ) -> Self:
+        """Build a dataset of the files in a tar archive, in its order. The network is not used.
+
+        Args:
+            tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
+            tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
+                None: the archive's headers are read instead, one after the other.
+            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
+                machine, and URIs their absolute paths.
+            cred_path: JSON file with an access key.
+            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
+            config_path: JSON configuration file.
+            transform: What to make of each object. Default: the object itself. It is called in the process that
+                reads.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else of the connection.
+            **options: See :class:`MapOptions`.
+
+        Raises:
+            OssConfigError: An argument is wrong, or a file is missing or malformed.
+            OssCredentialsError: There is no usable access key.
+        """
+        checked = Options.of_map(options)
+        source = TarSource.from_uris(tar_uri, tar_index_uri, local=endpoint == "")
+        client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+        return cls(client, source, transform, checked)
+
+    @property
+    def error_counts(self) -> dict[Failure, int]:
+        """How many objects could not be delivered, by class of failure, in this process and in all workers so far."""
+        return self._counts.read()
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return self._listing.wait().count
+
+    def __getitem__(self, index: SupportsIndex) -> Any:  # noqa: ANN401 - the transform decides
+        """Return the object at an index, transformed. A negative index counts from the end.
+
+        Raises:
+            IndexError: There is no such index.
+            OssError: The object could not be fetched.
+        """
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Any]:
+        """Fetch objects concurrently and return them transformed, in the order of the indices.
+
+        This is what a ``DataLoader`` calls for a batch. Where batches come in order, as without ``shuffle=True``, the
+        next is fetched meanwhile, within half of ``prefetch_bytes``.
+
+        Where an object fails and ``on_error`` says ``"substitute"``, the next good object of the batch takes its place,
+        else the one before, else that of the next or the previous index.
+
+        Raises:
+            IndexError: There is no such index.
+            OssError: One of the objects could not be fetched.
+        """
+        count = self._listing.wait().count
+        positions = [_position(index, count) for index in indices]
+        stream = self._read_ahead.take(positions) or self._listing.stream_at(positions)
+        with contextlib.closing(self._outcomes(stream)) as found:
+            self._read_ahead.go_on(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
+            outcomes = []
+            for _ in positions:
+                _, failed, _ = outcome = found.read()
+                if failed is not None:
+                    self._counts.add(failed.kind, failed.error)
+                    if self._options.policy.action(failed.kind) == "raise":
+                        raise failed.error
+                    self._counts.check(self._options.policy, failed.error)
+                outcomes.append(outcome)
+        return [self._delivered(positions, outcomes, number) for number in range(len(positions))]
+
+    def _outcomes(self, stream: ObjectStream) -> Outcomes:
+        return Outcomes(stream, self._transform, keep=self._options.policy.has("substitute"))
+
+    def _delivered(self, positions: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
+        value, failed, item = outcomes[number]
+        if failed is None:
+            return value
+        action = self._options.policy.action(failed.kind)
+        if callable(action) and item is not None:
+            return call(action, failed.error, item)
+        for _, unfit, good in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
+            if unfit is None and good is not None:
+                return apply(self._transform, good.copy())
+        beside = (positions[number] + 1, positions[number] - 1)
+        neighbours = [position for position in beside if 0 <= position < self._listing.rows.count]
+        with contextlib.closing(self._outcomes(self._listing.stream_at(neighbours))) as found:
+            for _ in neighbours:
+                value, unfit, _ = found.read()
+                if unfit is None:
+                    return value
+        failed.error.add_note("on_error='substitute' found no object to take its place in the batch or beside it")
+        raise failed.error
+
+    def __iter__(self) -> Iteration[Any]:
+        """Return an iterator over all objects in order, which fetches them ahead."""
+        listing = self._listing
+        rows = listing.wait()
+        policy = self._options.policy
+        return Iteration(
+            Outcomes(listing.stream(Plan().order()), self._transform, keep=policy.has("substitute")),
+            policy,
+            self._counts,
+            Progress(Plan(), 0, rows, None),
+            BLOCK,
+            lambda position: next(listing.stream_at([position])),
+        )
+
+
+def _position(index: SupportsIndex, length: int) -> int:
+    position = operator.index(index)
+    if not -length <= position < length:
+        raise IndexError(f"index {position} is out of range: the dataset has {length} objects")
+    return position + length if position < 0 else position

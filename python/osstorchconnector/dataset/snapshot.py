@@ -1,0 +1,125 @@
+r"""A snapshot of a listing: keys with sizes, ETags and labels, and a digest over them.
+
+A text file. The first line is a JSON object that names what was listed, the last one says how much it was::
+
+    {"format": "osst-snapshot", "version": 1, "bucket": "images", "prefix": "train/"}
+    10240	9A0364B9E99BB480DD25E1F0284C8555	train/cat/1.jpg	cat
+    {"objects": 1, "bytes": 10240, "sha256": "..."}
+
+Each line between them is one object: size, ETag, key, and where it has one its label, between tabs. In keys and labels
+``\\``, ``\t``, ``\n`` and ``\r`` stand for a backslash, a tab and line breaks. The digest is over all lines before the
+last.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import IO, TYPE_CHECKING, Any, Final
+
+from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.files.fields import join_fields, split_fields
+
+if TYPE_CHECKING:
+    from osstorchconnector._native import Writer
+
+FORMAT: Final = "osst-snapshot"
+VERSION: Final = 1
+
+#: What a snapshot begins with, and no manifest.
+MAGIC: Final = f'{{"format": "{FORMAT}",'.encode()
+
+
+class SnapshotWriter:
+    """Writes a snapshot, object by object."""
+
+    def __init__(self, target: "IO[bytes] | Writer", bucket: str, prefix: str) -> None:
+        """Write the first line."""
+        self._target = target
+        self._digest = hashlib.sha256()
+        self._objects = 0
+        self._bytes = 0
+        self._write(_line({"format": FORMAT, "version": VERSION, "bucket": bucket, "prefix": prefix}))
+
+    def add(self, key: str, size: int, etag: str, label: str = "") -> None:
+        """Write the line of an object."""
+        self._write(join_fields(size, etag, key, *((label,) if label else ())))
+        self._objects += 1
+        self._bytes += size
+
+    def finish(self) -> None:
+        """Write the last line."""
+        self._write(_line({"objects": self._objects, "bytes": self._bytes, "sha256": self._digest.hexdigest()}))
+
+    def _write(self, line: bytes) -> None:
+        self._digest.update(line)
+        self._target.write(line)
+
+
+def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, str]]:
+    """Yield URI, label, size and ETag of each object of a snapshot that ``osst manifest --snapshot`` wrote.
+
+    Args:
+        reader: The snapshot, as a binary stream. It is read line by line, so that it may be larger than memory.
+
+    Raises:
+        OssConfigError: It is no snapshot, or one of a later version.
+        OssIntegrityError: It was cut short or edited; raised when the place is reached, at the latest at the end.
+    """
+    lines = iter(reader)
+    first = next(lines, b"")
+    bucket = _bucket_of(first)
+    digest = hashlib.sha256(first)
+    objects = size_of_all = 0
+    for number, line in enumerate(lines, start=2):
+        if line.startswith(b"{"):
+            _check_end(line, {"objects": objects, "bytes": size_of_all, "sha256": digest.hexdigest()})
+            if next(lines, None) is not None:
+                raise OssIntegrityError(f"the snapshot goes on behind its end in line {number}; write it again")
+            return
+        digest.update(line)
+        try:
+            size, etag, key, *labels = split_fields(line)
+            (label,) = labels or ("",)
+            length = int(size)
+        except ValueError:
+            raise OssIntegrityError(
+                f"line {number} of the snapshot is damaged: {line[:200]!r}; write it again"
+            ) from None
+        objects += 1
+        size_of_all += length
+        yield f"oss://{bucket}/{key}", label, length, etag
+    raise OssIntegrityError(
+        f"the snapshot ends after {objects} objects without its last line: it was cut short; copy it again"
+    )
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
+def _bucket_of(line: bytes) -> str:
+    if not line.startswith(MAGIC):
+        raise OssConfigError("this is no snapshot: those begin with a line of the format 'osst-snapshot'")
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise OssIntegrityError(f"the first line of the snapshot is damaged: {error}; write it again") from error
+    if document.get("version") != VERSION:
+        version = document.get("version")
+        raise OssConfigError(f"this is a snapshot of version {version!r}; this release reads version {VERSION}")
+    bucket = document.get("bucket")
+    if not isinstance(bucket, str):
+        raise OssIntegrityError("the first line of the snapshot names no bucket; write it again")
+    return bucket
+
+
+def _check_end(line: bytes, found: dict[str, Any]) -> None:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = None
+    if said != found:
+        raise OssIntegrityError(
+            f"the snapshot was edited or damaged: its last line says {line[:200]!r}, what stands before is {found}; "
+            "write it again with osst manifest --snapshot"
+        )

@@ -1,0 +1,1 @@
+"""Local files and objects by one path argument: opening, writing, transferring, and showing progress."""

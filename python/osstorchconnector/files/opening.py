@@ -1,0 +1,29 @@
+"""Files to be read: local ones or objects."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from osstorchconnector.connection.uri import split_local, split_object
+from osstorchconnector.exceptions import OssConfigError
+
+if TYPE_CHECKING:
+    from osstorchconnector._native import Client, DataObject
+
+
+def open_binary(path: str, client: "Client") -> "BinaryIO | DataObject":
+    """Open a file or an object as a seekable binary stream.
+
+    Args:
+        path: Local path, or the URI of an object.
+        client: Reads objects; one of local files where ``oss://`` stands for a local path too.
+
+    Raises:
+        OssConfigError: The local file cannot be opened.
+        OssError: The object cannot be opened.
+    """
+    if path.startswith("oss://"):
+        return client.open(*(split_local(path) if client.local else split_object(path)))
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise OssConfigError(f"{path} cannot be opened: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""``oss://`` for libraries that open files with ``fsspec``."""

@@ -1,0 +1,118 @@
+"""What libraries ask ``fsspec`` about ``oss://``: what is there, and the bytes of single objects."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fsspec
+from fsspec.registry import registry
+
+from osstorchconnector.connection.uri import split_object, split_prefix
+from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
+
+if TYPE_CHECKING:
+    from osstorchconnector._native import OssReader, Writer
+    from osstorchconnector.connection.client import OssClient
+
+
+class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """Objects as files, and what their keys have in common up to a slash as directories."""
+
+    protocol = "oss"
+    # An instance holds no more than its class.
+    cachable = False
+    client: "ClassVar[OssClient | None]" = None
+
+    def ls(self, path: str, detail: bool = True, **_options: object) -> list[Any]:  # noqa: FBT001, FBT002 - the interface's
+        """Return what is directly below a directory, or the object itself."""
+        name = self._strip_protocol(path)
+        bucket, prefix = split_prefix(f"oss://{name}/")
+        found: dict[str, dict[str, Any]] = {}
+        for item in self._client().list(f"oss://{bucket}/{prefix}"):
+            child, separator, _ = item.name[len(prefix) :].partition("/")
+            if not child:
+                continue
+            entry = f"{bucket}/{prefix}{child}"
+            if separator:
+                found.setdefault(entry, {"name": entry, "size": 0, "type": "directory"})
+            else:
+                found[entry] = {"name": entry, "size": item.size, "type": "file"}
+        if not found:
+            info = self.info(path)
+            if info["type"] == "file":
+                found[info["name"]] = info
+        return list(found.values()) if detail else list(found)
+
+    def info(self, path: str, **_options: object) -> dict[str, Any]:
+        """Return what a path is.
+
+        Raises:
+            OssNotFoundError: There is nothing.
+        """
+        name = self._strip_protocol(path)
+        bucket, key = split_prefix(f"oss://{name}")
+        if key:
+            try:
+                return {"name": name, "size": self._client().head(f"oss://{name}").size, "type": "file"}
+            except OssNotFoundError:
+                if next(iter(self._client().list(f"oss://{name}/")), None) is None:
+                    raise
+        else:
+            next(iter(self._client().list(f"oss://{bucket}/")), None)
+        return {"name": name, "size": 0, "type": "directory"}
+
+    def exists(self, path: str, **_options: object) -> bool:
+        """Return whether there is an object or a directory. Only what is not found is not there."""
+        try:
+            self.info(path)
+        except OssNotFoundError:
+            return False
+        return True
+
+    def modified(self, path: str) -> datetime:
+        """Return when an object was last written.
+
+        Raises:
+            OssNotFoundError: There is none.
+        """
+        at = self._client().head(self._uri(path)).last_modified
+        if at is None:
+            raise OssError(f"{self._uri(path)}: the service does not tell when it was last written")
+        return datetime.fromtimestamp(at, UTC)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface's
+        """Do nothing: an object needs no directory."""
+
+    def mkdir(self, path: str, create_parents: bool = True, **_options: object) -> None:  # noqa: FBT001, FBT002 - the interface's
+        """Do nothing: an object needs no directory."""
+
+    def rm_file(self, path: str) -> None:
+        """Delete an object."""
+        self._client().delete(self._uri(path))
+
+    def cp_file(self, path1: str, path2: str, **_options: object) -> None:
+        """Copy an object."""
+        self._client().copy(self._uri(path1), self._uri(path2))
+
+    def _open(self, path: str, mode: str = "rb", **_options: object) -> "OssReader | Writer":
+        if mode == "rb":
+            return self._client().reader(self._uri(path))
+        if mode == "wb":
+            return self._client().writer(self._uri(path))
+        raise OssConfigError(f"oss:// cannot be opened with mode {mode!r}: allowed are 'rb' and 'wb'")
+
+    def _uri(self, path: str) -> str:
+        uri = f"oss://{self._strip_protocol(path)}"
+        split_object(uri)
+        return uri
+
+    def _client(self) -> "OssClient":
+        if self.client is None:
+            raise OssConfigError("nothing says which OSS is meant by oss://: make an OssCheckpointIO first")
+        return self.client
+
+
+def register(client: "OssClient") -> None:
+    """Let a client stand for ``oss://`` in ``fsspec``, unless something else was used for it already."""
+    if registry.get("oss") in {None, OssObjects}:
+        fsspec.register_implementation("oss", OssObjects, clobber=True)
+        OssObjects.client = client

@@ -1,0 +1,16 @@
+"""Tensors in safetensors objects, without a local file between."""
+
+from typing import TYPE_CHECKING
+
+from osstorchconnector._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from osstorchconnector.safetensor.safetensor import OssSafeOpen, OssSafetensor, OssSlice
+
+__all__ = ["OssSafeOpen", "OssSafetensor", "OssSlice"]
+
+if not TYPE_CHECKING:
+    # A type checker would take it for any name.
+    __getattr__, __dir__ = lazy_names(
+        __name__, __all__, dict.fromkeys(__all__, "osstorchconnector.safetensor.safetensor")
+    )

@@ -1,0 +1,433 @@
+"""Tensors in safetensors objects, without a local file between."""
+
+import itertools
+import os
+import threading
+from collections.abc import Mapping
+from types import EllipsisType, TracebackType
+from typing import Any, Final, Self
+
+import torch
+
+from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
+from osstorchconnector.files.progress import Advance, progress_bar
+from osstorchconnector.safetensor.header import (
+    LENGTH_BYTES,
+    TensorPlace,
+    length_in,
+    library,
+    read_header,
+    write_header,
+)
+from osstorchconnector.safetensor.shards import INDEX_NAME, SINGLE_NAME, read_index, split, write_index
+
+# What the index of a sharded model is cut into elsewhere, too: large enough for full speed, small enough to be moved.
+_SHARD_BYTES: Final = 5_000_000_000
+
+_Index = int | slice | EllipsisType | torch.Tensor | list[Any] | None
+Index = _Index | tuple[_Index, ...]
+Device = str | int | torch.device
+
+
+class OssSafetensor:
+    """Saves tensors to, and loads them from, safetensors objects.
+
+    It needs the library ``safetensors``: ``pip install "osstorchconnector[safetensors]"``. What it writes, that library
+    reads, and the other way round.
+
+    A URI that ends with ``/`` is a directory of shards, with ``model.safetensors.index.json``.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        cred_path: str = "",
+        config_path: str = "",
+        cred_provider: object = None,
+        region: str = "",
+        *,
+        config: OssConfig | None = None,
+    ) -> None:
+        """Resolve the configuration. The network is not used.
+
+        Args:
+            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
+            cred_path: JSON file with an access key.
+            config_path: JSON configuration file.
+            cred_provider: Object with a method ``get_credentials()``.
+            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
+            config: Everything else.
+
+        Raises:
+            OssConfigError: An argument is wrong, a file is missing or malformed, or ``safetensors`` is not installed.
+            OssCredentialsError: There is no usable access key.
+        """
+        library()
+        self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+
+    def safe_open(self, oss_uri: str, device: Device = "cpu", framework: str = "pt") -> "OssSafeOpen":
+        """Open an object, or a directory of shards, whose tensors are fetched as they are asked for.
+
+        Args:
+            oss_uri: ``oss://bucket/key``; with ``/`` at its end, or the index of a directory, its shards.
+            device: Where the tensors are needed.
+            framework: ``"pt"``, which is torch.
+
+        Returns:
+            A context manager.
+
+        Raises:
+            OssConfigError: There is no such device or framework.
+            OssNotFoundError: The object does not exist.
+            OssFormatError: It is not a safetensors object.
+        """
+        if framework != "pt":
+            raise OssConfigError(f"framework is {framework!r}: allowed is 'pt'. The device comes before it")
+        return OssSafeOpen(self._client, oss_uri, _device(device))
+
+    def load_file(self, oss_uri: str, device: Device = "cpu", *, progress: bool = False) -> dict[str, torch.Tensor]:
+        """Return all tensors of an object or of a directory of shards, by name.
+
+        Args:
+            oss_uri: As of :meth:`safe_open`.
+            device: Where the tensors are needed.
+            progress: Show a bar on standard error.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+            OssFormatError: It is not a safetensors object.
+            OssIntegrityError: Its bytes are not those that were stored.
+        """
+        with self.safe_open(oss_uri, device) as opened:
+            names = opened.offset_keys()
+            loaded = {}
+            with progress_bar(oss_uri, sum(map(opened.stored_bytes, names)), shown=progress) as advance:
+                for name in names:
+                    loaded[name] = opened.get_tensor(name)
+                    advance(opened.stored_bytes(name))
+            return loaded
+
+    def save_file(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        oss_uri: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        shard_bytes: int = _SHARD_BYTES,
+        progress: bool = False,
+    ) -> None:
+        """Store tensors. What is there before stays whole until all is stored.
+
+        With ``/`` at the end of `oss_uri`, they are stored as shards, whose names no other save uses, and then as an
+        index that names them. The shards of an index that was there before are kept.
+
+        Args:
+            tensors: Dense and contiguous tensors, which share no memory.
+            oss_uri: The object, or the directory.
+            metadata: Texts to store beside them.
+            shard_bytes: Most bytes of tensors in one shard; a tensor is never divided.
+            progress: Show a bar on standard error.
+
+        Raises:
+            OssConfigError: A tensor or a text cannot be stored.
+            OssError: Nothing was stored.
+        """
+        _check_tensors(tensors)
+        directory = _is_directory(oss_uri)
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        with progress_bar(oss_uri, total, shown=progress) as advance:
+            if not directory:
+                self._save(tensors, oss_uri, metadata, advance)
+                return
+            shards, index = split(tensors, shard_bytes)
+            for name, shard in shards.items():
+                self._save(shard, oss_uri + name, metadata, advance)
+            self._client.put(oss_uri + INDEX_NAME, write_index(index, tensors), content_type="application/json")
+
+    def _save(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        uri: str,
+        metadata: Mapping[str, str] | None,
+        advance: Advance,
+    ) -> None:
+        head, order = write_header(tensors, metadata)
+        size = len(head) + sum(tensor.nbytes for tensor in tensors.values())
+        with self._client.writer(uri, size_hint=size) as writer:
+            writer.write(head)
+            for name in order:
+                if tensors[name].numel() > 0:
+                    writer.write(_bytes_of(tensors[name]))
+                    advance(tensors[name].nbytes)
+
+
+class OssSafeOpen:
+    """The tensors of a safetensors object, or of a directory of shards, fetched as they are asked for.
+
+    Threads may share it. It does not pickle, and a forked child opens its own.
+    """
+
+    def __init__(self, client: OssClient, uri: str, device: torch.device) -> None:
+        """Read the header, or the index.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+            OssFormatError: It is not a safetensors object.
+        """
+        self._client = client
+        self._device = device
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._shards: dict[str, _Shard] = {}
+        self._map: dict[str, str] | None = None
+        self._uri = uri
+        directory = _is_directory(uri)
+        if uri.endswith(".index.json"):
+            self._map = read_index(client.get(uri), uri)
+        elif directory:
+            try:
+                self._map = read_index(client.get(uri + INDEX_NAME), uri + INDEX_NAME)
+            except OssNotFoundError:
+                self._uri = uri + SINGLE_NAME
+        if self._map is None:
+            self._shard(self._uri)
+
+    def keys(self) -> list[str]:
+        """Return the tensors' names, in order of the names."""
+        return sorted(self._names())
+
+    def offset_keys(self) -> list[str]:
+        """Return the tensors' names in the order in which they are stored, shard by shard."""
+        if self._map is None:
+            return list(self._shard(self._uri).tensors)
+        return [name for uri in self._shard_uris() for name in self._shard(uri).tensors if self._map.get(name) == uri]
+
+    def metadata(self) -> dict[str, str]:
+        """Return the texts that are stored beside the tensors; of shards, those of all, the first one's first."""
+        found: dict[str, str] = {}
+        for uri in self._shard_uris():
+            found = {**self._shard(uri).metadata, **found}
+        return found
+
+    def stored_bytes(self, name: str) -> int:
+        """Return how many bytes of the object a tensor has.
+
+        Raises:
+            OssKeyError: There is none of that name.
+        """
+        _, place = self._find(name)
+        return place.end - place.start
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """Return a tensor.
+
+        Raises:
+            OssKeyError: There is none of that name.
+            OssError: It could not be fetched.
+        """
+        shard, place = self._find(name)
+        return shard.tensor(place, place.torch_shape(), place.start, place.end, self._device)
+
+    def get_slice(self, name: str) -> "OssSlice":
+        """Return a tensor to take a part of: ``get_slice("weight")[10:20]`` fetches these ten rows.
+
+        Raises:
+            OssKeyError: There is none of that name.
+        """
+        return OssSlice(*self._find(name), self._device)
+
+    def close(self) -> None:
+        """Let go of the object. Closing again, or in a forked child, does nothing."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._closed = True
+            for shard in self._shards.values():
+                shard.close()
+            self._shards = {}
+
+    def __enter__(self) -> Self:
+        """Return the object."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _names(self) -> list[str]:
+        return list(self._shard(self._uri).tensors if self._map is None else self._map)
+
+    def _shard_uris(self) -> list[str]:
+        return [self._uri] if self._map is None else sorted(set(self._map.values()))
+
+    def _shard(self, uri: str) -> "_Shard":
+        _check_process(self._process, uri)
+        with self._lock:
+            if self._closed:
+                raise ValueError("I/O operation on closed safetensors object")
+            shard = self._shards.get(uri)
+            if shard is None:
+                shard = self._shards[uri] = _Shard(self._client, uri)
+            return shard
+
+    def _find(self, name: str) -> "tuple[_Shard, TensorPlace]":
+        uri = self._uri if self._map is None else self._map.get(name)
+        place = None if uri is None else self._shard(uri).tensors.get(name)
+        if uri is not None and place is not None:
+            return self._shard(uri), place
+        if uri is not None and self._map is not None:
+            raise OssFormatError(f"{uri} has no tensor {name!r}, which the index of {self._uri} says it has")
+        raise OssKeyError(f"{self._uri} has no tensor {name!r}")
+
+
+class OssSlice:
+    """A tensor of which parts are fetched: index it as a tensor.
+
+    Leading whole numbers and the first slice decide what is fetched: these rows and no others. Everything after them is
+    taken from the fetched rows.
+    """
+
+    def __init__(self, shard: "_Shard", place: TensorPlace, device: torch.device) -> None:
+        """Fetch nothing yet."""
+        self._shard = shard
+        self._place = place
+        self._device = device
+
+    def get_shape(self) -> list[int]:
+        """Return the tensor's shape."""
+        return list(self._place.shape)
+
+    def get_dtype(self) -> str:
+        """Return the name of the tensor's type in the format, such as ``"BF16"``."""
+        return self._place.dtype
+
+    def __getitem__(self, index: Index) -> torch.Tensor:
+        """Return a part, as a tensor with that index would.
+
+        Raises:
+            IndexError: The tensor has no such place.
+            OssError: It could not be fetched.
+        """
+        shape = self._place.torch_shape()
+        rest = list(index) if isinstance(index, tuple) else [index]
+        start, length = self._place.start, self._place.end - self._place.start
+        while rest and shape and _is_whole_number(rest[0]):
+            at, rows = int(rest.pop(0)), shape[0]  # type: ignore[arg-type]
+            if not -rows <= at < rows:
+                raise IndexError(f"index {at} is out of bounds for dimension with size {rows}")
+            length //= rows
+            start += (at % rows) * length
+            shape = shape[1:]
+        if rest and shape and isinstance(rest[0], slice) and shape[0] > 0:
+            chosen = range(*rest[0].indices(shape[0]))
+            if chosen.step < 1:
+                raise ValueError("step must be greater than zero")
+            each = length // shape[0]
+            first, count = (chosen[0], chosen[-1] + 1 - chosen[0]) if chosen else (0, 0)
+            start, length = start + first * each, count * each
+            shape = (count, *shape[1:])
+            rest[0] = slice(None, None, chosen.step)
+        whole = self._shard.tensor(self._place, shape, start, start + length, torch.device("cpu"))
+        part = whole[tuple(rest)] if rest else whole
+        # A part that is not all of the memory behind it gets memory of its own.
+        if part.numel() != whole.numel():
+            part = part.clone()
+        return part.to(self._device)
+
+
+class _Shard:
+    """One object: its header, and its bytes."""
+
+    def __init__(self, client: OssClient, uri: str) -> None:
+        self._file = client.reader(uri)
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        size = self._file.size
+        head = self._file.read(LENGTH_BYTES)
+        head += self._file.read(length_in(head, size))
+        header = read_header(head, size, self._file.uri)
+        self.tensors = header.tensors
+        self.metadata = header.metadata
+
+    def tensor(
+        self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
+    ) -> torch.Tensor:
+        """Fetch bytes straight into the memory of a new tensor."""
+        _check_process(self._process, self._file.uri)
+        dtype = place.torch_dtype()
+        if start == end:
+            return torch.empty(shape, dtype=dtype, device=device)
+        memory = torch.empty(end - start, dtype=torch.uint8)
+        view: Any = memory.numpy()
+        # Position and reading belong together.
+        with self._lock:
+            self._file.seek(start)
+            while view.nbytes > 0:
+                count = self._file.readinto(view)
+                if count == 0:
+                    raise OssFormatError(f"{self._file.uri} ends inside a tensor")
+                view = view[count:]
+        return memory.view(dtype).reshape(shape).to(device)
+
+    def close(self) -> None:
+        """Let go of the object."""
+        self._file.close()
+
+
+def _check_process(process: int, uri: str) -> None:
+    # Before a lock is waited for: a thread that held it when this process was forked will never release it here.
+    if process != os.getpid():
+        raise OssError(f"{uri} was opened in process {process}, not in {os.getpid()}: open it in this one")
+
+
+def _device(device: Device) -> torch.device:
+    try:
+        return torch.device(device)
+    except (TypeError, RuntimeError) as error:
+        raise OssConfigError(f"device is {device!r}: give one like 'cpu' or 'cuda:0'") from error
+
+
+def _is_directory(uri: str) -> bool:
+    split_prefix(uri)
+    return uri.endswith("/")
+
+
+def _is_whole_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
+    if not isinstance(tensors, Mapping):
+        raise OssConfigError(f"tensors must be a dictionary of tensors, not {type(tensors).__name__}")
+    areas = []
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise OssConfigError(f"{name!r} must be a tensor, not {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise OssConfigError(f"tensor {name!r} is sparse: make it dense with to_dense()")
+        if tensor.device.type == "meta":
+            raise OssConfigError(f"tensor {name!r} is on the device meta: it has no values")
+        if not tensor.is_contiguous():
+            raise OssConfigError(f"tensor {name!r} is not contiguous: make it so with contiguous()")
+        length = tensor.numel() * tensor.element_size()
+        if length > 0:
+            areas.append((str(tensor.device), tensor.data_ptr(), tensor.data_ptr() + length, name))
+    areas.sort(key=lambda area: area[:3])
+    for one, next_one in itertools.pairwise(areas):
+        if one[0] == next_one[0] and next_one[1] < one[2]:
+            raise OssConfigError(
+                f"tensors {one[3]!r} and {next_one[3]!r} share memory, which would be stored twice and be apart when "
+                "loaded: leave one of them out, or clone() it"
+            )
+
+
+def _bytes_of(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - a buffer, which numpy's types do not say
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    # A single value is contiguous under any stride, but only viewed as bytes under this one.
+    return plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()

@@ -1,0 +1,325 @@
+"""Archives and their indexes, as written and as other programs read them."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+
+from osstorchconnector import OssClient, OssConfigError, OssIntegrityError, OssNotFoundError, generate_tar_archive
+from osstorchconnector.archive.headers import members_of
+from osstorchconnector.archive.index import TarIndexHeader, TarMember, read_members
+from osstorchconnector.testing import Emulator
+
+NAMES = [
+    "a.txt",
+    "b/c.bin",
+    "b/empty",
+    "deep/" + "directory/" * 30 + "file",
+    "ä ö/日本 \t tab.txt",
+    "x" * 150,
+]
+
+
+def content_of(name: str) -> bytes:
+    return b"" if name.endswith("empty") else hashlib.sha256(name.encode()).digest() * (1 + len(name) % 50)
+
+
+def index_of(data: bytes) -> tuple[TarIndexHeader, list[TarMember]]:
+    reader = io.BytesIO(data)
+    header = TarIndexHeader.read(reader, "index")
+    return header, list(read_members(reader, header, "index"))
+
+
+@pytest.fixture
+def source(client: OssClient, bucket: str) -> str:
+    for name in NAMES:
+        client.put(f"oss://{bucket}/data/{name}", content_of(name))
+    return f"oss://{bucket}/data/"
+
+
+@pytest.fixture
+def connection(emulator: Emulator) -> dict[str, Any]:
+    return {
+        "endpoint": emulator.endpoint,
+        "cred_path": emulator.cred_path,
+        "config_path": "",
+        "region": emulator.region,
+    }
+
+
+def assert_index_matches(archive: bytes, index: bytes) -> None:
+    header, members = index_of(index)
+    assert header.size == len(archive)
+    assert [member.name for member in members] == sorted(NAMES, key=str.encode)
+    for member in members:
+        assert archive[member.offset : member.offset + member.size] == content_of(member.name)
+
+
+def test_a_prefix_becomes_an_archive_that_tar_reads(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    tar, index = f"oss://{bucket}/out/all.tar", f"oss://{bucket}/out/all.idx"
+    generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **connection)
+    archive = client.get(tar)
+    assert_index_matches(archive, client.get(index))
+    header, _ = index_of(client.get(index))
+    assert (header.archive, header.crc64) == ("all.tar", client.head(tar).crc64)
+
+    (tmp_path / "all.tar").write_bytes(archive)
+    listed = subprocess.run(
+        ["tar", "-tf", tmp_path / "all.tar", "--quoting-style=literal"], capture_output=True, check=True
+    )
+    assert listed.stderr == b""
+    assert listed.stdout.decode().splitlines() == sorted(NAMES, key=str.encode)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as read:
+        for member in read:
+            assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
+            file = read.extractfile(member)
+            assert file is not None
+            assert file.read() == content_of(member.name)
+
+
+def test_the_same_objects_give_the_same_bytes_wherever_they_lie(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    directory = tmp_path / "data"
+    for name in NAMES:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content_of(name))
+    local_tar, local_index = str(tmp_path / "all.tar"), str(tmp_path / "all.idx")
+    generate_tar_archive("", "", "", local_tar, local_index, str(directory))
+    written = Path(local_tar).read_bytes(), Path(local_index).read_bytes()
+    assert_index_matches(*written)
+
+    for source_path in (source, str(directory) + "/"):
+        tar, index = f"oss://{bucket}/all.tar", f"oss://{bucket}/all.idx"
+        generate_tar_archive(tar_path=tar, index_path=index, source_path=source_path, **connection)
+        assert (client.get(tar), client.get(index)) == written
+    generate_tar_archive(tar_path=local_tar + "2", index_path=local_index + "2", source_path=source, **connection)
+    assert Path(local_tar + "2").read_bytes() == written[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.idx", "all.idx2", "all.tar", "all.tar2", "data"]
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_an_index_is_made_of_an_archive_that_is_there(
+    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, tar_format: int
+) -> None:
+    tar, index = tmp_path / "all.tar", tmp_path / "all.idx"
+    with tarfile.open(tar, "w", format=tar_format) as archive:
+        for name in sorted(NAMES, key=str.encode):
+            if "/" in name:
+                folder = tarfile.TarInfo(name.rpartition("/")[0])
+                folder.type = tarfile.DIRTYPE
+                archive.addfile(folder)
+            member = tarfile.TarInfo(name)
+            member.size = len(content_of(name))
+            archive.addfile(member, io.BytesIO(content_of(name)))
+    generate_tar_archive("", "", "", str(tar), str(index), "", index_only=True)
+    assert_index_matches(tar.read_bytes(), index.read_bytes())
+
+    uri = f"oss://{bucket}/all.tar"
+    client.put(uri, tar.read_bytes())
+    generate_tar_archive(tar_path=uri, index_path=str(index) + "2", source_path="", index_only=True, **connection)
+    assert Path(str(index) + "2").read_bytes() == index.read_bytes()
+
+
+# webdataset leaves the file it has read to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_the_archive(
+    bucket: str, client: OssClient, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    for number in range(20):
+        client.put(f"oss://{bucket}/samples/{number:04}.txt", f"text {number}".encode())
+        client.put(f"oss://{bucket}/samples/{number:04}.cls", str(number % 3).encode())
+    tar = tmp_path / "samples.tar"
+    generate_tar_archive(
+        tar_path=str(tar), index_path=str(tmp_path / "i"), source_path=f"oss://{bucket}/samples/", **connection
+    )
+    read = webdataset.WebDataset(str(tar), shardshuffle=False).decode().to_tuple("txt", "cls")
+    assert list(read) == [(f"text {number}", number % 3) for number in range(20)]
+
+
+def test_labels_are_the_first_directory(bucket: str, source: str, connection: dict[str, Any], tmp_path: Path) -> None:
+    del bucket
+    index = tmp_path / "index"
+    counts: list[tuple[int, int]] = []
+    generate_tar_archive(
+        tar_path=str(tmp_path / "tar"),
+        index_path=str(index),
+        source_path=source,
+        labels_from_prefix=True,
+        progress=lambda *count: counts.append(count),
+        **connection,
+    )
+    _, members = index_of(index.read_bytes())
+    assert {member.name: member.label for member in members} == {
+        name: name.partition("/")[0] if "/" in name else "" for name in NAMES
+    }
+    assert counts[-1] == (len(NAMES), sum(len(content_of(name)) for name in NAMES))
+
+
+def test_a_member_larger_than_what_is_read_ahead_streams(
+    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    large = os.urandom(3_000_000)
+    client.put(f"oss://{bucket}/data/large", large)
+    config = tmp_path / "config.json"
+    config.write_text('{"prefetchMB": 1}')
+    tar = tmp_path / "all.tar"
+    generate_tar_archive(
+        tar_path=str(tar),
+        index_path=str(tmp_path / "index"),
+        source_path=f"oss://{bucket}/data/",
+        **{**connection, "config_path": str(config)},
+    )
+    with tarfile.open(tar) as archive:
+        file = archive.extractfile("large")
+        assert file is not None
+        assert file.read() == large
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"tar_path": ""}, "tar_path must be"),
+        ({"index_path": "oss://b"}, "is not a bucket name"),
+        ({"index_path": "{tmp}/all.tar"}, "are the same"),
+        ({"source_path": "{tmp}/absent"}, "is no directory"),
+        ({"source_path": ""}, "source_path must be"),
+        ({"tar_path": "{tmp}/data/all.tar"}, "lies in source_path"),
+        ({"tar_path": "{tmp}/absent/all.tar"}, "cannot be written"),
+    ],
+)
+def test_wrong_arguments_are_told(
+    connection: dict[str, Any], tmp_path: Path, arguments: dict[str, str], reason: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    texts = {"tar_path": "{tmp}/all.tar", "index_path": "{tmp}/all.idx", "source_path": "{tmp}/data", **arguments}
+    given: dict[str, Any] = {name: text.format(tmp=tmp_path) for name, text in texts.items()}
+    with pytest.raises(OssConfigError, match=reason):
+        generate_tar_archive(**connection, **given)
+
+
+def test_nothing_is_left_where_the_source_fails(
+    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    client.put(f"oss://{bucket}/all.tar", b"before")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_bytes(b"content")
+    (tmp_path / "data" / "b").symlink_to("nowhere")
+    for tar in (f"oss://{bucket}/all.tar", str(tmp_path / "all.tar")):
+        with pytest.raises(OssNotFoundError, match="/b: No such file"):
+            generate_tar_archive(
+                tar_path=tar, index_path=str(tmp_path / "index"), source_path=str(tmp_path / "data"), **connection
+            )
+    assert client.get(f"oss://{bucket}/all.tar") == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_nothing_appears_where_the_index_cannot_be_written(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "before").write_bytes(b"before")
+    for tar in (f"oss://{bucket}/all.tar", str(tmp_path / "all.tar")):
+        for index in (str(tmp_path / "absent" / "index"), str(tmp_path)):
+            with pytest.raises(OssConfigError, match="cannot be written"):
+                generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **connection)
+    assert [item.name for item in client.list(f"oss://{bucket}/") if not item.name.startswith("data/")] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_an_index_that_is_not_stored_leaves_the_whole_archive(
+    client: OssClient, bucket: str, source: str, connection: dict[str, Any]
+) -> None:
+    tar, index = f"oss://{bucket}/all.tar", f"oss://{bucket}/all.idx"
+    with pytest.raises(OssNotFoundError, match="NoSuchBucket"):
+        generate_tar_archive(tar_path=tar, index_path=f"oss://{bucket}-2/index", source_path=source, **connection)
+    generate_tar_archive(tar_path=tar, index_path=index, source_path="", index_only=True, **connection)
+    assert_index_matches(client.get(tar), client.get(index))
+
+
+@pytest.mark.parametrize("name", ["", "sub/"])
+def test_what_tar_takes_for_a_directory_is_told(
+    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    client.put(f"oss://{bucket}/data/{name}", b"bytes")
+    with pytest.raises(OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes .* takes for a directory"):
+        generate_tar_archive(
+            tar_path=str(tmp_path / "tar"),
+            index_path=str(tmp_path / "index"),
+            source_path=f"oss://{bucket}/data/",
+            **connection,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def archive_with(*names: str) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 5000
+            archive.addfile(member, io.BytesIO(bytes(5000)))
+    return target.getvalue()
+
+
+def test_a_damaged_or_shortened_archive_is_told() -> None:
+    whole = archive_with("a", "b", "c")
+    assert [member.name for member in members_of(io.BytesIO(whole), "it")] == ["a", "b", "c"]
+    second = 512 + 5120
+    damaged = whole[: second + 100] + b"damage" + whole[second + 106 :]
+    for archive in (damaged, whole[:second], whole[: second + 300], whole[: second + 600]):
+        with pytest.raises(OssIntegrityError, match="it is damaged or cut short"):
+            list(members_of(io.BytesIO(archive), "it"))
+    for archive in (b"", b"x" * 1000, whole[:100]):
+        with pytest.raises(OssConfigError, match="it is no uncompressed tar archive"):
+            list(members_of(io.BytesIO(archive), "it"))
+
+
+def test_links_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "elsewhere"
+        archive.addfile(link)
+    target.seek(0)
+    assert list(members_of(target, "it")) == []
+    assert "it: 1 links or special files are left out" in caplog.text
+
+
+def test_an_index_that_does_not_fit_is_told() -> None:
+    header = TarIndexHeader("a.tar", 10_240, 7, 2)
+    lines = b"512\t5\ta\n1536\t6\tb\tlabel\n"
+    assert index_of(header.line() + lines) == (header, [TarMember(512, 5, "a"), TarMember(1536, 6, "b", "label")])
+    header.check(10_240, 7, "index", "a.tar")
+    header.check(10_240, None, "index", "a.tar")
+    for size, crc64 in [(10_241, 7), (10_240, 8)]:
+        with pytest.raises(OssIntegrityError, match=r"index is stale.*index_only"):
+            header.check(size, crc64, "index", "a.tar")
+    for broken in (
+        b"512\t5\ta\n",
+        lines + b"3000\t1\tc\n",
+        lines[:-1],
+        b"512\t5\ta\n10235\t6\tb\n",
+        b"512\t5\ta\n-1\t6\tb\n",
+        b"512\t5\ta\n512\t5\n",
+        b"512\t5\ta\n512\t5\tb\\x\n",
+        b"512\t5\ta\n512\t5\t\xff\n",
+    ):
+        with pytest.raises(OssIntegrityError):
+            index_of(header.line() + broken)
+    for first in (b"", b"\n", b"{}\n", b'{"format": "osst-tar-index"}\n', b"\x1f\x8b\n", b"[1]\n"):
+        with pytest.raises(OssConfigError, match="index is no tar index"):
+            index_of(first + lines)
+    document = json.loads(header.line())
+    with pytest.raises(OssConfigError, match="version 2"):
+        index_of(json.dumps({**document, "version": 2}).encode() + b"\n" + lines)
+    with pytest.raises(OssConfigError, match="lacks a field"):
+        index_of(json.dumps({**document, "size": "1"}).encode() + b"\n" + lines)

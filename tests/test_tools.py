@@ -1,0 +1,55 @@
+"""The checks of the source find what they are for."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "finding"),
+    [
+        ("files/opening.py", "from osstorchconnector.connection.client import OssClient", ""),
+        ("files/opening.py", "from osstorchconnector.dataset import manifest", "must not import dataset.manifest"),
+        ("files/opening.py", "import osstorchconnector.cli.cp", "must not import cli.cp"),
+        ("archive/writer.py", "from osstorchconnector.dataset.listing import SharedListing", ""),
+        ("archive/index.py", "from osstorchconnector.dataset.rows import Row", "must not import dataset.rows.Row"),
+        ("dataset/sources.py", "def f():\n    from osstorchconnector import checkpoint", "must not import checkpoint"),
+        ("novel.py", "", "novel belongs to no layer"),
+    ],
+)
+def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str, finding: str) -> None:
+    path = tmp_path / module
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line)
+    found = tool("check_layers").python_findings(tmp_path)
+    assert len(found) == bool(finding)
+    assert all(finding in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("line", "phrase"),
+    [
+        ("# The reader is told.", "is told"),
+        ("def test_a_worker_is_told() -> None:", "is told"),
+        ("//! A cursor is gone on with.", "gone on with"),
+        ("# Where there is none, it raises.", "Where there"),
+        ("the places where it looks", None),
+        ("a worker tells its parent", None),
+    ],
+)
+def test_a_phrase_to_avoid_is_found(line: str, phrase: str | None) -> None:
+    found = tool("check_prose").findings(f"first line\n{line}\n")
+    assert [(number, text) for number, text, _ in found] == ([] if phrase is None else [(2, phrase)])
