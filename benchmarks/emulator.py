@@ -1,8 +1,8 @@
 """The emulator beside Debian's nginx serving the same bytes from the page cache.
 
 Each server is pinned to one core and ``wrk`` to another. The servers take turns, so that a change of the machine's
-speed meets all alike, and the medians are compared. Beside the rates stands how busy the server's core was: where it
-was not busy, ``wrk`` was the limit.
+speed affects all of them, and the medians are compared. The output also says how busy the server's core was: if it was
+not busy, ``wrk`` was the limit.
 
 Needs ``nginx`` and ``wrk``, on Debian ``apt-get install nginx-light wrk``.
 """
@@ -33,7 +33,7 @@ REGION = "cn-hangzhou"
 ACCESS_KEY_ID = "bench-id"
 ACCESS_KEY_SECRET = "bench-secret"  # noqa: S105 - of a server that lives for a minute
 HOST = "127.0.0.1"
-# More objects than a processor's cache holds, so that each server reads its bytes from memory.
+# More bytes than a processor's cache holds, so that each server reads them from memory.
 SMALL_OBJECTS = 1_000
 SMALL_SIZE = 100_000
 LARGE_SIZE = 1 << 30
@@ -42,7 +42,7 @@ UPLOAD_SIZE = 8 << 20
 # The share of nginx's rate below which the emulator would be the bottleneck of a benchmark on the other core.
 BARS = {"small": 0.70, "signed": 0.50, "large": 0.80, "upload": 1e9, "memory": 300.0, "pages": 1.5}
 
-# What Debian's nginx.conf says about files, and what was found to be fastest here. The faster of the two is the bar.
+# The settings for files of Debian's nginx.conf, and the fastest settings found here. The faster one sets the target.
 NGINX = {
     "nginx, Debian's settings": "sendfile on; tcp_nopush on;",
     "nginx, tuned": "sendfile off; open_file_cache max=2000; output_buffers 2 512k;",
@@ -70,7 +70,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk saw."""
+    """The figures of one run of wrk."""
 
     requests: float
     bytes: float
@@ -78,14 +78,14 @@ class Load:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def wait_until_open(port: int) -> None:
-    """Wait until somebody listens."""
+    """Wait until a server listens on a port."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -99,7 +99,7 @@ def wait_until_open(port: int) -> None:
 
 
 def pinned(core: int, *command: str) -> list[str]:
-    """Return the command bound to one core."""
+    """Return the command, pinned to one core."""
     return ["taskset", "--cpu-list", str(core), *command]
 
 
@@ -168,7 +168,7 @@ def small_keys() -> list[str]:
 
 
 def script(path: Path, requests: list[str]) -> Path:
-    """Write a script for wrk that sends the requests in turn, made beforehand so that making them costs it nothing."""
+    """Write a script for wrk that sends the requests in turn; all are made before the run, so that costs no time."""
     lines = ",\n".join(f'"{request}"' for request in requests)
     path.write_text(
         f"local requests = {{\n{lines}\n}}\nlocal index = 0\n"
@@ -198,7 +198,7 @@ def wrk(core: int, server: Server, script: Path, connections: int, seconds: int)
 
 
 def exchange(connection: socket.socket, requests: list[bytes]) -> list[bytes]:
-    """Send requests in one go and return the bodies of the answers, which must all be successes."""
+    """Send requests at once and return the bodies of the answers; each answer must be a success."""
     connection.sendall(b"".join(requests))
     received = bytearray()
     bodies: list[bytes] = []
@@ -222,18 +222,18 @@ def exchange(connection: socket.socket, requests: list[bytes]) -> list[bytes]:
 
 
 def put(key: str, body: bytes) -> bytes:
-    """Return a PUT as it goes on the wire."""
+    """Return the bytes of a PUT."""
     head = f"PUT /{BUCKET}/{key} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body
 
 
 def get_object(key: str) -> bytes:
-    """Return a GET as it goes on the wire."""
+    """Return the bytes of a GET."""
     return f"GET /{BUCKET}/{key} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 
 
 def listed_key(number: int) -> str:
-    """Return a key such as data sets have."""
+    """Return a key like those of data sets."""
     return f"train/n{number // 1000:05}/{number:09}.jpeg"
 
 
@@ -306,7 +306,7 @@ def compare_reads(cores: tuple[int, int], folder: Path, seconds: int, rounds: in
 
 
 def fill_signed(server: Server, files: Path) -> None:
-    """Put the small files into an emulator that checks signatures, through this package's own client."""
+    """Put the small files into an emulator that checks signatures, with this package's client."""
     from osstorchconnector import OssClient, OssConfig
 
     config = OssConfig(access_key_id=ACCESS_KEY_ID, access_key_secret=ACCESS_KEY_SECRET)
@@ -318,7 +318,7 @@ def fill_signed(server: Server, files: Path) -> None:
 def alternate(
     runs: dict[str, Callable[[], Load]], rounds: int, value: Callable[[Load], float]
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Run all in turn, several times; return the rates and how busy each server was."""
+    """Run all servers in turn, several times; return the rates and how busy each server was."""
     loads: dict[str, list[Load]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -354,7 +354,7 @@ def measure_listing(cores: tuple[int, int], count: int) -> dict[str, float]:
         emulator(cores[0], "--no-verify", "--etag=fast") as server,
         socket.create_connection((HOST, server.port)) as connection,
     ):
-        # What the server keeps of its own, such as the request log, is full before the count begins.
+        # Fill what the server keeps for itself, such as the request log, before the count begins.
         for _ in range(40):
             exchange(connection, [put("warm", body)] * 500)
         before = server.resident_bytes()
@@ -363,7 +363,7 @@ def measure_listing(cores: tuple[int, int], count: int) -> dict[str, float]:
                 connection,
                 [put(listed_key(key), body) for key in range(start, start + 500)],
             )
-        # Also what a first read adds.
+        # A first read may add memory too.
         for start in range(0, count, 500):
             exchange(connection, [get_object(listed_key(key)) for key in range(start, start + 500)])
         each = (server.resident_bytes() - before) / count - len(body)

@@ -1,8 +1,8 @@
 """List many keys, one page after the other and in several places at once: keys per second and CPU per key.
 
-Each shape of keys is listed at several latencies of a page, with one client process and the emulator in another. What
-is measured is the client's core, without Python: the example ``listing`` of ``oss-client``, built first. The requests
-that a listing took come from the emulator's log.
+Each shape of keys is listed at several latencies of a page, with the client in one process and the emulator in another.
+The figures are those of the client's core, without Python: the example ``listing`` of ``oss-client``, which is built
+first. The emulator's log counts the requests of a listing.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SHAPES = ("numbers", "imagenet", "hashes", "unicode", "skewed")
 
 
 def run(program: Path, *arguments: str) -> dict[str, Any]:
-    """Run the example; return what it prints, with the processor seconds that it took."""
+    """Run the example; return its output, with the processor seconds that it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([program, *arguments], check=True, stdout=subprocess.PIPE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -38,7 +38,7 @@ def server_cpu() -> float:
 
 
 def measure(emulator: Emulator, program: Path, shape: str, way: str, delay: float, rounds: int) -> dict[str, Any]:
-    """List a shape some times; return the medians, and the rate of the fastest, which others disturbed least."""
+    """List a shape several times; return the medians, and the fastest rate, which other work disturbed least."""
     results = []
     fault = emulator.fault(operation="ListObjectsV2", delay=delay) if delay else None
     for _ in range(rounds):
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shape", action="append", choices=SHAPES)
     parser.add_argument("--way", action="append", choices=("parallel", "sequential"))
-    parser.add_argument("--milliseconds", action="append", type=int, help="latency of a page; 0, 20 and 50 if not said")
+    parser.add_argument("--milliseconds", action="append", type=int, help="latency of a page (default: 0, 20 and 50)")
     options = parser.parse_args()
     build = ["cargo", "build", "--release", "--quiet", "--package", "oss-client", "--example", "listing"]
     subprocess.run(build, cwd=ROOT, check=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/range_gaps.py [--rounds 3]
 
-It prints JSON, and is what the default gap was chosen by.
+It prints JSON. The default gap was chosen by its figures.
 """
 
 import argparse
@@ -28,7 +28,7 @@ GAPS = [0, 4 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20]
 
 
 def measured(action: Callable[[], object], size: int) -> dict[str, float]:
-    """Return what an action takes: wall time, rate, and processor time of this process for each gigabyte."""
+    """Return the figures of an action: wall time, rate, and processor time of this process for each gigabyte."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.monotonic()
     action()
@@ -43,12 +43,12 @@ def measured(action: Callable[[], object], size: int) -> dict[str, float]:
 
 
 def empty(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return what to load a state into, its memory touched before."""
+    """Return tensors to load a state into; their memory has been touched."""
     return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
 
 
 def middle(results: list[Any]) -> Any:
-    """Return the median of numbers, of each entry of mappings, and the first one of others."""
+    """Return the median of numbers, the median of each entry of mappings, or the first of other values."""
     first = results[0]
     if isinstance(first, dict):
         return {name: middle([result[name] for result in results if name in result]) for name in first}
@@ -79,7 +79,7 @@ def gap_rows(emulator: Emulator, rounds: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print what was measured."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: %(default)s)")
     options = parser.parse_args()

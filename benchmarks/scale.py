@@ -1,8 +1,7 @@
 """What a listing costs as it grows: time and memory per key, from a hundred thousand keys to a hundred million.
 
-Synthetic keys, such as data sets of images have, are appended to a listing file, read through in order, and read in a
-shuffled order. With ``--objects``, that many objects of an emulator are read end to end by a DataLoader. Draws
-``docs/images/scale.png``.
+Synthetic keys like those of data sets of images are appended to a listing file, read in order, and read in a shuffled
+order. With ``--objects``, a DataLoader reads that many objects of an emulator. Draws ``docs/images/scale.png``.
 """
 
 import argparse
@@ -21,32 +20,32 @@ from osstorchconnector._native import Listing, Order
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "bench"
 PAGE = 1000
-# A shuffled order is read at so many places: enough for a mean, and the same work for every size.
+# A shuffled order is read at this many places: enough for a mean, and the same work for every size.
 SAMPLES = 100_000
-# More than the longest listing here takes on disk.
+# More bytes than the longest listing here takes on disk.
 LIMIT = 64 << 30
 
 
 def key(number: int) -> str:
-    """Return a key such as data sets have."""
+    """Return a key like those of data sets."""
     return f"train/n{number // 1300:08}/n{number // 1300:08}_{number:09}.JPEG"
 
 
 def pages(count: int) -> Iterator[list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]]:
-    """Make the rows as a lister would."""
+    """Make rows like those of a listing."""
     for start in range(0, count, PAGE):
         numbers = range(start, min(start + PAGE, count))
         yield [(BUCKET, key(number), 110_000 + number % 977, f'"{number:032X}"', "", None) for number in numbers]
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process shares with no file."""
+    """Return the bytes of memory of this process that no file backs."""
     fields = Path("/proc/self/statm").read_text().split()
     return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure(count: int, folder: str) -> dict[str, float]:
-    """Write and read a listing of so many keys."""
+    """Write and read a listing of a number of keys."""
     made, writing, most = 0.0, 0.0, 0
     before = resident()
     listing = Listing(f"{folder}/{count}", limit=LIMIT)
@@ -116,12 +115,12 @@ def end_to_end(count: int) -> dict[str, float]:
 
 
 def length(item: Any) -> int:
-    """Return an object's length, having read it."""
+    """Read an object and return its length."""
     return len(item.read())
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:
-    """Draw what a key costs against how many there are."""
+    """Draw the cost of a key over the number of keys."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -144,10 +143,10 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def main() -> int:
-    """Measure all sizes and draw them."""
+    """Measure all sizes and draw the plots."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=100_000_000, help="keys of the longest listing")
-    parser.add_argument("--objects", type=int, default=0, help="objects to read end to end as well")
+    parser.add_argument("--objects", type=int, default=0, help="objects to read with a DataLoader as well")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images" / "scale.png")
     arguments = parser.parse_args()
     rows = []

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 examples/fsdp_checkpoint.py
 
-The first rank starts an OSS server. Every rank saves and loads its own shards. After the save a fresh model loads the
-checkpoint, and trains on exactly as the first one did.
+The first rank starts an OSS server. Every rank saves and loads its own shards. After the save, a fresh model loads the
+checkpoint and continues training exactly as the first model did.
 """
 
 import os
@@ -53,13 +53,13 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> flo
 
 
 def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return what is saved and loaded."""
+    """Return the state to save and load."""
     model_state, optimizer_state = get_state_dict(model, optimizer)
     return {"model": model_state, "optimizer": optimizer_state}
 
 
 def connection(stack: ExitStack) -> Connection:
-    """Start a server on the first rank, and tell all ranks how to reach it."""
+    """Start a server on the first rank, and send its address and access key to all ranks."""
     told: list[Connection | None] = [None]
     if dist.get_rank() == 0:
         told = [stack.enter_context(Emulator(buckets=[BUCKET])).connection]
@@ -78,7 +78,7 @@ def main() -> int:
 
         model, optimizer = build()
         train(model, optimizer, STEPS)
-        # A group of its own: what the ranks say to each other about the save must not get between the steps.
+        # A group of its own: messages of the save must not mix with those of the training steps.
         group = dist.new_group(backend="gloo")
         saving = dcp.async_save(
             state_of(model, optimizer),
@@ -88,7 +88,7 @@ def main() -> int:
         expected = train(model, optimizer, STEPS)
         if not isinstance(saving, Future):
             saving = saving.upload_completion
-        # Raises where the save has failed.
+        # Raises if the save has failed.
         saving.result()
 
         model, optimizer = build()
@@ -103,7 +103,7 @@ def main() -> int:
             megabytes = reader.report.read_bytes / 1e6
             print(f"rank 0 of {dist.get_world_size()} loaded {megabytes:.1f} MB in {reader.report.ranges} ranges")
             print(f"loss after {2 * STEPS} steps: {expected:.6f}; resumed from the checkpoint: {resumed:.6f}")
-        # The server stays until every rank is done with it.
+        # The server must run until every rank has finished.
         dist.barrier()
     dist.destroy_process_group()
     return 0 if same else 1

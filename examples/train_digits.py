@@ -1,10 +1,10 @@
 """Train a network on images that stream out of an OSS bucket, on this machine and without an account.
 
-It starts an OSS server, uploads the 1,797 handwritten digits that come with scikit-learn as PNG objects, streams the
-training images, shuffled, through a DataLoader with two workers, saves a checkpoint to the bucket after each epoch, and
-evaluates on images it has not seen. With a server that outlives it (``--endpoint``) it may be killed and started again:
-it goes on where the last checkpoint was, in the middle of an epoch too (``--checkpoint-batches``), and ends with the
-same weights.
+It starts an OSS server and uploads the 1,797 handwritten digits that come with scikit-learn as PNG objects. It streams
+the shuffled training images through a DataLoader with two workers, and saves a checkpoint to the bucket after each
+epoch. At the end it evaluates the network on images that it has not seen. If the server outlives the program
+(``--endpoint``), you may kill the program and start it again: it resumes from the last checkpoint, in the middle of an
+epoch too (``--checkpoint-batches``), and ends with the same weights.
 """
 
 import argparse
@@ -94,7 +94,7 @@ class Job:
     workers: int
     network: nn.Module = field(default_factory=build_network)
     epoch: int = 0
-    # Images of the present epoch that have been learned from.
+    # Images of this epoch that the network has learned from.
     seen: int = 0
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Job:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all that a later run needs to go on from here."""
+        """Return the state from which a later run can resume."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -115,7 +115,7 @@ class Job:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from the state of an earlier run."""
+        """Resume from the state of an earlier run."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.seen = state["epoch"], state["seen"]
@@ -168,7 +168,7 @@ def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> flo
 
 @contextlib.contextmanager
 def bucket_of(options: argparse.Namespace) -> Iterator[Connection]:
-    """Yield what connects to the server that holds the bucket: one of the user's, or one that runs until the end."""
+    """Yield the connection arguments of the server: the user's, or one that runs until the program ends."""
     if options.endpoint:
         yield {"endpoint": options.endpoint, "cred_path": options.cred_path, "region": options.region}
         return
@@ -177,14 +177,14 @@ def bucket_of(options: argparse.Namespace) -> Iterator[Connection]:
 
 
 def main() -> int:
-    """Run it all and return the exit status."""
+    """Upload, train and evaluate; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=8, help="passes over the training images (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers (default: %(default)s)")
-    parser.add_argument("--checkpoint-batches", type=int, default=0, help="save also after so many batches")
-    parser.add_argument("--endpoint", default="", help=f"an OSS with a bucket {BUCKET}; default: a server of its own")
+    parser.add_argument("--checkpoint-batches", type=int, default=0, help="also save after this many batches")
+    parser.add_argument("--endpoint", default="", help=f"endpoint of a server with a bucket {BUCKET} (default: start one)")
     parser.add_argument("--cred-path", default="", help="JSON file with the access key for --endpoint")
-    parser.add_argument("--region", default="", help="region of --endpoint, where its name does not tell")
+    parser.add_argument("--region", default="", help="region of --endpoint, if its name does not contain it")
     options = parser.parse_args()
     torch.manual_seed(SEED)
     with bucket_of(options) as connection:

@@ -27,14 +27,14 @@ _TOOLS = ("nginx", "wrk", "taskset")
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the named parts and write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all where none is named")
+    parser.add_argument("parts", nargs="*", help=f"parts to run: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "report")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}. The parts are {', '.join(PARTS)}")
     if missing := [tool for tool in _TOOLS if shutil.which(tool) is None]:
         sys.stderr.write(f"missing: {', '.join(missing)}; on Debian: apt-get install nginx-light wrk util-linux\n")
         return 1

@@ -1,4 +1,4 @@
-"""What the suite has to show, and whether it does."""
+"""The targets of the suite, and whether the figures reach them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Rows = dict[tuple[str, str], Row]
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: a figure of one piece of work that has to be at least, or at most, a value."""
+    """One target: a figure of one piece of work must be at least, or at most, a value."""
 
     work: str
     what: str
@@ -22,11 +22,11 @@ class Bar:
 
     @property
     def text(self) -> str:
-        """What is asked for."""
+        """The target as text."""
         return f"≥ {self.least:g}" if self.least is not None else f"≤ {self.most:g}"
 
     def missed_by(self, value: float) -> float:
-        """By what share of the bar a figure misses it; 0 where it does not."""
+        """By what share of the target a figure misses it; 0 if it does not."""
         below = 0.0 if self.least is None else 1 - value / self.least
         above = 0.0 if self.most is None else value / self.most - 1
         return max(below, above, 0.0)
@@ -41,37 +41,37 @@ def _cpu(run: Run) -> float:
 
 
 def faster(work: str, other: str, least: float) -> Bar:
-    """So many times the rate of another."""
+    """At least this many times the rate of another contender."""
     return Bar(
         work, f"times the rate of {other}", least, None, lambda rows: paired(rows[work, OURS], rows[work, other], _rate)
     )
 
 
 def cheaper(work: str, other: str, times: float) -> Bar:
-    """So many times less processor time than another."""
+    """At least this many times less processor time than another contender."""
     what = f"times less CPU than {other}"
     return Bar(work, what, times, None, lambda rows: paired(rows[work, other], rows[work, OURS], _cpu))
 
 
 def dearer(work: str, other: str, most: float) -> Bar:
-    """At most so many times the processor time of another."""
+    """At most this many times the processor time of another contender."""
     what = f"times the CPU of {other}"
     return Bar(work, what, None, most, lambda rows: paired(rows[work, OURS], rows[work, other], _cpu))
 
 
 def sooner(work: str, other: str, least: float) -> Bar:
-    """So many times as soon as another."""
-    what = f"times as soon as {other}"
+    """At least this many times faster than another contender."""
+    what = f"times faster than {other}"
     return Bar(work, what, least, None, lambda rows: rows[work, other].seconds / rows[work, OURS].seconds)
 
 
 def memory(work: str, most: float, beside: float) -> Bar:
-    """At most so many megabytes beside what the work itself needs."""
-    return Bar(work, "MB beside the data", None, most, lambda rows: (rows[work, OURS].memory - beside) / 1e6)
+    """At most this many megabytes besides what the work itself needs."""
+    return Bar(work, "MB besides the data", None, most, lambda rows: (rows[work, OURS].memory - beside) / 1e6)
 
 
 def milliseconds(work: str, most: float) -> Bar:
-    """At most so many milliseconds."""
+    """At most this many milliseconds."""
     return Bar(work, "ms", None, most, lambda rows: rows[work, OURS].seconds * 1e3)
 
 
@@ -80,7 +80,7 @@ def _of_connections(work: str, least: float) -> Bar:
         row = rows[work, OURS]
         return row.rate / (row.facts["connections"] * CONNECTION_BYTES_PER_SECOND)
 
-    return Bar(work, "of connections x 50 MB/s", least, None, measure)
+    return Bar(work, "share of connections x 50 MB/s", least, None, measure)
 
 
 _GIB = 1 << 30

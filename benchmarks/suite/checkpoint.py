@@ -31,7 +31,7 @@ def run(folder: Path, rounds: int) -> list[Row]:
 
 
 def _saved(folder: Path) -> bytes:
-    """Return what torch.save makes of the state."""
+    """Return the bytes that torch.save makes of the state."""
     import torch
 
     from benchmarks.suite.job import state

@@ -1,4 +1,4 @@
-"""Who is measured: this package, the published peers with default settings, and the least that any client needs."""
+"""The contenders: this package, the published peers with default settings, and the least that any client needs."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ ORIGINAL = "osstorchconnector 1.2.3"
 S3 = "s3torchconnector"
 FLOOR = "floor"
 
-# Each peer in a folder of its own, since one of them has this package's name; they share torch.
+# Each peer has a folder of its own, because one of them has this package's name. They share torch.
 PATHS = {OURS: ROOT / "python", ORIGINAL: ROOT / ".venv" / "original-1.2.3", S3: ROOT / ".venv" / "s3torchconnector"}
 _WHEELS = {
     ORIGINAL: ["osstorchconnector==1.2.3", "safetensors"],
@@ -30,7 +30,7 @@ REGION = "cn-hangzhou"
 
 @dataclass(frozen=True)
 class Site:
-    """A server of objects, and how to reach it."""
+    """A server of objects, and how to connect to it."""
 
     port: int
     folder: Path
@@ -40,12 +40,12 @@ class Site:
 
     @property
     def endpoint(self) -> str:
-        """The endpoint of clients that put the bucket into the path."""
+        """The endpoint for clients that put the bucket into the path."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def named_endpoint(self) -> str:
-        """The endpoint of clients that put the bucket before the host's name."""
+        """The endpoint for clients that put the bucket before the host name."""
         return f"http://localhost:{self.port}"
 
     @property
@@ -58,7 +58,7 @@ class Site:
 
     @property
     def config_path(self) -> str:
-        """The documented configuration file, without which the original does not start."""
+        """The documented configuration file. The original does not start without it."""
         path = self.folder / "config.json"
         logs = {"logLevel": 2, "logPath": f"{self.folder}/connector.log", "auditPath": f"{self.folder}/audit.log"}
         path.write_text(json.dumps({**logs, "datasetConfig": {"prefetchConcurrency": 24, "prefetchWorker": 2}}))
@@ -70,7 +70,7 @@ Contenders = dict[str, Callable[[], Run]]
 
 
 def contender(name: str, site: Site, task: Mapping[str, Any], *, config_path: str = "") -> Callable[[], Run]:
-    """Return what runs a task with one connector, with its default settings unless a configuration file is given."""
+    """Return a function that runs a task with one connector; without a configuration file, with default settings."""
     keys = {"access_key_id": site.access_key_id, "access_key_secret": site.access_key_secret}
     whole: Task = {"connector": name, "cred_path": site.cred_path, "region": REGION, "config_path": config_path} | keys
     whole["endpoint"] = site.endpoint
@@ -85,7 +85,7 @@ def install_peers() -> None:
         if not PATHS[name].exists():
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(PATHS[name])]
             if subprocess.run([*command, *wheels], check=False).returncode != 0:
-                print(f"{name} cannot be installed here, so it is left out")
+                print(f"{name} cannot be installed here: it is left out")
     try:
         socket.getaddrinfo(f"{BUCKET}.localhost", 80)
     except OSError:
@@ -93,7 +93,7 @@ def install_peers() -> None:
 
 
 def contenders(names: tuple[str, ...], site: Site, task: Mapping[str, Any]) -> Contenders:
-    """Return those of the named contenders that are installed, each with its default settings."""
+    """Return the named contenders, if they are installed, each with its default settings."""
     found = {}
     for name in names:
         if name in PATHS and not PATHS[name].exists():

@@ -1,8 +1,8 @@
 """Distributed checkpoints of two ranks, beside the original.
 
-They are saved into the sink and the emulator, and loaded from nginx: all load what this package has saved, since its
-files are torch's. torch's fsspec storage over ossfs does not run: ossfs appends its second block at a position that the
-object does not have (PositionNotEqualToLength).
+They are saved into the sink and the emulator, and loaded from nginx. All contenders load what this package has saved,
+because its files are those of torch. torch's fsspec storage over ossfs does not run: ossfs appends its second block
+at a wrong position (PositionNotEqualToLength).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def run(folder: Path, rounds: int) -> list[Row]:
         found = contenders((OURS, ORIGINAL), site, task)
         rows = alternate("DCP save of 2 GiB into a sink, 2 ranks", "bytes", found, rounds)
     with emulator(folder) as (server, site):
-        # At a place of its own: a save deletes what it replaces, and knows only its own kind of files.
+        # Each contender has its own prefix: a save deletes the checkpoint it replaces, and knows only its own files.
         found = contenders((OURS,), site, task)
         found |= contenders((ORIGINAL,), site, {**task, "name": f"{BUCKET}/original"})
         rows += alternate("DCP save of 2 GiB into the emulator, 2 ranks", "bytes", found, rounds)

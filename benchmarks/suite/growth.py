@@ -17,7 +17,7 @@ BUDGETS = tuple(mebibytes << 20 for mebibytes in (16, 64, 256, 1024))
 
 
 def run(folder: Path, rounds: int) -> list[Row]:
-    """Measure all four, few rounds of each: what is looked for is the shape."""
+    """Measure all four with few rounds: only the shape of the curves matters."""
     rounds = min(rounds, 2)
     return [
         *_workers_and_budgets(folder / "many", rounds),
@@ -33,7 +33,7 @@ def _row(kind: str, name: str, unit: str, x: float, runs: list[Run]) -> Row:
 
 
 def _times(rounds: int, name: str, job: Callable[[], Run]) -> list[Run]:
-    # The whole has to take less than ten minutes, of which the original would take most.
+    # The part has to take less than ten minutes, and the original would take most of them.
     return [job() for _ in range(rounds if name == OURS else 1)]
 
 

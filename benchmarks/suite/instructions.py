@@ -1,8 +1,8 @@
-"""Instructions and allocations for each small object, counted by callgrind: what no noise of the machine moves.
+"""Instructions and allocations for each small object, counted by callgrind: noise of the machine does not change them.
 
-What is counted is a stream in one process without torch, with twice the objects less that with once, so that the start
-of the process and of the stream is left out. Functions are told apart where the extension was built with its symbols:
-``python -m benchmarks.suite.instructions FUNCTIONS`` prints so many of them.
+A stream in one process without torch is counted twice, once with twice as many objects. The difference of the two
+counts leaves out the start of the process and of the stream. If the extension was built with its symbols,
+``python -m benchmarks.suite.instructions FUNCTIONS`` prints the FUNCTIONS functions that take most.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.suite.measure import ROOT, Row, Run
 from benchmarks.suite.objects import write_small
 from benchmarks.suite.servers import nginx
 
-# Enough that what happens once in hundreds of objects is counted, few enough that valgrind takes seconds.
+# Enough to count what happens once in hundreds of objects, and few enough that valgrind takes seconds.
 _COUNT = 2_000
 
 _PROGRAM = """
@@ -38,10 +38,10 @@ length = sum(len(item.read()) for item in client._native_client.stream(table, Or
 # A line of `callgrind_annotate`: instructions, their share, and the function with its file.
 _LINE = re.compile(r"^ *([\d,]+) \([ \d.]+%\) +(?:.*/)?[^:]*:(.*?)(?: \[(.*)\])?$")
 
-# Callgrind's file: a function has its name where its number comes first; the calls of the one named last follow it.
+# Callgrind's file: a function's number stands with its name the first time. Calls follow the function that is called.
 _FUNCTION = re.compile(r"^c?fn=\((\d+)\)(?: (.*))?$")
 _CALLS = re.compile(r"^calls=(\d+) ")
-# What Python keeps small objects in comes from here by arenas, so is not counted object by object.
+# Python takes the arenas of its small objects from here, so its objects are not counted one by one.
 _ALLOCATE = frozenset({"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"})
 
 
@@ -50,7 +50,7 @@ Function = tuple[str, str]
 
 @dataclass(frozen=True)
 class Count:
-    """What `_COUNT` objects take: the instructions of each function and its library, and calls that allocate memory."""
+    """The cost of `_COUNT` objects: instructions of each function and its library, and calls that allocate memory."""
 
     instructions: Counter[Function]
     allocations: int
@@ -62,7 +62,7 @@ class Count:
 
     @property
     def libraries(self) -> dict[str, float]:
-        """Instructions for each object in each shared library, of those that take at least one."""
+        """Instructions for each object in each shared library that takes at least one."""
         libraries: Counter[str] = Counter()
         for (_, library), number in self.instructions.items():
             libraries[library] += number
@@ -76,7 +76,7 @@ class Count:
 def run(folder: Path, _rounds: int) -> list[Row]:
     """Count 100 KB and 4 KB; a count needs no rounds."""
     if shutil.which("valgrind") is None:
-        print("valgrind is missing, so instructions are left out; on Debian: apt-get install valgrind")
+        print("valgrind is missing: instructions are not counted; on Debian: apt-get install valgrind")
         return []
     rows = []
     for mean in (100_000, 4_000):
@@ -88,7 +88,7 @@ def run(folder: Path, _rounds: int) -> list[Row]:
 
 
 def count(folder: Path, mean: int) -> Count:
-    """Return what objects of a mean size take."""
+    """Return the cost of objects of a mean size."""
     folder.mkdir()
     sums, names = write_small(folder, mean, 2 * _COUNT)
     with nginx(folder, sums) as site:
@@ -106,7 +106,7 @@ def _counted(site: Site, names: Path, number: int) -> Count:
     given = site.folder / "task.json"
     given.write_text(json.dumps(task))
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
-    # Threads run one at a time here; fairly, so that the one that waits gets its turn.
+    # valgrind runs one thread at a time: fair scheduling gives a waiting thread its turn.
     command = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={output}"]
     command += [sys.executable, str(program), str(given)]
     subprocess.run(command, check=True, capture_output=True, env=environment)

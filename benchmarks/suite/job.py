@@ -1,6 +1,6 @@
-"""One measured job, in a process of its own: with whichever connector ``PYTHONPATH`` puts first.
+"""One measured job, in a process of its own, with the connector that ``PYTHONPATH`` puts first.
 
-It reads its task as JSON from standard input and prints what it measured as one line of JSON. The seconds and the
+It reads its task as JSON from standard input and prints its measurements as one line of JSON. The seconds and the
 processor time are those of the work, without the start of the interpreter and the imports.
 """
 
@@ -24,7 +24,7 @@ RANKS = 2
 
 
 def traffic() -> tuple[int, int]:
-    """Return this process's bytes received and compared, where the connector counts them."""
+    """Return the bytes that this process received and compared; zeros if the connector does not count them."""
     import osstorchconnector
 
     native = getattr(osstorchconnector, "_native", None)
@@ -37,23 +37,23 @@ def identity(item: Any) -> int:
 
 
 def as_list(lengths: list[int]) -> tuple[list[int], int, tuple[int, int]]:
-    """Collate a batch, and tell what this worker has received and compared so far."""
+    """Collate a batch, and add the bytes that this worker has received and compared so far."""
     return lengths, os.getpid(), (traffic() if Counts.ours else (0, 0))
 
 
 class Counts:
-    """What `check` compares with what was delivered."""
+    """Whether the connector counts the bytes that `check` needs."""
 
     ours = False
 
 
 def connection(task: Task) -> dict[str, Any]:
-    """Return what both connectors of OSS are constructed with."""
+    """Return the arguments of both connectors of OSS."""
     return {name: task[name] for name in ("endpoint", "cred_path", "config_path", "region")}
 
 
 def dataset(task: Task, source: str, *arguments: Any) -> Any:
-    """Return the dataset that a task names, of the connector that it names."""
+    """Return the dataset of a task, from the task's connector."""
     if task["connector"] == "s3torchconnector":
         from s3torchconnector import S3ClientConfig, S3IterableDataset, S3MapDataset
 
@@ -89,7 +89,7 @@ def small(task: Task) -> float:
 
 
 def sizes(task: Task) -> float:
-    """Read every object once in one process, whatever its size, and count the bytes."""
+    """Read every object once in one process, for any size, and count the bytes."""
     uris = [f"oss://{name}" for name in Path(task["names"]).read_text().split()]
     length = sum(dataset({**task, "dataset": "iterable"}, "from_objects", uris))
     check({0: traffic()}, length)
@@ -118,7 +118,7 @@ def slow_reader(task: Task) -> float:
 
 
 def check(seen: dict[int, tuple[int, int]], length: int) -> None:
-    """Fail unless all bytes that were delivered had been compared with the checksums of their objects."""
+    """Fail unless all delivered bytes were compared with the checksums of their objects."""
     if not Counts.ours:
         return
     compared = sum(counted for _, counted in seen.values())
@@ -140,7 +140,7 @@ def first_batch(task: Task) -> float:
     batches = iter(DataLoader(found, batch_size=64, num_workers=2, collate_fn=list))
     if len(next(batches)) != 64:  # noqa: PLR2004 - as said
         raise SystemExit("the first batch is short")
-    # How long the workers take to end is not what a user waits for.
+    # A user does not wait for the workers to end.
     stop()
     return 1
 
@@ -159,13 +159,13 @@ def open_reader(task: Task) -> Any:
     from osstorchconnector import OssCheckpoint
 
     checkpoint = OssCheckpoint(**connection(task))
-    # The original crashes where the reader outlives what made it.
+    # The original crashes if the reader outlives the object that made it.
     _kept.append(checkpoint)
     return checkpoint.reader(f"oss://{task['name']}")
 
 
 def filled(task: Task) -> memoryview:
-    """Return memory for the object of a task that the kernel has provided already."""
+    """Return memory for the object of a task, with all pages present."""
     import numpy as np
 
     memory: Any = np.ones(task["size"], np.uint8)
@@ -173,7 +173,7 @@ def filled(task: Task) -> memoryview:
 
 
 def read_into(task: Task) -> float:
-    """Read one object into memory that is there already."""
+    """Read one object into memory whose pages are present."""
     view = filled(task)
     start()
     with open_reader(task) as reader:
@@ -189,7 +189,7 @@ def read_into(task: Task) -> float:
 
 
 def receive(task: Task) -> float:
-    """Receive one object with one request into memory that is there already: what any client has to do at least."""
+    """Receive one object with one request into memory whose pages are present: the least that any client has to do."""
     view = filled(task)
     start()
     address = urlsplit(task["endpoint"])
@@ -207,7 +207,7 @@ def receive(task: Task) -> float:
 
 
 def send(task: Task) -> float:
-    """Send as many bytes with one request: what any client has to do at least."""
+    """Send as many bytes with one request: the least that any client has to do."""
     view = filled(task)
     start()
     address = urlsplit(task["endpoint"])
@@ -222,7 +222,7 @@ def send(task: Task) -> float:
 
 
 def state(size: int) -> Any:
-    """Return tensors of so many bytes together."""
+    """Return tensors of a number of bytes together."""
     import torch
 
     return {f"layer.{number}": torch.full((TENSOR // 4,), float(number)) for number in range(size // TENSOR)}
@@ -259,7 +259,7 @@ def load_file(task: Task) -> float:
 
 
 def checksum(task: Task) -> float:
-    """Compute the checksum of memory that is in the processor's cache, piece by piece, as a received body is."""
+    """Compute the checksum of memory in the processor's cache, in pieces, as for a received body."""
     from osstorchconnector._native import crc64
 
     piece = bytes(task["piece"])
@@ -269,7 +269,7 @@ def checksum(task: Task) -> float:
 
 
 def distributed(task: Task) -> float:
-    """Save or load a state on two ranks of a process group, each with its half."""
+    """Save or load a state on two ranks of a process group; each rank has one half."""
     import torch.multiprocessing as mp
 
     context = mp.get_context("spawn")
@@ -292,7 +292,7 @@ def distributed(task: Task) -> float:
 
 
 def storage(task: Task, kind: str) -> Any:
-    """Return the storage writer or reader of the connector that a task names."""
+    """Return the storage writer or reader of the task's connector."""
     uri = f"oss://{task['name']}"
     import osstorchconnector
 
@@ -301,7 +301,7 @@ def storage(task: Task, kind: str) -> Any:
 
 
 def rank_of(rank: int, task: Task, folder: str, results: Any) -> None:
-    """Be one rank, and report what saving or loading took it."""
+    """Be one rank, and report its figures of saving or loading."""
     import torch.distributed as dist
     import torch.distributed.checkpoint as dcp
 
@@ -353,30 +353,30 @@ def mark(name: str) -> None:
 
 
 def start() -> None:
-    """Begin to measure here: what came before was preparation."""
+    """Begin to measure here: everything before was preparation."""
     mark("start")
     _base["resident"] = resident()
 
 
 def stop() -> None:
-    """End the measurement here: what follows is not part of it."""
+    """End the measurement here: everything after is not part of it."""
     mark("stop")
 
 
 _base: dict[str, float] = {}
-# What a job has measured itself, instead of this process's own.
+# Figures that a job has measured itself; they replace those of this process.
 _measured: dict[str, float] = {}
 
 
 def measured() -> dict[str, float]:
-    """Return what this process took from `start` to `stop`."""
+    """Return the figures of this process from `start` to `stop`."""
     (began, used_before), (ended, used) = _marks["start"], _marks["stop"]
     memory = {"memory": status("VmHWM") - _base["resident"], "resident": _base["resident"]}
     return {"seconds": ended - began, "cpu": used - used_before, **memory}
 
 
 def processor_seconds() -> float:
-    """Return the processor time of this process and of those it has waited for."""
+    """Return the processor time of this process and of the children it has waited for."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -395,13 +395,13 @@ def resident() -> float:
 def main() -> int:
     """Run one job."""
     task = json.loads(sys.stdin.read())
-    # What every training process has loaded is not the connector's.
+    # Every training process has loaded these modules: they are not a cost of the connector.
     import torch.utils.data  # noqa: F401
 
     if task["connector"] == "s3torchconnector":
         import s3torchconnector  # noqa: F401
     else:
-        # Of the original these names are loaded by the import itself.
+        # The import of the original loads these names too.
         from osstorchconnector import OssCheckpoint, OssIterableDataset, OssMapDataset  # noqa: F401
     Counts.ours = task["connector"] == "osstorchconnector 2"
     start()

@@ -9,7 +9,7 @@ from benchmarks.suite.servers import emulator
 
 FIRST_BYTE_SECONDS = 0.035
 OURS_CONFIGURED = f"{OURS}, documented config.json"
-# The peers read a part of the objects, since all of them would take half an hour.
+# The peers read only some of the objects: all of them would take half an hour.
 _PEER_COUNT = {("iterable", 0): 4_000, ("iterable", 2): 8_000, ("map", 2): 4_000}
 
 

@@ -1,4 +1,4 @@
-"""Run jobs in turn, several times, and keep what each took: a change of the machine's speed meets all alike."""
+"""Run jobs in turn, several times, and keep the figures: a change of the machine's speed then affects all jobs."""
 
 import json
 import os
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Longest one job may take: a part of the suite takes less than ten minutes.
+# Seconds that one job may take: a part of the suite takes less than ten minutes.
 _PATIENCE = 240
-# Reading what a process holds takes milliseconds; the peak of a job lasts longer than this.
+# Reading the memory of a process takes milliseconds; the peak of a job lasts longer than this.
 _SAMPLE_SECONDS = 0.25
 
 
 class JobFailedError(Exception):
-    """A job did not do what it was asked for."""
+    """A job did not do its task."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one job measured."""
+    """The measurements of one job."""
 
-    #: Objects, bytes or keys, as the row counts.
+    #: Number of objects, bytes or keys: the unit of the row.
     amount: float
     seconds: float
     #: Processor seconds of all its processes.
@@ -37,14 +37,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """What one contender needed for one piece of work."""
+    """The runs of one contender for one piece of work."""
 
     work: str
     contender: str
-    #: What is counted: objects, bytes, keys or times.
+    #: The unit: objects, bytes, keys or times.
     unit: str
     runs: list[Run] = field(default_factory=list)
-    #: What else is known of it, such as the connections it made.
+    #: Other figures, such as the number of connections.
     facts: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def cpu_each(self) -> float:
-        """Median processor seconds for one of what is counted."""
+        """Median processor seconds for one unit."""
         return statistics.median(run.cpu / run.amount for run in self.runs)
 
     @property
@@ -69,14 +69,14 @@ class Row:
 
 
 def paired(row: Row, other: Row, of: Callable[[Run], float]) -> float:
-    """Return the median over the rounds of what one needed, divided by what the other needed in the same round."""
+    """Return the median, over the rounds, of one row's figure divided by the other's in the same round."""
     return statistics.median(of(mine) / of(theirs) for mine, theirs in zip(row.runs, other.runs, strict=True))
 
 
 def job(python_path: Path, task: Mapping[str, Any]) -> Run:
     """Run a job in a fresh interpreter that finds its connector at `python_path`."""
     environment = {**os.environ, "PYTHONPATH": str(python_path), "PYTHONWARNINGS": "ignore"}
-    # What is installed has been compiled.
+    # An installed package has been compiled already.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1"}
     environment |= {"OSS_ACCESS_KEY_ID": task["access_key_id"], "OSS_ACCESS_KEY_SECRET": task["access_key_secret"]}
@@ -101,7 +101,7 @@ def job(python_path: Path, task: Mapping[str, Any]) -> Run:
 
 
 def _watch(pid: int, peak: list[float], done: threading.Event) -> None:
-    """Note the most memory that a process and its children hold together, what they share counted once."""
+    """Note the peak of the memory that a process and its children hold together; shared memory counts once."""
     while not done.wait(_SAMPLE_SECONDS):
         try:
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -112,7 +112,7 @@ def _watch(pid: int, peak: list[float], done: threading.Event) -> None:
 
 
 def proportional(pid: str) -> int:
-    """Return the bytes of memory that a process holds, of shared ones its share; 0 once it has ended."""
+    """Return the bytes of memory of a process, of shared memory only its share; 0 once the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -121,7 +121,7 @@ def proportional(pid: str) -> int:
 
 
 def alternate(work: str, unit: str, contenders: Mapping[str, Callable[[], Run]], rounds: int) -> list[Row]:
-    """Let the contenders run in turn and print the medians of each. The first of them has to succeed."""
+    """Let the contenders run in turn, and print the medians of each. The first contender has to succeed."""
     rows = {name: Row(work, name, unit) for name in contenders}
     for _ in range(rounds):
         for name in list(rows):
@@ -130,7 +130,7 @@ def alternate(work: str, unit: str, contenders: Mapping[str, Callable[[], Run]],
             except (JobFailedError, subprocess.TimeoutExpired) as error:
                 if name == next(iter(contenders)):
                     raise
-                # A peer that fails is left out, and the report says so by its absence.
+                # A peer that fails is left out of the report.
                 print(f"{name} fails at {work}: {str(error).strip().splitlines()[-1]}")
                 del rows[name]
     print(f"\n{work}, median of {rounds} rounds in turn")

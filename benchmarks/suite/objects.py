@@ -15,7 +15,7 @@ PREFIX = "train"
 
 
 def sizes(mean: int, count: int = COUNT) -> list[int]:
-    """Return sizes like those of a data set of images, log-normal around 100 KB; smaller ones are all alike."""
+    """Return sizes like those of images, log-normal around 100 KB; smaller means give objects of one size."""
     if mean < 10_000:  # noqa: PLR2004 - as said
         return [mean] * count
     draw = random.Random(0)  # noqa: S311 - nothing secret
@@ -32,7 +32,7 @@ def bodies(mean: int, count: int = COUNT) -> Iterator[tuple[str, bytes]]:
 
 
 def write_small(folder: Path, mean: int, count: int = COUNT) -> tuple[dict[str, int], Path]:
-    """Write half as many small objects as files; return the checksums of those, and a file with all names."""
+    """Write half as many small objects as files; return their checksums, and a file with all names."""
     sums = write_objects(folder, bodies(mean, count // 2))
     names = folder / "names"
     names.write_text("\n".join(f"{BUCKET}/{place}{key}" for place in ("", f"{AGAIN}/") for key in sums))

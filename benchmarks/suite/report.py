@@ -1,4 +1,4 @@
-"""The report: tables and plots of what the parts have written."""
+"""The report: tables and plots of the figures that the parts have written."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.suite.measure import Row, read
 _COLOURS = {OURS: "#d9480f", ORIGINAL: "#495057"}
 # Published for the original: 10 million images of about 100 KB, 128 processors, 160 Gbit/s.
 _PUBLISHED_IMAGES = 99_920
-# How their files' names begin: the extension, the C library, Python.
+# How the names of their files begin: the extension, the C library, Python.
 _LIBRARIES = ("_native.", "libc.", ("libpython", "python"))
 _PROCESSORS, _NETWORK_BYTES = 128, 100e9 / 8
 
@@ -21,10 +21,10 @@ def write_report(folder: Path) -> None:
     parts = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
     growth, instructions = parts.pop("growth", []), parts.pop("instructions", [])
     rows = {(row.work, row.contender): row for part in parts.values() for row in part}
-    text = [_HEAD, "## What it has to show\n", *_bars(rows)]
+    text = [_HEAD, "## Targets\n", *_bars(rows)]
     if parts:
         _draw_ratios(rows, folder / "ratios.png")
-        text.append("\n![Rates of this package, times those of 1.2.3](ratios.png)\n")
+        text.append("\n![Rates of this package, as a multiple of those of 1.2.3](ratios.png)\n")
     for name, part in parts.items():
         text += [f"\n## {name.capitalize()}\n", *_table(part)]
     if instructions:
@@ -37,18 +37,21 @@ def write_report(folder: Path) -> None:
 
 _HEAD = """# Measured
 
-`make bench` writes this page. Two processors, the server on one of them; all contenders in turn on the same bytes,
-default settings on both sides, medians of the rounds; ratios are medians of the ratios within each round. CPU is that
-of all processes of the contender, memory the peak beyond what the interpreter held with torch imported. nginx sends
-each object's CRC-64, and every byte that is delivered here has been compared with it. The floor is `wrk` for small
-objects, and a bare loop of `recv` or `send` on one connection for large ones.
+`make bench` writes this page. The machine has two processors, and the server runs on one of them. All contenders run in
+turn on the same bytes, with default settings on both sides.
 
-What limits the figures that are missed, from profiles: [the limits seen](../../docs/decisions/speed-log.md#limits-seen).
+- The figures are medians of the rounds. Ratios are medians of the ratios within each round.
+- CPU is the processor time of all processes of the contender. Memory is the peak beyond what the interpreter held with
+  torch imported.
+- nginx sends each object's CRC-64, and this package has compared every delivered byte with it.
+- The floor is `wrk` for small objects, and a bare loop of `recv` or `send` on one connection for large objects.
+
+If a target is missed, profiles show why: [the limits seen](../../docs/decisions/speed-log.md#limits-seen).
 """
 
 
 def _bars(rows: Rows) -> list[str]:
-    lines = ["| work | figure | asked | measured | |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| work | figure | target | measured | |", "| --- | --- | --- | --- | --- |"]
     for bar in BARS:
         try:
             value = bar.measure(rows)
@@ -88,7 +91,7 @@ def _pyplot() -> Any:
 
 def _draw_ratios(rows: Rows, path: Path) -> None:
     """Draw how many times faster than the original each piece of work is, and how much less processor time it takes."""
-    # Of what a user waits for once, the processor time of the workers is not known.
+    # For imports and first batches, the processor time of the workers is not known.
     works = [
         work for (work, name), row in rows.items() if name == OURS and row.unit != "times" and (work, ORIGINAL) in rows
     ]
@@ -109,7 +112,7 @@ def _draw_ratios(rows: Rows, path: Path) -> None:
 
 
 def _instructions(rows: list[Row]) -> list[str]:
-    """Say how many instructions an object takes, and where."""
+    """Return a table of the instructions that an object takes, and where."""
     lines = ["| object | instructions | the extension | the C library, which copies | Python | allocations |"]
     lines.append("| --- | --: | --: | --: | --: | --: |")
     for row in rows:
@@ -117,10 +120,10 @@ def _instructions(rows: list[Row]) -> list[str]:
         counted = [f"{part:,.0f}" for part in (row.rate, *parts)] + [f"{row.facts['allocations']:.1f}"]
         lines.append(f"| {row.work} | {' | '.join(counted)} |")
     lines.append(
-        "\nCounted by callgrind in a stream of one process, so without the kernel, and the same in each run but for how"
-        " often threads wake each other; allocations are calls to the C library, and Python makes most of its own"
-        " elsewhere. Its processor lacks the instructions for SHA-256: with them, signing takes"
-        " 21,000 less."
+        "\nCallgrind counts the instructions in a stream of one process, without the kernel. The count is the same in"
+        " each run, except for how often threads wake each other. Allocations are calls to the C library; Python makes"
+        " most of its own elsewhere. The processor that callgrind simulates lacks the instructions for SHA-256: with"
+        " them, signing takes 21,000 less."
     )
     return lines
 
@@ -131,7 +134,7 @@ def _growth(rows: list[Row], folder: Path) -> list[str]:
         "workers": ("DataLoader workers", "objects/s", "100 KB objects, two processors"),
         "objects": ("objects", "objects/s", "1 KB objects, 2 workers"),
         "size": ("bytes of an object", "bytes/s", "throughput over object sizes, one process"),
-        "budget": ("bytes of prefetch budget", "bytes beside the interpreter", "peak memory of a slow reader"),
+        "budget": ("bytes of prefetch budget", "bytes besides the interpreter", "peak memory of a slow reader"),
     }
     pyplot = _pyplot()
     text = []
@@ -158,7 +161,7 @@ def _growth(rows: list[Row], folder: Path) -> list[str]:
 
 
 def _model(rows: Rows) -> list[str]:
-    """Say what a large machine would reach, and what that assumes."""
+    """Return what a large machine would reach, and the assumptions."""
     row = rows.get(("100 KB, iterable, 2 workers", OURS))
     if row is None:
         return []
@@ -168,12 +171,13 @@ def _model(rows: Rows) -> list[str]:
     text = f"""
 ## A machine of {_PROCESSORS} processors and 100 Gbit/s
 
-10 million objects of 100 KB: the network carries {network:,.0f} a second. At {row.cpu_each * 1e6:.0f} µs of CPU each,
-as measured with two workers, that takes {processors:.1f} processors: the machine would reach {rate:,.0f} objects/s,
-and an epoch {1e7 / rate:,.0f} s, with {_PROCESSORS - processors:,.0f} processors left to decode and transform. The
-original publishes {_PUBLISHED_IMAGES:,} images/s, on 160 Gbit/s.
+Take 10 million objects of 100 KB. The network carries {network:,.0f} of them a second. An object takes
+{row.cpu_each * 1e6:.0f} µs of CPU, as measured with two workers, so this rate takes {processors:.1f} processors. The
+machine would reach {rate:,.0f} objects/s, and an epoch would take {1e7 / rate:,.0f} s, with
+{_PROCESSORS - processors:,.0f} processors left to decode and transform. The original publishes
+{_PUBLISHED_IMAGES:,} images/s, on 160 Gbit/s.
 
-Assumed: CPU per object stays what it is here, where the network is the loopback interface and the interrupts of a
-network card are missing; memory bandwidth and OSS keep up; at 35 ms to the first byte, all workers together keep
-{network * 0.035:,.0f} requests in flight."""
+The model assumes three things. An object takes as much CPU as here, although the network here is the loopback
+interface, without the interrupts of a network card. Memory bandwidth and OSS keep up. All workers together keep
+{network * 0.035:,.0f} requests in flight at 35 ms to the first byte."""
     return text.splitlines()

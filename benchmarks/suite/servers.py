@@ -1,4 +1,4 @@
-"""Servers that cost less than what is measured: nginx over files, a sink of uploads, and the emulator for the rest."""
+"""Servers that cost less than the clients under test: nginx over files, a sink of uploads, and the emulator."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from osstorchconnector._native import crc64
 from osstorchconnector.testing import Emulator
 
 _HOST = "127.0.0.1"
-# Second keys of the same files begin so.
+# The second keys of the files begin with this.
 AGAIN = "again"
-# The last processor is the servers'; what is measured may use all.
+# The last processor is for the servers; the client under test may use all.
 _CORE = str((os.cpu_count() or 1) - 1)
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server((_HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -50,7 +50,7 @@ def _running(command: list[str], port: int) -> Iterator[None]:
 
 
 def write_objects(folder: Path, objects: Iterable[tuple[str, bytes]]) -> dict[str, int]:
-    """Write objects as the files that `nginx` serves, and return their checksums."""
+    """Write objects as files for `nginx`, and return their checksums."""
     sums = {}
     for key, body in objects:
         path = folder / "files" / BUCKET / key
@@ -64,8 +64,8 @@ def write_objects(folder: Path, objects: Iterable[tuple[str, bytes]]) -> dict[st
 def nginx(folder: Path, sums: Mapping[str, int]) -> Iterator[Site]:
     """Serve the files of a folder as OSS does, each with its true checksum, by path and by host name.
 
-    Each file has a second key, below `AGAIN`: so many objects can be read of half as many files, which this server can
-    keep open where a process may open 20,000, instead of opening each anew.
+    Each file has a second key, below `AGAIN`. So half as many files serve the objects, and the server can keep all of
+    them open, also if a process may open only 20,000.
     """
     port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""
@@ -106,9 +106,9 @@ def sink(folder: Path) -> Iterator[Site]:
 
 @contextmanager
 def emulator(folder: Path, host: str = "::1") -> Iterator[tuple[Emulator, Site]]:
-    """Run the emulator, without ETags that are MD5 and on the processor of the servers, by path and by host name.
+    """Run the emulator on the processor of the servers, with ETags that are not MD5, by path and by host name.
 
-    The name that the original needs resolves to ``::1`` first; where that is refused, it waits 100 ms.
+    The name that the original needs resolves to ``::1`` first. If that is refused, the original waits 100 ms.
     """
     with Emulator(host=host, buckets=[BUCKET], region=REGION, etag="fast") as server:
         port = urlsplit(server.endpoint).port or 80
@@ -122,5 +122,5 @@ def emulator(folder: Path, host: str = "::1") -> Iterator[tuple[Emulator, Site]]
 
 
 def _child() -> int:
-    """Return the process that was started last."""
+    """Return the child process that was started last."""
     return int(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()[-1])

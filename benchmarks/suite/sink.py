@@ -1,9 +1,8 @@
-"""A server that takes uploads and forgets them: bodies are discarded in the kernel, so it costs less than any client.
+"""A server that discards uploads. The kernel drops their bodies, so the server costs less than any client.
 
     python benchmarks/suite/sink.py PORT
 
-It answers what a client needs to believe that an object was stored, in one part or in many, or copied, and computes
-nothing: no checksum, no ETag.
+It answers as if an object had been stored, in one part or in many, or copied. It computes no checksum and no ETag.
 """
 
 import contextlib
@@ -20,13 +19,13 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _ETAG = 'ETag: "0123456789ABCDEF0123456789ABCDEF"\r\n'
 
-# The sizes of what was stored, and of the parts of what is being stored: clients ask for them before they rename.
+# Sizes of the stored objects, and of the parts of open uploads: clients ask for them before they rename.
 _stored: dict[str, int] = {}
 _parts: dict[str, int] = {}
 
 
 def answer(method: str, target: str, length: int, source: str | None) -> tuple[str, str, str]:
-    """Return status, further headers and body of the answer to a request whose body had so many bytes."""
+    """Return status, further headers and body of the answer to a request whose body had `length` bytes."""
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
     match method:
@@ -87,7 +86,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     port = int(sys.argv[1])
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         listener = socket.create_server((host, port), family=family, backlog=512)

@@ -12,15 +12,15 @@ from benchmarks.suite.measure import Row, Run, alternate
 from benchmarks.suite.objects import COUNT, write_small
 from benchmarks.suite.servers import nginx
 
-# Connections of the minimal client: with fewer it waits for the server, with more it costs more.
+# Connections of the minimal client: fewer make it wait for the server, more cost more.
 _CONNECTIONS = 64
 _WRK_SECONDS = 3
-# Of the slowest peer a part is enough, so that the whole takes less than ten minutes.
+# The slowest peer reads only some of the objects, so that the part takes less than ten minutes.
 _S3_COUNT = 3_000
 
 
 def wrk(site: Site, keys: list[str]) -> Run:
-    """Fetch the objects over and over with a minimal client."""
+    """Fetch the objects again and again with a minimal client."""
     script = site.folder / "get.lua"
     requests = ",\n".join(f'"GET /{BUCKET}/{key} HTTP/1.1\\r\\nHost: {site.host}\\r\\n\\r\\n"' for key in keys)
     script.write_text(

@@ -21,7 +21,7 @@ print(time.perf_counter() - start, used() - cpu)
 """
 
 
-# All of the original, which loads it by `import osstorchconnector`, and as much of ours.
+# `import osstorchconnector` loads all of the original; this loads the same names of this package.
 _USED = "from osstorchconnector import OssCheckpoint, OssIterableDataset, OssMapDataset"
 
 
