@@ -60,11 +60,11 @@ def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, An
 
 def connection(stack: ExitStack) -> Connection:
     """Start a server on the first rank, and send its address and access key to all ranks."""
-    told: list[Connection | None] = [None]
+    sent: list[Connection | None] = [None]
     if dist.get_rank() == 0:
-        told = [stack.enter_context(Emulator(buckets=[BUCKET])).connection]
-    dist.broadcast_object_list(told, src=0)
-    (found,) = told
+        sent = [stack.enter_context(Emulator(buckets=[BUCKET])).connection]
+    dist.broadcast_object_list(sent, src=0)
+    (found,) = sent
     if found is None:
         raise RuntimeError("the first rank has no server")
     return found

@@ -182,7 +182,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=8, help="passes over the training images (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="DataLoader workers (default: %(default)s)")
     parser.add_argument("--checkpoint-batches", type=int, default=0, help="also save after this many batches")
-    parser.add_argument("--endpoint", default="", help=f"endpoint of a server with a bucket {BUCKET} (default: start one)")
+    parser.add_argument("--endpoint", default="", help=f"OSS endpoint with a bucket {BUCKET} (default: start a server)")
     parser.add_argument("--cred-path", default="", help="JSON file with the access key for --endpoint")
     parser.add_argument("--region", default="", help="region of --endpoint, if its name does not contain it")
     options = parser.parse_args()
