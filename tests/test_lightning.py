@@ -152,7 +152,7 @@ def test_what_was_stored_on_an_exception_is_found_as_the_last(
     assert epochs.begun == [2, 3]
 
 
-def test_the_last_is_told_by_time_and_among_equals_by_name(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_the_last_is_chosen_by_time_and_among_equals_by_name(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
     directory = f"oss://{bucket}/run"
     for name in ("epoch=7.ckpt", "epoch=9.ckpt", "last.ckpt", "deep/last.ckpt"):
         checkpoint_io.save_checkpoint({"name": name}, f"{directory}/{name}")
@@ -212,7 +212,7 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_the_last(checkpoint_io: Any, b
     assert checkpoint_io.load_checkpoint(uri) == {"epoch": 1}
 
 
-def test_wrong_arguments_are_told(checkpoint_io: Any) -> None:
+def test_wrong_arguments_are_reported(checkpoint_io: Any) -> None:
     with pytest.raises(OssConfigError, match="a path makes oss:/ of oss://"):
         checkpoint_io.save_checkpoint({}, Path("oss://bucket/a"))
     with pytest.raises(OssConfigError, match="oss://"):
@@ -228,7 +228,7 @@ def test_it_is_the_interface_of_both_packages_and_pickles(checkpoint_io: Any, em
     assert isinstance(pickle.loads(pickle.dumps(checkpoint_io)), type(checkpoint_io))
 
 
-def test_what_fsspec_is_told(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_what_fsspec_is_reported(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
     import fsspec  # noqa: PLC0415 - with the module above
 
     for key in ("a", "run/b", "run/deep/c"):

@@ -35,7 +35,7 @@ def test_lazy_names_are_listed() -> None:
     assert set(osstorchconnector.__all__) <= set(dir(osstorchconnector))
 
 
-def test_an_unknown_name_is_told() -> None:
+def test_an_unknown_name_is_reported() -> None:
     with pytest.raises(AttributeError, match="module 'osstorchconnector' has no attribute 'OssNothing'"):
         osstorchconnector.OssNothing  # type: ignore[attr-defined]  # noqa: B018
 

@@ -43,7 +43,7 @@ def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str,
     ("line", "phrase"),
     [
         ("# The reader is told.", "is told"),
-        ("def test_a_worker_is_told() -> None:", "is told"),
+        ("def test_a_worker_is_reported() -> None:", "is told"),
         ("//! A cursor is gone on with.", "gone on with"),
         ("# Where there is none, it raises.", "Where there"),
         ("the places where it looks", None),

@@ -197,7 +197,7 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
         ({"tar_path": "{tmp}/absent/all.tar"}, "cannot be written"),
     ],
 )
-def test_wrong_arguments_are_told(
+def test_wrong_arguments_are_reported(
     connection: dict[str, Any], tmp_path: Path, arguments: dict[str, str], reason: str
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -246,7 +246,7 @@ def test_an_index_that_is_not_stored_leaves_the_whole_archive(
 
 
 @pytest.mark.parametrize("name", ["", "sub/"])
-def test_what_tar_takes_for_a_directory_is_told(
+def test_what_tar_takes_for_a_directory_is_reported(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     client.put(f"oss://{bucket}/data/{name}", b"bytes")
@@ -270,7 +270,7 @@ def archive_with(*names: str) -> bytes:
     return target.getvalue()
 
 
-def test_a_damaged_or_shortened_archive_is_told() -> None:
+def test_a_damaged_or_shortened_archive_is_reported() -> None:
     whole = archive_with("a", "b", "c")
     assert [member.name for member in members_of(io.BytesIO(whole), "it")] == ["a", "b", "c"]
     second = 512 + 5120
@@ -294,7 +294,7 @@ def test_links_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> Non
     assert "it: 1 links or special files are left out" in caplog.text
 
 
-def test_an_index_that_does_not_fit_is_told() -> None:
+def test_an_index_that_does_not_fit_is_reported() -> None:
     header = TarIndexHeader("a.tar", 10_240, 7, 2)
     lines = b"512\t5\ta\n1536\t6\tb\tlabel\n"
     assert index_of(header.line() + lines) == (header, [TarMember(512, 5, "a"), TarMember(1536, 6, "b", "label")])

@@ -99,7 +99,7 @@ def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: 
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_killed_worker_is_told_within_ten_seconds(emulator: Emulator, filled: str, which: int) -> None:
+def test_a_killed_worker_raises_in_the_parent_within_ten_seconds(emulator: Emulator, filled: str, which: int) -> None:
     dataset = OssIterableDataset.from_prefix(f"oss://{filled}/", transform=LENGTH, **emulator.connection)
     loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="fork")
     with emulator.fault(operation="GetObject", bucket=filled, delay=0.2):

@@ -151,7 +151,7 @@ def test_modules_and_optimizers_go_on_where_they_were(checkpoint: OssCheckpoint,
     assert_same(other.state_dict(), optimizer.state_dict())
 
 
-def test_tensors_go_where_they_are_told(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_tensors_go_where_they_are_reported(checkpoint: OssCheckpoint, prefix: str) -> None:
     uri = f"{prefix}a.pt"
     checkpoint.save(OrderedDict(a=torch.ones(5), b=torch.zeros(100_000)), uri)
     assert all(tensor.is_meta for tensor in checkpoint.load(uri, map_location="meta").values())
@@ -226,7 +226,7 @@ def test_it_shows_a_bar_where_asked(
 
 
 @pytest.mark.parametrize("method", ["reader", "writer", "load", "exists"])
-def test_what_names_no_object_is_told(checkpoint: OssCheckpoint, method: str) -> None:
+def test_what_names_no_object_is_reported(checkpoint: OssCheckpoint, method: str) -> None:
     use = getattr(checkpoint, method)
     with pytest.raises(OssConfigError, match=r"a path makes oss:/ of oss://"):
         use(Path("oss://bucket/a.pt"))
@@ -237,7 +237,7 @@ def test_what_names_no_object_is_told(checkpoint: OssCheckpoint, method: str) ->
             use(wrong)
 
 
-def test_what_is_not_there_is_told(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_what_is_not_there_is_reported(checkpoint: OssCheckpoint, prefix: str) -> None:
     with pytest.raises(OssNotFoundError) as caught:
         checkpoint.load(f"{prefix}missing.pt")
     assert caught.value.key == "run/missing.pt"
@@ -290,7 +290,7 @@ def test_the_order_is_the_last_number_in_the_name(checkpoint: OssCheckpoint, cli
 
 
 @pytest.mark.parametrize("method", ["list", "latest", "keep"])
-def test_a_prefix_that_mixes_a_directory_with_other_names_is_told(
+def test_a_prefix_that_mixes_a_directory_with_other_names_is_reported(
     checkpoint: OssCheckpoint, client: OssClient, prefix: str, method: str
 ) -> None:
     arguments = (1,) if method == "keep" else ()

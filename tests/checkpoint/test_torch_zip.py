@@ -220,14 +220,14 @@ def test_distributed_tensors_have_their_bytes(server: Emulator, *, weights_only:
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_what_has_no_meaning_without_its_bytes_is_told(server: Emulator) -> None:
+def test_what_has_no_meaning_without_its_bytes_is_reported(server: Emulator) -> None:
     nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
     with pytest.raises(OssConfigError, match=r"oss://objects/file cannot be loaded in part: .*load it whole"):
         load_partial(stored(server, {"a": nested}), "a", weights_only=False)
 
 
 @pytest.mark.parametrize("keys", [5, [5], b"a", [b"a"]])
-def test_keys_that_are_no_patterns_are_told(server: Emulator, keys: Any) -> None:
+def test_keys_that_are_no_patterns_are_reported(server: Emulator, keys: Any) -> None:
     with pytest.raises(OssConfigError, match="keys must be a pattern or several, not"):
         load_partial(stored(server, model(1, 10)), keys)
 
@@ -252,12 +252,12 @@ def test_a_file_that_was_packed_again_is_read_too(server: Emulator) -> None:
     assert len(loaded) == 4
 
 
-def test_a_pattern_that_fits_nothing_is_told(server: Emulator) -> None:
+def test_a_pattern_that_fits_nothing_is_reported(server: Emulator) -> None:
     with pytest.raises(OssConfigError, match=r"nothing in oss://objects/file fits 'head\.\*'; it holds 'encoder\.0"):
         load_partial(stored(server, model(2, 10)), ["encoder.*", "head.*"])
 
 
-def test_what_is_no_such_file_is_told(server: Emulator) -> None:
+def test_what_is_no_such_file_is_reported(server: Emulator) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as target:
         target.writestr("a", b"content")
@@ -274,7 +274,7 @@ def test_what_is_no_such_file_is_told(server: Emulator) -> None:
         load_partial(stored(server, [torch.ones(2)]), "*")
 
 
-def test_a_file_that_contradicts_itself_is_told(server: Emulator) -> None:
+def test_a_file_that_contradicts_itself_is_reported(server: Emulator) -> None:
     buffer = io.BytesIO()
     torch.save(model(2, 100_000), buffer)
     content = bytearray(buffer.getvalue())

@@ -134,7 +134,7 @@ def test_fast_etags_still_store(tmp_path: Path) -> None:
         (["nothing"], "nothing"),
     ],
 )
-def test_wrong_arguments_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
+def test_wrong_arguments_are_reported(capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(SystemExit) as caught:

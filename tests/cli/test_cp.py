@@ -148,7 +148,7 @@ def test_directories(cp: Run, client: OssClient, bucket: str, tmp_path: Path) ->
     assert (tmp_path / "target" / "marker").is_dir()
 
 
-def test_what_cannot_be_copied_is_told_and_the_rest_is_copied(
+def test_what_cannot_be_copied_is_reported_and_the_rest_is_copied(
     cp: Run, client: OssClient, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for key in ("a/../../escaped", "a//b", "./c", "good", "file", "file/below"):
@@ -171,7 +171,7 @@ def test_what_cannot_be_copied_is_told_and_the_rest_is_copied(
         (["oss://bucket/a"], "required: DST"),
     ],
 )
-def test_wrong_arguments_are_told(
+def test_wrong_arguments_are_reported(
     cp: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -215,7 +215,7 @@ def test_what_cannot_be_done_is_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_link_to_a_directory_is_told(
+def test_a_link_to_a_directory_is_reported(
     cp: Run, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "source").mkdir()

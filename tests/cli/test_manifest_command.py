@@ -67,7 +67,7 @@ def test_lines_are_the_documented_ones(images: str, run: Any, capfd: pytest.Capt
     assert capfd.readouterr().out.splitlines()[:1] == ["train/cat/1.jpg cat"]
 
 
-def test_keys_with_spaces_are_told_apart_by_a_tab(client: OssClient, bucket: str, run: Any, tmp_path: Path) -> None:
+def test_keys_with_spaces_are_separated_by_a_tab(client: OssClient, bucket: str, run: Any, tmp_path: Path) -> None:
     names = ["a b/c d", "a\u3000b/c", " ", "plain/x"]
     for name in names:
         client.put(f"oss://{bucket}/p/{name}", b"")

@@ -59,7 +59,7 @@ def test_an_upload_whose_identifier_was_lost_is_swept(
     assert client.get(uri) == content
 
 
-def test_what_is_wrong_is_told(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["uploads", "ls", "oss://no-such-bucket-here/", *options(emulator)]) == 1
     assert "osst uploads: NoSuchBucket" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:

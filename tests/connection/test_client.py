@@ -168,7 +168,7 @@ def test_a_uri_that_names_no_object_is_refused(client: OssClient, uri: str) -> N
     assert uri in str(caught.value)
 
 
-def test_a_wrong_secret_is_told_and_not_shown(emulator: Emulator, bucket: str) -> None:
+def test_a_wrong_secret_is_reported_and_not_shown(emulator: Emulator, bucket: str) -> None:
     secret = "a-wrong-secret-that-must-not-show"
     config = OssConfig(access_key_id=emulator.access_key_id, access_key_secret=secret)
     client = OssClient(emulator.endpoint, region=emulator.region, config=config)
@@ -180,7 +180,7 @@ def test_a_wrong_secret_is_told_and_not_shown(emulator: Emulator, bucket: str) -
     assert secret not in str(caught.value)
 
 
-def test_an_unknown_key_is_told(emulator: Emulator, bucket: str) -> None:
+def test_an_unknown_key_is_reported(emulator: Emulator, bucket: str) -> None:
     config = OssConfig(access_key_id="unknown", access_key_secret="secret")
     client = OssClient(emulator.endpoint, region=emulator.region, config=config)
     with pytest.raises(OssPermissionError) as caught:

@@ -71,11 +71,11 @@ def test_the_region_argument_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("oss-cn-hzfinance.aliyuncs.com", "cn-hangzhou-finance"),
     ],
 )
-def test_the_region_is_told_by_the_endpoint(endpoint: str, region: str) -> None:
+def test_the_region_is_derived_from_the_endpoint(endpoint: str, region: str) -> None:
     assert resolve(endpoint, config=SIGNED).region == region
 
 
-def test_a_region_that_cannot_be_told_is_asked_for() -> None:
+def test_a_region_that_cannot_be_derived_is_asked_for() -> None:
     with pytest.raises(OssConfigError, match="give the argument region"):
         resolve(UNKNOWN, config=SIGNED)
     assert resolve(UNKNOWN, config=ANONYMOUS).region == ""
@@ -92,6 +92,6 @@ def test_a_malformed_region_is_refused(monkeypatch: pytest.MonkeyPatch, region: 
         resolve(UNKNOWN, config=SIGNED)
 
 
-def test_a_bucket_location_is_told_apart_from_a_region() -> None:
+def test_a_bucket_location_is_distinguished_from_a_region() -> None:
     with pytest.raises(OssConfigError, match="the region ID is 'cn-hangzhou'"):
         resolve(UNKNOWN, region="oss-cn-hangzhou", config=SIGNED)

@@ -33,7 +33,7 @@ def test_a_bucket_that_is_not_empty_stays(bucket_client: BucketClient, bucket: s
     assert bucket_client.get(bucket, "a") == b"content"
 
 
-def test_a_missing_bucket_is_told(bucket_client: BucketClient) -> None:
+def test_a_missing_bucket_is_reported(bucket_client: BucketClient) -> None:
     name = f"none-{uuid.uuid4().hex[:16]}"
     attempts: list[Callable[[], object]] = [
         lambda: bucket_client.delete_bucket(name),

@@ -19,7 +19,7 @@ def refused(client: ObjectClient, attempt: Callable[[], object]) -> tuple[Failur
     return client.failure(caught.value), "".join(traceback.format_exception(caught.value)) + repr(caught.value)
 
 
-def test_a_missing_object_is_told(any_client: ObjectClient, bucket: str) -> None:
+def test_a_missing_object_is_reported(any_client: ObjectClient, bucket: str) -> None:
     for attempt in (
         lambda: any_client.get(bucket, "missing"),
         lambda: any_client.get_range(bucket, "missing", 0, 1),

@@ -145,7 +145,7 @@ def test_the_connectors_json_where_others_keep_their_ini(write: Write) -> None:
         (cli({"mode": "ChainableRamRoleArn", "source_profile": "default"}), "leads in a circle"),
     ],
 )
-def test_a_malformed_cli_profile_is_told_at_construction(write: Write, content: object, complaint: str) -> None:
+def test_a_malformed_cli_profile_is_reported_at_construction(write: Write, content: object, complaint: str) -> None:
     write(".aliyun/config.json", content)
     with pytest.raises(ValueError, match=complaint) as caught:
         OssClient(ENDPOINT)
@@ -161,7 +161,7 @@ def test_a_malformed_cli_profile_is_told_at_construction(write: Write, content: 
         (f"[other]\naccess_key_secret = {SECRET}", r"has no section \[default\]"),
     ],
 )
-def test_a_malformed_ini_profile_is_told_at_construction(write: Write, content: str, complaint: str) -> None:
+def test_a_malformed_ini_profile_is_reported_at_construction(write: Write, content: str, complaint: str) -> None:
     write(".alibabacloud/credentials.ini", content)
     with pytest.raises(OssCredentialsError, match=complaint) as caught:
         OssClient(ENDPOINT)

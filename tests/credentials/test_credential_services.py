@@ -89,7 +89,7 @@ def test_a_metadata_service_without_tokens_serves_unless_that_is_forbidden(monke
             EcsRoleCredentials(endpoint=service.url)()
 
 
-def test_an_instance_without_a_role_and_a_role_that_is_not_attached_are_told() -> None:
+def test_an_instance_without_a_role_and_a_role_that_is_not_attached_are_reported() -> None:
     def bare(asked: Asked) -> Answer:
         return (200, "token") if asked.method == "PUT" else (404, "")
 
@@ -100,7 +100,7 @@ def test_an_instance_without_a_role_and_a_role_that_is_not_attached_are_told() -
             EcsRoleCredentials("other", service.url)()
 
 
-def test_a_machine_without_a_metadata_service_is_told_so_quickly() -> None:
+def test_a_machine_without_a_metadata_service_raises_quickly() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         source = EcsRoleCredentials(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
@@ -229,7 +229,7 @@ def sources(url: str, token_file: Path) -> list[CredentialSource]:
         (0, "", "(did not answer|cannot be reached)"),
     ],
 )
-def test_what_a_service_does_wrong_is_told_without_a_secret(
+def test_what_a_service_does_wrong_is_reported_without_a_secret(
     token_file: Path, status: int, content: Any, complaint: str
 ) -> None:
     token_file.write_text(SECRET)
@@ -259,7 +259,7 @@ def test_what_a_service_does_wrong_is_told_without_a_secret(
         ({"Expiration": "soon"}, "Expiration is no time"),
     ],
 )
-def test_an_answer_without_a_key_is_told_by_field(spoil: dict[str, Any], complaint: str) -> None:
+def test_an_answer_without_a_key_is_reported_by_field(spoil: dict[str, Any], complaint: str) -> None:
     with standing_in(lambda _: (200, {**key_document("id", SECRET, TOKEN), **spoil})) as service:
         with pytest.raises(OssCredentialsError, match=complaint) as caught:
             UriCredentials(service.url)()
@@ -277,7 +277,7 @@ def test_a_failure_that_passes_is_tried_again(token_file: Path) -> None:
         assert len(service.asked) == 3
 
 
-def test_an_address_that_is_none_is_told() -> None:
+def test_an_address_that_is_none_is_reported() -> None:
     with pytest.raises(OssCredentialsError, match="'file:///etc/shadow' is no HTTP address"):
         UriCredentials("file:///etc/shadow")()
     with pytest.raises(OssCredentialsError) as caught:
@@ -289,7 +289,7 @@ def test_an_address_that_is_none_is_told() -> None:
     ("arguments", "complaint"),
     [(("", "p", "t"), "role_arn"), (("r", "", "t"), "oidc_provider_arn"), (("r", "p", ""), "oidc_token_file")],
 )
-def test_what_a_role_needs_is_told(arguments: tuple[str, str, str], complaint: str) -> None:
+def test_what_a_role_needs_is_reported(arguments: tuple[str, str, str], complaint: str) -> None:
     with pytest.raises(OssConfigError, match=f"{complaint} is missing"):
         OidcRoleCredentials(*arguments)
     with pytest.raises(OssConfigError, match="allowed are 900 and more"):

@@ -259,7 +259,7 @@ def test_an_expiration_is_understood(expiration: object, seconds: float | None) 
         ),
     ],
 )
-def test_what_a_provider_does_wrong_is_told(found: object, complaint: str) -> None:
+def test_what_a_provider_does_wrong_is_reported(found: object, complaint: str) -> None:
     with pytest.raises(OssCredentialsError) as caught:
         ProviderCredentials(Provider(found))()
     assert complaint in str(caught.value)
@@ -267,7 +267,7 @@ def test_what_a_provider_does_wrong_is_told(found: object, complaint: str) -> No
     assert SECRET not in str(caught.value)
 
 
-def test_an_object_that_is_no_provider_is_told_at_construction() -> None:
+def test_an_object_that_is_no_provider_is_reported_at_construction() -> None:
     with pytest.raises(OssCredentialsError, match=r"builtins\.dict has no method get_credentials"):
         OssClient(ENDPOINT, cred_provider={})
 

@@ -101,7 +101,7 @@ def test_an_empty_prefix_ends_at_once(emulator: Emulator, bucket: str) -> None:
     assert list(OssIterableDataset.from_prefix(f"oss://{bucket}/", **emulator.connection)) == []
 
 
-def test_a_missing_bucket_is_told(emulator: Emulator) -> None:
+def test_a_missing_bucket_is_reported(emulator: Emulator) -> None:
     dataset = OssIterableDataset.from_prefix("oss://no-such-bucket/", **emulator.connection)
     with pytest.raises(OssNotFoundError) as caught:
         next(iter(dataset))
@@ -111,7 +111,7 @@ def test_a_missing_bucket_is_told(emulator: Emulator) -> None:
     assert caught.value.request_id
 
 
-def test_a_missing_object_is_told_in_its_place_and_the_next_ones_come(
+def test_a_missing_object_is_reported_in_its_place_and_the_next_ones_come(
     emulator: Emulator, client: OssClient, bucket: str
 ) -> None:
     put_all(client, bucket, ["a", "c"])

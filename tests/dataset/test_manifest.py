@@ -95,7 +95,7 @@ MALFORMED = pytest.mark.parametrize(
 
 
 @MALFORMED
-def test_a_malformed_line_is_told_by_its_number(emulator: Emulator, tmp_path: Path, line: bytes, reason: str) -> None:
+def test_a_malformed_line_is_reported_by_its_number(emulator: Emulator, tmp_path: Path, line: bytes, reason: str) -> None:
     manifest = tmp_path / "manifest"
     manifest.write_bytes(b"a 1\nb 2\n" + line + b"d 4\n")
     read = OssMapDataset.from_manifest_file(
@@ -148,7 +148,7 @@ def test_objects_before_a_fault_are_delivered(emulator: Emulator, images: str, t
 
 
 @pytest.mark.parametrize("entry", ["one text", ("key", 3), ("only",), None])
-def test_a_parser_that_yields_something_else_is_told(emulator: Emulator, tmp_path: Path, entry: Any) -> None:
+def test_a_parser_that_yields_something_else_is_reported(emulator: Emulator, tmp_path: Path, entry: Any) -> None:
     manifest = tmp_path / "manifest"
     manifest.touch()
     read = OssIterableDataset.from_manifest_file(
@@ -168,7 +168,7 @@ def test_a_key_that_is_a_uri_needs_no_base(emulator: Emulator, images: str, tmp_
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_wrong_arguments_are_told_at_construction(emulator: Emulator, tmp_path: Path, dataset: Any) -> None:
+def test_wrong_arguments_are_reported_at_construction(emulator: Emulator, tmp_path: Path, dataset: Any) -> None:
     manifest = tmp_path / "manifest"
     manifest.touch()
     for path, parser, base, reason in [
@@ -184,7 +184,7 @@ def test_wrong_arguments_are_told_at_construction(emulator: Emulator, tmp_path: 
             dataset.from_manifest_file(path, parser, base, **emulator.connection)
 
 
-def test_a_missing_manifest_in_oss_is_told(emulator: Emulator, images: str) -> None:
+def test_a_missing_manifest_in_oss_is_reported(emulator: Emulator, images: str) -> None:
     read = OssIterableDataset.from_manifest_file(
         f"oss://{images}/absent", line_manifest_parser, f"oss://{images}/", **emulator.connection
     )

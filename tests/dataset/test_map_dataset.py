@@ -64,14 +64,14 @@ def test_an_index_can_be_any_integer_type(dataset: OssMapDataset) -> None:
 
 
 @pytest.mark.parametrize("index", [12, -13, 1 << 70])
-def test_an_index_out_of_range_is_told(dataset: OssMapDataset, index: int) -> None:
+def test_an_index_out_of_range_is_reported(dataset: OssMapDataset, index: int) -> None:
     with pytest.raises(IndexError, match=rf"index {index} is out of range: the dataset has 12 objects"):
         dataset[index]
     with pytest.raises(IndexError):
         dataset.__getitems__([0, index])
 
 
-def test_a_wrong_type_of_index_is_told(dataset: OssMapDataset) -> None:
+def test_a_wrong_type_of_index_is_reported(dataset: OssMapDataset) -> None:
     with pytest.raises(TypeError):
         dataset["a"]  # type: ignore[index]
     with pytest.raises(TypeError):
@@ -131,7 +131,7 @@ def test_a_pickle_is_small_and_lists_for_itself(emulator: Emulator, client: OssC
     assert pickle.loads(pickled)[1].read() == b"02"
 
 
-def test_a_missing_object_is_told(emulator: Emulator, bucket: str) -> None:
+def test_a_missing_object_is_reported(emulator: Emulator, bucket: str) -> None:
     dataset = OssMapDataset.from_objects(f"oss://{bucket}/missing", **emulator.connection)
     with pytest.raises(OssNotFoundError) as caught:
         dataset[0]

@@ -146,7 +146,7 @@ def test_directory_markers_are_left_out_unless_asked_for(
         assert list(kind.from_prefix(**where, directory_markers=True)) == ["dir/", "dir/a", "dir/sub/", "full/"]
 
 
-def test_a_failed_listing_is_told_to_all_and_tried_again(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_a_failed_listing_raises_in_all_workers_and_is_retried(emulator: Emulator, client: OssClient, bucket: str) -> None:
     client.put(f"oss://{bucket}/a", b"")
     dataset = OssIterableDataset.from_prefix(f"oss://{bucket}/", transform=NAME, **emulator.connection)
     with emulator.fault(operation="ListObjectsV2", error="AccessDenied"):
@@ -189,7 +189,7 @@ def test_the_workers_of_a_killed_lister_end_and_the_next_iteration_goes_on(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_missing_bucket_is_told_by_every_worker(emulator: Emulator, method: str) -> None:
+def test_every_worker_reports_a_missing_bucket(emulator: Emulator, method: str) -> None:
     dataset = OssIterableDataset.from_prefix("oss://no-such-bucket/", **emulator.connection)
     iterator: Any = iter(load(dataset, 2, method))
     with pytest.raises(OssNotFoundError, match="in DataLoader worker process") as caught:

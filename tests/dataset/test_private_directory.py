@@ -133,7 +133,7 @@ def test_a_directory_that_is_not_private_is_refused(tmp_path: Path) -> None:
             directory.make()
 
 
-def test_a_place_that_cannot_hold_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_that_cannot_hold_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     with pytest.raises(OssConfigError, match=r"/nonexistent/.*No such file or directory.*TMPDIR"):
         PrivateDirectory().make()

@@ -142,7 +142,7 @@ def test_torchdatas_loader_fetches_nothing_twice(emulator: Emulator, build: Buil
 @pytest.mark.slow(60)
 @pytest.mark.parametrize("before", [0, 2, 8])
 @pytest.mark.parametrize("after", [0, 2, 8])
-def test_a_cursor_from_torchdatas_loader_goes_on_with_other_workers(build: Build, before: int, after: int) -> None:
+def test_other_workers_resume_from_a_cursor_of_torchdatas_loader(build: Build, before: int, after: int) -> None:
     options: dict[str, Any] = {"batch_size": 4, "shuffle": True}
     whole = list(stateful(build(**options), 0))
     dataset = build(**options)
@@ -159,7 +159,7 @@ def test_a_cursor_from_torchdatas_loader_goes_on_with_other_workers(build: Build
 
 @pytest.mark.parametrize("even", ["pad", "drop", "none"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1)])
-def test_a_cursor_goes_on_with_other_ranks(
+def test_other_ranks_resume_from_a_cursor(
     emulator: Emulator, build: Build, before: int, after: int, even: str
 ) -> None:
     def ranks(world: int, workers: int) -> list[tuple[OssIterableDataset, StatefulDataLoader]]:
@@ -193,7 +193,7 @@ def test_a_cursor_goes_on_with_other_ranks(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_each_rank_goes_on_with_its_own_loaders_state(build: Build, workers: int) -> None:
+def test_each_rank_resumes_from_its_own_loaders_state(build: Build, workers: int) -> None:
     left, consumed = [], []
     for rank in range(3):
         options: dict[str, Any] = {"batch_size": 4, "shuffle": True, "shard": (rank, 3), "even": "none"}
@@ -206,7 +206,7 @@ def test_each_rank_goes_on_with_its_own_loaders_state(build: Build, workers: int
     assert sorted(consumed + left) == NAMES
 
 
-def test_a_state_that_cannot_be_kept_is_told(build: Build) -> None:
+def test_a_state_that_cannot_be_kept_is_reported(build: Build) -> None:
     dataset = build()
     state = dataset.state_dict()
     directory = dataset._directory.make()
@@ -294,7 +294,7 @@ def test_the_epoch_of_a_state(build: Build) -> None:
     assert sorted(again) == NAMES
 
 
-def test_a_changed_listing_is_told_or_gone_on_with(client: OssClient, bucket: str, build: Build) -> None:
+def test_a_changed_listing_raises_or_is_resumed(client: OssClient, bucket: str, build: Build) -> None:
     dataset = build()
     iterator = iter(dataset)
     consumed = list(islice(iterator, 10))
@@ -315,7 +315,7 @@ def test_a_changed_listing_is_told_or_gone_on_with(client: OssClient, bucket: st
     assert list(again) == [*NAMES[11:], "999"]
 
 
-def test_a_listing_that_shrank_below_the_cursor_is_told(client: OssClient, bucket: str, build: Build) -> None:
+def test_a_listing_that_shrank_below_the_cursor_is_reported(client: OssClient, bucket: str, build: Build) -> None:
     dataset = build()
     list(islice(iter(dataset), 10))
     state = dataset.state_dict()

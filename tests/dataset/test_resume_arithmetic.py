@@ -164,7 +164,7 @@ def test_a_growing_listing_keeps_what_was_consumed() -> None:
         (FakeRows(11), "it has 11 objects instead of 10"),
     ],
 )
-def test_a_changed_listing_is_told_with_what_to_do(rows: FakeRows, message: str) -> None:
+def test_a_changed_listing_raises_with_what_to_do(rows: FakeRows, message: str) -> None:
     state = reader_state(Plan(shuffle=True), 3, FakeRows(10))
     assert state.seen.whole
     with pytest.raises(OssListingChangedError, match=message) as caught:

@@ -117,7 +117,7 @@ def test_ranks_of_a_process_group_share_under_every_start_method(
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("even", EVEN)
-def test_a_shard_that_is_told(build: Build, workers: int, even: str) -> None:
+def test_a_shard_that_is_reported(build: Build, workers: int, even: str) -> None:
     ranks = []
     for rank in range(3):
         dataset = build(shard=(rank, 3), batch_size=4, even=even)
@@ -168,7 +168,7 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Any:
     return object()
 
 
-def test_a_started_worker_is_told_the_share_of_its_owner(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shard = RankShard("auto", None)
     assert shard.resolve() == Shard(2, 4)
     set_spawning_popen(object())  # type: ignore[arg-type]
@@ -185,6 +185,6 @@ def test_a_started_worker_is_told_the_share_of_its_owner(group: Any, monkeypatch
         pickle.dumps(RankShard("auto", group))
 
 
-def test_a_process_outside_of_the_group_is_told(group: Any) -> None:
+def test_a_process_outside_of_the_group_is_reported(group: Any) -> None:
     with pytest.raises(OssConfigError, match="not in the dataset's process_group"):
         RankShard("auto", group).resolve()

@@ -157,7 +157,7 @@ def test_workers_share_the_members_and_read_runs(archive: Emulator, *, shuffle: 
     assert len(gets(archive, "archives/all.idx")) <= 2
 
 
-def test_a_told_batch_size_gives_one_sequence_of_batches(archive: Emulator) -> None:
+def test_a_given_batch_size_gives_one_sequence_of_batches(archive: Emulator) -> None:
     read = OssIterableDataset.from_tar(
         TAR, INDEX, transform=lambda item: item.name, shuffle=True, batch_size=30, **archive.connection
     )
@@ -220,7 +220,7 @@ def test_an_archive_replaced_while_it_is_read_raises(archive: Emulator, client: 
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_what_is_missing_or_no_archive_is_told(archive: Emulator, client: OssClient, dataset: Any) -> None:
+def test_what_is_missing_or_no_archive_is_reported(archive: Emulator, client: OssClient, dataset: Any) -> None:
     client.put(f"oss://{BUCKET}/text", b"no archive" * 100)
     compressed = io.BytesIO()
     with tarfile.open(fileobj=compressed, mode="w:gz") as packed:
@@ -237,7 +237,7 @@ def test_what_is_missing_or_no_archive_is_told(archive: Emulator, client: OssCli
             list(dataset.from_tar(tar, index, **archive.connection))
 
 
-def test_wrong_arguments_are_told(archive: Emulator, tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported(archive: Emulator, tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"tar_uri": "all.tar"}, "names no bucket"),
         ({"tar_uri": f"oss://{BUCKET}"}, "an object is needed"),

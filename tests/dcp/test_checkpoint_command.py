@@ -106,14 +106,14 @@ def test_rm_leftovers_leaves_checkpoints_alone(
 
 
 @pytest.mark.parametrize("action", ["ls", "verify", "rm"])
-def test_what_is_no_uri_is_told(run: Run, action: str) -> None:
+def test_what_is_no_uri_is_reported(run: Run, action: str) -> None:
     status, _, error = run(action, "/tmp/checkpoint")
     assert status == 1
     assert "is a path of this machine" in error
 
 
 @pytest.mark.parametrize("action", ["ls", "verify", "rm"])
-def test_no_permission_to_list_is_told(run: Run, emulator: Emulator, bucket: str, action: str) -> None:
+def test_no_permission_to_list_is_reported(run: Run, emulator: Emulator, bucket: str, action: str) -> None:
     with emulator.fault(bucket=bucket, operation=["ListObjects", "ListObjectsV2"], error="AccessDenied"):
         status, out, error = run(action, f"oss://{bucket}/run")
     assert (status, out) == (1, "")

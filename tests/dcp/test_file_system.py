@@ -81,7 +81,7 @@ def test_rename_takes_any_name(file_system: OssFileSystem, client: OssClient, bu
     assert client.get(f"oss://{other}/{name}") == b"content"
 
 
-def test_renaming_what_is_missing_is_told(file_system: OssFileSystem, bucket: str) -> None:
+def test_renaming_what_is_missing_is_reported(file_system: OssFileSystem, bucket: str) -> None:
     with pytest.raises(OssNotFoundError):
         file_system.rename(f"oss://{bucket}/a", f"oss://{bucket}/b")
 

@@ -65,7 +65,7 @@ def test_a_part_is_loaded_with_its_bytes_only(
     assert fetched < 120_000 + 2 * 65_536 + 1
 
 
-def test_what_is_no_model_is_told(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+def test_what_is_no_model_is_reported(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
     with pytest.raises(dcp.CheckpointException, match=r"there is no \.safetensors file directly below"):
         dcp.load({"a": torch.zeros(1)}, storage_reader=file_system.hugging_face_reader(f"oss://{bucket}/nothing"))
     client.put(f"oss://{bucket}/m/a.safetensors", b"\xff" * 100)

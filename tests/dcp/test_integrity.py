@@ -46,7 +46,7 @@ def cause_of(raised: pytest.ExceptionInfo[dcp.CheckpointException]) -> BaseExcep
 
 
 @pytest.mark.parametrize("name", ["large", "medium", "small", "other"])
-def test_a_flipped_bit_is_told_with_file_and_item(
+def test_a_flipped_bit_is_reported_with_file_and_item(
     file_system: OssFileSystem, client: OssClient, place: str, file: str, name: str
 ) -> None:
     item = "other.step" if name == "other" else name
@@ -78,7 +78,7 @@ def test_a_bit_that_flips_on_the_way_is_fetched_again(
 
 
 @pytest.mark.parametrize("keep", [0, 1000, -1])
-def test_a_truncated_file_is_told(
+def test_a_truncated_file_is_reported(
     file_system: OssFileSystem, client: OssClient, place: str, file: str, keep: int
 ) -> None:
     client.put(file, client.get(file)[:keep])
@@ -90,7 +90,7 @@ def test_a_truncated_file_is_told(
         load(file_system, place, "small")
 
 
-def test_a_truncated_file_of_torchs_writer_is_told(
+def test_a_truncated_file_of_torchs_writer_is_reported(
     file_system: OssFileSystem, client: OssClient, place: str, file: str
 ) -> None:
     metadata = file_system.reader(place).read_metadata()
@@ -102,7 +102,7 @@ def test_a_truncated_file_of_torchs_writer_is_told(
         load(file_system, place)
 
 
-def test_a_bit_that_flips_in_a_checkpoint_of_torchs_writer_is_told(
+def test_a_bit_that_flips_in_a_checkpoint_of_torchs_writer_is_reported(
     file_system: OssFileSystem, client: OssClient, emulator: Emulator, place: str, tmp_path: Path
 ) -> None:
     dcp.save(STATE, storage_writer=FileSystemWriter(tmp_path / "saved"))
@@ -116,7 +116,7 @@ def test_a_bit_that_flips_in_a_checkpoint_of_torchs_writer_is_told(
         load(file_system, place)
 
 
-def test_a_file_of_another_save_is_told(
+def test_a_file_of_another_save_is_reported(
     file_system: OssFileSystem, client: OssClient, place: str, file: str, bucket: str
 ) -> None:
     elsewhere = f"oss://{bucket}/elsewhere"
@@ -128,14 +128,14 @@ def test_a_file_of_another_save_is_told(
         load(file_system, place)
 
 
-def test_a_missing_file_is_told(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
+def test_a_missing_file_is_reported(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
     client.delete(file)
     with pytest.raises(dcp.CheckpointException, match=r"is missing, which holds 'large'") as raised:
         load(file_system, place, "large")
     assert isinstance(cause_of(raised), OssNotFoundError)
 
 
-def test_missing_checksums_are_told(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
+def test_missing_checksums_are_reported(file_system: OssFileSystem, client: OssClient, place: str, file: str) -> None:
     (sidecar,) = (item.uri for item in client.list(f"{place}/.items-"))
     client.delete(sidecar)
     with pytest.raises(dcp.CheckpointException, match=r"the checksums of .* are missing"):
@@ -147,7 +147,7 @@ def test_missing_checksums_are_told(file_system: OssFileSystem, client: OssClien
     assert file
 
 
-def test_no_checkpoint_is_told(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+def test_no_checkpoint_is_reported(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
     with pytest.raises(dcp.CheckpointException, match=r"there is no checkpoint at oss://.*/nothing: \.metadata"):
         load(file_system, f"oss://{bucket}/nothing")
     client.put(f"oss://{bucket}/broken/.metadata", b"broken")
@@ -157,7 +157,7 @@ def test_no_checkpoint_is_told(file_system: OssFileSystem, client: OssClient, bu
         file_system.reader(f"oss://{bucket}/nothing").read_metadata()
 
 
-def test_no_permission_is_told(file_system: OssFileSystem, emulator: Emulator, place: str, file: str) -> None:
+def test_no_permission_is_reported(file_system: OssFileSystem, emulator: Emulator, place: str, file: str) -> None:
     with (
         emulator.fault(operation="GetObject", error="AccessDenied"),
         pytest.raises(dcp.CheckpointException, match="AccessDenied"),

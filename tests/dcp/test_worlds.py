@@ -77,7 +77,7 @@ def test_ranks_save_and_load_each_by_itself(worlds: Worlds, emulator: Emulator, 
 @needs_rank_local
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("loading", [1, 4])
-def test_another_number_of_ranks_is_told_that_each_rank_saved_by_itself(
+def test_another_number_of_ranks_raises_that_each_rank_saved_by_itself(
     worlds: Worlds, emulator: Emulator, place: str, loading: int
 ) -> None:
     options = {"connection": emulator.connection, "place": place, "seed": 1.0}
@@ -89,7 +89,7 @@ def test_another_number_of_ranks_is_told_that_each_rank_saved_by_itself(
 
 @needs_rank_local
 @pytest.mark.slow(120)
-def test_another_sharding_is_told_that_each_rank_saved_by_itself(
+def test_another_sharding_raises_that_each_rank_saved_by_itself(
     worlds: Worlds, emulator: Emulator, place: str
 ) -> None:
     options = {"connection": emulator.connection, "place": place, "seed": 1.0}
@@ -214,7 +214,7 @@ FAULTS: list[FaultRule] = [
 
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_failed_save_is_told_on_every_rank(
+def test_a_failed_save_is_reported_on_every_rank(
     worlds: Worlds, emulator: Emulator, bucket: str, place: str, fault: FaultRule
 ) -> None:
     options = {"connection": emulator.connection, "place": place}
@@ -236,7 +236,7 @@ def test_a_failed_save_is_told_on_every_rank(
         {"operation": "HeadObject", "error": "AccessDenied"},
     ],
 )
-def test_a_failed_load_is_told_on_every_rank(
+def test_a_failed_load_is_reported_on_every_rank(
     worlds: Worlds, emulator: Emulator, bucket: str, place: str, fault: FaultRule
 ) -> None:
     options = {"connection": emulator.connection, "place": place}

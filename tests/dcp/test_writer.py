@@ -107,7 +107,7 @@ def test_files_stay_where_it_is_not_known_whether_they_are_published(
     assert torch.equal(loaded(file_system, place, a=torch.ones(2))["a"], torch.ones(2))
 
 
-def test_an_item_that_was_not_written_is_told_and_nothing_is_published(
+def test_an_item_that_was_not_written_is_reported_and_nothing_is_published(
     file_system: OssFileSystem, client: OssClient, place: str
 ) -> None:
     class Forgetful(DefaultSavePlanner):
@@ -202,7 +202,7 @@ def test_wrong_options_are_refused(file_system: OssFileSystem, place: str, optio
 
 
 @pytest.mark.parametrize("directory", ["/absolute", 3, "oss://other/x"])
-def test_a_strategy_that_leaves_the_checkpoint_is_told(file_system: OssFileSystem, place: str, directory: Any) -> None:
+def test_a_strategy_that_leaves_the_checkpoint_is_reported(file_system: OssFileSystem, place: str, directory: Any) -> None:
     writer = file_system.writer(place, prefix_strategy=lambda _rank: directory)
     with pytest.raises(dcp.CheckpointException, match="a path below the checkpoint is needed"):
         dcp.save({"a": torch.ones(1)}, storage_writer=writer)

@@ -67,7 +67,7 @@ def test_a_services_error_keeps_all_it_tells(
 
 
 @with_each(READERS)
-def test_an_error_without_a_body_is_told_by_its_status(reader: Reader) -> None:
+def test_an_error_without_a_body_is_reported_by_its_status(reader: Reader) -> None:
     def refuse(exchange: Exchange, _: Answer) -> None:
         exchange.reply(Answer(403))
 
@@ -79,7 +79,7 @@ def test_an_error_without_a_body_is_told_by_its_status(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("body", [b"not XML", b"<html>\xff</html>", b"<Error>", b"x" * 1_000_000])
-def test_an_unreadable_error_is_told_by_its_status(body: bytes) -> None:
+def test_an_unreadable_error_is_reported_by_its_status(body: bytes) -> None:
     def refuse(exchange: Exchange, _: Answer) -> None:
         exchange.reply(Answer(403, {}, body))
 
@@ -90,7 +90,7 @@ def test_an_unreadable_error_is_told_by_its_status(body: bytes) -> None:
         assert len(str(caught.value)) < 1000
 
 
-def test_an_error_whose_body_stalls_is_told_by_its_status() -> None:
+def test_an_error_whose_body_stalls_is_reported_by_its_status() -> None:
     def refuse(exchange: Exchange, _: Answer) -> None:
         exchange.reply(Answer(403, {}, b"<Error>"), length=1000)
         exchange.stall()
@@ -138,7 +138,7 @@ def test_a_storm_over_everything_slows_down_and_loses_nothing() -> None:
 
 
 @with_each(READERS)
-def test_a_storm_that_does_not_end_is_told(reader: Reader) -> None:
+def test_a_storm_that_does_not_end_is_reported(reader: Reader) -> None:
     with ObjectServer(CONTENTS, Refusal(503, "SlowDown"), where=every_request) as server:
         with pytest.raises(OssThrottledError) as caught:
             reader(connect(server), ["000"])
@@ -223,7 +223,7 @@ def test_a_head_that_trickles_is_bounded_by_the_total_timeout() -> None:
         assert time.monotonic() - start < 5
 
 
-def test_a_server_that_goes_away_is_told_and_one_that_comes_back_is_used() -> None:
+def test_a_server_that_goes_away_is_reported_and_one_that_comes_back_is_used() -> None:
     with ObjectServer(CONTENTS) as server:
         client = OssClient(**connect(server, max_attempts=1))
         assert client.get(uri("000")) == CONTENTS["000"]

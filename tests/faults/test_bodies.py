@@ -96,7 +96,7 @@ def test_a_body_that_breaks_off_once_is_resumed(reader: Reader, fault: Any) -> N
 
 @pytest.mark.parametrize("fault", [broken_off_at_once, cut_before_the_head_ends])
 @with_each(READERS)
-def test_a_body_that_always_breaks_off_is_told(reader: Reader, fault: Any) -> None:
+def test_a_body_that_always_breaks_off_is_reported(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault) as server:
         with pytest.raises(OssConnectionError) as caught:
             reader(connect(server), ["b"])

@@ -163,25 +163,25 @@ def test_an_endpoint_without_a_scheme_gets_the_documented_one(given: str, made: 
 @pytest.mark.parametrize(
     "endpoint", ["ftp://host", "https://", "https://host/path", "host:port", "host:99999", "a b", "user:word@host"]
 )
-def test_a_malformed_endpoint_is_told(door: Door, endpoint: str) -> None:
+def test_a_malformed_endpoint_is_reported(door: Door, endpoint: str) -> None:
     with pytest.raises(OssConfigError, match="endpoint"):
         door(endpoint, region="cn-hangzhou", config=settings())
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:9400", "https://storage.example.com", "oss-accelerate.aliyuncs.com"])
-def test_a_region_that_cannot_be_told_names_the_argument(door: Door, endpoint: str) -> None:
+def test_a_region_that_cannot_be_derived_names_the_argument(door: Door, endpoint: str) -> None:
     with pytest.raises(OssConfigError, match=r"give the argument region, .* or set OSS_REGION") as caught:
         door(endpoint, config=settings())
     assert endpoint in str(caught.value)
 
 
 @pytest.mark.parametrize("region", ["CN-Hangzhou", "cn hangzhou", "cn-", "cn/hangzhou", "\n"])
-def test_a_malformed_region_is_told(door: Door, region: str) -> None:
+def test_a_malformed_region_is_reported(door: Door, region: str) -> None:
     with pytest.raises(OssConfigError, match="region must be a region ID"):
         door("oss-cn-hangzhou.aliyuncs.com", region=region, config=settings())
 
 
-def test_a_malformed_region_of_the_environment_is_told(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_region_of_the_environment_is_reported(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSS_REGION", "Not A Region")
     with pytest.raises(OssConfigError, match="OSS_REGION in the environment"):
         door("127.0.0.1:9400", config=settings())
@@ -310,7 +310,7 @@ def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         one.get("oss://some-bucket/a")
 
 
-def test_a_configuration_of_the_wrong_kind_is_told(door: Door) -> None:
+def test_a_configuration_of_the_wrong_kind_is_reported(door: Door) -> None:
     with pytest.raises(OssConfigError, match="must be an OssConfig, not dict"):
         door("oss-cn-hangzhou.aliyuncs.com", config={"max_attempts": 2})
     with pytest.raises(TypeError, match="max_attempt"):

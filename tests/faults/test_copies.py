@@ -105,7 +105,7 @@ def test_a_part_that_cannot_be_copied_takes_the_upload_back(fault: Any, kind: ty
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_source_that_is_replaced_in_the_middle_is_told(*, gone: bool) -> None:
+def test_a_source_that_is_replaced_in_the_middle_is_reported(*, gone: bool) -> None:
     def replaced(exchange: Exchange, answer: Answer) -> None:
         if gone:
             del server.contents["source"]
@@ -146,7 +146,7 @@ def test_checksums_that_the_service_does_not_tell_are_not_missed() -> None:
         assert server.contents["copy"] == CONTENT
 
 
-def test_progress_is_told_and_what_it_raises_ends_the_copy() -> None:
+def test_progress_is_reported_and_what_it_raises_ends_the_copy() -> None:
     class StopError(Exception):
         pass
 

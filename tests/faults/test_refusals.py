@@ -50,7 +50,7 @@ def connection_of(emulator: Emulator, **given: Any) -> Connect:
     ],
 )
 @pytest.mark.parametrize("version", ["v4", "v1"])
-def test_a_wrong_key_or_secret_is_told_with_code_and_request_id(
+def test_a_wrong_key_or_secret_is_reported_with_code_and_request_id(
     emulator: Emulator, bucket: str, wrong: dict[str, str], code: str, version: str
 ) -> None:
     connection = connection_of(emulator, signature_version=version, **wrong)
@@ -74,7 +74,7 @@ def test_a_wrong_key_or_secret_is_told_with_code_and_request_id(
             assert caught.value.request_id
 
 
-def test_a_wrong_region_is_told(emulator: Emulator, bucket: str) -> None:
+def test_a_wrong_region_is_reported(emulator: Emulator, bucket: str) -> None:
     client = OssClient(**{**connection_of(emulator), "region": "cn-beijing"})
     with pytest.raises(OssError, match="signing region") as caught:
         client.get(f"oss://{bucket}/a")
@@ -83,7 +83,7 @@ def test_a_wrong_region_is_told(emulator: Emulator, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_missing_bucket_is_told(emulator: Emulator, operation: Callable[[OssClient, str], object]) -> None:
+def test_a_missing_bucket_is_reported(emulator: Emulator, operation: Callable[[OssClient, str], object]) -> None:
     with pytest.raises(OssNotFoundError) as caught:
         operation(OssClient(**connection_of(emulator)), "oss://no-such-bucket/a")
     error = caught.value
@@ -94,7 +94,7 @@ def test_a_missing_bucket_is_told(emulator: Emulator, operation: Callable[[OssCl
 
 @pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
 @pytest.mark.parametrize("source", ["from_prefix", "from_objects"])
-def test_a_missing_bucket_is_told_by_datasets(emulator: Emulator, kind: Any, source: str) -> None:
+def test_datasets_report_a_missing_bucket(emulator: Emulator, kind: Any, source: str) -> None:
     dataset = getattr(kind, source)("oss://no-such-bucket/a", **connection_of(emulator))
     with pytest.raises(OssNotFoundError) as caught:
         list(dataset)
@@ -103,7 +103,7 @@ def test_a_missing_bucket_is_told_by_datasets(emulator: Emulator, kind: Any, sou
 
 
 @pytest.mark.parametrize("key", ["missing", "with space", "a+b%20?x=[1]&y", "数据", "x" * 1023])
-def test_a_missing_object_is_told_with_its_key(emulator: Emulator, bucket: str, key: str) -> None:
+def test_a_missing_object_is_reported_with_its_key(emulator: Emulator, bucket: str, key: str) -> None:
     uri = f"oss://{bucket}/{key}"
     connection = connection_of(emulator)
     client = OssClient(**connection)
@@ -125,7 +125,7 @@ def test_a_missing_object_is_told_with_its_key(emulator: Emulator, bucket: str, 
         assert error.request_id
 
 
-def test_what_was_deleted_meanwhile_is_told_in_its_place(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_what_was_deleted_meanwhile_is_reported_in_its_place(emulator: Emulator, client: OssClient, bucket: str) -> None:
     names = ["a", "b", "c"]
     for name in names:
         client.put(f"oss://{bucket}/{name}", name.encode())

@@ -157,7 +157,7 @@ def test_what_a_server_repeats_of_the_request_is_not_shown() -> None:
             assert caught.value.code == "SignatureDoesNotMatch"
 
 
-def test_a_providers_failure_is_told_without_its_words(evidence: Evidence) -> None:
+def test_a_providers_failure_is_reported_without_its_words(evidence: Evidence) -> None:
     class Provider:
         def get_credentials(self) -> OssConfig:
             raise ValueError(f"cannot use {ACCESS_KEY_SECRET}")

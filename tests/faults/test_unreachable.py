@@ -58,7 +58,7 @@ def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(reader: Reader
 
 
 @with_each(READERS)
-def test_a_refused_connection_is_tried_again_and_told(reader: Reader) -> None:
+def test_a_refused_connection_is_retried_and_reported(reader: Reader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
     error = told_in_time(reader, f"http://127.0.0.1:{port}", max_attempts=2)
@@ -77,12 +77,12 @@ def test_no_pause_between_attempts_outlasts_the_connect_timeout() -> None:
             attempt.result()
 
 
-def test_a_name_that_does_not_resolve_is_told() -> None:
+def test_a_name_that_does_not_resolve_is_reported() -> None:
     error = told_in_time(READERS[0], "http://no-such-host.invalid", max_attempts=1)
     assert "scripted-bucket.no-such-host.invalid" in str(error)
 
 
-def test_a_server_without_tls_is_told() -> None:
+def test_a_server_without_tls_is_reported() -> None:
     def never(_: Exchange) -> None:
         raise AssertionError("a request was sent in the clear")
 

@@ -104,7 +104,7 @@ def test_a_failure_that_passes_is_ridden_out(upload: Any, content: bytes, fault:
 
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize(("fault", "kind"), FAULTS)
-def test_a_small_object_that_cannot_be_stored_is_told(upload: Any, fault: Any, kind: type[OssError]) -> None:
+def test_a_small_object_that_cannot_be_stored_is_reported(upload: Any, fault: Any, kind: type[OssError]) -> None:
     with ObjectServer({}, fault, where=lambda _: True) as server:
         with pytest.raises(kind) as caught:
             upload(client_of(server, read_timeout=0.5), SMALL)
@@ -173,7 +173,7 @@ def test_bytes_that_changed_on_their_way_are_not_published(
     assert list(open_uploads(client, f"oss://{bucket}/")) == []
 
 
-def test_all_parts_that_failed_are_told() -> None:
+def test_all_parts_that_failed_are_reported() -> None:
     answered = threading.Semaphore(0)
 
     class HeldAndDenied(Held):
@@ -197,7 +197,7 @@ def test_all_parts_that_failed_are_told() -> None:
     assert len([note for note in notes_of(caught.value) if "failed too: AccessDenied" in note]) == 2
 
 
-def test_a_part_that_failed_is_told_by_the_next_write() -> None:
+def test_the_next_write_reports_a_part_that_failed() -> None:
     with ObjectServer({"a": b"previous"}, DENIED, where=is_put) as server:
         writer = client_of(server).writer(uri("a"))
         writer.write(LARGE[:PART])
@@ -230,7 +230,7 @@ def test_a_part_that_cannot_be_stored_takes_the_upload_back(
 
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize(("fault", "kind"), [*FAULTS, (no_xml, OssError)])
-def test_an_upload_that_cannot_begin_is_told(upload: Any, fault: Any, kind: type[OssError]) -> None:
+def test_an_upload_that_cannot_begin_is_reported(upload: Any, fault: Any, kind: type[OssError]) -> None:
     with ObjectServer({"a": b"previous"}, fault, where=is_initiation) as server:
         with pytest.raises(kind) as caught:
             upload(client_of(server, read_timeout=0.5), LARGE)

@@ -183,7 +183,7 @@ def test_a_wrong_seek_is_refused_and_moves_nothing(server: Emulator, offset: int
     assert reader.tell() == 3
 
 
-def test_a_missing_object_is_told_when_it_is_opened(server: Emulator) -> None:
+def test_a_missing_object_is_reported_when_it_is_opened(server: Emulator) -> None:
     with pytest.raises(OssNotFoundError):
         open_with(server, "missing")
 
@@ -534,7 +534,7 @@ def test_a_fault_that_passes_is_invisible(server: Emulator, way: Callable[[OssRe
 @pytest.mark.parametrize(
     "fault", [{"reset": "middle"}, {"truncate": 5}, {"error": "AccessDenied"}, {"throttle": 0.01}], ids=str
 )
-def test_a_fault_that_stays_is_told(server: Emulator, way: Callable[[OssReader], bytes], fault: Any) -> None:
+def test_a_fault_that_stays_is_reported(server: Emulator, way: Callable[[OssReader], bytes], fault: Any) -> None:
     reader = open_with(server, 3 * MIB + 17, max_attempts=2)
     with server.fault(operation="GetObject", **fault), pytest.raises(OssError) as caught:
         way(reader)
@@ -575,7 +575,7 @@ def test_a_flipped_byte_fails_torch_load(server: Emulator) -> None:
             torch.load(open_with(server, "flipped"))
 
 
-def test_the_error_that_completes_a_block_is_told_once(server: Emulator) -> None:
+def test_the_error_that_completes_a_block_is_reported_once(server: Emulator) -> None:
     reader = open_with(server, 700_001)
     with (
         server.fault(operation="GetObject", flip="middle", nth=1),
@@ -598,7 +598,7 @@ def test_a_replaced_object_is_never_mixed(server: Emulator, way: Callable[[OssRe
         way(reader)
 
 
-def test_a_deleted_object_is_told(server: Emulator) -> None:
+def test_a_deleted_object_is_reported(server: Emulator) -> None:
     client = server.client()
     client.put("oss://objects/deleted", content_of(2 * MIB))
     reader = open_with(server, "deleted")

@@ -198,7 +198,7 @@ def test_a_hint_makes_the_parts_larger(own_emulator: Emulator) -> None:
         assert client.get("oss://bucket/a") == CONTENT
 
 
-def test_more_than_an_object_may_have_is_told_before_anything_is_sent(own_emulator: Emulator) -> None:
+def test_more_than_an_object_may_have_is_reported_before_anything_is_sent(own_emulator: Emulator) -> None:
     client = own_emulator.client()
     client.put("oss://bucket/a", b"previous")
     own_emulator.clear_requests()
@@ -289,7 +289,7 @@ def test_threads_that_write_together_lose_nothing(parts_client: OssClient, uri: 
     assert sorted(pieces) == sorted(bytes([letter]) * 7_777 for letter in b"abcd" for _ in range(50))
 
 
-def test_a_signals_handler_that_uses_the_writer_is_told_instead_of_waiting_for_itself() -> None:
+def test_a_signal_handler_that_uses_the_writer_raises_instead_of_waiting_for_itself() -> None:
     with (
         ObjectServer({"a": b"previous"}, held := Held(), where=lambda request: request.method == "PUT") as server,
         held,
@@ -335,7 +335,7 @@ def test_a_block_that_raises_raises_its_own_exception_though_the_upload_cannot_b
     assert "AccessDenied" in note
 
 
-def test_a_key_that_may_not_write_is_told(own_emulator: Emulator) -> None:
+def test_a_key_that_may_not_write_is_reported(own_emulator: Emulator) -> None:
     client = OssClient(**own_emulator.connection, config=OssConfig(part_size=PART))
     client.put("oss://bucket/a", b"previous")
     for operation in ("PutObject", "InitiateMultipartUpload"):

@@ -137,7 +137,7 @@ def test_the_device_is_honoured(manager: OssSafetensor, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("device", ["pt", "nonsense", None, -1, 1.5])
-def test_a_device_that_is_none_is_told(manager: OssSafetensor, bucket: str, device: Any) -> None:
+def test_a_device_that_is_none_is_reported(manager: OssSafetensor, bucket: str, device: Any) -> None:
     for act in (manager.safe_open, manager.load_file):
         with pytest.raises(OssConfigError, match=f"device is {device!r}: give one like 'cpu' or 'cuda:0'"):
             act(f"oss://{bucket}/model.safetensors", device)
@@ -199,7 +199,7 @@ def test_a_slice_is_that_of_a_tensor(manager: OssSafetensor, bucket: str, index:
         (slice(None, None, -1), ValueError),
     ],
 )
-def test_an_index_that_is_none_of_the_tensors_is_told(
+def test_an_index_that_is_none_of_the_tensors_is_reported(
     manager: OssSafetensor, bucket: str, index: Any, kind: type[Exception]
 ) -> None:
     uri = f"oss://{bucket}/model.safetensors"
@@ -408,7 +408,7 @@ def test_a_header_that_is_said_to_be_long_is_not_fetched(
         ({"a": torch.ones(2)}, {1: "a"}, "metadata must map strings to strings"),
     ],
 )
-def test_what_cannot_be_stored_is_told_and_nothing_is_stored(
+def test_what_cannot_be_stored_is_reported_and_nothing_is_stored(
     manager: OssSafetensor, client: OssClient, bucket: str, tensors: Any, metadata: Any, complaint: str
 ) -> None:
     uri = f"oss://{bucket}/model.safetensors"
@@ -482,7 +482,7 @@ def test_a_save_that_fails_leaves_the_shards_of_the_last(
         ({"weight_map": {"b": "model.safetensors"}}, "has no tensor 'b', which the index of"),
     ],
 )
-def test_a_wrong_index_is_told(
+def test_a_wrong_index_is_reported(
     manager: OssSafetensor, client: OssClient, bucket: str, index: Any, complaint: str
 ) -> None:
     directory = f"oss://{bucket}/model/"
@@ -493,7 +493,7 @@ def test_a_wrong_index_is_told(
         opened.get_tensor("b")
 
 
-def test_a_shard_size_that_is_none_is_told(manager: OssSafetensor, bucket: str) -> None:
+def test_a_shard_size_that_is_none_is_reported(manager: OssSafetensor, bucket: str) -> None:
     with pytest.raises(OssConfigError, match="shard_bytes is 0"):
         manager.save_file({"a": torch.ones(2)}, f"oss://{bucket}/model/", shard_bytes=0)
 

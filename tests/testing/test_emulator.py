@@ -58,13 +58,13 @@ def test_it_cannot_be_started_twice(emulator: Emulator) -> None:
         emulator.start()
 
 
-def test_a_taken_port_is_told(emulator: Emulator) -> None:
+def test_a_taken_port_is_reported(emulator: Emulator) -> None:
     port = int(emulator.endpoint.rpartition(":")[2])
     with pytest.raises(OssConnectionError, match=rf"ended with status 1: osst emulator: .*{port}"):
         Emulator(port=port).start()
 
 
-def test_a_wrong_bucket_name_is_told() -> None:
+def test_a_wrong_bucket_name_is_reported() -> None:
     with pytest.raises(OssConnectionError, match="No_Bucket"):
         Emulator(buckets=["No_Bucket"]).start()
 

@@ -106,7 +106,7 @@ def test_what_arrived_before_a_cut_is_not_asked_for_again(server: Emulator) -> N
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )
-def test_a_fault_that_stays_is_told(server: Emulator, rule: FaultRule, expected: type[OssError]) -> None:
+def test_a_fault_that_stays_is_reported(server: Emulator, rule: FaultRule, expected: type[OssError]) -> None:
     server.fault(**rule)
     with pytest.raises(expected):
         connect(server).get(URI)
@@ -196,7 +196,7 @@ def test_a_seed_repeats(server: Emulator) -> None:
     assert failing(2, names) != first
 
 
-def test_a_wrong_rule_is_told(server: Emulator) -> None:
+def test_a_wrong_rule_is_reported(server: Emulator) -> None:
     with pytest.raises(OssConfigError, match="rule 1: the rule does nothing"):
         server.fault(key="a")
     with pytest.raises(OssConfigError, match='"GetObjet" is no operation; there are ListBuckets'):
@@ -221,7 +221,7 @@ def test_the_log_tells_what_was_asked(server: Emulator) -> None:
     assert server.requests() == []
 
 
-def test_concurrency_is_told(server: Emulator) -> None:
+def test_concurrency_is_reported(server: Emulator) -> None:
     with server.fault(operation="UploadPart", delay=0.5):
         client = connect(server, part_size=100 << 10, upload_concurrency=4)
         client.put("oss://bucket/large", bytes(500 << 10))
@@ -260,7 +260,7 @@ def test_faults_from_the_start() -> None:
         server.requests()
 
 
-def test_a_server_that_is_gone_is_told() -> None:
+def test_a_server_that_is_gone_is_reported() -> None:
     server = Emulator()
     with pytest.raises(RuntimeError, match="not running"):
         server.fault(delay=1)
@@ -324,7 +324,7 @@ def test_rules_from_a_file(tmp_path: Path, name: str, text: str) -> None:
         assert process.returncode == 0
 
 
-def test_a_wrong_file_is_told(tmp_path: Path) -> None:
+def test_a_wrong_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "faults.json"
     assert "faults.json" in refusal("--faults", str(path))
     path.write_text('[{"delay": 1}, {"delay": "long"}]')

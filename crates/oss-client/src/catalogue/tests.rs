@@ -265,7 +265,7 @@ fn one_of_many_is_the_producer() {
 }
 
 #[test]
-fn a_failed_listing_tells_why_and_the_next_use_begins_anew() {
+fn a_failed_listing_says_why_and_the_next_use_begins_anew() {
     let directory = TempDir::new().unwrap();
     let (listing, other) = (listing(&directory), listing(&directory));
     let file = open(&listing);
@@ -300,7 +300,7 @@ fn a_listing_above_the_limit_is_read_to_its_end_and_not_kept() {
 }
 
 #[test]
-fn a_discarded_listing_is_read_on_but_not_gone_on_with() {
+fn a_discarded_listing_is_read_to_its_end_but_not_continued() {
     let directory = TempDir::new().unwrap();
     let listing = listing(&directory);
     let file = open(&listing);
@@ -376,7 +376,7 @@ fn damage_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn a_full_disk_is_told_with_the_place_and_the_way_out() {
+fn a_full_disk_is_reported_with_the_place_and_the_way_out() {
     let full = failed(std::path::Path::new("/somewhere/listing"), "written", &std::io::ErrorKind::StorageFull.into());
     assert!(full.message().contains("/somewhere/listing"));
     assert!(full.message().contains("TMPDIR"));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told() {
+    fn what_is_missing_is_reported() {
         let mut coverage = Coverage::new(100);
         assert_eq!(coverage.missing(10..20), [10..20]);
         coverage.record(10..20, 0, |_| 0);

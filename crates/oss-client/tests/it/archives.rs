@@ -142,7 +142,7 @@ async fn large_members_are_read_by_range() {
 }
 
 #[tokio::test]
-async fn a_replaced_archive_is_told_for_each_of_its_members() {
+async fn a_replaced_archive_is_reported_for_each_of_its_members() {
     let archive = Archive::of(&[100, 200, 300]).await;
     archive.client.put(BUCKET, "a.tar", pattern(10_000).into(), &PutOptions::default()).await.unwrap();
     let (items, end) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 1 << 20).await;
@@ -156,7 +156,7 @@ async fn a_replaced_archive_is_told_for_each_of_its_members() {
 }
 
 #[tokio::test]
-async fn an_archive_that_is_not_there_or_too_short_is_told() {
+async fn an_archive_that_is_not_there_or_too_short_is_reported() {
     let mut archive = Archive::of(&[100, 200]).await;
     archive.client.delete(BUCKET, "a.tar").await.unwrap();
     let (items, _) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 1 << 20).await;

@@ -115,7 +115,7 @@ async fn errors_name_code_request_and_object() {
 }
 
 #[tokio::test]
-async fn forbid_overwrite_keeps_what_is_there() {
+async fn forbid_overwrite_keeps_the_existing_object() {
     let client = client(config(&emulator().await));
     let options = PutOptions { forbid_overwrite: true, ..PutOptions::default() };
     client.put(BUCKET, "once", Bytes::from_static(b"first"), &options).await.unwrap();

@@ -96,7 +96,7 @@ proptest! {
 }
 
 #[test]
-fn symbolic_links_are_followed_and_loops_told() {
+fn symbolic_links_are_followed_and_loops_reported() {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "real/one", b"1");
     symlink(root.path().join("real"), root.path().join("linked")).unwrap();
@@ -109,7 +109,7 @@ fn symbolic_links_are_followed_and_loops_told() {
 }
 
 #[test]
-fn what_cannot_be_an_object_is_told_by_its_path() {
+fn what_cannot_be_an_object_is_reported_by_its_path() {
     let root = tempfile::tempdir().unwrap();
     assert!(walked(root.path(), "absent/", 10).unwrap_err().is_not_found());
     symlink("nowhere", root.path().join("dangling")).unwrap();
@@ -152,7 +152,7 @@ async fn a_file_that_changes_while_it_is_read_is_noticed() {
 }
 
 #[tokio::test]
-async fn faults_of_files_are_told_and_nothing_is_sent() {
+async fn faults_of_files_are_reported_and_nothing_is_sent() {
     let root = tempfile::tempdir().unwrap();
     let (bucket, key) = place(&root.path().join("absent"));
     let client = client();

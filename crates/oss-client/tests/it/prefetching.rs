@@ -194,7 +194,7 @@ async fn settled(queue: &Arc<Queue>) -> usize {
 }
 
 #[tokio::test]
-async fn more_is_read_ahead_only_once_the_reader_had_to_wait_for_want_of_it() {
+async fn more_is_read_ahead_only_after_the_reader_had_to_wait() {
     const MIB: usize = 1 << 20;
     const IN_FLIGHT: usize = 4;
     let few = |config: &mut ClientConfig| {

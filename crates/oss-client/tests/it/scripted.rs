@@ -190,7 +190,7 @@ async fn a_skewed_clock_is_corrected_from_the_servers_date() {
 }
 
 #[tokio::test]
-async fn a_wrong_time_that_a_server_told_once_is_corrected_by_the_next_refusal() {
+async fn a_wrong_time_from_a_server_is_corrected_by_the_next_refusal() {
     let now = SystemTime::now();
     for wrong in [SystemTime::UNIX_EPOCH, now - Duration::from_secs(86_400), now + Duration::from_secs(3 << 30)] {
         let content = pattern(10);

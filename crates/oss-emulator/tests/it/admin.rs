@@ -66,7 +66,7 @@ async fn a_list_with_a_wrong_rule_adds_nothing() {
 }
 
 #[tokio::test]
-async fn the_log_is_told_and_forgotten() {
+async fn the_log_is_returned_and_forgotten() {
     let (_server, mut client) = server().await;
     client.call(Call::put("a b", b"hello")).await.expect(200);
     let get = client.call(Call::get("a b").header("range", "bytes=1-2")).await.expect(206);
@@ -84,7 +84,7 @@ async fn the_log_is_told_and_forgotten() {
 }
 
 #[tokio::test]
-async fn without_the_token_nothing_is_told() {
+async fn without_the_token_nothing_is_reported() {
     let (server, mut client) = server().await;
     for token in ["a", "a-token-for-the-tesT", "a-token-for-the-test-and-more", "a-token"] {
         let refused = with_token(&mut client, Method::GET, "/-/admin/requests", "", token).await.expect(401);

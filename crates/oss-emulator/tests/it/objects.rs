@@ -143,7 +143,7 @@ async fn fast_etags_are_no_md5_and_checksums_still_count() {
 }
 
 #[tokio::test]
-async fn a_length_must_be_told() {
+async fn a_length_must_be_reported() {
     let (_server, mut client) = start().await;
     let mut call = Call::put("key", b"");
     call.headers.insert("content-length", "0".parse().unwrap());

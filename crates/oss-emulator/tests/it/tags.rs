@@ -65,7 +65,7 @@ async fn every_way_to_write_takes_tags() {
 }
 
 #[tokio::test]
-async fn copies_take_the_tags_along_unless_told_otherwise() {
+async fn copies_keep_the_tags_unless_the_request_replaces_them() {
     let (_server, mut client) = start().await;
     client.call(Call::put("source", b"1").header("x-oss-tagging", "a=1")).await.expect(200);
     let copy = || Call::put("copy", b"").header("x-oss-copy-source", "/examplebucket/source");
