@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod buffer;
 pub mod catalogue;
 mod client;
+pub mod coalesce;
 mod concurrency;
 pub mod config;
 pub mod credentials;
