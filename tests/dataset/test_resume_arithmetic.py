@@ -34,7 +34,7 @@ def reader(plan: Plan) -> Reader:
         start=plan.start,
         rank=plan.rank,
         world=plan.world,
-        batch=plan.batch_size,
+        batch_size=plan.batch_size,
         even=plan.even,
         worker=plan.worker,
         workers=plan.workers,

@@ -10,13 +10,13 @@ use std::{
 
 use oss_client::{
     Client as OssClient,
-    catalogue::{Entry, ListingFile},
+    catalogue::{Entry, PageFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind, too_large},
     ops::{list::ListOptions, put::PutOptions},
     order,
     paginate::Pages,
-    prefetch::{Delivery, Source},
+    prefetch::{Delivery, Sequence},
     reader::ObjectReader,
     upload::{CopyOptions, Upload},
 };
@@ -63,13 +63,13 @@ impl Client {
         &self,
         py: Python<'_>,
         listing: &Listing,
-        file: Arc<ListingFile>,
+        file: Arc<PageFile>,
         prefix: &PrefixListing,
     ) -> PyResult<ListingTask> {
         let (client, reactor) = self.connection().get(py)?;
         let lister = Some((listing.shared(), prefix.with(client.clone())));
-        let source = Source::file(file, order::Order::default(), lister);
-        Ok(ListingTask::start(reactor, source))
+        let sequence = Sequence::file(file, order::Order::default(), lister);
+        Ok(ListingTask::start(reactor, sequence))
     }
 
     /// Runs an operation on the first I/O thread and waits for it.
@@ -253,15 +253,15 @@ impl Client {
         let (client, _) = connection.get(py)?;
         let formula = order.get().formula();
         let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
-        let (source, kept) = match rows {
-            Catalogue::Table(table) => (table.get().source(formula), None),
+        let (sequence, kept) = match rows {
+            Catalogue::Table(table) => (table.get().sequence(formula), None),
             Catalogue::Listing(listing) => {
                 let lister = producer.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
                 let file = listing.get().open(py)?;
-                (Source::file(file, formula, lister), Some(listing.into_any().unbind()))
+                (Sequence::file(file, formula, lister), Some(listing.into_any().unbind()))
             }
         };
-        ObjectStream::start(py, connection, source, delivery, 1, kept)
+        ObjectStream::start(py, connection, sequence, delivery, 1, kept)
     }
 
     fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
@@ -283,18 +283,18 @@ impl Client {
     ) -> PyResult<ObjectStream> {
         let picks =
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
-        let source = match rows {
+        let sequence = match rows {
             Catalogue::Table(table) => {
                 let table = table.get();
                 table.picked(picks(table.count())?)
             }
             Catalogue::Listing(listing) => {
                 let (file, count) = listing.get().some(py)?;
-                Source::picked_from_file(file, picks(count)?)
+                Sequence::picked_from_file(file, picks(count)?)
             }
         };
         let share = if ahead { 2 } else { 1 };
-        ObjectStream::start(py, self.connection(), source, Delivery::Ordered, share, None)
+        ObjectStream::start(py, self.connection(), sequence, Delivery::Ordered, share, None)
     }
 
     #[pyo3(signature = (bucket, key, size_hint = None))]

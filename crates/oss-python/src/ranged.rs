@@ -175,7 +175,7 @@ impl Ranged {
         let mut copies = Vec::new();
         let (mut jobs, mut places) = (Vec::new(), Vec::new());
         let mut at = want.start;
-        for step in self.window.plan(want.clone()) {
+        for step in self.window.steps_for(want.clone()) {
             match step {
                 Step::Piece(piece) => {
                     let end = piece.range().end.min(want.end);
@@ -277,7 +277,7 @@ impl Ranged {
     /// Raises where all bytes have been received and are not the object's; receives the last few that nobody asked for.
     pub(crate) fn check(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.window.object().left() > 0 {
-            for step in self.window.plan_remainder() {
+            for step in self.window.steps_for_remainder() {
                 if let Step::Piece(piece) = step {
                     self.await_arrival(py, &piece)?;
                 }

@@ -8,8 +8,8 @@ use std::{
 
 use oss_client::{
     Error, ErrorKind,
-    catalogue::{Listing as SharedFile, ListingFile, Producer, Progress, State, Turn},
-    prefetch::{Prefix, Source},
+    catalogue::{ListingFile as SharedFile, ListingProgress as Progress, PageFile, Producer, State, Turn},
+    prefetch::{PrefixToList, Sequence},
     sync::lock,
 };
 use pyo3::{
@@ -72,8 +72,8 @@ impl PrefixListing {
 }
 
 impl PrefixListing {
-    pub(crate) fn with(&self, client: oss_client::Client) -> Prefix {
-        Prefix {
+    pub(crate) fn with(&self, client: oss_client::Client) -> PrefixToList {
+        PrefixToList {
             client,
             bucket: self.bucket.clone(),
             prefix: self.prefix.clone(),
@@ -103,7 +103,7 @@ impl Listing {
     }
 
     /// The file in use, with what is known of it by now.
-    fn known(&self, py: Python<'_>) -> PyResult<Option<(Arc<ListingFile>, Progress)>> {
+    fn known(&self, py: Python<'_>) -> PyResult<Option<(Arc<PageFile>, Progress)>> {
         let known = || {
             let Some(file) = self.shared().opened()? else { return Ok(None) };
             let progress = file.refresh()?;
@@ -113,7 +113,7 @@ impl Listing {
     }
 
     /// What is known of the listing by now.
-    pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
+    pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<PageFile>, u64)> {
         match self.known(py)? {
             Some((file, progress)) => Ok((file, progress.rows)),
             None => Ok((self.open(py)?, 0)),
@@ -121,7 +121,7 @@ impl Listing {
     }
 
     /// The complete listing.
-    pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
+    pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<PageFile>, u64)> {
         let file = match self.known(py)? {
             None => self.open(py)?,
             Some((file, _)) => file,
@@ -135,7 +135,7 @@ impl Listing {
     }
 
     /// Opens the listing to be used from now on.
-    pub(crate) fn open(&self, py: Python<'_>) -> PyResult<Arc<ListingFile>> {
+    pub(crate) fn open(&self, py: Python<'_>) -> PyResult<Arc<PageFile>> {
         let shared = self.shared();
         loop {
             if let Some(file) = shared.open().map_err(|cause| error::to_python(py, &cause))? {
@@ -167,8 +167,8 @@ pub(crate) struct ListingTask {
 }
 
 impl ListingTask {
-    pub(crate) fn start(reactor: &Reactor, source: Source) -> Self {
-        Self { reactor: reactor.clone(), task: Some(reactor.handle.spawn(source.complete())) }
+    pub(crate) fn start(reactor: &Reactor, sequence: Sequence) -> Self {
+        Self { reactor: reactor.clone(), task: Some(reactor.handle.spawn(sequence.complete())) }
     }
 
     /// Raises what kept it from listing, other than what it recorded.
@@ -188,7 +188,7 @@ impl Drop for ListingTask {
     }
 }
 
-fn failure(py: Python<'_>, file: &ListingFile) -> PyErr {
+fn failure(py: Python<'_>, file: &PageFile) -> PyErr {
     let cause = match file.failure() {
         Ok(record) => Error::new(ErrorKind::Recorded(record)),
         Err(cause) => cause,
