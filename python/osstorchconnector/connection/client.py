@@ -18,6 +18,7 @@ from osstorchconnector.connection.config import Connection, OssConfig, resolve, 
 from osstorchconnector.connection.log import write_log
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.owner import PerProcess
 from osstorchconnector.process.worker import worker_shard
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class OssClient:
             OssCredentialsError: There is no usable access key.
         """
         self._connection = resolve(endpoint, cred_path, config_path, cred_provider, region, config)
-        self._native_clients: dict[int, Client] = {}
+        self._native_clients: PerProcess[Client] = PerProcess()
 
     @property
     def endpoint(self) -> str:
@@ -93,11 +94,7 @@ class OssClient:
 
     @property
     def _native_client(self) -> Client:
-        # No lock: a fork could copy it locked. Where two threads both make a client, setdefault lets one of them win.
-        # A parent's client is kept, not dropped: what it holds belongs to the parent.
-        pid = os.getpid()
-        client = self._native_clients.get(pid)
-        return client if client is not None else self._native_clients.setdefault(pid, _connect(self._connection))
+        return self._native_clients.get(lambda: _connect(self._connection))
 
     def head(self, uri: str) -> DataObject:
         """Return an object's description: size and ETag. Its bytes are fetched when it is read.
@@ -275,7 +272,7 @@ class OssClient:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: the native client stays in its process."""
-        return {**self.__dict__, "_native_clients": {}}
+        return {**self.__dict__, "_native_clients": PerProcess()}
 
 
 class LocalClient(OssClient):
@@ -295,7 +292,7 @@ class LocalClient(OssClient):
             OssConfigError: A value is wrong, or a file is missing or malformed.
         """
         self._connection = resolve_local(config_path, config)
-        self._native_clients = {}
+        self._native_clients = PerProcess()
 
 
 def connect(

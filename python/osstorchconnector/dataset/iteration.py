@@ -1,6 +1,5 @@
 """Iteration over the objects of a stream: transformed, with failures treated as the options say."""
 
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
@@ -12,6 +11,7 @@ from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
 from osstorchconnector.dataset.state import Plan, Resume, Rows, reader_state
 from osstorchconnector.exceptions import OssError, OssListingChangedError
 from osstorchconnector.process.log import LOGGER
+from osstorchconnector.process.owner import Owner
 
 Item = TypeVar("Item")
 
@@ -29,11 +29,11 @@ class Progress:
         self.consumed = consumed
         self.resumed = resumed
         self._rows = rows
-        self._process = os.getpid()
+        self._owner = Owner()
 
     def is_here(self) -> bool:
         """Return whether this process iterates, not one that it was forked from."""
-        return self._process == os.getpid()
+        return self._owner.is_this_process()
 
     def check_listing(self) -> None:
         """Compare the listing with the one that the state was taken of.

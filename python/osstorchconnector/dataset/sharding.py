@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.log import LOGGER
+from osstorchconnector.process.starting import is_starting_process
 from osstorchconnector.process.worker import WHOLE, Shard, worker_shard
 
 _warned_of_environment = False
@@ -50,9 +51,7 @@ class RankShard:
         Raises:
             OssConfigError: There is a process group, which no other process knows.
         """
-        from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
-
-        if get_spawning_popen() is not None:
+        if is_starting_process():
             share = self.resolve()
             return {"_shard": (share.index, share.count), "_process_group": None}
         if self._process_group is not None:

@@ -14,6 +14,7 @@ from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
+from osstorchconnector.process.owner import Owner
 from osstorchconnector.safetensor.header import (
     LENGTH_BYTES,
     TensorPlace,
@@ -179,7 +180,7 @@ class OssSafeOpen:
         """
         self._client = client
         self._device = device
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         self._closed = False
         self._shards: dict[str, _Shard] = {}
@@ -242,7 +243,7 @@ class OssSafeOpen:
 
     def close(self) -> None:
         """Let go of the object. Closing again, or in a forked child, does nothing."""
-        if self._process != os.getpid():
+        if not self._owner.is_this_process():
             return
         with self._lock:
             self._closed = True
@@ -267,7 +268,7 @@ class OssSafeOpen:
         return [self._uri] if self._map is None else sorted(set(self._map.values()))
 
     def _shard(self, uri: str) -> "_Shard":
-        _check_process(self._process, uri)
+        _check_process(self._owner, uri)
         with self._lock:
             if self._closed:
                 raise ValueError("I/O operation on closed safetensors object")
@@ -346,7 +347,7 @@ class _Shard:
 
     def __init__(self, client: OssClient, uri: str) -> None:
         self._file = client.reader(uri)
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         size = self._file.size
         head = self._file.read(LENGTH_BYTES)
@@ -359,7 +360,7 @@ class _Shard:
         self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
     ) -> torch.Tensor:
         """Fetch bytes straight into the memory of a new tensor."""
-        _check_process(self._process, self._file.uri)
+        _check_process(self._owner, self._file.uri)
         dtype = place.torch_dtype()
         if start == end:
             return torch.empty(shape, dtype=dtype, device=device)
@@ -380,10 +381,10 @@ class _Shard:
         self._file.close()
 
 
-def _check_process(process: int, uri: str) -> None:
+def _check_process(owner: Owner, uri: str) -> None:
     # Before a lock is waited for: a thread that held it when this process was forked will never release it here.
-    if process != os.getpid():
-        raise OssError(f"{uri} was opened in process {process}, not in {os.getpid()}: open it in this one")
+    if not owner.is_this_process():
+        raise OssError(f"{uri} was opened in process {owner.pid}, not in {os.getpid()}: open it in this one")
 
 
 def _device(device: Device) -> torch.device:
