@@ -1,5 +1,6 @@
 """Tar archives of small objects: one object to list and to read in long runs, instead of many."""
 
+import logging
 import os
 import tarfile
 import tempfile
@@ -20,12 +21,13 @@ from osstorchconnector.dataset.sources import PrefixSource
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 from osstorchconnector.files.opening import open_binary
 from osstorchconnector.files.writing import writing
-from osstorchconnector.process.log import LOGGER
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
 
 __all__ = ["generate_tar_archive"]
+
+_logger: Final = logging.getLogger(__name__)
 
 # Pieces in which a large member passes through memory: a part of an upload.
 _PIECE: Final = 8 * MIB
@@ -100,7 +102,7 @@ def generate_tar_archive(
                 archive_writer.finish()
                 size, checksum = archive_writer.size, archive_writer.checksum
                 _write_index(index, tar_path, size, checksum, count, rows)
-    LOGGER.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
+    _logger.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
 
 
 def _write_index(

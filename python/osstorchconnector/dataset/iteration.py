@@ -1,5 +1,6 @@
 """Iteration over the objects of a stream: transformed, with failures treated as the options say."""
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
@@ -10,8 +11,9 @@ from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
 from osstorchconnector.dataset.state import Plan, Resume, Rows, reader_state
 from osstorchconnector.exceptions import OssError, OssListingChangedError
-from osstorchconnector.process.log import LOGGER
 from osstorchconnector.process.owner import Owner
+
+_logger: Final = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -48,7 +50,7 @@ class Progress:
         except OssListingChangedError as error:
             if self.resumed.on_listing_change == "raise":
                 raise
-            LOGGER.warning("going on regardless: %s", error)
+            _logger.warning("going on regardless: %s", error)
         self.resumed = None
 
     def state(self) -> Resume:

@@ -1,6 +1,7 @@
 """What is listed of a dataset's source: once, for all its processes."""
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -12,8 +13,9 @@ from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.sources import Source
 from osstorchconnector.dataset.state import Rows
-from osstorchconnector.process.log import LOGGER
 from osstorchconnector.process.starting import is_starting_process
+
+_logger: Final = logging.getLogger(__name__)
 
 # A listing of some 50 million objects. A longer one would fill the disks that machines have for temporary files.
 _LISTING_CACHE_BYTES: Final = 4 << 30
@@ -201,4 +203,4 @@ class _ProgressLog:
         now = time.monotonic()
         if now - self._said >= _PROGRESS_SECONDS:
             self._said = now
-            LOGGER.info("listing %s: %d objects so far", self._source.name, count)
+            _logger.info("listing %s: %d objects so far", self._source.name, count)

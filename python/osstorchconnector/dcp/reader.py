@@ -36,7 +36,7 @@ _CONCURRENCY: Final = 16
 # takes half as long as skipping them; with gaps of 512 KiB it depends on what else the machine does.
 _GAP: Final = 256 << 10
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class OssStorageReader(FileSystemReader):
                 items = [item for place, item in by_place.items() if place not in shared]
             fetcher.run(delivery.jobs(items))
         self.report = ReadReport(needed, fetcher.bytes_read, fetcher.ranges, len(files), time.monotonic() - started)
-        _log.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
+        _logger.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
         future: Future[None] = Future()
         future.set_result(None)
         return future

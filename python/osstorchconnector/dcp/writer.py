@@ -30,7 +30,7 @@ _SUFFIX: Final = ".distcp"
 # Absent before torch 2.8, which knew one format.
 _FORMATS: Final = getattr(filesystem, "SerializationFormat", None)
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -275,7 +275,7 @@ class OssStorageWriter(FileSystemWriter):
         except OssNotFoundError:
             return set()
         except OssIntegrityError as error:
-            _log.warning("the checkpoint that is replaced cannot be read, so its files stay: %s", error)
+            _logger.warning("the checkpoint that is replaced cannot be read, so its files stay: %s", error)
             return set()
 
     def _take_back(self, names: Iterable[str], cause: Exception) -> None:
@@ -291,7 +291,7 @@ class OssStorageWriter(FileSystemWriter):
             self._client.delete_many(uris)
         except OssError as error:
             # The new checkpoint is whole: what failed is cleaning up.
-            _log.warning(
+            _logger.warning(
                 "%s is saved, but %d files of the checkpoint before it could not be deleted; "
                 "`osst checkpoint rm --leftovers %s` deletes them: %s",
                 self._uri,
