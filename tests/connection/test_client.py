@@ -225,11 +225,11 @@ def test_what_it_tells(emulator: Emulator) -> None:
 
 def test_io_threads_follow_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     from osstorchconnector.connection import client as client_module  # noqa: PLC0415
-    from osstorchconnector.process.worker import Shard  # noqa: PLC0415
+    from osstorchconnector.process.worker import Share  # noqa: PLC0415
 
     for processors, threads in ((None, 1), (1, 1), (8, 4), (128, 8)):
         monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
         assert client_module._io_threads(OssConfig()) == threads
-    monkeypatch.setattr(client_module, "worker_shard", lambda: Shard(0, 2))
+    monkeypatch.setattr(client_module, "worker_share", lambda: Share(0, 2))
     assert client_module._io_threads(OssConfig()) == 1
     assert client_module._io_threads(OssConfig(io_threads=3)) == 3

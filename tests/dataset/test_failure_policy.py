@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from osstorchconnector import DataObject, OssConfigError, OssConnectionError, OssErrorLimitError, OssNotFoundError
 from osstorchconnector._native import data_object_from_bytes, new_data_object
 from osstorchconnector.dataset.failure_counts import FailureCounts
-from osstorchconnector.dataset.iteration import Iteration, Progress
+from osstorchconnector.dataset.iteration import Iteration
 from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcomes
 from osstorchconnector.dataset.private_directory import PrivateDirectory
-from osstorchconnector.dataset.state import Plan
+from osstorchconnector.dataset.reader_order import ReaderOrder
+from osstorchconnector.dataset.reader_position import ReaderPosition
 
 
 class Listing:
@@ -75,7 +76,7 @@ class Run:
     ) -> None:
         stream = Scripted(script, skip)
         self.counts = FailureCounts(PrivateDirectory())
-        self.progress = Progress(Plan(batch_size=block), skip, Listing(len(script)), None)
+        self.progress = ReaderPosition(ReaderOrder(batch_size=block), skip, Listing(len(script)), None)
         outcomes = Outcomes(stream, transform, keep=policy.has("substitute"))
         self.iterator: Iteration[Any] = Iteration(
             outcomes, policy, self.counts, self.progress, block, Scripted(script).fetch

@@ -56,7 +56,7 @@ def foreseen(ahead: ReadAhead, batches: list[list[int]]) -> list[list[int]]:
 
     for batch in batches:
         ahead.take(batch)
-        ahead.go_on(batch, LAST + 1, start)
+        ahead.foresee(batch, LAST + 1, start)
     return started
 
 

@@ -320,7 +320,7 @@ def test_a_listing_that_shrank_below_the_cursor_is_reported(client: OssClient, b
     client.delete_many(f"oss://{bucket}/{name}" for name in NAMES[5:])
     again = build()
     again.load_state_dict(state)
-    with pytest.raises(OssListingChangedError, match="it has 5 objects, where 10 had been seen"):
+    with pytest.raises(OssListingChangedError, match="it has 5 objects, and 10 had been seen"):
         next(iter(again))
 
 
@@ -344,7 +344,7 @@ def test_what_a_count_cannot_tell(build: Build) -> None:
         dataset.cursor(samples_consumed=4)
     dataset = build(batch_size=4)
     list(dataset)
-    with pytest.raises(OssConfigError, match="no whole number of batches"):
+    with pytest.raises(OssConfigError, match="not a whole number of batches"):
         dataset.cursor(samples_consumed=6)
     with pytest.raises(OssConfigError, match="cannot have been consumed"):
         dataset.cursor(samples_consumed=51)
@@ -411,18 +411,18 @@ def test_arrival_has_no_state(build: Build) -> None:
 
 @pytest.mark.parametrize("state", [None, {}, {"_snapshot": {}}, {"dataset_state": None}, {"dataset_state": {"a": 1}}])
 def test_what_is_no_loaders_state_is_refused(build: Build, state: Any) -> None:
-    with pytest.raises(OssConfigError, match="no state of a"):
+    with pytest.raises(OssConfigError, match="not the state of a"):
         build().cursor_from(state)
 
 
 def test_a_state_of_other_options_is_refused(build: Build) -> None:
     dataset = build(seed=1)
     list(islice(iter(dataset), 4))
-    with pytest.raises(OssConfigError, match="seed=1 where this one has 0"):
+    with pytest.raises(OssConfigError, match="seed=1, and this one has 0"):
         build().load_state_dict(dataset.state_dict())
     again = build(seed=1, shard=(0, 2))
     again.load_state_dict(dataset.state_dict())
-    with pytest.raises(OssConfigError, match=r"world=1 where this one has 2.*cursor"):
+    with pytest.raises(OssConfigError, match=r"world=1, and this one has 2.*cursor"):
         iter(again)
 
 

@@ -16,9 +16,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
-from osstorchconnector.dataset import sharding
-from osstorchconnector.dataset.sharding import RankShard
-from osstorchconnector.process.worker import Shard
+from osstorchconnector.dataset import rank_share
+from osstorchconnector.dataset.rank_share import RankShare
+from osstorchconnector.process.worker import Share
 from osstorchconnector.testing import Emulator
 from tests.border.running import ROOT
 from tests.dataset.order_model import Reader
@@ -146,7 +146,7 @@ def test_the_environment_does_not_decide_and_says_so_once(
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr(sharding, "_warned_of_environment", False)
+    monkeypatch.setattr(rank_share, "_warned_of_environment", False)
     dataset = build()
     with caplog.at_level(logging.WARNING, "osstorchconnector"):
         assert list(build(shard=None)) == NAMES
@@ -169,8 +169,8 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    shard = RankShard("auto", None)
-    assert shard.resolve() == Shard(2, 4)
+    shard = RankShare("auto", None)
+    assert shard.resolve() == Share(2, 4)
     set_spawning_popen(object())  # type: ignore[arg-type]
     try:
         started = pickle.dumps(shard)
@@ -178,13 +178,13 @@ def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: p
         set_spawning_popen(None)
     sent = pickle.dumps(shard)
     monkeypatch.undo()
-    assert pickle.loads(started).resolve() == Shard(2, 4)
+    assert pickle.loads(started).resolve() == Share(2, 4)
     # Any other pickle may be read on another rank.
-    assert pickle.loads(sent).resolve() == Shard(0, 1)
+    assert pickle.loads(sent).resolve() == Share(0, 1)
     with pytest.raises(OssConfigError, match=r"process_group does not pickle: give shard=\(index, count\)"):
-        pickle.dumps(RankShard("auto", group))
+        pickle.dumps(RankShare("auto", group))
 
 
 def test_a_process_outside_of_the_group_is_reported(group: Any) -> None:
     with pytest.raises(OssConfigError, match="not in the dataset's process_group"):
-        RankShard("auto", group).resolve()
+        RankShare("auto", group).resolve()

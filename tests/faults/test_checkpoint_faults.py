@@ -20,7 +20,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from osstorchconnector import OssCheckpoint, OssConfig, OssError, OssSafetensor
-from osstorchconnector.connection.unfinished_uploads import abort, open_uploads
+from osstorchconnector.connection.unfinished_uploads import abort, find_unfinished
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
@@ -144,7 +144,7 @@ def test_a_save_publishes_all_or_nothing(
         assert same(found, old)
     if fault in HARMLESS or (choice == "once" and fault not in FINAL):
         assert not failed
-    for upload in open_uploads(client, "oss://bucket/"):
+    for upload in find_unfinished(client, "oss://bucket/"):
         # Giving up was refused too, or the identifier was lost with an answer.
         assert fault not in HARMLESS
         abort(client, upload)
@@ -253,10 +253,10 @@ def test_a_killed_save_leaves_the_previous_checkpoint_or_the_new_one(how: signal
             found = checkpoint.load(URI)
             assert all(bool((value == found["number"]).all()) for name, value in found.items() if name != "number")
             assert found["number"] >= min(published, 2)
-            uploads = list(open_uploads(client, "oss://bucket/run/"))
+            uploads = list(find_unfinished(client, "oss://bucket/run/"))
             left += len(uploads)
             for upload in uploads:
                 abort(client, upload)
-            assert list(open_uploads(client, "oss://bucket/")) == []
+            assert list(find_unfinished(client, "oss://bucket/")) == []
     # Else no moment was in the middle of an upload.
     assert left > 0

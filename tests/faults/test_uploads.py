@@ -15,7 +15,7 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
-from osstorchconnector.connection.unfinished_uploads import open_uploads
+from osstorchconnector.connection.unfinished_uploads import find_unfinished
 from osstorchconnector.testing import Emulator
 from tests.faults.damage import MARK, Damage
 from tests.faults.objects import Held, ObjectServer, Refusal, error_answer, uri
@@ -170,7 +170,7 @@ def test_bytes_that_changed_on_their_way_are_not_published(
     assert caught.value.attempts == 3
     assert not any("may have been replaced" in note for note in notes_of(caught.value))
     assert client.get(where) == b"previous"
-    assert list(open_uploads(client, f"oss://{bucket}/")) == []
+    assert list(find_unfinished(client, f"oss://{bucket}/")) == []
 
 
 def test_all_parts_that_failed_are_reported() -> None:

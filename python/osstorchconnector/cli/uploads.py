@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
-from osstorchconnector.connection.unfinished_uploads import OpenUpload, abort, open_uploads
+from osstorchconnector.connection.unfinished_uploads import UnfinishedUpload, abort, find_unfinished
 from osstorchconnector.exceptions import OssError
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -64,12 +64,12 @@ def _sweep(options: argparse.Namespace) -> int:
     return 0
 
 
-def _old_ones(options: argparse.Namespace) -> Iterator[OpenUpload]:
+def _old_ones(options: argparse.Namespace) -> Iterator[UnfinishedUpload]:
     before = datetime.now(UTC) - options.older_than
     # The service's clock may be ahead of this one.
     everything = not options.older_than
     return (
-        upload for upload in open_uploads(connect(options), options.prefix) if everything or upload.started <= before
+        upload for upload in find_unfinished(connect(options), options.prefix) if everything or upload.started <= before
     )
 
 

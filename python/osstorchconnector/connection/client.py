@@ -19,7 +19,7 @@ from osstorchconnector.connection.log import write_log
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.owner import PerProcess
-from osstorchconnector.process.worker import worker_shard
+from osstorchconnector.process.worker import worker_share
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -324,7 +324,7 @@ def _connect(resolved: ResolvedConfig) -> Client:
 def _io_threads(config: OssConfig) -> int:
     if config.io_threads is not None:
         return config.io_threads
-    if worker_shard() is not None:
+    if worker_share() is not None:
         # Many workers share a machine: with one thread each, the processors are free for decoding.
         return 1
     return max(1, min(_MOST_IO_THREADS, (os.cpu_count() or 1) // 2))

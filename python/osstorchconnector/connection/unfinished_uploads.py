@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenUpload:
+class UnfinishedUpload:
     """An upload that may be under way, or was left behind.
 
     Attributes:
@@ -33,13 +33,13 @@ class OpenUpload:
         return f"oss://{self.bucket}/{self.key}"
 
 
-def open_uploads(client: "OssClient", prefix: str) -> Iterator[OpenUpload]:
+def find_unfinished(client: "OssClient", prefix: str) -> Iterator[UnfinishedUpload]:
     """Return the uploads of objects under a prefix, in the order of their keys."""
     bucket, key_prefix = split_prefix(prefix)
     for key, upload_id, started in client._native_client.list_uploads(bucket, key_prefix):  # noqa: SLF001 - part of the client
-        yield OpenUpload(bucket, key, upload_id, datetime.fromtimestamp(started, UTC))
+        yield UnfinishedUpload(bucket, key, upload_id, datetime.fromtimestamp(started, UTC))
 
 
-def abort(client: "OssClient", upload: OpenUpload) -> None:
+def abort(client: "OssClient", upload: UnfinishedUpload) -> None:
     """Give an upload up and remove its parts. It is no error where it is gone."""
     client._native_client.abort_upload(upload.bucket, upload.key, upload.upload_id)  # noqa: SLF001 - part of the client

@@ -11,8 +11,8 @@ from typing import Any, Final
 from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
+from osstorchconnector.dataset.rows import Rows
 from osstorchconnector.dataset.sources import Source
-from osstorchconnector.dataset.state import Rows
 from osstorchconnector.process.starting import is_starting_process
 
 _logger: Final = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class SharedListing:
         if table is not None:
             return client.stream(table, order, arrival=arrival)
         self._directory.make()
-        prefix = self._source.prefix_listing(directory_markers=self._directory_markers)
+        prefix = self._source.prefix_to_list(directory_markers=self._directory_markers)
         if prefix is not None:
             return client.stream(self._listing, order, arrival=arrival, producer=prefix)
         stream = client.stream(self._listing, order, arrival=arrival)
@@ -104,7 +104,7 @@ class SharedListing:
         if self._source.table is not None or self._listing.complete:
             return self.rows
         self._directory.make()
-        prefix = self._source.prefix_listing(directory_markers=self._directory_markers)
+        prefix = self._source.prefix_to_list(directory_markers=self._directory_markers)
         progress = _ProgressLog(self._source)
         if prefix is not None:
             self._listing.wait(self._native_client, prefix, progress=progress)

@@ -39,7 +39,7 @@ class Source(Protocol):
         """The objects, where they are known from the start."""
         ...
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing | None:
         """Return what the native core lists."""
         ...
 
@@ -54,7 +54,7 @@ class _Named:
     batch_size = 1
     table: ObjectTable | None = None
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
         return None
 
     def pages(self, client: Client) -> Generator[list[Row]]:  # noqa: ARG002 - a manifest's
@@ -86,7 +86,7 @@ class PrefixSource(_Named):
         """The prefix."""
         return f"oss://{self.bucket}/{self.prefix}"
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing:
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing:
         """Return the prefix."""
         return PrefixListing(self.bucket, self.prefix, directory_markers=directory_markers)
 
