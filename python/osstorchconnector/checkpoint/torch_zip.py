@@ -1,6 +1,5 @@
 """Part of a file that ``torch.save`` wrote: directory and pickle, and of the tensors those that are asked for."""
 
-# ruff: noqa: SLF001 - torch has no public way to rebuild a part of what it wrote
 import ctypes
 import io
 import pickle
@@ -9,28 +8,29 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from inspect import signature
 from typing import Any, Final
 
 import torch
-from torch._weights_only_unpickler import Unpickler as WeightsOnlyUnpickler
 from torch.serialization import StorageType, default_restore_location
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from osstorchconnector._native import OssReader
+from osstorchconnector._torch.serialization import (
+    WeightsOnlyUnpickler,
+    is_wrapper,
+    sparse_coo_parts,
+    sparse_tensors_to_validate,
+    typed_storage,
+    untyped_storage,
+    validate_sparse_tensors,
+)
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 
 MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
 
 # torch leaves their types out.
-_TypedStorage: Final[Any] = torch.storage.TypedStorage
 _UntypedStorage: Final[Any] = torch.UntypedStorage
-_WeightsOnly: Final[Any] = WeightsOnlyUnpickler
 _StorageType: Final[Any] = StorageType
 _place: Final[Any] = default_restore_location
-_utils: Final[Any] = torch._utils
-# It says of a tensor that it is a type which no tensor can be.
-_is_wrapper: Final[Any] = is_traceable_wrapper_subclass
 
 # The header before each record of a zip file, without the name and what else follows it.
 _HEADER: Final = 30
@@ -132,7 +132,7 @@ class _Archive:
                 "one, cannot be made without the bytes of all of it: load it whole"
             ) from error
         # What torch remembers to look at when a load ends; there is nothing to look at yet.
-        _sparse_to_validate().clear()
+        sparse_tensors_to_validate().clear()
         return described, records
 
     def load(
@@ -148,12 +148,9 @@ class _Archive:
             return restore(filled[key], location)
 
         loaded = self._unpickle(make, weights_only=weights_only)
-        sparse = _sparse_to_validate()
+        sparse = sparse_tensors_to_validate()
         sparse[:] = [tensor for tensor in sparse if tensor.device.type != "meta"]
-        if "weights_only" in signature(_utils._validate_loaded_sparse_tensors).parameters:
-            _utils._validate_loaded_sparse_tensors(weights_only=weights_only)
-        else:
-            _utils._validate_loaded_sparse_tensors()
+        validate_sparse_tensors(weights_only=weights_only)
         return loaded
 
     def _unpickle(self, make: Callable[[torch.dtype, int, str, str], Any], *, weights_only: bool) -> Any:  # noqa: ANN401
@@ -166,12 +163,14 @@ class _Archive:
             dtype = torch.uint8 if storage_type is torch.UntypedStorage else storage_type.dtype
             name = (_text(key), dtype)
             if name not in made:
-                nbytes = numel * _utils._element_size(dtype)
+                nbytes = numel * dtype.itemsize
                 storage = make(dtype, nbytes, name[0], _text(location))
-                made[name] = _TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+                made[name] = typed_storage(storage, dtype)
             return made[name]
 
-        unpickler: Any = (_WeightsOnly if weights_only else _AnyUnpickler)(io.BytesIO(self._pickle), encoding="utf-8")
+        unpickler: Any = (WeightsOnlyUnpickler if weights_only else _AnyUnpickler)(
+            io.BytesIO(self._pickle), encoding="utf-8"
+        )
         unpickler.persistent_load = persistent_load
         return unpickler.load()
 
@@ -236,13 +235,6 @@ class _AnyUnpickler(pickle.Unpickler):
             except KeyError:
                 pass
         return super().find_class("torch._tensor" if module == "torch.tensor" else module, name)
-
-
-def _sparse_to_validate() -> list[torch.Tensor]:
-    """Return torch's own list of sparse tensors that were loaded and not looked at; it moved after 2.7."""
-    if hasattr(_utils, "_get_sparse_tensors_to_validate"):
-        return _utils._get_sparse_tensors_to_validate()  # type: ignore[no-any-return]
-    return _utils._sparse_tensors_to_validate  # type: ignore[no-any-return]
 
 
 def _expected_start(record: zipfile.ZipInfo, alignment: int) -> int:
@@ -347,8 +339,8 @@ class _Finder(pickle.Pickler):
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self.tensors.append(value)
-        elif isinstance(value, _TypedStorage):
-            self.note(value._untyped_storage)
+        elif isinstance(value, torch.storage.TypedStorage):
+            self.note(untyped_storage(value))
         elif isinstance(value, torch.UntypedStorage):
             self.note(value)
         else:
@@ -370,7 +362,7 @@ class _Nowhere:
 def _look_into(tensor: torch.Tensor, finder: _Finder) -> None:
     finder.dump(tensor.__dict__)
     wrapper: Any = tensor
-    if _is_wrapper(wrapper):
+    if is_wrapper(wrapper):
         # Such as a DTensor, which has no memory itself.
         for name in wrapper.__tensor_flatten__()[0]:
             finder.dump(getattr(wrapper, name))
@@ -383,7 +375,7 @@ def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if tensor.layout == torch.strided:
         return (tensor,)
     if tensor.layout == torch.sparse_coo:
-        return tensor._indices(), tensor._values()
+        return sparse_coo_parts(tensor)
     if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
         return tensor.crow_indices(), tensor.col_indices(), tensor.values()
     return tensor.ccol_indices(), tensor.row_indices(), tensor.values()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
-from torch.distributed.checkpoint.planner_helpers import _create_chunk_list
 
+from osstorchconnector._torch.distributed import create_chunk_list
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_coverage(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri
             continue
         if sum(math.prod(chunk.sizes) for chunk in entry.chunks) >= math.prod(entry.size):
             continue
-        needed = sum(math.prod(chunk.sizes) for chunk in _create_chunk_list(state[name]))
+        needed = sum(math.prod(chunk.sizes) for chunk in create_chunk_list(state[name]))
         if planned[name] < needed:
             raise OssConfigError(
                 f"the checkpoint at {uri} holds {planned[name]} of the {needed} elements of {name!r} that this rank is "

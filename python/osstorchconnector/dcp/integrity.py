@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from torch.distributed.checkpoint.filesystem import _StorageInfo
-
 from osstorchconnector._native import crc64, crc64_combine
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.exceptions import OssIntegrityError
 
 # What a reader of a part of a tensor reads too much on either side, against the size of the checksums: at 8 MiB a
@@ -40,15 +39,15 @@ class ItemRecord:
 
 
 @dataclass
-class CheckedStorageInfo(_StorageInfo):
+class CheckedStorageInfo(StorageInfo):
     """torch's description of where an item is, with its record: how it travels to the coordinator."""
 
     record: ItemRecord | None = None
     file_size: int = 0
 
-    def plain(self) -> _StorageInfo:
+    def plain(self) -> StorageInfo:
         """Return torch's part of it."""
-        return _StorageInfo(self.relative_path, self.offset, self.length, self.transform_descriptors)
+        return StorageInfo(self.relative_path, self.offset, self.length, self.transform_descriptors)
 
 
 def block_checksums(data: memoryview) -> tuple[tuple[int, ...], int]:
@@ -95,7 +94,7 @@ class Sidecar:
                 sidecar.items[info.relative_path, info.offset, info.length] = info.record
         return sidecar
 
-    def record(self, info: _StorageInfo) -> ItemRecord | None:
+    def record(self, info: StorageInfo) -> ItemRecord | None:
         """Return what is known of an item."""
         return self.items.get((info.relative_path, info.offset, info.length))
 

@@ -8,11 +8,11 @@ from typing import IO, TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import _item_size, _OverlappingCpuLoader, _SerialCpuLoader
-from torch.distributed.checkpoint.filesystem import _StorageWriterTransforms as Transforms
 from torch.distributed.checkpoint.planner import SavePlanner, WriteItem, WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 
+from osstorchconnector._torch.distributed import OverlappingCpuLoader, SerialCpuLoader, item_size
+from osstorchconnector._torch.distributed import StorageWriterTransforms as Transforms
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import CheckedStorageInfo
 from osstorchconnector.dcp.item_stream import ItemStream
@@ -154,12 +154,12 @@ class ItemFileWriter:
         # As in torch: copying from the accelerator overlaps with uploading only where one thread does both.
         overlaps = self._thread_count == 1 and self._copy_ahead > 0 and torch.accelerator.is_available()
         loader = (
-            _OverlappingCpuLoader(self._planner.resolve_data, inflight_threshhold=self._copy_ahead)
+            OverlappingCpuLoader(self._planner.resolve_data, inflight_threshhold=self._copy_ahead)
             if overlaps
-            else _SerialCpuLoader(self._planner.resolve_data)
+            else SerialCpuLoader(self._planner.resolve_data)
         )
         for item in items:
-            loader.add(_item_size(item), item)
+            loader.add(item_size(item), item)
         loader.start_loading()
         yield from cast("Iterator[tuple[Tensor, WriteItem]]", loader.values())
 

@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata
 
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.exceptions import OssIntegrityError
@@ -39,7 +39,7 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
     return metadata
 
 
-def items_of(metadata: Metadata) -> Iterable[_StorageInfo]:
+def items_of(metadata: Metadata) -> Iterable[StorageInfo]:
     """Return where each item is."""
     return (metadata.storage_data or {}).values()
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch.distributed as dist
-from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.coverage import check_coverage
 from osstorchconnector.dcp.delivery import Delivery
@@ -267,7 +268,7 @@ class OssStorageReader(FileSystemReader):
             found[key].requests.append(request)
         return [found[key] for key in sorted(found)]
 
-    def _stored_item(self, index: MetadataIndex, info: _StorageInfo) -> StoredItem:
+    def _stored_item(self, index: MetadataIndex, info: StorageInfo) -> StoredItem:
         item = StoredItem(
             index.fqn, info.relative_path, info.offset, info.length, tuple(info.transform_descriptors or ())
         )

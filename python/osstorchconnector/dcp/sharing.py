@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import LoadPlan
 
+from osstorchconnector._torch.distributed import check_cpu_backend
 from osstorchconnector.dcp.fetch import Check, Fetcher, Job
 from osstorchconnector.dcp.integrity import describe
 from osstorchconnector.dcp.memory import empty_bytes
@@ -75,7 +76,7 @@ def check_group(group: dist.ProcessGroup | None) -> None:
         OssConfigError: It cannot.
     """
     try:
-        (group or dist.group.WORLD)._get_backend(torch.device("cpu"))  # type: ignore[union-attr]  # noqa: SLF001
+        check_cpu_backend(group)
     except (AttributeError, RuntimeError) as error:
         raise OssConfigError(
             "share_replicated needs a process group with a backend for the CPU: "

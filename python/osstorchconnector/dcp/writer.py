@@ -7,13 +7,13 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from torch.distributed.checkpoint import filesystem
-from torch.distributed.checkpoint.filesystem import FileSystemWriter, _split_by_size_and_type, _StoragePrefix
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem, WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from osstorchconnector._torch.distributed import SerializationFormat, StoragePrefix, set_version, split_by_size_and_type
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar, describe
@@ -27,8 +27,6 @@ from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 
 _SUFFIX: Final = ".distcp"
-# Absent before torch 2.8, which knew one format.
-_FORMATS: Final = getattr(filesystem, "SerializationFormat", None)
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +39,7 @@ class _Nonce:
 
 
 @dataclasses.dataclass
-class _RankPrefix(_StoragePrefix):
+class _RankPrefix(StoragePrefix):
     """What the names of a rank's files begin with, from the coordinator."""
 
     save_id: str = ""
@@ -197,8 +195,7 @@ class OssStorageWriter(FileSystemWriter):
             # From here on nothing is taken back: of a request without an answer it is not known whether it was done.
             metadata.storage_data = {index: info.plain() for index, info in written.items()}
             metadata.storage_meta = self.storage_meta()
-            if hasattr(metadata, "version"):
-                metadata.version = getattr(filesystem, "CURRENT_DCP_VERSION", metadata.version)
+            set_version(metadata)
             self._client.put(self._metadata_uri, pickle.dumps(metadata))
             self._delete(old_files - {*sidecar.files, Sidecar.name(self.save_id)})
 
@@ -249,7 +246,7 @@ class OssStorageWriter(FileSystemWriter):
     def _buckets(self, items: Sequence[WriteItem]) -> Iterable[list[WriteItem]]:
         if not self.single_file_per_rank:
             return [[item] for item in items]
-        return [bucket for bucket in _split_by_size_and_type(self.thread_count, list(items)) if bucket]
+        return [bucket for bucket in split_by_size_and_type(self.thread_count, list(items)) if bucket]
 
     def _check_complete(self, metadata: Metadata, written: dict[MetadataIndex, Any]) -> None:
         planned = set[MetadataIndex]().union(*self._planned)
@@ -306,7 +303,7 @@ def _format_of(given: Any) -> tuple[Any, str]:  # noqa: ANN401 - torch's enumera
     name = "torch_save" if given is None else getattr(given, "value", given)
     if name not in {"torch_save", "safetensors"}:
         raise OssConfigError(f"serialization_format must be 'torch_save' or 'safetensors', not {given!r}")
-    return (name if _FORMATS is None else _FORMATS(name)), name
+    return (name if SerializationFormat is None else SerializationFormat(name)), name
 
 
 def _with_distinct_names(items: Sequence[WriteItem]) -> list[list[WriteItem]]:
