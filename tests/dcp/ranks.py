@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten
 from osstorchconnector import OssConfig, OssFileSystem
 from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter
-from osstorchconnector.testing import Connection
+from osstorchconnector.testing import ConnectionArguments
 from tests.dcp.stages import COORDINATOR_STAGES
 
 
@@ -54,18 +54,20 @@ def _equal(state: dict[str, Any], seed: float) -> bool:
     return int(whole.pop("step")) == int(seed) and all(torch.equal(whole[name], expected[name]) for name in expected)
 
 
-def _file_system(connection: Connection, max_attempts: int | None) -> OssFileSystem:
+def _file_system(connection: ConnectionArguments, max_attempts: int | None) -> OssFileSystem:
     config = None if max_attempts is None else OssConfig(max_attempts=max_attempts)
     return OssFileSystem(**connection, config=config)
 
 
-def save(connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any) -> None:
+def save(
+    connection: ConnectionArguments, place: str, seed: float, max_attempts: int | None = None, **options: Any
+) -> None:
     """Save a state that the seed decides."""
     dcp.save(_state(seed), storage_writer=_file_system(connection, max_attempts).writer(place, **options))
 
 
 def load(
-    connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any
+    connection: ConnectionArguments, place: str, seed: float, max_attempts: int | None = None, **options: Any
 ) -> dict[str, Any]:
     """Load a state and compare it with what the seed decides; return what was read."""
     state = _state(-1)
@@ -76,14 +78,14 @@ def load(
     return {"amplification": reader.report.amplification, "read_bytes": reader.report.read_bytes}
 
 
-def load_on_machines(connection: Connection, place: str, seed: float, machines: list[str]) -> None:
+def load_on_machines(connection: ConnectionArguments, place: str, seed: float, machines: list[str]) -> None:
     """Load a state and share what is common, where each rank takes itself to be on one of the machines."""
     name = machines[dist.get_rank()]
     vars(reading)["this_machine"] = lambda: name
     load(connection, place, seed, share_replicated=True)
 
 
-def load_while_replaced(connection: Connection, place: str) -> None:
+def load_while_replaced(connection: ConnectionArguments, place: str) -> None:
     """Load, but between the readings of the metadata by two ranks another save replaces the checkpoint."""
     file_system = OssFileSystem(**connection)
 
@@ -104,7 +106,7 @@ def load_while_replaced(connection: Connection, place: str) -> None:
     dcp.load({"a": torch.zeros(1000)}, storage_reader=reader)
 
 
-def which(connection: Connection, place: str, seeds: list[float]) -> float:
+def which(connection: ConnectionArguments, place: str, seeds: list[float]) -> float:
     """Load a state and return which of the seeds it has."""
     state = _state(-1)
     dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
@@ -148,7 +150,7 @@ def _fill(state: Any, values: list[Tensor]) -> None:
             leaf.copy_(value)
 
 
-def train_and_save(connection: Connection, place: str, kept: str) -> list[float]:
+def train_and_save(connection: ConnectionArguments, place: str, kept: str) -> list[float]:
     """Train a model of FSDP2, save it with its optimizer, train on; return the losses after the save.
 
     The state is kept in a local file too, by torch alone.
@@ -164,7 +166,7 @@ def train_and_save(connection: Connection, place: str, kept: str) -> list[float]
     return [_train(model, optimizer) for _ in range(3)]
 
 
-def load_and_train(connection: Connection, place: str, kept: str) -> list[float]:
+def load_and_train(connection: ConnectionArguments, place: str, kept: str) -> list[float]:
     """Load what :func:`train_and_save` saved into a fresh model, and train on beside one that the local file filled."""
     losses = []
     values = torch.load(kept)
@@ -189,12 +191,12 @@ def _own_state(seed: float) -> dict[str, Any]:
     return {**_state(seed), "of this rank": torch.full((3000,), seed + dist.get_rank()), "rank": dist.get_rank()}
 
 
-def save_alone(connection: Connection, place: str, seed: float) -> None:
+def save_alone(connection: ConnectionArguments, place: str, seed: float) -> None:
     """Save without collective operations: each rank writes a checkpoint of its own."""
     dcp.save(_own_state(seed), storage_writer=OssFileSystem(**connection).writer(place), use_collectives=False)
 
 
-def load_alone(connection: Connection, place: str, seed: float) -> None:
+def load_alone(connection: ConnectionArguments, place: str, seed: float) -> None:
     """Load what :func:`save_alone` has saved."""
     state = _own_state(-1)
     state["rank"] = -1
@@ -204,7 +206,7 @@ def load_alone(connection: Connection, place: str, seed: float) -> None:
     assert _equal(state, seed)
 
 
-def load_columns(connection: Connection, place: str, seed: float) -> None:
+def load_columns(connection: ConnectionArguments, place: str, seed: float) -> None:
     """Load by columns what was saved by rows."""
     state = {"by rows": _sharded(_matrix(-1), Shard(1))}
     dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
@@ -259,7 +261,7 @@ class _Upload:
             self._action()
 
 
-def which_and_save(connection: Connection, place: str, seeds: list[float], seed: float) -> float:
+def which_and_save(connection: ConnectionArguments, place: str, seeds: list[float], seed: float) -> float:
     """Return which of the seeds is there, after another one was saved in its place."""
     found = which(connection, place, seeds)
     save(connection, place, seed)
@@ -267,7 +269,7 @@ def which_and_save(connection: Connection, place: str, seeds: list[float], seed:
     return found
 
 
-def save_and_die(connection: Connection, place: str, seeds: list[float], victim: int, stage: str) -> None:
+def save_and_die(connection: ConnectionArguments, place: str, seeds: list[float], victim: int, stage: str) -> None:
     """Save twice, but one rank is killed at some stage of the second save.
 
     It kills itself, or the coordinator does, where it waits for that.

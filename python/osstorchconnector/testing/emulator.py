@@ -23,7 +23,7 @@ from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConnectionError, OssTimeoutError
 from osstorchconnector.testing.admin import Admin, Fault, FaultRule, RecordedRequest
 
-__all__ = ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
+__all__ = ["Connection", "ConnectionArguments", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
 
 # A cold start reads the interpreter and the native core from disk; a loaded machine takes a few seconds for it.
 _START_SECONDS: Final = 20.0
@@ -31,12 +31,16 @@ _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 5.0
 
 
-class Connection(TypedDict):
+class ConnectionArguments(TypedDict):
     """The keyword arguments that connect a dataset or client."""
 
     endpoint: str
     cred_path: str
     region: str
+
+
+Connection = ConnectionArguments
+"""Deprecated: the old name of :class:`ConnectionArguments`."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class Emulator:
         )
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> ConnectionArguments:
         """The keyword arguments that connect a dataset or client, with the access key in a file.
 
         A server that speaks TLS has to be trusted as well: add ``config=OssConfig(ca_bundle=emulator.ca_bundle)``.
