@@ -107,5 +107,5 @@ io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
 if not TYPE_CHECKING:
-    # A type checker would take it for any name.
+    # A type checker would accept every name because of it.
     __getattr__, __dir__ = _lazy_names(__name__, __all__, _LATER)
