@@ -256,7 +256,7 @@ def test_what_fsspec_is_reported(checkpoint_io: Any, client: OssClient, bucket: 
     system.cp_file(f"{bucket}/new", f"{bucket}/newer")
     system.rm(f"{bucket}/new")
     assert names(client, bucket) == ["a", "newer", "run/b", "run/deep/c"]
-    with pytest.raises(OssConfigError, match="'ab': allowed"):
+    with pytest.raises(OssConfigError, match="with mode 'ab': use"):
         fsspec.open(f"oss://{bucket}/new", "ab").open()
 
 
