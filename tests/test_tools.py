@@ -40,10 +40,31 @@ def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str,
 
 
 @pytest.mark.parametrize(
+    ("module", "line", "name"),
+    [
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import FileSystemReader", None),
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import _StorageInfo as Info", "_StorageInfo"),
+        ("dcp/reader.py", "from torch._utils import ExceptionWrapper", "torch._utils.ExceptionWrapper"),
+        ("dcp/reader.py", "import torch._utils", "torch._utils"),
+        ("dcp/reader.py", "def f():\n    torch.serialization._load(1)", "torch.serialization._load"),
+        ("dcp/reader.py", "torch.__version__", None),
+        ("_torch/distributed.py", "from torch._utils import ExceptionWrapper", None),
+    ],
+)
+def test_a_private_name_of_torch_is_found(tmp_path: Path, module: str, line: str, name: str | None) -> None:
+    path = tmp_path / module
+    path.parent.mkdir()
+    path.write_text(line)
+    found = tool("check_layers").torch_findings(tmp_path)
+    assert len(found) == (name is not None)
+    assert all(f"{name} is private" in text for text in found)
+
+
+@pytest.mark.parametrize(
     ("line", "phrase"),
     [
         ("# The reader is told.", "is told"),
-        ("def test_a_worker_is_reported() -> None:", "is told"),
+        ("def test_a_worker_is_told() -> None:", "is told"),
         ("//! A cursor is gone on with.", "gone on with"),
         ("# Where there is none, it raises.", "Where there"),
         ("the places where it looks", None),
