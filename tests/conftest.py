@@ -1,5 +1,6 @@
 """What all tests share: bounds, a clean environment, one emulator and a bucket of the test's own."""
 
+import multiprocessing
 import os
 import signal
 import uuid
@@ -14,6 +15,10 @@ from osstorchconnector import OssClient
 from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
+
+# Importing torch takes two seconds of a processor. A forkserver that has it spends them once, not for each worker. The
+# package itself is not imported there: a started process gets its data in a pickle and nothing else.
+multiprocessing.set_forkserver_preload(["torch.utils.data"])
 
 # A shell starts what runs in the background with Ctrl-C ignored, and programs pass that on to those they start: tests
 # that interrupt one would wait for ever.
