@@ -152,7 +152,9 @@ def test_what_was_stored_on_an_exception_is_found_as_the_last(
     assert epochs.begun == [2, 3]
 
 
-def test_the_last_is_chosen_by_time_and_among_equals_by_name(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_the_last_is_chosen_by_time_and_among_equals_by_name(
+    checkpoint_io: Any, client: OssClient, bucket: str
+) -> None:
     directory = f"oss://{bucket}/run"
     for name in ("epoch=7.ckpt", "epoch=9.ckpt", "last.ckpt", "deep/last.ckpt"):
         checkpoint_io.save_checkpoint({"name": name}, f"{directory}/{name}")

@@ -89,9 +89,7 @@ def test_another_number_of_ranks_raises_that_each_rank_saved_by_itself(
 
 @needs_rank_local
 @pytest.mark.slow(120)
-def test_another_sharding_raises_that_each_rank_saved_by_itself(
-    worlds: Worlds, emulator: Emulator, place: str
-) -> None:
+def test_another_sharding_raises_that_each_rank_saved_by_itself(worlds: Worlds, emulator: Emulator, place: str) -> None:
     options = {"connection": emulator.connection, "place": place, "seed": 1.0}
     worlds.results(2, "save_alone", **options)
     for outcome in worlds.run(2, "load_columns", **options):

@@ -202,7 +202,9 @@ def test_wrong_options_are_refused(file_system: OssFileSystem, place: str, optio
 
 
 @pytest.mark.parametrize("directory", ["/absolute", 3, "oss://other/x"])
-def test_a_strategy_that_leaves_the_checkpoint_is_reported(file_system: OssFileSystem, place: str, directory: Any) -> None:
+def test_a_strategy_that_leaves_the_checkpoint_is_reported(
+    file_system: OssFileSystem, place: str, directory: Any
+) -> None:
     writer = file_system.writer(place, prefix_strategy=lambda _rank: directory)
     with pytest.raises(dcp.CheckpointException, match="a path below the checkpoint is needed"):
         dcp.save({"a": torch.ones(1)}, storage_writer=writer)
