@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -123,7 +124,7 @@ class Environment:
             packages = set(self._folder.glob("lib/python*/site-packages/*.dist-info"))
 
             def describe(log: str) -> str:
-                names = [line.split()[1] for line in log.splitlines() if line.startswith("Collecting ")]
+                names = re.findall(r"^Collecting ([\w.-]+)", log, flags=re.MULTILINE)
                 begun = log.rpartition("Installing collected packages: ")[2]
                 if begun != log:
                     now = set(self._folder.glob("lib/python*/site-packages/*.dist-info"))
