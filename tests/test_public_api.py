@@ -96,12 +96,20 @@ def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, pl
         ("exceptions", ["OssError"]),
         ("lightning", ["OssCheckpointIO"]),
         ("safetensor", ["OssSafeOpen", "OssSafetensor", "OssSlice"]),
-        ("testing", ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]),
+        (
+            "testing",
+            ["Connection", "ConnectionArguments", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"],
+        ),
     ],
 )
 def test_a_public_module_keeps_its_place(path: str, names: list[str]) -> None:
     module = importlib.import_module(f"osstorchconnector.{path}")
     assert all(getattr(module, name) is not None for name in names)
+
+
+def test_the_old_name_of_the_connection_arguments_still_works() -> None:
+    testing = importlib.import_module("osstorchconnector.testing")
+    assert testing.Connection is testing.ConnectionArguments
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ def test_a_missing_object_is_reported_with_its_key(emulator: Emulator, bucket: s
         assert error.request_id
 
 
-def test_what_was_deleted_meanwhile_is_reported_in_its_place(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_what_was_deleted_meanwhile_is_reported_in_its_place(
+    emulator: Emulator, client: OssClient, bucket: str
+) -> None:
     names = ["a", "b", "c"]
     for name in names:
         client.put(f"oss://{bucket}/{name}", name.encode())

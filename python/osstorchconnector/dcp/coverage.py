@@ -1,4 +1,4 @@
-"""Whether a checkpoint holds all of what a rank is to load."""
+"""Check that a checkpoint holds everything that a rank wants to load."""
 
 import math
 from collections import Counter
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
-from torch.distributed.checkpoint.planner_helpers import _create_chunk_list
 
+from osstorchconnector._torch.distributed import create_chunk_list
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def check_coverage(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri: str) -> None:
-    """Check that a plan fills what it is to fill.
+    """Check that a plan fills each tensor completely.
 
-    A rank that has saved by itself describes its own shards only. Where another world size or another sharding needs
-    more than those, torch plans what there is, and would leave the rest as it was.
+    The metadata of a rank that saved by itself describes only this rank's shards. If another world size or another
+    sharding needs more, torch plans to load only those shards, and would leave the other elements unchanged.
 
     Raises:
-        OssConfigError: A tensor would be filled in part.
+        OssConfigError: A tensor would be filled in part only.
     """
     state: Mapping[str, Any] = getattr(planner, "state_dict", None) or {}
     planned: Counter[str] = Counter()
@@ -32,10 +32,10 @@ def check_coverage(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri
             continue
         if sum(math.prod(chunk.sizes) for chunk in entry.chunks) >= math.prod(entry.size):
             continue
-        needed = sum(math.prod(chunk.sizes) for chunk in _create_chunk_list(state[name]))
+        needed = sum(math.prod(chunk.sizes) for chunk in create_chunk_list(state[name]))
         if planned[name] < needed:
             raise OssConfigError(
-                f"the checkpoint at {uri} holds {planned[name]} of the {needed} elements of {name!r} that this rank is "
-                "to load: its ranks have saved each by itself (use_collectives=False), and such a checkpoint is loaded "
-                "by as many ranks with the same sharding"
+                f"the checkpoint at {uri} holds {planned[name]} of the {needed} elements of {name!r} that this rank "
+                "loads: each rank saved by itself (use_collectives=False), so load it with the same number of ranks "
+                "and the same sharding"
             )
