@@ -191,9 +191,9 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
         ({"tar_path": ""}, "tar_path must be"),
         ({"index_path": "oss://b"}, "is not a bucket name"),
         ({"index_path": "{tmp}/all.tar"}, "are the same"),
-        ({"source_path": "{tmp}/absent"}, "is no directory"),
+        ({"source_path": "{tmp}/absent"}, "is not a directory"),
         ({"source_path": ""}, "source_path must be"),
-        ({"tar_path": "{tmp}/data/all.tar"}, "lies in source_path"),
+        ({"tar_path": "{tmp}/data/all.tar"}, "is inside source_path"),
         ({"tar_path": "{tmp}/absent/all.tar"}, "cannot be written"),
     ],
 )
@@ -250,7 +250,9 @@ def test_what_tar_takes_for_a_directory_is_reported(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     client.put(f"oss://{bucket}/data/{name}", b"bytes")
-    with pytest.raises(OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes .* takes for a directory"):
+    with pytest.raises(
+        OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes, and tar takes its name .* for a directory"
+    ):
         generate_tar_archive(
             tar_path=str(tmp_path / "tar"),
             index_path=str(tmp_path / "index"),
@@ -279,7 +281,7 @@ def test_a_damaged_or_shortened_archive_is_reported() -> None:
         with pytest.raises(OssIntegrityError, match="it is damaged or cut short"):
             list(members_of(io.BytesIO(archive), "it"))
     for archive in (b"", b"x" * 1000, whole[:100]):
-        with pytest.raises(OssConfigError, match="it is no uncompressed tar archive"):
+        with pytest.raises(OssConfigError, match="it is not an uncompressed tar archive"):
             list(members_of(io.BytesIO(archive), "it"))
 
 
@@ -316,7 +318,7 @@ def test_an_index_that_does_not_fit_is_reported() -> None:
         with pytest.raises(OssIntegrityError):
             index_of(header.line() + broken)
     for first in (b"", b"\n", b"{}\n", b'{"format": "osst-tar-index"}\n', b"\x1f\x8b\n", b"[1]\n"):
-        with pytest.raises(OssConfigError, match="index is no tar index"):
+        with pytest.raises(OssConfigError, match="index is not a tar index"):
             index_of(first + lines)
     document = json.loads(header.line())
     with pytest.raises(OssConfigError, match="version 2"):

@@ -146,7 +146,7 @@ def test_a_snapshot_that_was_cut_or_edited_is_refused() -> None:
     ]:
         with pytest.raises(OssIntegrityError):
             list(snapshot_parser(io.BytesIO(damaged)))
-    with pytest.raises(OssConfigError, match="no snapshot"):
+    with pytest.raises(OssConfigError, match="not a snapshot"):
         list(snapshot_parser(io.BytesIO(b"a b\n")))
     with pytest.raises(OssConfigError, match="version 2"):
         list(snapshot_parser(io.BytesIO(data.replace(b'"version": 1', b'"version": 2'))))

@@ -229,9 +229,9 @@ def test_what_is_missing_or_no_archive_is_reported(archive: Emulator, client: Os
     for tar, index, error, reason in [
         (f"oss://{BUCKET}/absent.tar", "", OssNotFoundError, "absent.tar"),
         (TAR, f"oss://{BUCKET}/absent.idx", OssNotFoundError, "absent.idx"),
-        (TAR, f"oss://{BUCKET}/text", OssConfigError, "no tar index"),
-        (f"oss://{BUCKET}/text", "", OssConfigError, "text is no uncompressed tar archive"),
-        (f"oss://{BUCKET}/a.tar.gz", "", OssConfigError, "gz is no uncompressed tar archive"),
+        (TAR, f"oss://{BUCKET}/text", OssConfigError, "not a tar index"),
+        (f"oss://{BUCKET}/text", "", OssConfigError, "text is not an uncompressed tar archive"),
+        (f"oss://{BUCKET}/a.tar.gz", "", OssConfigError, "gz is not an uncompressed tar archive"),
     ]:
         with pytest.raises(error, match=reason):
             list(dataset.from_tar(tar, index, **archive.connection))
