@@ -215,7 +215,7 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_the_last(checkpoint_io: Any, b
 
 
 def test_wrong_arguments_are_reported(checkpoint_io: Any) -> None:
-    with pytest.raises(OssConfigError, match="a path makes oss:/ of oss://"):
+    with pytest.raises(OssConfigError, match="a path turns oss:// into oss:/"):
         checkpoint_io.save_checkpoint({}, Path("oss://bucket/a"))
     with pytest.raises(OssConfigError, match="oss://"):
         checkpoint_io.load_checkpoint("here.ckpt")

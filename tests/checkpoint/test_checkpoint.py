@@ -228,7 +228,7 @@ def test_it_shows_a_bar_if_asked(
 @pytest.mark.parametrize("method", ["reader", "writer", "load", "exists"])
 def test_what_names_no_object_is_reported(checkpoint: OssCheckpoint, method: str) -> None:
     use = getattr(checkpoint, method)
-    with pytest.raises(OssConfigError, match=r"a path makes oss:/ of oss://"):
+    with pytest.raises(OssConfigError, match=r"a path turns oss:// into oss:/"):
         use(Path("oss://bucket/a.pt"))
     with pytest.raises(OssConfigError, match=r"names a directory: a checkpoint is an object, like .*epoch-1\.pt"):
         use("oss://bucket/run/")

@@ -116,7 +116,7 @@ def test_ini_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"ram": RamRoleCredentials, "oidc": OidcRoleCredentials, "ecs": EcsRoleCredentials}
     for name, kind in kinds.items():
         assert type(IniProfileCredentials(profile=name).source()) is kind
-    with pytest.raises(OssCredentialsError, match=r"'rsa_key_pair' of section \[rsa\] is not understood"):
+    with pytest.raises(OssCredentialsError, match=r"'rsa_key_pair' of section \[rsa\] is not supported"):
         IniProfileCredentials(profile="rsa")()
     moved = path.rename(path.with_name("elsewhere"))
     monkeypatch.setenv("ALIBABA_CLOUD_CREDENTIALS_FILE", str(moved))
@@ -138,10 +138,10 @@ def test_the_connectors_json_where_others_keep_their_ini(write: Write) -> None:
         ([SECRET], "must hold a JSON object"),
         (cli({"mode": "AK", "access_key_id": SECRET}), "has no access_key_secret"),
         (cli({"mode": "AK", **KEY, "access_key_secret": [SECRET]}), "access_key_secret must be a string"),
-        (cli({"mode": "CloudSSO", **KEY}), "mode 'CloudSSO' of profile 'default' is not understood"),
+        (cli({"mode": "CloudSSO", **KEY}), "mode 'CloudSSO' of profile 'default' is not supported"),
         (cli({"mode": "RamRoleArn", **KEY}), "has no ram_role_arn"),
         (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": "9"}), "must be a whole number"),
-        (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": 9}), "allowed are 900 and more"),
+        (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": 9}), "must be at least 900, not 9"),
         (cli({"mode": "ChainableRamRoleArn", "source_profile": "default"}), "leads in a circle"),
     ],
 )
@@ -155,8 +155,8 @@ def test_a_malformed_cli_profile_is_reported_at_construction(write: Write, conte
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (f"access_key_secret = {SECRET}", "is no INI file"),
-        (f"[default]\n{SECRET}", "is no INI file"),
+        (f"access_key_secret = {SECRET}", "is not an INI file"),
+        (f"[default]\n{SECRET}", "is not an INI file"),
         (f"[default]\ntype = access_key\naccess_key_secret = {SECRET}", "has no access_key_id"),
         (f"[other]\naccess_key_secret = {SECRET}", r"has no section \[default\]"),
     ],

@@ -255,7 +255,7 @@ def test_an_expiration_is_understood(expiration: object, seconds: float | None) 
         ),
         (
             SimpleNamespace(access_key_id="id", access_key_secret=SECRET, expiration="soon"),
-            "returned an expiration that is no time",
+            "returned an expiration that is not a time",
         ),
     ],
 )
