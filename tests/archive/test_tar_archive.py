@@ -1,4 +1,4 @@
-"""Archives and their indexes, as written and as other programs read them."""
+"""Archives and their indexes, and other programs that read them."""
 
 import hashlib
 import io
@@ -86,7 +86,7 @@ def test_a_prefix_becomes_an_archive_that_tar_reads(
             assert file.read() == content_of(member.name)
 
 
-def test_the_same_objects_give_the_same_bytes_wherever_they_lie(
+def test_the_same_objects_give_the_same_bytes_in_oss_and_in_a_directory(
     client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     directory = tmp_path / "data"
@@ -108,7 +108,7 @@ def test_the_same_objects_give_the_same_bytes_wherever_they_lie(
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_an_index_is_made_of_an_archive_that_is_there(
+def test_an_index_is_made_for_an_existing_archive(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, tar_format: int
 ) -> None:
     tar, index = tmp_path / "all.tar", tmp_path / "all.idx"
@@ -130,7 +130,7 @@ def test_an_index_is_made_of_an_archive_that_is_there(
     assert Path(str(index) + "2").read_bytes() == index.read_bytes()
 
 
-# webdataset leaves the file it has read to the garbage collector.
+# webdataset does not close the file that it has read.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_the_archive(
     bucket: str, client: OssClient, connection: dict[str, Any], tmp_path: Path
@@ -207,7 +207,7 @@ def test_wrong_arguments_are_reported(
         generate_tar_archive(**connection, **given)
 
 
-def test_nothing_is_left_where_the_source_fails(
+def test_nothing_is_left_if_the_source_fails(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     client.put(f"oss://{bucket}/all.tar", b"before")
@@ -223,7 +223,7 @@ def test_nothing_is_left_where_the_source_fails(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_nothing_appears_where_the_index_cannot_be_written(
+def test_nothing_appears_if_the_index_cannot_be_written(
     client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "before").write_bytes(b"before")
@@ -246,7 +246,7 @@ def test_an_index_that_is_not_stored_leaves_the_whole_archive(
 
 
 @pytest.mark.parametrize("name", ["", "sub/"])
-def test_what_tar_takes_for_a_directory_is_reported(
+def test_a_name_that_tar_takes_for_a_directory_is_reported(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     client.put(f"oss://{bucket}/data/{name}", b"bytes")

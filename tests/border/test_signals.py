@@ -1,4 +1,4 @@
-"""Ctrl-C ends every wait at once, and what is interrupted is neither lost nor written to later."""
+"""Ctrl-C ends every wait at once. Interrupted objects are not lost, and buffers are not written to later."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.faults.server import Answer, Exchange, Request
 
 SMALL = {f"small-{number:02}": f"content of small-{number:02}".encode() for number in range(40)}
 CONTENTS = {**SMALL, "large": LARGE}
-#: From Ctrl-C to the exception; a tenth of it is what a wait takes to look for signals.
+#: Seconds from Ctrl-C to the exception. A wait looks for signals after a tenth of it.
 AT_ONCE = 1.0
 
 
@@ -46,7 +46,7 @@ class HeldInTheMiddle(Held):
 @pytest.mark.parametrize("held_type", [Held, HeldInTheMiddle])
 def test_readinto_gives_the_buffer_back(held_type: type[Held]) -> None:
     with (
-        # The first answers are spoiled, however many requests the read is made of; the second read gets its bytes.
+        # All answers to the first read are held back, however many requests it sends; the second read gets its bytes.
         ObjectServer(CONTENTS, held := held_type(), where=is_get_of_large) as server,
         held,
         Program("interrupted", server.endpoint, "readinto") as program,
@@ -112,21 +112,21 @@ def test_an_interrupted_listing_does_not_end_as_if_it_were_complete() -> None:
 
 
 @pytest.mark.parametrize("kind", ["put", "write", "close"])
-def test_an_interrupted_upload_publishes_nothing_and_is_taken_back(kind: str) -> None:
+def test_an_interrupted_upload_publishes_nothing_and_is_aborted(kind: str) -> None:
     with (
         ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
         held,
         Program("interrupted", server.endpoint, kind) as program,
     ):
         program.expect("ready")
-        # Two parts are on their way when closing sends the third.
+        # Two parts are in flight when `close` sends the third.
         server.wait_for(3 if kind == "close" else 1, is_put)
         sent = program.interrupt()
         assert program.expect("interrupted") - sent < AT_ONCE
         server.wait_for(1, is_abort)
         program.tell("go on")
         if kind != "put":
-            # Closing does not make up for it.
+            # Closing does not publish the object.
             program.expect("interrupted")
         program.expect("finished")
         assert program.end() == (0, "")
@@ -134,7 +134,7 @@ def test_an_interrupted_upload_publishes_nothing_and_is_taken_back(kind: str) ->
     assert server.contents == {"written": b"previous"}
 
 
-def test_an_upload_that_ctrl_c_ends_with_the_program_is_taken_back() -> None:
+def test_an_upload_that_ctrl_c_ends_with_the_program_is_aborted() -> None:
     with (
         ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
         held,

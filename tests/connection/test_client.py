@@ -162,7 +162,7 @@ def test_a_writer_uploads_in_parts(emulator: Emulator, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["oss://bucket", "oss://bucket/", "bucket/key", "oss://b/key", "oss://bucket//key"])
-def test_a_uri_that_names_no_object_is_refused(client: OssClient, uri: str) -> None:
+def test_a_uri_without_an_object_is_refused(client: OssClient, uri: str) -> None:
     with pytest.raises(OssConfigError) as caught:
         client.get(uri)
     assert uri in str(caught.value)
@@ -215,7 +215,7 @@ def test_it_pickles_as_configuration(client: OssClient, bucket: str) -> None:
     assert restored.get(f"oss://{bucket}/a") == b"content"
 
 
-def test_what_it_tells(emulator: Emulator) -> None:
+def test_it_shows_its_configuration(emulator: Emulator) -> None:
     client = OssClient(**emulator.connection, config=OssConfig(max_attempts=2))
     assert client.endpoint == emulator.endpoint
     assert client.region == "cn-hangzhou"

@@ -1,4 +1,4 @@
-"""Profiles of other tools, and the order in which places are looked at."""
+"""Profiles of other tools, and the order of places."""
 
 import json
 import logging
@@ -123,7 +123,7 @@ def test_ini_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     assert IniProfileCredentials()().access_key_id == "ini-id"
 
 
-def test_the_connectors_json_where_others_keep_their_ini(write: Write) -> None:
+def test_the_connectors_json_is_read_in_the_place_of_an_ini_file(write: Write) -> None:
     write(".alibabacloud/credentials", {"AccessKeyId": "json-id", "AccessKeySecret": SECRET})
     assert isinstance(IniProfileCredentials().source(), FileCredentials)
     assert DefaultCredentials()().access_key_id == "json-id"
@@ -233,7 +233,7 @@ def test_a_place_that_is_configured_and_fails_does_not_give_way_to_the_next(
             DefaultCredentials()()
 
 
-def test_the_place_that_gave_a_key_is_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_keys_come_from_the_same_place(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(".aliyun/config.json", cli({**KEY, "mode": "AK"}))
     source = DefaultCredentials()
     assert source().access_key_id == "profile-id"
@@ -244,7 +244,7 @@ def test_the_place_that_gave_a_key_is_kept(write: Write, monkeypatch: pytest.Mon
     assert SECRET.encode() not in pickle.dumps(source)
 
 
-def test_where_nothing_is_configured_each_place_tells_why(home: Path) -> None:
+def test_if_nothing_is_configured_the_error_names_each_place(home: Path) -> None:
     with pytest.raises(OssCredentialsError) as caught:
         resolve(ENDPOINT)
     text = str(caught.value)
@@ -260,7 +260,7 @@ def test_where_nothing_is_configured_each_place_tells_why(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_without_a_metadata_service_the_first_request_tells_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_metadata_service_the_first_request_names_each_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED")
     monkeypatch.setattr("osstorchconnector.credentials.ecs.METADATA_ENDPOINT", "http://127.0.0.1:9")
     client = OssClient(ENDPOINT)
@@ -272,7 +272,7 @@ def test_without_a_metadata_service_the_first_request_tells_what_was_tried(monke
     assert "credentials URI: ALIBABA_CLOUD_CREDENTIALS_URI is not set" in str(caught.value)
 
 
-def test_profiles_with_nothing_in_them_are_passed_over(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_profiles_are_ignored(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(".aliyun/config.json", cli({"mode": "AK", "access_key_id": "", "access_key_secret": ""}))
     write(".alibabacloud/credentials.ini", "")
     with standing_in(lambda _: (200, key_document("STS.uri", SECRET, "token"))) as service:
@@ -280,7 +280,7 @@ def test_profiles_with_nothing_in_them_are_passed_over(write: Write, monkeypatch
         assert DefaultCredentials()().access_key_id == "STS.uri"
 
 
-def test_the_guide_names_what_is_read() -> None:
+def test_the_guide_names_every_variable_and_file() -> None:
     root = Path(__file__).parents[2]
     guide = (root / "docs" / "guides" / "credentials.md").read_text()
     source = "".join(path.read_text() for path in (root / "python" / "osstorchconnector" / "credentials").glob("*.py"))

@@ -73,7 +73,7 @@ def test_an_ecs_role_is_found_and_asked_with_a_token() -> None:
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
-def test_a_named_ecs_role_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_a_named_ecs_role_is_requested_directly(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "environment":
         monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", "a-role")
     with standing_in(metadata) as service:
@@ -81,7 +81,7 @@ def test_a_named_ecs_role_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch, wa
         assert service.paths() == ["PUT /latest/api/token", f"GET {ROLE}a-role"]
 
 
-def test_a_metadata_service_without_tokens_serves_unless_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metadata_service_without_tokens_is_used_unless_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     with standing_in(without_tokens) as service:
         assert EcsRoleCredentials(endpoint=service.url)().access_key_id == "STS.ecs"
         monkeypatch.setenv("ALIBABA_CLOUD_IMDSV1_DISABLED", "true")
@@ -107,7 +107,7 @@ def test_a_machine_without_a_metadata_service_raises_quickly() -> None:
         with pytest.raises(OssCredentialsError, match="this is not an ECS instance"):
             source()
         assert time.monotonic() - started < 5
-        # Whoever waited for that is told the same, without waiting once more.
+        # A call right after it raises the same error, without another wait.
         started = time.monotonic()
         with pytest.raises(OssCredentialsError, match="this is not an ECS instance"):
             source()
@@ -127,7 +127,7 @@ def test_an_oidc_token_is_exchanged_and_read_anew_each_time(token_file: Path) ->
         )
         assert source()[:3] == ("STS.session", SECRET, TOKEN)
         (asked,) = service.asked
-        # No secret in the address, which proxies log.
+        # The address has no secret, because proxies log it.
         assert (asked.method, asked.path) == ("POST", "/")
         form = asked.form
         assert form.pop("Timestamp").endswith("Z")
@@ -229,7 +229,7 @@ def sources(url: str, token_file: Path) -> list[CredentialSource]:
         (0, "", "(did not answer|cannot be reached)"),
     ],
 )
-def test_what_a_service_does_wrong_is_reported_without_a_secret(
+def test_a_wrong_answer_of_a_service_is_reported_without_a_secret(
     token_file: Path, status: int, content: Any, complaint: str
 ) -> None:
     token_file.write_text(SECRET)
@@ -246,7 +246,7 @@ def test_what_a_service_does_wrong_is_reported_without_a_secret(
             assert SECRET not in "".join(traceback.format_exception(caught.value))
             assert SECRET not in repr(source)
         if status == 500:
-            # Two attempts of the metadata service after its token and role, three of each other.
+            # The metadata service gets two attempts after its token and role, each other service three.
             assert len(service.asked) == 4 + 3 * 3
 
 
@@ -277,7 +277,7 @@ def test_a_failure_that_passes_is_tried_again(token_file: Path) -> None:
         assert len(service.asked) == 3
 
 
-def test_an_address_that_is_none_is_reported() -> None:
+def test_an_invalid_address_is_reported() -> None:
     with pytest.raises(OssCredentialsError, match="'file:///etc/shadow' is not an HTTP address"):
         UriCredentials("file:///etc/shadow")()
     with pytest.raises(OssCredentialsError) as caught:
@@ -289,7 +289,7 @@ def test_an_address_that_is_none_is_reported() -> None:
     ("arguments", "complaint"),
     [(("", "p", "t"), "role_arn"), (("r", "", "t"), "oidc_provider_arn"), (("r", "p", ""), "oidc_token_file")],
 )
-def test_what_a_role_needs_is_reported(arguments: tuple[str, str, str], complaint: str) -> None:
+def test_a_missing_argument_of_a_role_is_reported(arguments: tuple[str, str, str], complaint: str) -> None:
     with pytest.raises(OssConfigError, match=f"{complaint} is missing"):
         OidcRoleCredentials(*arguments)
     with pytest.raises(OssConfigError, match="must be at least 900"):
@@ -297,7 +297,7 @@ def test_what_a_role_needs_is_reported(arguments: tuple[str, str, str], complain
 
 
 class Numbered:
-    """A credentials URI whose every answer is another key."""
+    """A credentials URI that answers with another key each time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -1,4 +1,4 @@
-"""A model of resuming: before and after, in any composition of ranks and workers, each entry is consumed once."""
+"""A model of resuming: with any number of ranks and workers before and after, each entry is consumed once."""
 
 import json
 import zlib
@@ -18,7 +18,7 @@ from tests.dataset.order_model import Reader
 
 @dataclass
 class FakeRows:
-    """A listing of numbered entries; another salt is another listing."""
+    """A listing of numbered entries. Each salt gives another listing."""
 
     count: int
     complete: bool = True
@@ -108,7 +108,7 @@ def test_a_chain_of_cursors_delivers_each_entry_once(data: st.DataObject, count:
 
 
 @given(st.data(), st.integers(1, 200), SMALL, SMALL, SMALL, EVEN)
-def test_a_reader_goes_on_where_it_stood(
+def test_a_reader_resumes_at_its_position(
     data: st.DataObject, count: int, world: int, batch: int, workers: int, even: str
 ) -> None:
     rows = FakeRows(count)
@@ -128,7 +128,7 @@ def test_a_reader_goes_on_where_it_stood(
     again = ResumePoint.from_state(json.loads(json.dumps(state.state())))
     assert again == state
     assert again.applied_to(replace(order, start=0)) == (order, consumed)
-    # Whatever was consumed lies in what the checksum is over, or wrapped around to the beginning.
+    # All that was consumed is under the checksum, or was repeated from the beginning.
     assert all(number < state.seen.rows for number in sequence[:consumed])
 
 
@@ -177,7 +177,7 @@ def test_a_changed_listing_raises_with_what_to_do(rows: FakeRows, message: str) 
 def test_the_end_of_a_block_that_is_shuffled_counts() -> None:
     state = reader_state(ReaderOrder(shuffle=16, batch_size=4), 4, FakeRows(20))
     assert (state.seen.rows, state.seen.whole) == (16, False)
-    # The last block is shorter, so its length decided.
+    # The last block is shorter, so the length of the listing decided too.
     state = reader_state(ReaderOrder(shuffle=16, batch_size=4), 20, FakeRows(20))
     assert (state.seen.rows, state.seen.whole) == (20, True)
 
@@ -231,12 +231,12 @@ def test_a_damaged_state_is_refused(changed: dict[str, object]) -> None:
         ResumePoint.from_state(state)
 
 
-def test_samples_that_end_inside_of_a_batch_are_refused() -> None:
+def test_samples_that_end_inside_a_batch_are_refused() -> None:
     with pytest.raises(OssConfigError, match="not a whole number of batches of batch_size=4"):
         cursor_after(ReaderOrder(batch_size=4), 6, FakeRows(20))
 
 
-def test_workers_that_are_apart_are_refused() -> None:
+def test_workers_at_different_positions_are_refused() -> None:
     rows = FakeRows(100)
     orders = [ReaderOrder(batch_size=4, worker=worker, workers=2) for worker in range(2)]
     states = [reader_state(order, consumed, rows).state() for order, consumed in zip(orders, [12, 4], strict=True)]
