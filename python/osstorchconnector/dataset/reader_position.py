@@ -47,7 +47,7 @@ class ReaderPosition:
         except OssListingChangedError as error:
             if self.resumed.on_listing_change == "raise":
                 raise
-            _logger.warning("the iteration continues although %s", error)
+            _logger.warning("the iteration continues, since on_listing_change='continue': %s", error)
         self.resumed = None
 
     def state(self) -> ResumePoint:
