@@ -1,5 +1,6 @@
 """Shared by all tests: time limits, a clean environment, one emulator, and a bucket for each test."""
 
+import multiprocessing
 import os
 import signal
 import uuid
@@ -15,13 +16,23 @@ from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
 
+# Importing torch takes two seconds of a processor. A forkserver that has torch spends them once, not for each worker.
+# The forkserver does not import the package itself: a started process gets its data in a pickle and nothing else.
+multiprocessing.set_forkserver_preload(["torch.utils.data"])
+
 # A shell starts background programs with Ctrl-C ignored, and the programs that they start inherit that. Tests that
 # interrupt a program would then wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run one case of each test that is not marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        _keep_fast(config, items)
     for item in items:
         slow = item.get_closest_marker("slow")
         if slow is not None:
@@ -29,6 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if seconds > LONGEST_SECONDS:
                 raise pytest.UsageError(f"{item.nodeid}: slow({seconds}) is above {LONGEST_SECONDS} seconds")
             item.add_marker(pytest.mark.timeout(seconds))
+
+
+def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the first case of each test, unless it is marked as slow."""
+    kept: dict[str, pytest.Item] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            kept.setdefault(item.nodeid.partition("[")[0], item)
+    selected = set(kept.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    items[:] = kept.values()
 
 
 @pytest.fixture(autouse=True)

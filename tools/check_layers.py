@@ -1,4 +1,4 @@
-"""Check that dependencies point one way only: between the crates, and between the packages in Python.
+"""Check that dependencies point one way only: between crates, modules of the core, and Python packages.
 
 Private names of torch are a dependency too: only the package `_torch` may use them.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "python" / "osstorchconnector"
+CORE = ROOT / "crates" / "oss-client" / "src"
 
 # Each crate, and what must not appear anywhere below it.
 FORBIDDEN = {
@@ -125,6 +126,99 @@ def torch_findings(package: Path = PACKAGE) -> list[str]:
     ]
 
 
+# The modules of oss-client from the bottom to the top: a module may name its own layer and those before it.
+RUST_LAYERS = [
+    ["sync"],
+    ["error"],
+    ["backoff", "buffer", "coalesce", "concurrency", "config", "credentials", "headers", "order", "sizes", "traffic"],
+    ["catalogue"],
+    ["local", "retry", "tls"],
+    ["request", "transport"],
+    ["client"],
+    ["ops"],
+    ["paginate"],
+    ["listing"],
+    ["prefetch", "reader", "upload"],
+]
+# Comments and texts, which may name any module: a link in documentation is no dependency.
+_RUST_TEXT = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'""", re.DOTALL)
+_RUST_TEST = re.compile(r"#\[cfg\(test\)\]\s*(?:mod (?P<file>\w+);)?")
+_RUST_PATH = re.compile(r"\bcrate::(?:(?P<name>\w+)|\{)")
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match.group().count("\n")
+
+
+def end_of_braces(text: str, start: int) -> int:
+    """Return the position after the brace that closes the first one after `start`."""
+    depth = 0
+    for position in range(start, len(text)):
+        depth += (text[position] == "{") - (text[position] == "}")
+        if depth == 0 and text[position] == "}":
+            return position + 1
+    return len(text)
+
+
+def without_tests(text: str) -> tuple[str, set[str]]:
+    """Return Rust code without comments, texts and tests, and the names of the test modules that are files."""
+    text = _RUST_TEXT.sub(_blank, text)
+    files = set()
+    while match := _RUST_TEST.search(text):
+        end = match.end()
+        if match["file"] is not None:
+            files.add(match["file"])
+        else:
+            end = end_of_braces(text, end)
+        text = text[: match.start()] + "\n" * text.count("\n", match.start(), end) + text[end:]
+    return text, files
+
+
+def rust_imports_of(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the module of each path below `crate`."""
+    for match in _RUST_PATH.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match["name"] is not None:
+            yield line, match["name"]
+            continue
+        start = match.end() - 1
+        depth, expected = 0, False
+        for token in re.finditer(r"\w+|[{},]|::", text[start : end_of_braces(text, start)]):
+            if token.group() in "{}":
+                depth += 1 if token.group() == "{" else -1
+                expected = depth == 1
+            elif token.group() == ",":
+                expected = depth == 1
+            elif expected:
+                yield line + text.count("\n", start, start + token.start()), token.group()
+                expected = False
+
+
+def rust_findings(source: Path = CORE) -> list[str]:
+    """Return each path of the core that runs up, and each module that belongs to no layer."""
+    layers = {name: layer for layer, names in enumerate(RUST_LAYERS) for name in names}
+    texts = {}
+    tests = set()
+    for path in sorted(source.rglob("*.rs")):
+        texts[path], files = without_tests(path.read_text(encoding="utf-8"))
+        folder = path.parent if path.stem in ("lib", "mod") else path.with_suffix("")
+        tests |= {folder / f"{name}.rs" for name in files}
+    found = []
+    for path, text in texts.items():
+        module = path.relative_to(source).with_suffix("").parts[0]
+        if path in tests or module == "lib":
+            continue
+        if module not in layers:
+            found.append(f"{path}: {module} belongs to no layer: add it to RUST_LAYERS")
+            continue
+        for line, name in rust_imports_of(text):
+            if name not in layers:
+                found.append(f"{path}:{line}: crate::{name} is no module: name the module that defines it")
+            elif layers[name] > layers[module]:
+                found.append(f"{path}:{line}: {module} must not use {name}, which is above it")
+    return found
+
+
 def main() -> int:
     """Print each forbidden dependency; exit status 1 if there is one."""
     wrong = [
@@ -134,6 +228,8 @@ def main() -> int:
     ]
     wrong += python_findings()
     wrong += torch_findings()
+
+    wrong += rust_findings()
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0

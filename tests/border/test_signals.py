@@ -179,23 +179,39 @@ def is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.slow(60)
+def seconds_of_ctrl_c(program: Program) -> float:
+    """Send Ctrl-C as a terminal does, to a program and its workers; return how long the program took to end."""
+    os.killpg(program.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    status, errors = program.end()
+    seconds = time.monotonic() - interrupted
+    assert status == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+    assert errors.count("Traceback") == 1, errors
+    assert is_gone(program.pid)
+    return seconds
+
+
+def seconds_of_ctrl_c_without_this_package(method: str) -> float:
+    """Return how long torch alone takes now to end a loader and its workers."""
+    with Program("interrupted_loader", method) as program:
+        for line in ("ready", "asleep", "asleep"):
+            program.expect(line)
+        return seconds_of_ctrl_c(program)
+
+
+@pytest.mark.slow(120)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_ctrl_c_ends_a_loader_and_its_workers(method: str) -> None:
     with (
         ObjectServer(CONTENTS, held := Held(), page=40) as server,
         held,
-        Program("interrupted_loader", server.endpoint, method) as program,
+        Program("interrupted_loader", method, server.endpoint) as program,
     ):
         program.expect("ready")
         # Both workers wait for objects.
         server.wait_for(40, Request.is_object_get)
-        # A terminal sends it to the program and its workers alike.
-        os.killpg(program.pid, signal.SIGINT)
-        interrupted = time.monotonic()
-        status, errors = program.end()
-        assert time.monotonic() - interrupted < 1
-        assert status == -signal.SIGINT
-        assert "KeyboardInterrupt" in errors
-        assert errors.count("Traceback") == 1, errors
-        assert is_gone(program.pid)
+        seconds = seconds_of_ctrl_c(program)
+    # The grace periods, of torch for its workers and of this package for uploads, are five seconds each. A busy machine
+    # takes more than a second without any: then torch alone is as slow.
+    assert seconds < AT_ONCE or seconds < 2 * seconds_of_ctrl_c_without_this_package(method)

@@ -148,9 +148,9 @@ def test_half_an_access_key_is_refused(given: dict[str, Any], missing: str) -> N
 
 
 def test_anonymous_excludes_access_keys(tmp_path: Path) -> None:
-    with pytest.raises(OssConfigError, match="anonymous is True, yet access_key_id is given"):
+    with pytest.raises(OssConfigError, match="anonymous is True, but access_key_id is given"):
         OssConfig(anonymous=True, access_key_id="id", access_key_secret="secret")
-    with pytest.raises(OssConfigError, match="anonymous is True, yet cred_path is given"):
+    with pytest.raises(OssConfigError, match="anonymous is True, but cred_path is given"):
         resolve(ENDPOINT, str(tmp_path), config=ANONYMOUS)
     assert resolve(ENDPOINT, config=ANONYMOUS).credentials is None
 

@@ -6,7 +6,8 @@ import pytest
 
 from osstorchconnector import OssConfig, OssConfigError
 from osstorchconnector.connection.log import write_log
-from osstorchconnector.process.log import LOGGER
+
+LOGGER = logging.getLogger("osstorchconnector")
 
 
 @pytest.fixture(autouse=True)

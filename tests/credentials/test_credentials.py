@@ -291,14 +291,14 @@ def test_secrets_are_not_pickled_but_copied() -> None:
         with pytest.raises(OssCredentialsError, match="cred_path") as caught:
             pickle.dumps(client)
         assert SECRET not in str(caught.value)
-        assert copy.deepcopy(client)._connection.credentials is client._connection.credentials
+        assert copy.deepcopy(client)._resolved.credentials is client._resolved.credentials
 
 
 def test_of_a_file_only_the_path_is_pickled(write: Write) -> None:
     client = OssClient(ENDPOINT, write(DOCUMENT))
     pickled = pickle.dumps(client)
     assert SECRET.encode() not in pickled
-    source = pickle.loads(pickled)._connection.credentials
+    source = pickle.loads(pickled)._resolved.credentials
     assert source().access_key_secret == SECRET
 
 

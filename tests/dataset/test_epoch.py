@@ -51,7 +51,8 @@ def test_an_epoch_reaches_the_workers(build: Build, method: str, *, persistent: 
         multiprocessing_context=method,
         persistent_workers=persistent,
     )
-    for epoch in (0, 1, 7):
+    # Workers that are spawned anew for each epoch import torch each time.
+    for epoch in (0, 7) if method == "spawn" and not persistent else (0, 1, 7):
         dataset.set_epoch(epoch)
         assert list(chain.from_iterable(loader)) == expected(epoch)
     # It does not advance by itself.

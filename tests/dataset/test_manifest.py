@@ -95,7 +95,9 @@ MALFORMED = pytest.mark.parametrize(
 
 
 @MALFORMED
-def test_a_malformed_line_is_reported_by_its_number(emulator: Emulator, tmp_path: Path, line: bytes, reason: str) -> None:
+def test_a_malformed_line_is_reported_by_its_number(
+    emulator: Emulator, tmp_path: Path, line: bytes, reason: str
+) -> None:
     manifest = tmp_path / "manifest"
     manifest.write_bytes(b"a 1\nb 2\n" + line + b"d 4\n")
     read = OssMapDataset.from_manifest_file(

@@ -146,7 +146,9 @@ def test_directory_markers_are_left_out_unless_asked_for(
         assert list(kind.from_prefix(**where, directory_markers=True)) == ["dir/", "dir/a", "dir/sub/", "full/"]
 
 
-def test_a_failed_listing_raises_in_all_workers_and_is_retried(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_a_failed_listing_raises_in_all_workers_and_is_retried(
+    emulator: Emulator, client: OssClient, bucket: str
+) -> None:
     client.put(f"oss://{bucket}/a", b"")
     dataset = OssIterableDataset.from_prefix(f"oss://{bucket}/", transform=NAME, **emulator.connection)
     with emulator.fault(operation="ListObjectsV2", error="AccessDenied"):

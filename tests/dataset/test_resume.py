@@ -159,9 +159,7 @@ def test_other_workers_resume_from_a_cursor_of_torchdatas_loader(build: Build, b
 
 @pytest.mark.parametrize("even", ["pad", "drop", "none"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1)])
-def test_other_ranks_resume_from_a_cursor(
-    emulator: Emulator, build: Build, before: int, after: int, even: str
-) -> None:
+def test_other_ranks_resume_from_a_cursor(emulator: Emulator, build: Build, before: int, after: int, even: str) -> None:
     def ranks(world: int, workers: int) -> list[tuple[OssIterableDataset, StatefulDataLoader]]:
         datasets = [build(batch_size=4, shuffle=True, shard=(rank, world), even=even) for rank in range(world)]
         return [(dataset, stateful(dataset, workers)) for dataset in datasets]

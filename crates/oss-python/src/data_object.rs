@@ -4,10 +4,10 @@ use std::{sync::Arc, time::UNIX_EPOCH};
 
 use oss_client::{
     buffer::PooledBuffer,
-    catalogue::Span,
+    catalogue::{Entry, Span},
     error::too_large,
     ops::head::ObjectMeta,
-    prefetch::{Entry, Item, Outcome},
+    prefetch::{Item, Outcome},
 };
 use pyo3::{
     buffer::PyUntypedBuffer,

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use oss_client::{paginate::Pages, prefetch::Entry};
+use oss_client::{catalogue::Entry, paginate::Pages};
 use pyo3::prelude::*;
 
 use crate::{

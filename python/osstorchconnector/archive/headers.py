@@ -1,12 +1,14 @@
 """The members of a tar archive that has no index: found by reading the header in front of each."""
 
+import logging
 import tarfile
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
 from osstorchconnector.archive.index import TarMember
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
-from osstorchconnector.process.log import LOGGER
+
+_logger: Final = logging.getLogger(__name__)
 
 # A member that is let go of is found again nowhere; so many at a time cost nothing.
 _KEPT: Final = 1000
@@ -46,7 +48,7 @@ def members_of(reader: IO[bytes] | Any, name: str) -> Iterator[TarMember]:  # no
         raise OssIntegrityError(f"{name} is damaged or cut short behind byte {archive.offset}: {error}") from error
     _check_end(reader, archive.offset, name)
     if left_out:
-        LOGGER.warning("%s: %d links or special files are left out: they have no bytes of their own", name, left_out)
+        _logger.warning("%s: %d links or special files are left out: they have no bytes of their own", name, left_out)
 
 
 def _check_end(reader: IO[bytes] | Any, offset: int, name: str) -> None:  # noqa: ANN401 - as above

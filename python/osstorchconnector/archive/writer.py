@@ -1,5 +1,6 @@
 """Tar archives of small objects: one object to list and to read in long runs, instead of many."""
 
+import logging
 import os
 import tarfile
 import tempfile
@@ -20,12 +21,13 @@ from osstorchconnector.dataset.sources import PrefixSource
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 from osstorchconnector.files.opening import open_binary
 from osstorchconnector.files.writing import writing
-from osstorchconnector.process.log import LOGGER
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
 
 __all__ = ["generate_tar_archive"]
+
+_logger: Final = logging.getLogger(__name__)
 
 # Pieces in which a large member passes through memory: a part of an upload.
 _PIECE: Final = 8 * MIB
@@ -55,17 +57,13 @@ def generate_tar_archive(
     Archive and index appear when they are complete.
 
     Args:
-        endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: every path is local.
-        cred_path: JSON file with an access key.
-        config_path: JSON configuration file.
+        endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+            :class:`OssClient`. If the endpoint is empty, every path is local.
         tar_path: The archive: the URI of an object, or a local path.
         index_path: Its index: the URI of an object, or a local path.
         source_path: What to archive: ``oss://bucket/prefix/`` or a local directory. Names in the archive are relative
             to it.
         index_only: Read the archive that is there, and write its index alone. ``source_path`` is not used.
-        cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-        region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-        config: Everything else.
         labels_from_prefix: Label each member with the first directory of its name.
         progress: Called after each member with the number of members and of bytes so far.
 
@@ -100,7 +98,7 @@ def generate_tar_archive(
                 archive_writer.finish()
                 size, checksum = archive_writer.size, archive_writer.checksum
                 _write_index(index, tar_path, size, checksum, count, rows)
-    LOGGER.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
+    _logger.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
 
 
 def _write_index(

@@ -1,6 +1,5 @@
 """An access key, and what supplies one."""
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -8,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from osstorchconnector.exceptions import OssCredentialsError
+from osstorchconnector.process.owner import PerProcess
+from osstorchconnector.process.starting import is_starting_process
 
 # Those who waited come within milliseconds; whoever comes later may find that the cause has been removed.
 _RECENT_SECONDS: Final = 1.0
@@ -76,24 +77,21 @@ class NotConfiguredError(OssCredentialsError):
 
 
 class ProcessLock:
-    """A lock of each process's own: one that a fork copied while it was held would never be released."""
+    """A lock of each process's own: nobody would release a lock that a fork copied while it was held."""
 
     __slots__ = ("_locks",)
 
     def __init__(self) -> None:
         """Make no lock yet."""
-        self._locks: dict[int, threading.Lock] = {}
+        self._locks: PerProcess[threading.Lock] = PerProcess()
 
     def __enter__(self) -> None:
         """Wait for this process's lock and take it."""
-        pid = os.getpid()
-        # Where two threads both make one, setdefault lets one of them win.
-        lock = self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
-        lock.acquire()
+        self._locks.get(threading.Lock).acquire()
 
     def __exit__(self, *_exception: object) -> None:
-        """Release it."""
-        self._locks[os.getpid()].release()
+        """Release this process's lock."""
+        self._locks.get(threading.Lock).release()
 
 
 class RecentFailure:
@@ -129,9 +127,7 @@ def refuse_to_pickle_secrets(owner: str) -> None:
     Raises:
         OssCredentialsError: This is some other pickle.
     """
-    from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
-
-    if get_spawning_popen() is None:
+    if not is_starting_process():
         raise OssCredentialsError(
             f"{owner} is not pickled, so that no secret ends in a file or another machine: "
             "give cred_path or environment variables instead, of which only the name travels"

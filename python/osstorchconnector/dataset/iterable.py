@@ -86,15 +86,11 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -124,15 +120,11 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once; see :meth:`refresh`.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -170,15 +162,11 @@ class OssIterableDataset(IterableDataset[Any]):
                 objects first.
             oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
                 ``oss://`` is taken as it is.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -213,18 +201,14 @@ class OssIterableDataset(IterableDataset[Any]):
             tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
             tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
                 None: the archive's headers are read instead, one after the other.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
             transform: What to make of each object. Default: the object itself. It is called in the process that
                 iterates.
             shuffle: Deliver the members in an order that seed and epoch decide: chunks change places, and members are
                 mixed inside each.
             shuffle_chunk_size: Members of a chunk.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
             **options: See :class:`StreamOptions`.
 
         Raises:

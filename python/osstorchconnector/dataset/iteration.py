@@ -1,6 +1,6 @@
 """Iteration over the objects of a stream: transformed, with failures treated as the options say."""
 
-import os
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
@@ -11,7 +11,9 @@ from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
 from osstorchconnector.dataset.state import Plan, Resume, Rows, reader_state
 from osstorchconnector.exceptions import OssError, OssListingChangedError
-from osstorchconnector.process.log import LOGGER
+from osstorchconnector.process.owner import Owner
+
+_logger: Final = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -29,11 +31,11 @@ class Progress:
         self.consumed = consumed
         self.resumed = resumed
         self._rows = rows
-        self._process = os.getpid()
+        self._owner = Owner()
 
     def is_here(self) -> bool:
         """Return whether this process iterates, not one that it was forked from."""
-        return self._process == os.getpid()
+        return self._owner.is_this_process()
 
     def check_listing(self) -> None:
         """Compare the listing with the one that the state was taken of.
@@ -48,7 +50,7 @@ class Progress:
         except OssListingChangedError as error:
             if self.resumed.on_listing_change == "raise":
                 raise
-            LOGGER.warning("going on regardless: %s", error)
+            _logger.warning("going on regardless: %s", error)
         self.resumed = None
 
     def state(self) -> Resume:

@@ -1,11 +1,11 @@
 """What is listed of a dataset's source: once, for all its processes."""
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
 from collections.abc import Callable
-from multiprocessing.context import get_spawning_popen
 from typing import Any, Final
 
 from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order
@@ -13,7 +13,9 @@ from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.sources import Source
 from osstorchconnector.dataset.state import Rows
-from osstorchconnector.process.log import LOGGER
+from osstorchconnector.process.starting import is_starting_process
+
+_logger: Final = logging.getLogger(__name__)
 
 # A listing of some 50 million objects. A longer one would fill the disks that machines have for temporary files.
 _LISTING_CACHE_BYTES: Final = 4 << 30
@@ -130,7 +132,7 @@ class SharedListing:
     def __getstate__(self) -> dict[str, Any]:
         """Return the parts. The file is for the processes of one dataset."""
         state = self.__dict__.copy()
-        if get_spawning_popen() is None:
+        if not is_starting_process():
             del state["_listing"]
         return state
 
@@ -201,4 +203,4 @@ class _ProgressLog:
         now = time.monotonic()
         if now - self._said >= _PROGRESS_SECONDS:
             self._said = now
-            LOGGER.info("listing %s: %d objects so far", self._source.name, count)
+            _logger.info("listing %s: %d objects so far", self._source.name, count)

@@ -10,11 +10,12 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Iterator
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, Final
 
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.owner import Owner
+from osstorchconnector.process.starting import is_starting_process
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class PrivateDirectory:
 
     def __init__(self) -> None:
         """Choose a name."""
-        self._owner = os.getpid()
+        self._owner = Owner()
         self._path = Path(tempfile.gettempdir()) / _new_name()
         weakref.finalize(self, _remove, self._path, self._owner)
 
@@ -83,7 +84,7 @@ class PrivateDirectory:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the name for a process that is being started, else nothing."""
-        return {"path": self._path, "owner": self._owner} if get_spawning_popen() is not None else {"path": None}
+        return {"path": self._path, "owner": self._owner} if is_starting_process() else {"path": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the name, or choose a new one."""
@@ -138,7 +139,7 @@ def _pid_namespace() -> int:
         return 0
 
 
-def _remove(path: Path, owner: int) -> None:
+def _remove(path: Path, owner: Owner) -> None:
     # A forked child inherits this call too.
-    if os.getpid() == owner:
+    if owner.is_this_process():
         shutil.rmtree(path, ignore_errors=True)

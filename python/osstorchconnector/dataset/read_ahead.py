@@ -1,9 +1,9 @@
 """The batch that is asked for next, where batches are read in order: on its way before it is asked for."""
 
-import os
 from collections.abc import Callable
 
 from osstorchconnector._native import ObjectStream
+from osstorchconnector.process.owner import Owner
 
 
 class ReadAhead:
@@ -19,7 +19,7 @@ class ReadAhead:
         self._forget()
 
     def _forget(self) -> None:
-        self._process = os.getpid()
+        self._owner = Owner()
         self._first = 0
         self._length = 0
         self._distance = 0
@@ -27,7 +27,7 @@ class ReadAhead:
 
     def take(self, positions: list[int]) -> ObjectStream | None:
         """Return the stream of a batch, where it is the one that is under way."""
-        if self._process != os.getpid():
+        if not self._owner.is_this_process():
             # Streams do not live on in a forked process, and its batches are others.
             self._forget()
         under_way, self._under_way = self._under_way, None

@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import uuid
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, Final
 
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.state import Resume
+from osstorchconnector.process.owner import Owner
+from osstorchconnector.process.starting import is_starting_process
 from osstorchconnector.process.worker import WHOLE, loader_iterator, worker_shard
 
 _LOADED: Final = "resume.json"
@@ -26,12 +27,12 @@ class Pending:
     def __init__(self, directory: PrivateDirectory) -> None:
         """Begin without a state."""
         self._directory = directory
-        self._own: tuple[int, Resume] | None = None
+        self._own: tuple[Owner, Resume] | None = None
 
     def load(self, resume: Resume) -> None:
         """Let the next iterator go on from a state."""
         if worker_shard() is not None:
-            self._own = os.getpid(), resume
+            self._own = Owner(), resume
             return
         document = {
             "id": uuid.uuid4().hex,
@@ -52,7 +53,7 @@ class Pending:
 
     def peek(self) -> Resume | None:
         """Return the state if no iterator has taken it."""
-        if self._own is not None and self._own[0] == os.getpid():
+        if self._own is not None and self._own[0].is_this_process():
             return self._own[1]
         loaded = self._read()
         if loaded is None or os.path.lexists(self._claim(loaded[0])):
@@ -62,9 +63,9 @@ class Pending:
     def take(self) -> Resume | None:
         """Return the state where the iterator that begins here is the one to go on from it, in all its workers."""
         if self._own is not None:
-            pid, resume = self._own
+            owner, resume = self._own
             self._own = None
-            if pid == os.getpid():
+            if owner.is_this_process():
                 return resume
         loaded = self._read()
         if loaded is None:
@@ -100,7 +101,7 @@ class Pending:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the directory for a process that is being started, else also the state that nobody has taken."""
-        waiting = None if get_spawning_popen() is not None else self.peek()
+        waiting = None if is_starting_process() else self.peek()
         return {"directory": self._directory, "waiting": waiting}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

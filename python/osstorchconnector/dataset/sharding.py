@@ -1,12 +1,15 @@
 """Which share of a dataset this process reads."""
 
+import logging
 import os
 import sys
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from osstorchconnector.exceptions import OssConfigError
-from osstorchconnector.process.log import LOGGER
+from osstorchconnector.process.starting import is_starting_process
 from osstorchconnector.process.worker import WHOLE, Shard, worker_shard
+
+_logger: Final = logging.getLogger(__name__)
 
 _warned_of_environment = False
 
@@ -50,9 +53,7 @@ class RankShard:
         Raises:
             OssConfigError: There is a process group, which no other process knows.
         """
-        from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
-
-        if get_spawning_popen() is not None:
+        if is_starting_process():
             share = self.resolve()
             return {"_shard": (share.index, share.count), "_process_group": None}
         if self._process_group is not None:
@@ -67,7 +68,7 @@ def _warn_of_environment() -> None:
     world_size = os.environ.get("WORLD_SIZE", "")
     if world_size.isdigit() and int(world_size) > 1:
         _warned_of_environment = True
-        LOGGER.warning(
+        _logger.warning(
             "WORLD_SIZE is %s, but torch.distributed is not initialized, so this process reads the whole dataset: call "
             "torch.distributed.init_process_group first, or give shard=(index, count), or shard=None if this is meant",
             world_size,

@@ -1,8 +1,9 @@
 """What the processes of one dataset share: its epoch, and which iteration began last."""
 
 import multiprocessing
-from multiprocessing.context import get_spawning_popen
 from typing import Any, Final, NamedTuple
+
+from osstorchconnector.process.starting import is_starting_process
 
 # Single words, each written by one process at a time: no lock, since a worker that is killed would keep it.
 _EPOCH, _EPOCH_SET, _BEGUN, _BEGUN_EPOCH, _BEGUN_START, _BEGUN_SKIP, _BEGUN_WORKERS, _WORDS = range(8)
@@ -67,7 +68,7 @@ class SharedState:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the memory for a process that is being started, else its content."""
-        return {"words": self._words if get_spawning_popen() is not None else list(self._words)}
+        return {"words": self._words if is_starting_process() else list(self._words)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Use the memory, or begin with its content."""

@@ -4,7 +4,6 @@ import os
 import weakref
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -16,6 +15,7 @@ from osstorchconnector.connection.uri import split_local, split_object, split_pr
 from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector.dataset.rows import Row, pages, quoted
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.starting import is_starting_process
 
 # Members of an archive that one reader takes in a row: enough for one request, few enough that all readers have some.
 _MEMBERS: Final = 64
@@ -175,7 +175,7 @@ class ObjectsSource(_Named):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the file for a process that is being started, else the table."""
-        if get_spawning_popen() is None:
+        if not is_starting_process():
             return {"table": self.table}
         shared = self._share(_shared_file(self.table)) if self._shared is None else self._shared
         return {"shared": DupFd(shared)}

@@ -38,16 +38,7 @@ class OssFileSystem(FileSystemBase):
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
-                ``Expiration``.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``. It wins over ``cred_path``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.

@@ -37,7 +37,7 @@ _CONCURRENCY: Final = 16
 # 128 KiB takes half as long as skipping them. With gaps of 512 KiB, the machine's other work decides which is faster.
 _GAP: Final = 256 << 10
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class OssStorageReader(FileSystemReader):
                 items = [item for key, item in by_key.items() if key not in shared]
             fetcher.run(delivery.jobs(items))
         self.report = ReadReport(needed, fetcher.bytes_read, fetcher.ranges, len(files), time.monotonic() - started)
-        _log.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
+        _logger.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
         future: Future[None] = Future()
         future.set_result(None)
         return future

@@ -28,7 +28,7 @@ from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityE
 
 _SUFFIX: Final = ".distcp"
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -274,7 +274,7 @@ class OssStorageWriter(FileSystemWriter):
         except OssNotFoundError:
             return set()
         except OssIntegrityError as error:
-            _log.warning("the checkpoint to be replaced cannot be read, so its files are not deleted: %s", error)
+            _logger.warning("the checkpoint to be replaced cannot be read, so its files are not deleted: %s", error)
             return set()
 
     def _take_back(self, names: Iterable[str], cause: Exception) -> None:
@@ -290,7 +290,7 @@ class OssStorageWriter(FileSystemWriter):
             self._client.delete_many(uris)
         except OssError as error:
             # The new checkpoint is complete: only deleting the old files failed.
-            _log.warning(
+            _logger.warning(
                 "%s is saved, but %d files of the previous checkpoint could not be deleted; "
                 "`osst checkpoint rm --leftovers %s` deletes them: %s",
                 self._uri,

@@ -14,6 +14,7 @@ from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
+from osstorchconnector.process.owner import Owner
 from osstorchconnector.safetensor.header import (
     LENGTH_BYTES,
     TensorPlace,
@@ -51,15 +52,7 @@ class OssSafetensor:
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with an access key.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, a file is missing or malformed, or ``safetensors`` is not installed.
@@ -181,7 +174,7 @@ class OssSafeOpen:
         """
         self._client = client
         self._device = device
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         self._closed = False
         self._shards: dict[str, _Shard] = {}
@@ -244,7 +237,7 @@ class OssSafeOpen:
 
     def close(self) -> None:
         """Close the object. Closing again, or in a forked child, does nothing."""
-        if self._process != os.getpid():
+        if not self._owner.is_this_process():
             return
         with self._lock:
             self._closed = True
@@ -269,7 +262,7 @@ class OssSafeOpen:
         return [self._uri] if self._map is None else sorted(set(self._map.values()))
 
     def _shard(self, uri: str) -> "_Shard":
-        _check_process(self._process, uri)
+        _check_process(self._owner, uri)
         with self._lock:
             if self._closed:
                 raise ValueError("I/O operation on closed safetensors object")
@@ -348,7 +341,7 @@ class _Shard:
 
     def __init__(self, client: OssClient, uri: str) -> None:
         self._file = client.reader(uri)
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         size = self._file.size
         head = self._file.read(LENGTH_BYTES)
@@ -361,7 +354,7 @@ class _Shard:
         self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
     ) -> torch.Tensor:
         """Fetch bytes straight into the memory of a new tensor."""
-        _check_process(self._process, self._file.uri)
+        _check_process(self._owner, self._file.uri)
         dtype = place.torch_dtype()
         if start == end:
             return torch.empty(shape, dtype=dtype, device=device)

@@ -21,6 +21,7 @@ from typing import IO, Final, Literal, Self, TypedDict, Unpack
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConnectionError, OssTimeoutError
+from osstorchconnector.process.owner import Owner
 from osstorchconnector.testing.admin import Admin, Fault, FaultRule, RecordedRequest
 
 __all__ = ["Connection", "ConnectionArguments", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
@@ -160,7 +161,7 @@ class Emulator:
         # It gives this process alone access, so each server gets a new one, and it is never shown.
         self._admin_token = secrets.token_urlsafe(32)
         self._admin: Admin | None = None
-        self._owner = 0
+        self._owner = Owner()
         self._resources: ExitStack | None = None
 
     @property
@@ -256,12 +257,12 @@ class Emulator:
             if self._faults:
                 admin.add_faults(self._faults)
             self._admin = admin
-            self._owner = os.getpid()
+            self._owner = Owner()
             self._resources = resources.pop_all()
 
     def stop(self) -> None:
         """Stop the server and wait for its end. Stopping again, or in a forked child, does nothing."""
-        if self._resources is None or self._owner != os.getpid():
+        if self._resources is None or not self._owner.is_this_process():
             return
         self._resources.close()
         self._resources = None
@@ -336,8 +337,8 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> str
     return line.decode().strip()
 
 
-def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner:
+def _remove(directory: str, owner: Owner) -> None:
+    if owner.is_this_process():
         shutil.rmtree(directory)
 
 
