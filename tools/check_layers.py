@@ -228,7 +228,6 @@ def main() -> int:
     ]
     wrong += python_findings()
     wrong += torch_findings()
-
     wrong += rust_findings()
     for line in wrong:
         print(line, file=sys.stderr)

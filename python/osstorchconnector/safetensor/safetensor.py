@@ -375,10 +375,10 @@ class _Shard:
         self._file.close()
 
 
-def _check_process(process: int, uri: str) -> None:
+def _check_process(owner: Owner, uri: str) -> None:
     # Checked before a lock is taken: a thread that held it at the fork does not exist here and never releases it.
-    if process != os.getpid():
-        raise OssError(f"{uri} was opened in process {process}, not in {os.getpid()}: open it in this one")
+    if not owner.is_this_process():
+        raise OssError(f"{uri} was opened in process {owner.pid}, not in {os.getpid()}: open it in this one")
 
 
 def _device(device: Device) -> torch.device:

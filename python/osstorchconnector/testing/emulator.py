@@ -236,7 +236,7 @@ class Emulator:
         with ExitStack() as resources:
             directory = tempfile.mkdtemp(prefix="osst-emulator-")
             # Runs also if the program does not stop the server, but not at the end of a forked child.
-            resources.callback(weakref.finalize(self, _remove, directory, os.getpid()))
+            resources.callback(weakref.finalize(self, _remove, directory, Owner()))
             log = resources.enter_context(Path(directory, "stderr").open("w+b"))
             cred_path = Path(directory, "credentials.json")
             _write_key(cred_path, KeyPair(self.access_key_id, self.access_key_secret))
