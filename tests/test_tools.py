@@ -1,4 +1,4 @@
-"""The checks of the source find what they are for."""
+"""The checks of the source find what they must find."""
 
 import importlib.util
 from pathlib import Path

@@ -7,7 +7,7 @@
 | ``….filesystem._OverlappingCpuLoader``, ``._SerialCpuLoader`` | all since 2.7 |
 | ``….filesystem._item_size``, ``._split_by_size_and_type`` | all since 2.7 |
 | ``….filesystem.SerializationFormat`` | 2.8 and newer; 2.7 has one format |
-| ``….filesystem.CURRENT_DCP_VERSION`` and ``Metadata.version`` | newer than 2.7 |
+| ``….filesystem.CURRENT_DCP_VERSION`` and ``Metadata.version`` | 2.9 and newer |
 | ``….planner_helpers._create_chunk_list`` | all since 2.7 |
 | ``torch.distributed._shard._utils.narrow_tensor_by_index`` | all since 2.7 |
 | ``torch.distributed.ProcessGroup._get_backend`` | all since 2.7 |

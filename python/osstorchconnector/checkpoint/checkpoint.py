@@ -190,7 +190,7 @@ class OssCheckpoint:
         return next((candidate.uri for candidate, condition in found if condition is Condition.WHOLE), None)
 
     def keep(self, prefix: str, n: int) -> builtins.list[str]:
-        """Keep the newest `n` complete checkpoints below a prefix, delete the others, and return what was deleted.
+        """Delete all but the newest `n` complete checkpoints below a prefix, and return what was deleted.
 
         Before anything is deleted, the newest complete checkpoint is checked. If this object published it, its checksum
         was compared at that time; otherwise the checkpoint is read now, and its checksum compared. A checkpoint is

@@ -24,7 +24,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     for name, text in (
-        ("ls", "list the checkpoints at and below a URI: whether they are complete, files, size"),
+        ("ls", "show the checkpoints at and below a URI: complete or not, number of files, size"),
         ("verify", "read the checkpoints at and below a URI, and compare their checksums"),
         ("rm", "delete one checkpoint, its metadata first"),
     ):

@@ -29,10 +29,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "cp",
         help="copy files and objects",
-        description="Copy a file to an object, an object to a file, or an object to an object. SRC and DST are a local "
-        "path, oss://bucket/key, or - for standard input and output. If DST ends with a slash, it is a directory. "
+        description="Copy a file to an object, an object to a file, or an object to an object. SRC and DST are each a "
+        "local path, oss://bucket/key, or - for standard input and output. DST is a directory if it ends with a slash. "
         "A copy appears whole or not at all.",
-        epilog="The exit status is 0 if everything was copied, 1 if something was not, 2 if the arguments are wrong.",
+        epilog="The exit status is 0 if everything was copied, 1 if something was not, 2 if the arguments are wrong, "
+        "130 after Ctrl-C.",
     )
     parser.add_argument("source", metavar="SRC", help="the file or object to copy")
     parser.add_argument("target", metavar="DST", help="the file, object or directory to copy to")

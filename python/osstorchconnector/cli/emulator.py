@@ -27,8 +27,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "emulator",
         help="run an OSS server on this machine",
         description="Run an OSS server on this machine. It prints its URL when it is ready. Ctrl-C stops it.",
-        epilog="The access key comes from --access-key-id and --access-key-secret; without them from OSS_ACCESS_KEY_ID "
-        "and OSS_ACCESS_KEY_SECRET in the environment; without these it is "
+        epilog="The access key comes from --access-key-id and --access-key-secret, otherwise from OSS_ACCESS_KEY_ID "
+        "and OSS_ACCESS_KEY_SECRET in the environment, otherwise it is "
         f"{_DEFAULT_ID!r} with the secret {_DEFAULT_SECRET!r}.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -65,13 +65,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument(
         "--domain",
-        help="take host names bucket.DOMAIN for buckets (default: the first label of a host name is the bucket)",
+        help="requests use host names like bucket.DOMAIN (default: the first label of a host name is the bucket)",
     )
     parser.add_argument(
         "--etag",
         choices=("md5", "fast"),
         default="md5",
-        help="how to make ETags; fast is not MD5 (default: %(default)s)",
+        help="how to make ETags; fast takes less time than MD5 (default: %(default)s)",
     )
     parser.add_argument("--no-verify", action="store_true", help="accept any signature")
     parser.add_argument("--faults", metavar="FILE", help="JSON or YAML file with rules for failures on purpose")

@@ -28,7 +28,7 @@ class ItemRecord:
 
     Attributes:
         crc: CRC-64 of the whole item.
-        data_start: Where the tensor's elements begin inside the item; None if that is not known.
+        data_start: Position of the tensor's elements inside the item; None if it is not known.
         data_length: Bytes of the elements.
         block_crcs: CRC-64 of each block of the elements.
     """

@@ -16,13 +16,13 @@ from torch.futures import Future
 
 from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
-from osstorchconnector.dcp.coverage import check_coverage
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join
+from osstorchconnector.dcp.plan_check import check_plan
 from osstorchconnector.dcp.portable import portable_errors
 from osstorchconnector.dcp.sharing import Exchange, RankInfo, check_group, check_one_save, share, this_machine
 from osstorchconnector.dcp.stored import StoredItem
@@ -209,7 +209,7 @@ class OssStorageReader(FileSystemReader):
         started = time.monotonic()
         with portable_errors():
             if self._metadata is not None:
-                check_coverage(plan, planner, self._metadata, self._uri)
+                check_plan(plan, planner, self._metadata, self._uri)
             items = self._stored_items(plan)
             files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
             delivery = Delivery(planner, self.transforms, self._gap)

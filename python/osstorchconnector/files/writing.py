@@ -22,7 +22,7 @@ _NAME: Final = 50
 def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Writer"]:
     """Open a file or an object for writing; it appears when the block ends without an exception.
 
-    If the path is a link, the file that it points to is replaced. A device or a pipe gets the bytes at once.
+    If the path is a link, the file that it points to is replaced. A device or a pipe is written to directly.
 
     Args:
         path: Local path, or the URI of an object.

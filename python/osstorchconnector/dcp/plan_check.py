@@ -1,4 +1,4 @@
-"""Check that a checkpoint holds everything that a rank wants to load."""
+"""Check that a plan loads every element that a rank asks for."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def check_coverage(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri: str) -> None:
+def check_plan(plan: LoadPlan, planner: LoadPlanner, metadata: Metadata, uri: str) -> None:
     """Check that a plan fills each tensor completely.
 
     The metadata of a rank that saved by itself describes only this rank's shards. If another world size or another
