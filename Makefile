@@ -14,7 +14,8 @@ FUZZ_SECONDS ?= 60
 
 # One process for each processor, which pytest-xdist starts; JOBS=0 runs the tests in pytest's own process.
 JOBS ?= auto
-PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+# The processes share the processors, so torch and numpy start no threads of their own for each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 EXTRAS := bench contract demo dev test
 
