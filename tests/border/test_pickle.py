@@ -144,8 +144,8 @@ def test_a_copy_is_independent(server: ObjectServer, duplicate: Callable[[DataOb
     assert item.read() == CONTENTS["a b+c"][3:]
 
 
-def test_a_description_without_a_connection_has_no_bytes_to_travel() -> None:
-    with pytest.raises(ValueError, match="without a connection"):
+def test_a_description_without_a_client_has_no_bytes_to_travel() -> None:
+    with pytest.raises(ValueError, match="without a client"):
         pickle.dumps(new_data_object(uri("a"), 10))
 
 

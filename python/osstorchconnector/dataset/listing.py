@@ -8,7 +8,7 @@ from collections.abc import Callable
 from multiprocessing.context import get_spawning_popen
 from typing import Any, Final
 
-from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order
+from osstorchconnector._native import Client, ListingFile, ObjectStream, ObjectTable, Order
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.sources import Source
@@ -53,8 +53,8 @@ class SharedListing:
         self._directory_markers = directory_markers
         self._listing = self._new_listing()
 
-    def _new_listing(self) -> Listing:
-        return Listing(str(self._directory.path / "listing"), limit=_LISTING_CACHE_BYTES)
+    def _new_listing(self) -> ListingFile:
+        return ListingFile(str(self._directory.path / "listing"), limit=_LISTING_CACHE_BYTES)
 
     @property
     def rows(self) -> Rows:
@@ -107,13 +107,14 @@ class SharedListing:
         if prefix is not None:
             self._listing.wait(self._native_client, prefix, progress=progress)
         else:
-            turn = None
-            while turn is None:
+            turn = "taken"
+            while turn == "taken":
                 progress(self._listing.count)
                 turn = self._listing.acquire(_TURN_SECONDS)
-            error = _parse(self._source, self._native_client, self._listing, lambda: True, progress) if turn else None
-            if error is not None:
-                raise error
+            if turn == "ours":
+                error = _parse(self._source, self._native_client, self._listing, lambda: True, progress)
+                if error is not None:
+                    raise error
             # Raises where another process failed.
             len(self._listing)
         return self._listing
@@ -141,7 +142,7 @@ class SharedListing:
             self._listing = self._new_listing()
 
 
-def _parse_for(source: Source, client: Client, listing: Listing, reader: "weakref.ref[ObjectStream]") -> None:
+def _parse_for(source: Source, client: Client, listing: ListingFile, reader: "weakref.ref[ObjectStream]") -> None:
     """Parse where no other process does, as long as the stream is read."""
 
     def is_read() -> bool:
@@ -149,10 +150,10 @@ def _parse_for(source: Source, client: Client, listing: Listing, reader: "weakre
         return stream is not None and not stream.closed
 
     try:
-        turn = None
-        while turn is None and is_read():
+        turn = "taken"
+        while turn == "taken" and is_read():
             turn = listing.acquire(_TURN_SECONDS)
-        if turn:
+        if turn == "ours":
             _parse(source, client, listing, is_read, lambda _count: None)
     except Exception as error:  # noqa: BLE001 - the reader of the stream raises it
         stream = reader()
@@ -163,7 +164,7 @@ def _parse_for(source: Source, client: Client, listing: Listing, reader: "weakre
 def _parse(
     source: Source,
     client: Client,
-    listing: Listing,
+    listing: ListingFile,
     is_wanted: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> Exception | None:
