@@ -1,4 +1,4 @@
-"""Iterating for long takes no more than iterating once, and the death of a worker is told."""
+"""Iterating for long takes no more than iterating once, and the death of a worker raises in its parent."""
 
 import gc
 import operator
@@ -42,7 +42,7 @@ def native_threads() -> int:
 
 
 class Measured:
-    """What the process that transforms has, beside the object's size."""
+    """Returns the object's size, and the open files, threads and memory of the process that transforms."""
 
     def __call__(self, item: Any) -> tuple[int, int, int, int]:
         return len(item.read()), descriptors(), native_threads(), resident()
@@ -51,7 +51,7 @@ class Measured:
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, workers: int) -> None:
-    # So many requests are in flight from the first epoch on: how many later ones would have is the machine's mood.
+    # Without a bound, the number of requests in flight would depend on how busy the machine is.
     config = OssConfig(prefetch_concurrency=8, max_concurrency=8)
     dataset = OssIterableDataset.from_prefix(
         f"oss://{filled}/", transform=Measured(), shuffle=True, batch_size=10, config=config, **emulator.connection
@@ -93,9 +93,13 @@ def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: 
         del iterator
         gc.collect()
         counted.append((native_threads(), descriptors()))
-    # Connections that were in use when the stream was closed are closed by the I/O thread, in its own time.
     assert counted[-1][0] <= counted[1][0]
-    assert counted[-1][1] <= max(files for _, files in counted[:5]) + 16
+    # The I/O thread closes connections that were in use when a stream was closed: later, if the machine is busy.
+    most = max(files for _, files in counted[:5]) + 16
+    deadline = time.monotonic() + 10
+    while descriptors() > most and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert descriptors() <= most
 
 
 @pytest.mark.parametrize("which", [0, 1])
