@@ -1,4 +1,7 @@
-"""Check that dependencies point one way only: between crates, modules of the core, and Python packages."""
+"""Check that dependencies point one way only: between crates, modules of the core, and Python packages.
+
+Private names of torch are a dependency too: only the package `_torch` may use them.
+"""
 
 import ast
 import re
@@ -29,7 +32,7 @@ def dependencies(crate: str) -> set[str]:
 # From the bottom to the top: a module may import its own layer and those before it. The longest name that fits counts,
 # so that the writer of archives, which lists a dataset, stands above the format of archives, which datasets read.
 PYTHON_LAYERS = [
-    ["_native", "_lazy", "exceptions"],
+    ["_native", "_lazy", "_torch", "exceptions"],
     ["process"],
     ["credentials"],
     ["connection"],
@@ -91,6 +94,36 @@ def python_findings(package: Path = PACKAGE) -> list[str]:
             if imported is not None and imported > layer:
                 found.append(f"{path}:{line}: {module} must not import {name}, which is above it")
     return found
+
+
+def private_names_of_torch(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each private name of torch that a file imports, or reaches by dots from `torch`.
+
+    Ruff (SLF001) finds private attributes of other objects.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+        else:
+            continue
+        for name in names:
+            first, *others = name.split(".")
+            if first == "torch" and any(re.match("_(?!_)", other) for other in others):
+                yield node.lineno, name
+
+
+def torch_findings(package: Path = PACKAGE) -> list[str]:
+    """Return each use of a private name of torch outside of the package `_torch`."""
+    return [
+        f"{path}:{line}: {name} is private: use it in _torch only"
+        for path in sorted(package.rglob("*.py"))
+        if "_torch" not in path.relative_to(package).parts
+        for line, name in private_names_of_torch(ast.parse(path.read_text(encoding="utf-8")))
+    ]
 
 
 # The modules of oss-client from the bottom to the top: a module may name its own layer and those before it.
@@ -194,6 +227,7 @@ def main() -> int:
         for name in sorted(dependencies(crate) & forbidden)
     ]
     wrong += python_findings()
+    wrong += torch_findings()
     wrong += rust_findings()
     for line in wrong:
         print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Programs that tests of this folder run in processes of their own, and how they speak with the test."""
+"""Programs that the tests of this folder run in other processes, and how they talk to the test."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Begins a shared listing and never ends it: ``producing.py list|parse ENDPOINT CRED_PATH BUCKET DIRECTORY``."""
+"""Begins a listing file and never completes it: ``producing.py list|parse ENDPOINT CRED_PATH BUCKET DIRECTORY``."""
 
 import sys
 
