@@ -145,7 +145,7 @@ def test_a_copy_is_independent(server: ObjectServer, duplicate: Callable[[DataOb
 
 
 def test_a_description_without_a_client_has_no_bytes_to_pickle() -> None:
-    with pytest.raises(ValueError, match="without a connection"):
+    with pytest.raises(ValueError, match="without a client"):
         pickle.dumps(new_data_object(uri("a"), 10))
 
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
-from osstorchconnector._native import Client, Listing, ObjectStream, ObjectTable, Order
+from osstorchconnector._native import Client, ListingFile, ObjectStream, ObjectTable, Order
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.rows import Rows
@@ -55,8 +55,8 @@ class SharedListing:
         self._directory_markers = directory_markers
         self._file = self._new_file()
 
-    def _new_file(self) -> Listing:
-        return Listing(str(self._directory.path / "listing"), limit=_LISTING_CACHE_BYTES)
+    def _new_file(self) -> ListingFile:
+        return ListingFile(str(self._directory.path / "listing"), limit=_LISTING_CACHE_BYTES)
 
     @property
     def rows(self) -> Rows:
@@ -109,13 +109,14 @@ class SharedListing:
         if prefix is not None:
             self._file.wait(self._native_client, prefix, progress=progress)
         else:
-            turn = None
-            while turn is None:
+            turn = "taken"
+            while turn == "taken":
                 progress(self._file.count)
                 turn = self._file.acquire(_TURN_SECONDS)
-            error = _parse(self._source, self._native_client, self._file, lambda: True, progress) if turn else None
-            if error is not None:
-                raise error
+            if turn == "ours":
+                error = _parse(self._source, self._native_client, self._file, lambda: True, progress)
+                if error is not None:
+                    raise error
             # Raises if another process failed.
             len(self._file)
         return self._file
@@ -143,7 +144,7 @@ class SharedListing:
             self._file = self._new_file()
 
 
-def _parse_for(source: Source, client: Client, file: Listing, reader: "weakref.ref[ObjectStream]") -> None:
+def _parse_for(source: Source, client: Client, file: ListingFile, reader: "weakref.ref[ObjectStream]") -> None:
     """Parse, if no other process does, as long as the stream is read."""
 
     def is_read() -> bool:
@@ -151,10 +152,10 @@ def _parse_for(source: Source, client: Client, file: Listing, reader: "weakref.r
         return stream is not None and not stream.closed
 
     try:
-        turn = None
-        while turn is None and is_read():
+        turn = "taken"
+        while turn == "taken" and is_read():
             turn = file.acquire(_TURN_SECONDS)
-        if turn:
+        if turn == "ours":
             _parse(source, client, file, is_read, lambda _count: None)
     except Exception as error:  # noqa: BLE001 - the reader of the stream raises it
         stream = reader()
@@ -165,7 +166,7 @@ def _parse_for(source: Source, client: Client, file: Listing, reader: "weakref.r
 def _parse(
     source: Source,
     client: Client,
-    file: Listing,
+    file: ListingFile,
     is_wanted: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> Exception | None:

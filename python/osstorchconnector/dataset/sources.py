@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import Any, Final, Protocol
 
-from osstorchconnector._native import Client, ObjectTable, PrefixListing
+from osstorchconnector._native import Client, ObjectTable, PrefixToList
 from osstorchconnector.archive.members import archive_members
 from osstorchconnector.connection.uri import split_local, split_object, split_prefix
 from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
@@ -39,7 +39,7 @@ class Source(Protocol):
         """The objects, if they are known from the start."""
         ...
 
-    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing | None:
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList | None:
         """Return the prefix that the native core lists, if there is one."""
         ...
 
@@ -54,7 +54,7 @@ class _SourceDefaults:
     batch_size = 1
     table: ObjectTable | None = None
 
-    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList | None:  # noqa: ARG002 - a prefix's
         return None
 
     def pages(self, client: Client) -> Generator[list[Row]]:  # noqa: ARG002 - a manifest's
@@ -86,9 +86,9 @@ class PrefixSource(_SourceDefaults):
         """The prefix."""
         return f"oss://{self.bucket}/{self.prefix}"
 
-    def prefix_to_list(self, *, directory_markers: bool) -> PrefixListing:
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList:
         """Return the prefix."""
-        return PrefixListing(self.bucket, self.prefix, directory_markers=directory_markers)
+        return PrefixToList(self.bucket, self.prefix, directory_markers=directory_markers)
 
 
 @dataclass(frozen=True)
