@@ -57,6 +57,7 @@ def test_torch_is_not_imported_before_it_is_needed(statement: str) -> None:
     assert result.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.slow(90)
 def test_a_lazy_name_imports_torch() -> None:
     check = "from osstorchconnector import OssIterableDataset; import sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
@@ -94,7 +95,8 @@ def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, ne
         ("dcp.reader", ["OssStorageReader", "ReadReport"]),
         ("dcp.writer", ["OssStorageWriter"]),
         ("exceptions", ["OssError"]),
-        ("lightning", ["OssCheckpointIO"]),
+        # The first import of lightning takes long.
+        pytest.param("lightning", ["OssCheckpointIO"], marks=pytest.mark.slow(120)),
         ("safetensor", ["OssSafeOpen", "OssSafetensor", "OssSlice"]),
         (
             "testing",

@@ -1,4 +1,4 @@
-"""A long iteration needs no more resources than a short one, and the death of a worker raises."""
+"""Iterating for long takes no more than iterating once, and the death of a worker raises in its parent."""
 
 import gc
 import operator
@@ -42,7 +42,7 @@ def native_threads() -> int:
 
 
 class Measured:
-    """The resources of the process that transforms, besides the object's size."""
+    """Returns the object's size, and the open files, threads and memory of the process that transforms."""
 
     def __call__(self, item: Any) -> tuple[int, int, int, int]:
         return len(item.read()), descriptors(), native_threads(), resident()
@@ -51,7 +51,7 @@ class Measured:
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, workers: int) -> None:
-    # The number of requests in flight is fixed from the first epoch on; otherwise it would differ from run to run.
+    # Without a bound, the number of requests in flight would depend on how busy the machine is.
     config = OssConfig(prefetch_concurrency=8, max_concurrency=8)
     dataset = OssIterableDataset.from_prefix(
         f"oss://{filled}/", transform=Measured(), shuffle=True, batch_size=10, config=config, **emulator.connection
@@ -93,9 +93,13 @@ def test_iterators_that_are_dropped_leave_nothing_behind(emulator: Emulator, fil
         del iterator
         gc.collect()
         counted.append((native_threads(), descriptors()))
-    # If a connection is in use when its stream is closed, the I/O thread closes it later.
     assert counted[-1][0] <= counted[1][0]
-    assert counted[-1][1] <= max(files for _, files in counted[:5]) + 16
+    # The I/O thread closes connections that were in use when a stream was closed: later, if the machine is busy.
+    most = max(files for _, files in counted[:5]) + 16
+    deadline = time.monotonic() + 10
+    while descriptors() > most and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert descriptors() <= most
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -10,7 +10,7 @@ from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 
 _logger: Final = logging.getLogger(__name__)
 
-# tarfile keeps so many members at a time, which takes little memory. They are not needed again.
+# Members that tarfile may keep: so many take little memory. They are not needed again.
 _KEPT: Final = 1000
 
 

@@ -119,8 +119,8 @@ class OssClient:
             OssConfigError: The range is invalid.
         """
         if (start or 0) < 0 or (end is not None and end < (start or 0)):
-            span = f"{start or 0}–{'' if end is None else end}"  # noqa: RUF001 - a dash, since numbers may be negative
-            raise OssConfigError(f"invalid range {span} for {uri}: 0 <= start <= end is needed")
+            shown = f"{start or 0}–{'' if end is None else end}"  # noqa: RUF001 - a dash, since numbers may be negative
+            raise OssConfigError(f"invalid range {shown} for {uri}: 0 <= start <= end is needed")
         return self._native_client.get(*split_object(uri), start, end)
 
     def put(self, uri: str, data: "Buffer", *, content_type: str | None = None, forbid_overwrite: bool = False) -> str:

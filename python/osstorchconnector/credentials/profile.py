@@ -236,8 +236,8 @@ class IniProfileCredentials(_ProfileCredentials):
     """Access keys from a section of an INI file, in ``~/.alibabacloud/credentials.ini``.
 
     The types ``access_key``, ``sts``, ``ram_role_arn``, ``oidc_role_arn``, ``ecs_ram_role`` and ``credentials_uri`` are
-    supported. The default section is ``[default]``. Without that file, ``~/.alibabacloud/credentials`` is read; where
-    it holds JSON, it is read as :class:`FileCredentials` reads it.
+    supported. The default section is ``[default]``. Without that file, ``~/.alibabacloud/credentials`` is read. If
+    that file holds JSON, :class:`FileCredentials` reads it.
     """
 
     @classmethod

@@ -94,7 +94,7 @@ class OssStorageReader(FileSystemReader):
             path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
             budget: Upper limit of the bytes of buffers in flight. Bytes received directly in a tensor do not count.
             concurrency: Upper limit of the ranges in flight.
-            gap: Two items with at most so many bytes between them are fetched with one request.
+            gap: If at most this many bytes lie between two items, one request fetches both.
             share_replicated: If several ranks of a machine need the same item, one of them reads it and sends it to the
                 others. All ranks must give the same value.
             process_group: The group given to ``load``; ``share_replicated`` sends through it. It needs a backend for

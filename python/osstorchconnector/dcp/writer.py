@@ -125,7 +125,7 @@ class OssStorageWriter(FileSystemWriter):
         self.use_collectives = kwargs.get("use_collectives", True)
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
-        """Check that an existing checkpoint may be replaced, and can be.
+        """Check that no existing checkpoint forbids this save.
 
         Raises:
             OssConfigError: There is a checkpoint, and ``overwrite`` is False; or the ranks saved it together, and now
