@@ -12,7 +12,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SUFFIXES: Final = {".md", ".py", ".pyi", ".rs", ".toml", ".yml", ".yaml"}
-# This file lists the phrases, its test and CONTRIBUTING.md quote them; the examples of the original's authors are theirs.
+# This file lists the phrases. Its test and CONTRIBUTING.md quote them. The original's authors wrote their examples.
 EXEMPT: Final = {
     "tools/check_prose.py",
     "tests/test_tools.py",
