@@ -1,4 +1,4 @@
-"""The checks of the source find what they are for, and an installation has what its commands need."""
+"""The checks of the source find what they must, and an installation has what its commands need."""
 
 import importlib.util
 import os
@@ -40,6 +40,61 @@ def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str,
     found = tool("check_layers").python_findings(tmp_path)
     assert len(found) == bool(finding)
     assert all(finding in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "name"),
+    [
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import FileSystemReader", None),
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import _StorageInfo as Info", "_StorageInfo"),
+        ("dcp/reader.py", "from torch._utils import ExceptionWrapper", "torch._utils.ExceptionWrapper"),
+        ("dcp/reader.py", "import torch._utils", "torch._utils"),
+        ("dcp/reader.py", "def f():\n    torch.serialization._load(1)", "torch.serialization._load"),
+        ("dcp/reader.py", "torch.__version__", None),
+        ("_torch/distributed.py", "from torch._utils import ExceptionWrapper", None),
+    ],
+)
+def test_a_private_name_of_torch_is_found(tmp_path: Path, module: str, line: str, name: str | None) -> None:
+    path = tmp_path / module
+    path.parent.mkdir()
+    path.write_text(line)
+    found = tool("check_layers").torch_findings(tmp_path)
+    assert len(found) == (name is not None)
+    assert all(f"{name} is private" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "finding"),
+    [
+        ("transport/body.rs", "use crate::error::Result;", ""),
+        (
+            "transport/body.rs",
+            "use crate::{\n    error::{self, Result},\n    client::Client,\n};",
+            "body.rs:3: transport must not use",
+        ),
+        ("transport/mod.rs", "fn f() {\n    crate::ops::get::verify();\n}", "mod.rs:2: transport must not use ops"),
+        ("ops/get.rs", "use crate::{client::Client, transport::{Body, Response}};", ""),
+        ("error.rs", '//! See [`crate::ops`].\nconst TEXT: &str = "crate::ops";', ""),
+        ("error.rs", "#[cfg(test)]\nmod tests {\n    use crate::ops;\n}", ""),
+        ("error.rs", "#[cfg(test)]\nmod tests {}\nuse crate::ops;", "error.rs:3: error must not use ops"),
+        ("listing/parallel.rs", "use crate::Client;", "crate::Client is no module"),
+        ("novel.rs", "", "novel belongs to no layer"),
+    ],
+)
+def test_a_path_of_the_core_that_runs_up_is_found(tmp_path: Path, module: str, text: str, finding: str) -> None:
+    path = tmp_path / module
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    found = tool("check_layers").rust_findings(tmp_path)
+    assert len(found) == bool(finding)
+    assert all(finding in line for line in found)
+
+
+def test_files_of_tests_may_use_every_layer(tmp_path: Path) -> None:
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "mod.rs").write_text("#[cfg(test)]\nmod tests;\n")
+    (tmp_path / "catalogue" / "tests.rs").write_text("use crate::ops;\n")
+    assert tool("check_layers").rust_findings(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SUFFIXES: Final = {".md", ".py", ".pyi", ".rs", ".toml", ".yml", ".yaml"}
-# This file lists the phrases. Its test and CONTRIBUTING.md quote them. The original's authors wrote their examples.
-EXEMPT: Final = {
-    "tools/check_prose.py",
-    "tests/test_tools.py",
-    "CONTRIBUTING.md",
-    "tests/original/original_examples.md",
-}
+# This file lists the phrases; CONTRIBUTING.md and a test quote them; others wrote the examples of the original.
+EXEMPT: Final = {"tools/check_prose.py", "CONTRIBUTING.md", "tests/test_tools.py", "tests/original_examples.md"}
 
 # Each pattern, and what to write instead.
 PHRASES: Final = {

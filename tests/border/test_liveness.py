@@ -76,13 +76,13 @@ def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, worke
     (files, threads, memory), late = most[1], most[2:]
     assert max(row[0] for row in late) <= files + 2
     assert max(row[1] for row in late) <= threads
-    # An epoch is 15 MB; what is kept of each would be 120 MB by the end.
+    # An epoch is 15 MB. If each were kept, that would be 120 MB at the end.
     assert max(row[2] for row in late) <= memory + 20 * MIB
     assert own[-1] <= own[1]
 
 
-def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: str) -> None:
-    # As above: a stream that is left has as many connections as it has requests in flight.
+def test_iterators_that_are_dropped_leave_nothing_behind(emulator: Emulator, filled: str) -> None:
+    # As above: a dropped stream has as many connections as requests in flight.
     config = OssConfig(prefetch_concurrency=24, max_concurrency=24)
     dataset = OssIterableDataset.from_prefix(f"oss://{filled}/", config=config, **emulator.connection)
     counted = []
@@ -141,6 +141,6 @@ def test_an_object_far_above_the_budget_streams(
             read += len(chunk)
             most = max(most, resident())
     assert read == size + 20 * MIB
-    # The budget, which the large object's window is part of, and the allocator's slack.
+    # The budget, which includes the large object's window, and unused memory of the allocator.
     assert most - before < budget + 48 * MIB
     client.delete(f"oss://{bucket}/large")

@@ -47,7 +47,7 @@ def filled(client: OssClient) -> str:
 
 @pytest.fixture
 def build(emulator: Emulator, filled: str) -> Iterator[Build]:
-    # Where a listing is split, the number of requests depends on the keys.
+    # If a listing is split into segments, the number of requests depends on the keys.
     config = OssConfig(fast_list=False)
 
     def from_prefix(kind: Any = OssIterableDataset, **options: Any) -> Any:
@@ -88,7 +88,7 @@ def test_workers_list_once_and_never_again(
         assert listings(emulator) == PAGES
 
 
-def test_without_workers_too(emulator: Emulator, build: Build) -> None:
+def test_one_process_without_workers_lists_once_too(emulator: Emulator, build: Build) -> None:
     dataset = build()
     for _ in range(2):
         assert list(dataset) == NAMES
@@ -96,7 +96,7 @@ def test_without_workers_too(emulator: Emulator, build: Build) -> None:
     assert listings(emulator) == PAGES
 
 
-def test_a_listing_in_several_places_asks_little_more(emulator: Emulator, build: Build) -> None:
+def test_a_fast_list_needs_few_more_requests(emulator: Emulator, build: Build) -> None:
     loader = load(build(config=None), 3)
     assert names(loader) == NAMES
     asked = listings(emulator)
@@ -176,7 +176,7 @@ def test_nothing_is_left_behind(emulator: Emulator, build: Build, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_workers_of_a_killed_lister_end_and_the_next_iteration_goes_on(
+def test_the_workers_of_a_killed_lister_end_and_the_next_iteration_continues(
     emulator: Emulator, build: Build, filled: str
 ) -> None:
     loader = load(build(), 2)

@@ -1,4 +1,4 @@
-"""One rank of a process group iterates over its share, in each way it is asked for, and prints what it got."""
+"""One rank of a process group iterates over its share, in each of the given ways, and prints the result."""
 
 import json
 import multiprocessing
@@ -22,10 +22,10 @@ def main() -> None:
         )
         for even in ("pad", "drop", "none")
     }
-    # Datasets may be built before there is a process group.
+    # A dataset may be built before the process group.
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=int(world))
     found = [load(datasets[even], method, workers) for even, method, workers in json.loads(cases)]
-    # As data-parallel groups under tensor parallelism of two: every second rank.
+    # Like data-parallel groups with tensor parallelism of two: every second rank.
     groups = [dist.new_group(list(range(first, int(world), 2))) for first in range(min(int(world), 2))]
     grouped = OssIterableDataset.from_prefix(
         uri,
@@ -35,7 +35,7 @@ def main() -> None:
         **json.loads(connection),
     )
     found += [load(grouped, method, workers) for method, workers in json.loads(grouped_cases)]
-    # No rank ends while others still need the group.
+    # A rank must not end while others still need the group.
     dist.barrier()
     dist.destroy_process_group()
     json.dump(found, sys.stdout)
