@@ -8,6 +8,7 @@ use oss_protocol::{
     error_code::ErrorCode,
     header as oss_header,
     xml::{
+        Document,
         multipart::{CopyObjectResult, CopyPartResult},
         tagging::Tagging,
     },

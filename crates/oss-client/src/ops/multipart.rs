@@ -6,9 +6,12 @@ use bytes::Bytes;
 use http::Method;
 use oss_protocol::{
     crc64,
-    xml::multipart::{
-        CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
-        ListMultipartUploadsResult,
+    xml::{
+        Document,
+        multipart::{
+            CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
+            ListMultipartUploadsResult,
+        },
     },
 };
 
