@@ -868,6 +868,14 @@ class RangeFetcher:
             ValueError: The fetcher is closed.
         """
 
+    @property
+    def bytes_read(self) -> int:
+        """Bytes fetched so far, with the gaps between ranges."""
+
+    @property
+    def runs(self) -> int:
+        """Runs of ranges fetched so far: ranges that lie close together are one."""
+
     def close(self) -> None:
         """Cancel what is in flight. No memory is written to after the return."""
 
