@@ -154,7 +154,7 @@ def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: 
             first, last = inner_start, inner_end  # noqa: PLW2901
         crc = item.block_crcs[number] if has_crc else None
         whole = (first, last) == (inner_start, inner_end)
-        deliver = partial(arrived, None if whole else piece)
+        deliver: Callable[[memoryview], None] = partial(arrived, None if whole else piece)
         if not whole:
             deliver = _part(deliver, inner_start - first, inner_end - first)
         yield Job(item.file, item.data_offset + first, last - first, item.name, deliver, piece if whole else None, crc)
