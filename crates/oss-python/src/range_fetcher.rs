@@ -5,7 +5,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -53,6 +53,14 @@ pub(crate) struct Limits {
 pub(crate) struct PyRangeFetcher {
     state: ForkLock<Option<ProcessBound<State>>>,
     closing: AtomicBool,
+    read: Arc<Read>,
+}
+
+/// What a fetcher has read so far.
+#[derive(Default)]
+struct Read {
+    bytes: AtomicU64,
+    runs: AtomicU64,
 }
 
 /// A range that was fetched, or has failed.
@@ -250,6 +258,7 @@ struct State {
     in_use: u64,
     free: Vec<Py<PyAny>>,
     bell: Arc<Bell>,
+    read: Arc<Read>,
 }
 
 impl Drop for State {
@@ -314,6 +323,8 @@ impl State {
                         run.prepare(self.longest)?;
                         self.running.push(run);
                     } else {
+                        self.read.bytes.fetch_add(run.length, Ordering::Relaxed);
+                        self.read.runs.fetch_add(1, Ordering::Relaxed);
                         self.done.push_back(Done { run, size: Some(size), intact: intact.into(), error: None });
                     }
                 }
@@ -338,7 +349,10 @@ impl State {
                     in_flight += 1;
                 }
             }
-            if in_flight >= self.limits.concurrency {
+            // Runs that have arrived count as well: their buffers are used again as soon as they are handed out, and fresh
+            // memory takes longer than waiting for that.
+            let held = self.running.len() + self.done.len();
+            if in_flight.max(held) >= self.limits.concurrency {
                 return Ok(());
             }
             if self.queued.is_empty() {
@@ -492,8 +506,10 @@ impl PyRangeFetcher {
             in_use: 0,
             free: Vec::new(),
             bell: Arc::default(),
+            read: Arc::default(),
         };
-        Ok(Self { state: ForkLock::new(Some(ProcessBound::new(state))), closing: AtomicBool::new(false) })
+        let read = Arc::clone(&state.read);
+        Ok(Self { state: ForkLock::new(Some(ProcessBound::new(state))), closing: AtomicBool::new(false), read })
     }
 }
 
@@ -511,6 +527,16 @@ impl PyRangeFetcher {
             Some(state) => state.get_mut(py, NAME)?.next(py, &self.closing),
             None => Err(PyValueError::new_err("I/O operation on closed range fetcher")),
         }
+    }
+
+    #[getter]
+    fn bytes_read(&self) -> u64 {
+        self.read.bytes.load(Ordering::Relaxed)
+    }
+
+    #[getter]
+    fn runs(&self) -> u64 {
+        self.read.runs.load(Ordering::Relaxed)
     }
 
     /// Cancels what is in flight and waits until the memory is free again.

@@ -27,7 +27,7 @@ pub trait Target: AsMut<[u8]> + Sized {
 pub struct Wanted<B> {
     /// The first byte.
     pub start: u64,
-    /// The memory for its bytes.
+    /// Receives the bytes.
     pub target: B,
 }
 
