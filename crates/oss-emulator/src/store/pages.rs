@@ -42,7 +42,7 @@ impl Pages {
 
 #[derive(Debug)]
 struct Block {
-    /// There until it is dropped.
+    /// Kept until it is dropped.
     memory: Option<MmapMut>,
     pages: Arc<Pages>,
 }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! The requests that are accepted.
 
 use std::time::{Duration, SystemTime};
 
