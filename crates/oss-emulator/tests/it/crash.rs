@@ -164,7 +164,7 @@ async fn check(client: &mut Client, expected: &mut BTreeMap<String, Expected>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let mut all: Vec<BTreeMap<String, Expected>> = vec![BTreeMap::new(); WRITERS as usize];
     for round in 0..KILLS {

@@ -182,7 +182,7 @@ async fn a_stalled_body_leaves_the_connection_open() {
 }
 
 #[tokio::test]
-async fn what_was_sent_before_a_stall_arrives() {
+async fn bytes_before_a_stall_arrive() {
     let (_server, mut client) = failing(r#"{"operation": "GetObject", "stall": "middle"}"#, &pattern(1000)).await;
     ask(&mut client, &Call::get("key")).await;
     client.receive(&Method::HEAD).await;

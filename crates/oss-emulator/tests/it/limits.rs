@@ -9,7 +9,7 @@ use crate::client::{Call, Server, config, pattern};
 use crate::multipart::{initiate, upload};
 
 #[tokio::test]
-async fn what_exceeds_the_memory_limit_is_refused_and_room_is_given_back() {
+async fn bodies_above_the_memory_limit_are_refused_and_room_is_given_back() {
     let server = Server::start(EmulatorConfig { memory_limit: Some(3_000_000), ..config() }).await;
     let mut client = server.connect().await;
     let two = pattern(2_000_000);
