@@ -4,14 +4,14 @@ use tokio::sync::mpsc::Sender;
 
 use super::{ListingOptions, Target};
 use crate::{
+    catalogue::Page,
     error::{Error, ErrorKind, Result},
-    prefetch::Page,
 };
 
 /// Sends the pages, or an error as the last.
 pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
     if let Err(error) = run(target, options, sender).await {
-        // Whoever dropped the receiver does not want to know.
+        // If the receiver was dropped, nobody needs the error.
         let _ = sender.send(Err(error)).await;
     }
 }

@@ -18,7 +18,8 @@ use super::{head::ObjectMeta, multipart::Part, parse_body, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
-    http::{Request, Response},
+    request::Request,
+    transport::Response,
 };
 
 /// A copy's answer holds an ETag and a date; that about tags, ten of 384 characters.
@@ -50,7 +51,7 @@ impl Source {
         source_path(&self.bucket, &self.key)
     }
 
-    /// Whether it is a link, of which a copy is one too, however large its target.
+    /// Whether it is a symbolic link. The copy of a link is a link, whatever the size of its target.
     pub(crate) fn is_link(&self) -> bool {
         self.meta.object_type.as_deref() == Some("Symlink")
     }
@@ -127,7 +128,7 @@ fn source_path(bucket: &str, key: &str) -> String {
     format!("/{bucket}/{}", canonical::encode_path(key))
 }
 
-/// That there is no such key would mislead, if it were told about the destination.
+/// An error about a missing key names the source: the destination would mislead.
 fn about_source(error: Error, bucket: &str, key: &str) -> Error {
     let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
     if of_source { error.about(bucket, key) } else { error }

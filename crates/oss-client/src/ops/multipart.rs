@@ -16,7 +16,7 @@ use oss_protocol::{
 };
 
 use super::{incomplete, parse_body, put::PutOptions, put::compare_crc64, set_header};
-use crate::{client::Client, error::Result, http::Request};
+use crate::{client::Client, error::Result, request::Request};
 
 /// Answers to the requests about one upload hold a few names.
 const ANSWER_LIMIT: usize = 64 << 10;
@@ -33,7 +33,7 @@ pub struct Part {
     pub etag: String,
     /// Its length in bytes.
     pub length: u64,
-    /// Its CRC-64, where it is known.
+    /// Its CRC-64, if it is known.
     pub crc64: Option<u64>,
 }
 
@@ -92,10 +92,10 @@ impl Client {
         }
     }
 
-    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag. `crc64` is what its
-    /// checksum has to be.
+    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag. `crc64` is what
+    /// its checksum has to be.
     ///
-    /// Where it fails, the object may have been published all the same: see [`crate::upload`].
+    /// If it fails, the object may have been published all the same: see [`crate::upload`].
     pub async fn complete_multipart(
         &self,
         bucket: &str,

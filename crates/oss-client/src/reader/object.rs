@@ -13,7 +13,7 @@ use futures_util::{
     future::try_join_all,
     stream::{self, StreamExt as _, TryStreamExt as _},
 };
-use oss_protocol::crc64::Crc64;
+use oss_protocol::crc64::{Crc64, checksum};
 
 use super::{coverage::Coverage, job::Jobs};
 use crate::{
@@ -135,10 +135,28 @@ impl ObjectReader {
 
     /// Receives the bytes from `start` into `parts`, one after the other.
     pub(crate) async fn fetch(&self, lane: usize, start: u64, parts: &mut [&mut [u8]]) -> Result<()> {
-        self.receive(lane, start, parts, true).await
+        self.receive(lane, start, parts, true).await.map(drop)
     }
 
-    async fn receive(&self, lane: usize, start: u64, parts: &mut [&mut [u8]], counted: bool) -> Result<()> {
+    /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the CRC-64 of
+    /// each of these `spans` of it. Bytes that are checked by the caller, who may fetch them again, must not be `counted` for
+    /// the checksum of the object.
+    pub async fn receive_spans(
+        &self,
+        lane: usize,
+        start: u64,
+        target: &mut [u8],
+        spans: &[Range<usize>],
+        counted: bool,
+    ) -> Result<Vec<u64>> {
+        let crc = self.receive(lane, start, &mut [&mut *target], counted).await?;
+        let of_span =
+            |span: &Range<usize>| if span.len() == target.len() { crc } else { checksum(&target[span.clone()]) };
+        Ok(spans.iter().map(of_span).collect())
+    }
+
+    /// Receives the bytes from `start` into `parts`, one after the other, and returns their CRC-64.
+    async fn receive(&self, lane: usize, start: u64, parts: &mut [&mut [u8]], counted: bool) -> Result<u64> {
         let shared = &*self.shared;
         let client = &shared.clients[lane % shared.clients.len()];
         let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, shared.base + start, parts).await?;
@@ -146,7 +164,7 @@ impl ObjectReader {
             let end = parts.iter().fold(start, |end, part| end + part.len() as u64);
             lock(&shared.coverage).record(start..end, crc, |new| checksum_of(parts, start, &new));
         }
-        Ok(())
+        Ok(crc)
     }
 
     /// Bytes of the object never received.
@@ -154,7 +172,7 @@ impl ObjectReader {
         lock(&self.shared.coverage).left()
     }
 
-    /// The parts of the object never received, where that is at most `limit` bytes altogether.
+    /// The ranges of the object that were never received, if they have at most `limit` bytes together.
     pub(crate) fn remainder(&self, limit: u64) -> Vec<Range<u64>> {
         let coverage = lock(&self.shared.coverage);
         if coverage.left() > limit { Vec::new() } else { coverage.missing(0..self.meta().size) }
@@ -163,7 +181,7 @@ impl ObjectReader {
     /// Compares the checksum, once every byte has been received.
     ///
     /// # Errors
-    /// [`ErrorKind::Integrity`] where it is not the one that OSS stores.
+    /// [`ErrorKind::Integrity`] if it is not the one that OSS stores.
     pub fn verify(&self) -> Result<()> {
         let found = lock(&self.shared.coverage).checksum();
         match (found, self.meta().crc64) {

@@ -1,7 +1,9 @@
 //! Connections: made, kept alive and used again.
 
+mod body;
 mod connection;
 mod head;
+mod response;
 mod stream;
 
 use std::{
@@ -17,15 +19,15 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
-use self::stream::Stream;
-pub(crate) use self::{
+pub(crate) use self::head::RequestHead;
+pub use self::{body::Body, response::Response};
+use self::{
     connection::{Broken, Connection, Patience, Rest},
-    head::RequestHead,
+    stream::Stream,
 };
 use crate::{
     config::ClientConfig,
     error::{Error, ErrorKind, Result},
-    http::{Body, Response},
     sync::lock,
     tls,
 };
@@ -77,7 +79,7 @@ type IdleConnection = (Connection, Instant);
 pub(crate) struct Lease {
     pub(crate) connection: Connection,
     host: Arc<str>,
-    /// Absent where the connection is not kept.
+    /// Absent if the connection is not kept.
     idle: Option<Arc<IdleConnections>>,
 }
 
@@ -228,7 +230,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What is wrong with the server's certificate, where that is why a handshake failed.
+/// What is wrong with the server's certificate, if a handshake failed because of it.
 fn certificate_fault(error: &std::io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),
