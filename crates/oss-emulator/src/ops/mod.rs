@@ -1,4 +1,4 @@
-//! What each operation does.
+//! The operations.
 
 mod append;
 mod attributes;
@@ -25,7 +25,7 @@ use crate::response::{Response, ServiceError};
 use crate::route::Operation;
 use crate::store::{Acl, Bucket, Object, Store};
 
-/// What operations work on.
+/// The state that operations work on.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
@@ -49,7 +49,7 @@ impl Context {
     }
 }
 
-/// Performs an operation for a sender who is known, or for anyone where an access control list allows that.
+/// Performs an operation for a known sender, or for anyone if an access control list allows that.
 pub(crate) async fn perform(
     context: &Context,
     operation: Operation,
@@ -108,7 +108,7 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
     if !ruling_acl(&bucket, object.as_deref(), write).allows_anyone(write) {
         return Err(denied());
     }
-    // What a link shows must be open as well as the link.
+    // The target of a link must be open to the sender as well as the link.
     if matches!(operation, Operation::GetObject | Operation::HeadObject)
         && let Some(object) = &object
         && let Some(target) = symlink::target(&bucket, object)?

@@ -103,7 +103,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     let etag = combined_etag(&chosen);
     let crc64 = chosen.iter().fold(0, |crc, part| combine(crc, part.crc64, part.content.size()));
     let content = Content::new(chosen.iter().flat_map(|part| part.content.segments().iter().cloned()).collect());
-    // What comes in order can be hashed as it comes, so the service tells the MD5 of these objects, beside the ETag.
+    // Parts that come in order can be hashed while they arrive. Therefore the service returns the MD5 of these objects.
     if upload.sequential
         && let Some(md5) = Digests::of(&content, context.etag).await?.md5
         && let Ok(value) = HeaderValue::try_from(object::encode_md5(md5))

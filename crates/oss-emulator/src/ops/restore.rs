@@ -98,7 +98,7 @@ pub(super) fn check_readable(object: &Object, key: &str) -> Result<(), ServiceEr
         .with_field("Key", key))
 }
 
-/// Tells how far a restoration is, as `x-oss-restore` does.
+/// Adds the header `x-oss-restore` with the progress of a restoration.
 pub(super) fn describe(response: &mut Response, object: &Object) {
     match state(object, SystemTime::now()) {
         State::Archived => {}
