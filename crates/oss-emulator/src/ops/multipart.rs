@@ -9,6 +9,7 @@ use md5::{Digest, Md5};
 use oss_protocol::crc64::combine;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
     ListMultipartUploadsResult, ListPartsResult, MAX_PARTS, MIN_PART_BYTES, Part as PartEntry, Upload as UploadEntry,
