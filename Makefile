@@ -63,11 +63,12 @@ format-check: build
 	$(BIN)/ruff format --check
 
 .PHONY: lint
-lint: build ## clippy and ruff, warnings are errors; dependency arrows; documentation
+lint: build ## clippy and ruff, warnings are errors; dependency arrows; prose; documentation
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet --document-private-items
 	$(BIN)/ruff check
 	$(BIN)/python tools/check_layers.py
+	$(BIN)/python tools/check_prose.py
 
 .PHONY: types
 types: build ## mypy --strict, and the stub of the native module against the module
