@@ -176,7 +176,7 @@ class Client:
         order: Order,
         *,
         arrival: bool = False,
-        producer: PrefixToList | None = None,
+        prefix: PrefixToList | None = None,
     ) -> ObjectStream:
         """Fetch objects ahead of the reader. A listing that has failed or was discarded is begun anew.
 
@@ -184,15 +184,15 @@ class Client:
             rows: The objects.
             order: Which of them, in which order.
             arrival: Deliver each object when it has arrived, whatever its place.
-            producer: The prefix to list if no other process lists it. This stream then lists until it is closed; the
+            prefix: The prefix to list if no other process lists it. This stream then lists until it is closed; the
                 next stream that waits takes over. None: the rows come from the process that has acquired the listing.
 
         Raises:
             OssError: The listing cannot be opened.
         """
 
-    def fetch(self, rows: ObjectTable | ListingFile, positions: Iterable[int]) -> builtins.list[DataObject]:
-        """Fetch rows of a table or of a complete listing concurrently and return them in the order of `positions`.
+    def fetch(self, rows: ObjectTable | ListingFile, indices: Iterable[int]) -> builtins.list[DataObject]:
+        """Fetch rows of a table or of a complete listing concurrently and return them in the order of `indices`.
 
         Raises:
             IndexError: There is no such row.
@@ -201,13 +201,13 @@ class Client:
         """
 
     def stream_at(
-        self, rows: ObjectTable | ListingFile, positions: Iterable[int], *, ahead: bool = False
+        self, rows: ObjectTable | ListingFile, indices: Iterable[int], *, ahead: bool = False
     ) -> ObjectStream:
-        """Fetch rows that are known, ahead of the reader, in the order of `positions`.
+        """Fetch rows that are known, ahead of the reader, in the order of `indices`.
 
         Args:
             rows: The objects.
-            positions: Which of them.
+            indices: Which of them.
             ahead: Nobody has asked for them yet: they get half of the budget only.
 
         Raises:
@@ -363,15 +363,15 @@ class ListingFile:
     def wait(
         self,
         client: Client | None = None,
-        producer: PrefixToList | None = None,
+        prefix: PrefixToList | None = None,
         *,
         progress: Callable[[int], object] | None = None,
     ) -> None:
         """Wait until the listing is complete.
 
         Args:
-            client: Lists what `producer` says if no other process does.
-            producer: What to list; a listing that has failed is begun anew.
+            client: Lists what `prefix` says if no other process does.
+            prefix: What to list; a listing that has failed is begun anew.
             progress: Called with the number of rows when that has changed.
 
         Raises:
@@ -441,7 +441,7 @@ class Order:
             seed: What a shuffle depends on, together with the epoch: 0 to 2**64 - 1.
             epoch: Number of the pass over the data.
             shuffle: True: each entry can come anywhere. A number: within its block of so many entries.
-            start: Positions of the whole sequence, over all ranks, that were consumed before.
+            start: Places of the epoch, over all ranks, that are consumed.
             rank: Which of `world` shares.
             world: Number of shares.
             batch_size: Positions that stay together.

@@ -61,7 +61,7 @@ EVERYTHING = PrefixToList("bucket", "")
 def test_one_listing_serves_all_streams(server: Emulator, native: Client, directory: str) -> None:
     def read(worker: int) -> list[str]:
         order = Order(batch_size=10, worker=worker, workers=4)
-        return [item.name for item in native.stream(listing_at(directory), order, producer=EVERYTHING)]
+        return [item.name for item in native.stream(listing_at(directory), order, prefix=EVERYTHING)]
 
     with ThreadPoolExecutor(4) as threads:
         shares = list(threads.map(read, range(4)))
@@ -79,7 +79,7 @@ def test_the_next_reader_goes_on_where_a_killed_lister_stopped(
     with server.fault(operation="ListObjectsV2", nth=2, delay=60):
         with Program("producing", "list", server.endpoint, server.cred_path, "bucket", directory) as program:
             program.expect("begun 1000")
-            stream = native.stream(listing_at(directory), Order(), producer=EVERYTHING)
+            stream = native.stream(listing_at(directory), Order(), prefix=EVERYTHING)
             assert [next(stream).name for _ in range(1000)] == NAMES[:1000]
             found: list[str] = []
             waiting = threading.Thread(target=lambda: found.extend(item.name for item in stream))
@@ -119,8 +119,8 @@ def test_the_next_parser_goes_on_where_a_killed_one_stopped(server: Emulator, di
 
 def test_closing_the_stream_that_lists_lets_the_next_go_on(server: Emulator, native: Client, directory: str) -> None:
     with server.fault(operation="ListObjectsV2", nth=2, delay=60):
-        first = native.stream(listing_at(directory), Order(), producer=EVERYTHING)
-        second = native.stream(listing_at(directory), Order(), producer=EVERYTHING)
+        first = native.stream(listing_at(directory), Order(), prefix=EVERYTHING)
+        second = native.stream(listing_at(directory), Order(), prefix=EVERYTHING)
         assert next(first).name == next(second).name == "0000"
         first.close()
         assert [item.name for item in second] == NAMES[1:]
@@ -143,7 +143,7 @@ def test_a_listing_is_read_in_every_order(native: Client, directory: str) -> Non
 
 
 def test_positions_to_skip_are_not_fetched(server: Emulator, native: Client, directory: str) -> None:
-    stream = native.stream(listing_at(directory), Order(skip=2400), producer=EVERYTHING)
+    stream = native.stream(listing_at(directory), Order(skip=2400), prefix=EVERYTHING)
     assert [item.read().decode() for item in stream] == NAMES[2400:]
     assert len(server.requests(operation="GetObject")) == 100
 
@@ -203,14 +203,14 @@ def test_every_reader_raises_what_the_listing_failed_with(
         with pytest.raises(expected):
             len(rows)
     # The next iteration begins anew.
-    again = native.stream(other, Order(), producer=EVERYTHING)
+    again = native.stream(other, Order(), prefix=EVERYTHING)
     assert len(list(again)) == COUNT
 
 
 def test_a_listing_that_fails_in_the_service_keeps_its_fields(native: Client, directory: str) -> None:
     # First, since a stream that comes after the failure begins anew.
     other = native.stream(listing_at(directory), Order())
-    stream = native.stream(listing_at(directory), Order(), producer=PrefixToList("no-such-bucket", ""))
+    stream = native.stream(listing_at(directory), Order(), prefix=PrefixToList("no-such-bucket", ""))
     for reader in (stream, other):
         with pytest.raises(OssNotFoundError) as caught:
             next(reader)

@@ -29,25 +29,25 @@ impl Located for Range<u64> {
 /// before.
 ///
 /// An item joins the run before it if it lies in the same object, at most `largest_gap` bytes behind the end of that
-/// run, and if the run then spans at most `largest_run` bytes. An item that overlaps the run begins a new one, and so
-/// does one that lies before it. A single item may be longer than `largest_run`.
-pub fn coalesce<T: Located>(items: impl IntoIterator<Item = T>, largest_gap: u64, largest_run: u64) -> Vec<Vec<T>> {
+/// run, and if the run then spans at most `run_limit` bytes. An item that overlaps the run begins a new one, and so
+/// does one that lies before it. A single item may be longer than `run_limit`.
+pub fn coalesce<T: Located>(items: impl IntoIterator<Item = T>, largest_gap: u64, run_limit: u64) -> Vec<Vec<T>> {
     let mut runs: Vec<Vec<T>> = Vec::new();
     for item in items {
         match runs.last_mut() {
-            Some(run) if joins(run, &item, largest_gap, largest_run) => run.push(item),
+            Some(run) if joins(run, &item, largest_gap, run_limit) => run.push(item),
             _ => runs.push(vec![item]),
         }
     }
     runs
 }
 
-fn joins<T: Located>(run: &[T], item: &T, largest_gap: u64, largest_run: u64) -> bool {
+fn joins<T: Located>(run: &[T], item: &T, largest_gap: u64, run_limit: u64) -> bool {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
     let range = item.range();
     last.is_beside(item)
         && range.start.checked_sub(last.range().end).is_some_and(|gap| gap <= largest_gap)
-        && range.end - first.range().start <= largest_run
+        && range.end - first.range().start <= run_limit
 }
 
 #[cfg(test)]
@@ -124,8 +124,8 @@ mod tests {
     }
 
     /// The number of items of each run.
-    fn lengths(ranges: &[Range<u64>], largest_gap: u64, largest_run: u64) -> Vec<usize> {
-        coalesce(ranges.to_vec(), largest_gap, largest_run).iter().map(Vec::len).collect()
+    fn lengths(ranges: &[Range<u64>], largest_gap: u64, run_limit: u64) -> Vec<usize> {
+        coalesce(ranges.to_vec(), largest_gap, run_limit).iter().map(Vec::len).collect()
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct Order {
     pub epoch: u64,
     /// How entries are mixed.
     pub shuffle: Shuffle,
-    /// Positions of the whole sequence that were consumed before.
+    /// Places of the epoch, over all ranks, that are consumed.
     pub start: u64,
     /// Which of the `world` shares.
     pub rank: u64,
@@ -101,7 +101,7 @@ impl Default for Order {
     }
 }
 
-/// The positions of the sequence behind `start`, divided.
+/// The places from `start` on, divided.
 struct Division {
     /// Full groups: a block for each rank.
     groups: u64,
@@ -356,7 +356,7 @@ mod tests {
         /// All ranks at the same step: what they consumed, and what a new start on another topology gives, are all.
         #[test]
         fn a_new_start_goes_on_where_the_old_one_stopped(
-            order in orders(), count in 0u64..400, steps in 0u64..20, world in 1u64..6, batch in 1u64..9,
+            order in orders(), count in 0u64..400, steps in 0u64..20, world in 1u64..6, batch_size in 1u64..9,
         ) {
             let order = Order { even: Even::None, workers: 1, ..order };
             let groups = count / (order.world * order.batch_size);
@@ -367,7 +367,7 @@ mod tests {
                     (0..consumed).map(move |position| order.entry(position, count))
                 })
                 .collect();
-            let next = Order { start: consumed * order.world, world, batch_size: batch, ..order };
+            let next = Order { start: consumed * order.world, world, batch_size, ..order };
             seen.extend((0..world).flat_map(|index| whole(&Order { rank: index, ..next }, count)));
             seen.sort_unstable();
             prop_assert!(seen.into_iter().eq(0..count));

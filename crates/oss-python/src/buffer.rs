@@ -51,7 +51,7 @@ impl LentBuffer {
     }
 
     /// Its addresses, to make their pages present while another thread has it.
-    pub(crate) fn place(&self) -> Range<usize> {
+    pub(crate) fn addresses(&self) -> Range<usize> {
         let start = self.start.addr();
         start..start + self.length
     }
@@ -90,14 +90,14 @@ impl Target for LentBuffer {
 /// Has the pages of memory present before they are written to, with what they hold. A call for many of them costs less
 /// than as many faults, and another thread than the one that fills them can make it.
 #[cfg(target_os = "linux")]
-pub(crate) fn populate(place: &Range<usize>) {
+pub(crate) fn populate(addresses: &Range<usize>) {
     use rustix::{
         mm::{Advice, madvise},
         param::page_size,
     };
 
     let page = page_size();
-    let (start, end) = (place.start.next_multiple_of(page), place.end / page * page);
+    let (start, end) = (addresses.start.next_multiple_of(page), addresses.end / page * page);
     if start < end {
         // SAFETY: this advice changes no byte and takes no memory away, wherever it points.
         let populated =
@@ -109,7 +109,7 @@ pub(crate) fn populate(place: &Range<usize>) {
 
 /// Only Linux can be asked to; the pages then come one by one.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn populate(_place: &Range<usize>) {}
+pub(crate) fn populate(_addresses: &Range<usize>) {}
 
 /// Whether no two of these share memory. Tasks that fill them at the same time need that.
 pub(crate) fn are_disjoint<'a>(buffers: impl IntoIterator<Item = &'a LentBuffer>) -> bool {

@@ -16,7 +16,7 @@ use oss_client::{
     ops::{list::ListOptions, put::PutOptions},
     order,
     paginate::Pages,
-    prefetch::{Delivery, Sequence},
+    prefetch::{DeliveryOrder, Sequence},
     reader::ObjectReader,
     upload::{CopyOptions, Upload},
 };
@@ -70,8 +70,8 @@ impl PyClient {
         prefix: &PyPrefixToList,
     ) -> PyResult<ListingTask> {
         let (client, reactor) = self.reactor_client().get(py)?;
-        let lister = Some((listing.shared(), prefix.with(client.clone())));
-        let sequence = Sequence::file(file, order::Order::default(), lister);
+        let prefix = Some((listing.shared(), prefix.with(client.clone())));
+        let sequence = Sequence::file(file, order::Order::default(), prefix);
         Ok(ListingTask::start(reactor, sequence))
     }
 
@@ -243,32 +243,32 @@ impl PyClient {
         Ok(PyObjectListing::new(Arc::clone(reactor_client), bucket, pages))
     }
 
-    #[pyo3(signature = (rows, order, *, arrival = false, producer = None))]
+    #[pyo3(signature = (rows, order, *, arrival = false, prefix = None))]
     fn stream(
         &self,
         py: Python<'_>,
         rows: GivenRows<'_>,
         order: &Bound<'_, PyOrder>,
         arrival: bool,
-        producer: Option<&Bound<'_, PyPrefixToList>>,
+        prefix: Option<&Bound<'_, PyPrefixToList>>,
     ) -> PyResult<PyObjectStream> {
         let reactor_client = self.reactor_client();
         let (client, _) = reactor_client.get(py)?;
         let formula = order.get().formula();
-        let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
+        let delivery = if arrival { DeliveryOrder::Arrival } else { DeliveryOrder::Ordered };
         let (sequence, kept) = match rows {
             GivenRows::Table(table) => (table.get().sequence(formula), None),
             GivenRows::File(listing) => {
-                let lister = producer.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
+                let listed = prefix.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
                 let file = listing.get().open(py)?;
-                (Sequence::file(file, formula, lister), Some(listing.into_any().unbind()))
+                (Sequence::file(file, formula, listed), Some(listing.into_any().unbind()))
             }
         };
         PyObjectStream::start(py, reactor_client, sequence, delivery, 1, kept)
     }
 
-    fn fetch<'py>(&self, py: Python<'py>, rows: GivenRows<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
-        let stream = self.stream_at(py, rows, positions, false)?;
+    fn fetch<'py>(&self, py: Python<'py>, rows: GivenRows<'py>, indices: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
+        let stream = self.stream_at(py, rows, indices, false)?;
         let objects = PyList::empty(py);
         while let Some(object) = stream.next(py)? {
             objects.append(Bound::new(py, object)?)?;
@@ -276,16 +276,15 @@ impl PyClient {
         Ok(objects)
     }
 
-    #[pyo3(signature = (rows, positions, *, ahead = false))]
+    #[pyo3(signature = (rows, indices, *, ahead = false))]
     fn stream_at(
         &self,
         py: Python<'_>,
         rows: GivenRows<'_>,
-        positions: Vec<isize>,
+        indices: Vec<isize>,
         ahead: bool,
     ) -> PyResult<PyObjectStream> {
-        let picks =
-            |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
+        let picks = |count: u64| indices.iter().map(|index| row_of(*index, count)).collect::<PyResult<Vec<_>>>();
         let sequence = match rows {
             GivenRows::Table(table) => {
                 let table = table.get();
@@ -297,7 +296,7 @@ impl PyClient {
             }
         };
         let share = if ahead { 2 } else { 1 };
-        PyObjectStream::start(py, self.reactor_client(), sequence, Delivery::Ordered, share, None)
+        PyObjectStream::start(py, self.reactor_client(), sequence, DeliveryOrder::Ordered, share, None)
     }
 
     #[pyo3(signature = (ranges, *, allocate, gap, run_limit, concurrency, budget))]
@@ -312,7 +311,7 @@ impl PyClient {
         concurrency: usize,
         budget: u64,
     ) -> PyResult<PyRangeFetcher> {
-        let limits = Limits { gap, run: run_limit, concurrency, budget };
+        let limits = Limits { gap, run_limit, concurrency, budget };
         PyRangeFetcher::new(py, &self.reactor_clients, ranges, allocate, limits)
     }
 

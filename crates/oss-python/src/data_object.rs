@@ -21,7 +21,7 @@ use crate::{
     process::{ForkLock, ProcessBound},
     ranged::Ranged,
     reactor_client::ReactorClient,
-    stream_protocol::{Content, ReadStream, State, read_stream_methods},
+    stream_protocol::{Content, ReadStream, StreamState, read_stream_methods},
     uri::parse_object,
     wait::block_on,
 };
@@ -30,14 +30,14 @@ use crate::{
 #[pyclass(frozen, name = "DataObject", module = "osstorchconnector._native")]
 pub(crate) struct PyDataObject {
     entry: Entry,
-    state: ForkLock<State>,
+    state: ForkLock<StreamState>,
 }
 
 impl PyDataObject {
     /// An object that is known by name.
     pub(crate) fn described(entry: Entry, reactor_client: Option<Arc<ReactorClient>>) -> Self {
         let content = Content::Described(reactor_client);
-        Self { entry, state: State::new(content) }
+        Self { entry, state: StreamState::new(content) }
     }
 
     /// An object whose head has been read.
@@ -50,7 +50,7 @@ impl PyDataObject {
         entry.size = Some(meta.size);
         let ranged = Ranged::of_stream(py, reactor_client, &entry, meta)?;
         let content = Content::Open(ProcessBound::new(ranged));
-        Ok(Self { entry, state: State::new(content) })
+        Ok(Self { entry, state: StreamState::new(content) })
     }
 
     /// What a stream delivered.
@@ -68,32 +68,32 @@ impl PyDataObject {
 
     fn in_memory(entry: Entry, bytes: PooledBuffer, etag: Option<String>) -> Self {
         let content = Content::Bytes { bytes: Arc::new(bytes), etag };
-        Self { entry, state: State::new(content) }
+        Self { entry, state: StreamState::new(content) }
     }
 }
 
 impl ReadStream for PyDataObject {
     const NAME: &str = "object";
 
-    fn state(&self) -> &ForkLock<State> {
+    fn state(&self) -> &ForkLock<StreamState> {
         &self.state
     }
 
-    fn open(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+    fn open(&self, py: Python<'_>, state: &mut StreamState) -> PyResult<()> {
         let Content::Described(reactor_client) = &state.content else { return Ok(()) };
         let Some(reactor_client) = reactor_client.clone() else {
             let message = "this object is a description without a client; open its `uri` with OssClient.open";
             return Err(PyValueError::new_err(message));
         };
         let meta = match (&self.entry.span, self.entry.size, &self.entry.etag) {
-            (Some(_), Some(size), Some(etag)) => ObjectMeta::of_part(size, &**etag),
+            (Some(_), Some(size), Some(etag)) => ObjectMeta::of_span(size, &**etag),
             (span, size, _) => {
                 let key = span.as_ref().map_or(&*self.entry.key, |span| &span.archive);
                 let (bucket, key) = (self.entry.bucket.to_string(), key.to_owned());
                 let (client, reactor) = reactor_client.get(py)?;
                 let client = client.clone();
                 let meta = block_on(py, reactor, async move { client.head(&bucket, &key).await })?;
-                if span.is_some() { ObjectMeta::of_part(size.unwrap_or_default(), meta.etag) } else { meta }
+                if span.is_some() { ObjectMeta::of_span(size.unwrap_or_default(), meta.etag) } else { meta }
             }
         };
         let ranged = Ranged::of_stream(py, &reactor_client, &self.entry, meta)?;
@@ -179,7 +179,7 @@ impl PyDataObject {
             Content::Described(reactor_client) => Content::Described(reactor_client.clone()),
             Content::Closed => return Err(Self::closed_error()),
         };
-        Ok(Self { entry: self.entry.clone(), state: State::new(content) })
+        Ok(Self { entry: self.entry.clone(), state: StreamState::new(content) })
     }
 
     fn __repr__(&self) -> String {

@@ -9,7 +9,7 @@ use std::{
 
 use oss_client::{
     Error, ErrorKind,
-    catalogue::{ListingFile as SharedFile, ListingProgress, PageFile, Producer, State, Turn},
+    catalogue::{ListingFile as SharedFile, ListingProgress, ListingState, PageFile, Producer, Turn},
     sync::lock,
 };
 use pyo3::{
@@ -121,9 +121,9 @@ impl PyListingFile {
         };
         let progress = file.refresh().map_err(|cause| error::to_python(py, &cause))?;
         match progress.state {
-            State::Complete => Ok((file, progress.rows)),
-            State::Failed => Err(failure(py, &file)),
-            State::Running => Err(PyRuntimeError::new_err("the listing is not complete yet: wait for it first")),
+            ListingState::Complete => Ok((file, progress.rows)),
+            ListingState::Failed => Err(failure(py, &file)),
+            ListingState::Running => Err(PyRuntimeError::new_err("the listing is not complete yet: wait for it first")),
         }
     }
 
@@ -194,7 +194,7 @@ impl PyListingFile {
 
     #[getter]
     fn complete(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.known(py)?.is_some_and(|(_, progress)| progress.state == State::Complete))
+        Ok(self.known(py)?.is_some_and(|(_, progress)| progress.state == ListingState::Complete))
     }
 
     #[pyo3(signature = (timeout = None))]
@@ -237,16 +237,16 @@ impl PyListingFile {
         drop(self.with_here(|here| here.producer.take()));
     }
 
-    #[pyo3(signature = (client = None, producer = None, *, progress = None))]
+    #[pyo3(signature = (client = None, prefix = None, *, progress = None))]
     fn wait(
         &self,
         py: Python<'_>,
         client: Option<&Bound<'_, PyClient>>,
-        producer: Option<&Bound<'_, PyPrefixToList>>,
+        prefix: Option<&Bound<'_, PyPrefixToList>>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        // With a producer, a listing that failed is begun anew; without one, its failure is raised.
-        let file = match (producer, self.known(py)?) {
+        // With a prefix, a listing that failed is begun again; without one, its failure is raised.
+        let file = match (prefix, self.known(py)?) {
             (None, Some((file, _))) => file,
             _ => self.open(py)?,
         };
@@ -261,11 +261,11 @@ impl PyListingFile {
                 reported = Some(now.rows);
             }
             match now.state {
-                State::Complete => return Ok(()),
-                State::Failed => return Err(failure(py, &file)),
-                State::Running => {}
+                ListingState::Complete => return Ok(()),
+                ListingState::Failed => return Err(failure(py, &file)),
+                ListingState::Running => {}
             }
-            match (&mut listing, client, producer) {
+            match (&mut listing, client, prefix) {
                 (Some(listing), _, _) => listing.check(py)?,
                 (listing, Some(client), Some(prefix)) => {
                     *listing = Some(client.get().list_into(py, self, Arc::clone(&file), prefix.get())?);

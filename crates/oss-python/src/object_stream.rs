@@ -7,7 +7,7 @@ use std::{
 
 use oss_client::{
     catalogue::Entry,
-    prefetch::{self, Delivery, Item, Queue, Sequence, Taken},
+    prefetch::{self, DeliveryOrder, Item, Queue, Sequence, Taken},
     sync::lock,
 };
 use pyo3::prelude::*;
@@ -61,7 +61,7 @@ impl PyObjectStream {
         py: Python<'_>,
         reactor_client: &Arc<ReactorClient>,
         sequence: Sequence,
-        delivery: Delivery,
+        delivery: DeliveryOrder,
         share: usize,
         rows: Option<Py<PyAny>>,
     ) -> PyResult<Self> {

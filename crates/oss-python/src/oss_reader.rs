@@ -16,7 +16,7 @@ use crate::{
     process::{ForkLock, ProcessBound},
     ranged::{Ranged, ScatteredOptions},
     reactor_client::ReactorClient,
-    stream_protocol::{Content, ReadStream, State, read_stream_methods},
+    stream_protocol::{Content, ReadStream, StreamState, read_stream_methods},
 };
 
 /// Reads one version of an object from any place. Threads may share it: each call is done whole before the next.
@@ -25,7 +25,7 @@ pub(crate) struct PyOssReader {
     uri: String,
     size: u64,
     etag: String,
-    state: ForkLock<State>,
+    state: ForkLock<StreamState>,
 }
 
 impl PyOssReader {
@@ -38,7 +38,7 @@ impl PyOssReader {
     ) -> PyResult<Self> {
         let (size, etag) = (meta.size, unquoted(&meta.etag));
         let ranged = Ranged::new(py, reactor_clients, &Entry::named(bucket, key), meta)?;
-        let state = State::new(Content::Open(ProcessBound::new(ranged)));
+        let state = StreamState::new(Content::Open(ProcessBound::new(ranged)));
         Ok(Self { uri: format!("oss://{bucket}/{key}"), size, etag, state })
     }
 }
@@ -46,11 +46,11 @@ impl PyOssReader {
 impl ReadStream for PyOssReader {
     const NAME: &str = "reader";
 
-    fn state(&self) -> &ForkLock<State> {
+    fn state(&self) -> &ForkLock<StreamState> {
         &self.state
     }
 
-    fn open(&self, _py: Python<'_>, _state: &mut State) -> PyResult<()> {
+    fn open(&self, _py: Python<'_>, _state: &mut StreamState) -> PyResult<()> {
         Ok(())
     }
 }
@@ -72,16 +72,16 @@ impl PyOssReader {
         &self.etag
     }
 
-    #[pyo3(signature = (parts, /, *, concurrent = false, verify = true))]
+    #[pyo3(signature = (ranges, /, *, concurrent = false, verify = true))]
     fn readinto_many(
         &self,
         py: Python<'_>,
-        parts: Vec<(u64, Bound<'_, PyAny>)>,
+        ranges: Vec<(u64, Bound<'_, PyAny>)>,
         concurrent: bool,
         verify: bool,
     ) -> PyResult<()> {
-        let mut buffers = Vec::with_capacity(parts.len());
-        for (start, object) in &parts {
+        let mut buffers = Vec::with_capacity(ranges.len());
+        for (start, object) in &ranges {
             let buffer = PyUntypedBuffer::get(object)?;
             let end = start.checked_add(buffer.len_bytes() as u64);
             if end.is_none_or(|end| end > self.size) {

@@ -53,7 +53,7 @@ pub(crate) struct Scattered {
     object: ObjectReader,
     jobs: Jobs<LentBuffer>,
     /// The larger pieces of memory that they go to.
-    places: Vec<Range<usize>>,
+    addresses: Vec<Range<usize>>,
     concurrency: usize,
 }
 
@@ -69,24 +69,24 @@ impl Scattered {
         let fetch = |lane| self.object.clone().work(lane, Arc::clone(&jobs), self.concurrency);
         let started: Vec<_> = self.lanes.iter().map(|(lane, reactor)| start(reactor, fetch(*lane))).collect();
         // From here on, the call returns only when the tasks have given the memory back.
-        let done = work().and_then(|()| populate_while_running(py, &self.places, &started));
+        let done = work().and_then(|()| populate_while_running(py, &self.addresses, &started));
         finish(py, started, done)
     }
 }
 
 /// Makes the pages of memory present that the I/O threads are filling. The pages of fresh memory take longer than its bytes,
 /// and this thread would only wait.
-fn populate_while_running(py: Python<'_>, places: &[Range<usize>], started: &[Started<()>]) -> PyResult<()> {
-    let mut parts = places.iter().flat_map(|place| {
-        let starts = place.clone().step_by(POPULATED_AT_ONCE);
-        starts.map(|start| start..place.end.min(start + POPULATED_AT_ONCE))
+fn populate_while_running(py: Python<'_>, addresses: &[Range<usize>], started: &[Started<()>]) -> PyResult<()> {
+    let mut pieces = addresses.iter().flat_map(|range| {
+        let starts = range.clone().step_by(POPULATED_AT_ONCE);
+        starts.map(|start| start..range.end.min(start + POPULATED_AT_ONCE))
     });
     loop {
         let until = Instant::now() + SIGNAL_INTERVAL;
         let mut populate_some = || {
             while Instant::now() < until && !started.iter().all(Started::is_over) {
-                match parts.next() {
-                    Some(part) => populate(&part),
+                match pieces.next() {
+                    Some(piece) => populate(&piece),
                     None => return true,
                 }
             }
@@ -197,8 +197,8 @@ impl Ranged {
 
     /// Prepares requests over as many I/O threads as help, beginning with the next one in turn.
     fn spread(&self, jobs: Vec<Job<LentBuffer>>, counted: bool) -> Scattered {
-        let mut places = places_of(jobs.iter().flat_map(Job::targets));
-        places.retain(|place| place.len() >= LEAST_POPULATED);
+        let mut addresses = addresses_of(jobs.iter().flat_map(Job::targets));
+        addresses.retain(|range| range.len() >= LEAST_POPULATED);
         let concurrency = self.window.concurrency_per_client().min(jobs.len());
         let turn = self.turn.fetch_add(jobs.len(), Ordering::Relaxed);
         let lanes = (0..self.reactors.len().min(jobs.len())).map(|index| (turn + index) % self.reactors.len());
@@ -206,7 +206,7 @@ impl Ranged {
             lanes: lanes.map(|lane| (lane, self.reactors[lane].clone())).collect(),
             object: self.window.object().clone(),
             jobs: Jobs::new(jobs, counted),
-            places,
+            addresses,
             concurrency,
         }
     }
@@ -281,16 +281,16 @@ impl Ranged {
     }
 }
 
-/// Where targets are in memory. Neighbours are one place.
-fn places_of<'a>(targets: impl Iterator<Item = &'a LentBuffer>) -> Vec<Range<usize>> {
-    let mut places: Vec<Range<usize>> = Vec::new();
-    for place in targets.map(LentBuffer::place) {
-        match places.last_mut() {
-            Some(last) if last.end == place.start => last.end = place.end,
-            _ => places.push(place),
+/// The addresses of targets. Neighbours are one range.
+fn addresses_of<'a>(targets: impl Iterator<Item = &'a LentBuffer>) -> Vec<Range<usize>> {
+    let mut addresses: Vec<Range<usize>> = Vec::new();
+    for range in targets.map(LentBuffer::addresses) {
+        match addresses.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => addresses.push(range),
         }
     }
-    places
+    addresses
 }
 
 /// Bytes up to and with the first newline, or all.

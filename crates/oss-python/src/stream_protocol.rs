@@ -41,12 +41,12 @@ pub(crate) enum Content {
 }
 
 /// What a stream has behind its lock.
-pub(crate) struct State {
+pub(crate) struct StreamState {
     pub(crate) content: Content,
     pub(crate) position: u64,
 }
 
-impl State {
+impl StreamState {
     /// A stream at its start.
     pub(crate) fn new(content: Content) -> ForkLock<Self> {
         ForkLock::new(Self { content, position: 0 })
@@ -66,13 +66,17 @@ pub(crate) trait ReadStream {
     /// The word for it in messages.
     const NAME: &'static str;
 
-    fn state(&self) -> &ForkLock<State>;
+    fn state(&self) -> &ForkLock<StreamState>;
 
     /// Opens content that is only described.
-    fn open(&self, py: Python<'_>, state: &mut State) -> PyResult<()>;
+    fn open(&self, py: Python<'_>, state: &mut StreamState) -> PyResult<()>;
 
     /// Runs `action` with the state and the size. Content that is only described is opened before.
-    fn with_content<T>(&self, py: Python<'_>, action: impl FnOnce(&mut State, u64) -> PyResult<T>) -> PyResult<T> {
+    fn with_content<T>(
+        &self,
+        py: Python<'_>,
+        action: impl FnOnce(&mut StreamState, u64) -> PyResult<T>,
+    ) -> PyResult<T> {
         let mut state = self.state().lock(py, Self::NAME)?;
         self.open(py, &mut state)?;
         let size = match &state.content {
@@ -125,7 +129,7 @@ pub(crate) trait ReadStream {
     }
 
     /// Returns the bytes from the position up to `end`, which lies within the object. The position moves there.
-    fn read_to<'py>(py: Python<'py>, state: &mut State, end: u64) -> PyResult<Bound<'py, PyBytes>> {
+    fn read_to<'py>(py: Python<'py>, state: &mut StreamState, end: u64) -> PyResult<Bound<'py, PyBytes>> {
         let start = state.position;
         let length = end.saturating_sub(start);
         // Python's sizes are signed.
@@ -145,7 +149,7 @@ pub(crate) trait ReadStream {
     }
 
     /// How many bytes `read1` returns at most: those in memory, or those of one request.
-    fn at_once(py: Python<'_>, state: &mut State) -> PyResult<usize> {
+    fn at_once(py: Python<'_>, state: &mut StreamState) -> PyResult<usize> {
         let position = state.position;
         if let Some(rest) = state.rest() {
             return Ok(rest.len());
@@ -176,7 +180,7 @@ pub(crate) trait ReadStream {
     }
 
     /// Fills `target` from the position on, as far as the object goes. The position moves behind it.
-    fn fill(py: Python<'_>, state: &mut State, total: u64, mut target: LentBuffer) -> PyResult<usize> {
+    fn fill(py: Python<'_>, state: &mut StreamState, total: u64, mut target: LentBuffer) -> PyResult<usize> {
         let start = state.position;
         let count = if let Some(rest) = state.rest() {
             let count = rest.len().min(target.len());

@@ -77,7 +77,7 @@ class SharedListing:
         self._directory.make()
         prefix = self._source.prefix_to_list(directory_markers=self._directory_markers)
         if prefix is not None:
-            return client.stream(self._file, order, arrival=arrival, producer=prefix)
+            return client.stream(self._file, order, arrival=arrival, prefix=prefix)
         stream = client.stream(self._file, order, arrival=arrival)
         if not self._file.complete:
             arguments = (self._source, client, self._file, weakref.ref(stream))
@@ -85,15 +85,15 @@ class SharedListing:
             threading.Thread(target=_parse_for, args=arguments, name="osst-listing", daemon=True).start()
         return stream
 
-    def stream_at(self, positions: list[int], *, ahead: bool = False) -> ObjectStream:
-        """Prefetch some of the rows that are known, in the order of ``positions``.
+    def stream_at(self, indices: list[int], *, ahead: bool = False) -> ObjectStream:
+        """Prefetch some of the rows that are known, in the order of ``indices``.
 
         Args:
-            positions: The numbers of the rows.
+            indices: The numbers of the rows.
             ahead: Whether the program has not asked for them yet: then they get only half of the budget.
         """
         table = self._source.table
-        return self._native_client.stream_at(self._file if table is None else table, positions, ahead=ahead)
+        return self._native_client.stream_at(self._file if table is None else table, indices, ahead=ahead)
 
     def wait(self) -> Rows:
         """Wait until all rows are known, and return them.

@@ -223,12 +223,14 @@ class OssMapDataset(Dataset[Any]):
             OssError: One of the objects could not be fetched.
         """
         count = self._listing.wait().count
-        positions = [_position(index, count) for index in indices]
-        stream = self._read_ahead.take(positions) or self._listing.stream_at(positions)
+        row_indices = [_row_index(index, count) for index in indices]
+        stream = self._read_ahead.take(row_indices) or self._listing.stream_at(row_indices)
         with contextlib.closing(self._outcomes(stream)) as found:
-            self._read_ahead.foresee(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
+            self._read_ahead.foresee(
+                row_indices, count, lambda following: self._listing.stream_at(following, ahead=True)
+            )
             outcomes = []
-            for _ in positions:
+            for _ in row_indices:
                 _, failed, _ = outcome = found.read()
                 if failed is not None:
                     self._counts.add(failed.failure_class, failed.error)
@@ -236,12 +238,12 @@ class OssMapDataset(Dataset[Any]):
                         raise failed.error
                     self._counts.check(self._options.policy, failed.error)
                 outcomes.append(outcome)
-        return [self._delivered(positions, outcomes, number) for number in range(len(positions))]
+        return [self._delivered(row_indices, outcomes, number) for number in range(len(row_indices))]
 
     def _outcomes(self, stream: ObjectStream) -> Outcomes:
         return Outcomes(stream, self._transform, keep=self._options.policy.has("substitute"))
 
-    def _delivered(self, positions: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
+    def _delivered(self, row_indices: list[int], outcomes: list[Outcome], number: int) -> Any:  # noqa: ANN401
         value, failed, item = outcomes[number]
         if failed is None:
             return value
@@ -251,8 +253,8 @@ class OssMapDataset(Dataset[Any]):
         for _, unfit, good in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
             if unfit is None and good is not None:
                 return apply(self._transform, good.copy())
-        beside = (positions[number] + 1, positions[number] - 1)
-        neighbours = [position for position in beside if 0 <= position < self._listing.rows.count]
+        beside = (row_indices[number] + 1, row_indices[number] - 1)
+        neighbours = [index for index in beside if 0 <= index < self._listing.rows.count]
         with contextlib.closing(self._outcomes(self._listing.stream_at(neighbours))) as found:
             for _ in neighbours:
                 value, unfit, _ = found.read()
@@ -276,8 +278,8 @@ class OssMapDataset(Dataset[Any]):
         )
 
 
-def _position(index: SupportsIndex, length: int) -> int:
-    position = operator.index(index)
-    if not -length <= position < length:
-        raise IndexError(f"index {position} is out of range: the dataset has {length} objects")
-    return position + length if position < 0 else position
+def _row_index(index: SupportsIndex, length: int) -> int:
+    row = operator.index(index)
+    if not -length <= row < length:
+        raise IndexError(f"index {row} is out of range: the dataset has {length} objects")
+    return row + length if row < 0 else row

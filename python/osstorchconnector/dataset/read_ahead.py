@@ -9,7 +9,7 @@ from osstorchconnector.process.owner import Owner
 class ReadAhead:
     """Foresees the next batch of a process, and holds its stream.
 
-    Without a shuffle, each worker of a ``DataLoader`` reads runs of consecutive positions, and skips the batches of the
+    Without a shuffle, each worker of a ``DataLoader`` reads runs of consecutive indices, and skips the batches of the
     other workers between them. If the last three batches were runs of one length at one distance, the next one is
     foreseen. A shuffle does not produce such batches.
     """
@@ -25,7 +25,7 @@ class ReadAhead:
         self._distance = 0
         self._foreseen: tuple[list[int], ObjectStream] | None = None
 
-    def take(self, positions: list[int]) -> ObjectStream | None:
+    def take(self, indices: list[int]) -> ObjectStream | None:
         """Return the stream of a batch, if this batch was foreseen."""
         if not self._owner.is_this_process():
             # The parent's stream does not work in a forked process, which reads other batches.
@@ -34,21 +34,21 @@ class ReadAhead:
         if foreseen is None:
             return None
         expected, stream = foreseen
-        if expected == positions:
+        if expected == indices:
             return stream
         stream.close()
         return None
 
-    def foresee(self, positions: list[int], count: int, start: Callable[[list[int]], ObjectStream]) -> None:
+    def foresee(self, indices: list[int], count: int, start: Callable[[list[int]], ObjectStream]) -> None:
         """Start the batch that probably follows a batch.
 
         Args:
-            positions: The batch.
+            indices: The batch.
             count: Number of rows in all.
             start: Starts the stream of a batch.
         """
-        first, length = positions[0] if positions else 0, len(positions)
-        is_run = length > 1 and positions == list(range(first, first + length))
+        first, length = indices[0] if indices else 0, len(indices)
+        is_run = length > 1 and indices == list(range(first, first + length))
         distance = first - self._first if is_run and length == self._length else 0
         is_foreseen = distance >= length > 0 and distance == self._distance
         self._first, self._length, self._distance = first, length if is_run else 0, distance

@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.planner import LoadItemType, LoadPlanner, Read
 
 from osstorchconnector._torch.distributed import StorageReaderTransforms as Transforms
 from osstorchconnector._torch.distributed import narrow_tensor_by_index
-from osstorchconnector.dcp.fetch import Job
+from osstorchconnector.dcp.fetch import WantedRange
 from osstorchconnector.dcp.memory import bytes_of, empty_bytes, is_plain, tensor_over
 from osstorchconnector.dcp.stored import StoredItem, blocks_of
 from osstorchconnector.exceptions import OssIntegrityError
@@ -32,13 +32,13 @@ class Delivery:
         self._planner = planner
         self._transforms = transforms
 
-    def jobs(self, items: Sequence[StoredItem]) -> Iterator[list[Job]]:
+    def jobs(self, items: Sequence[StoredItem]) -> Iterator[list[WantedRange]]:
         """Return jobs for items that are sorted by file and offset: the blocks of large tensors, then all other items.
 
         The planner says where a tensor goes, and may allocate it. So it is asked only when the tensor's first job is
         returned.
         """
-        small: list[Job] = []
+        small: list[WantedRange] = []
         for item in items:
             if item.length == 0:
                 self.deliver(item, memoryview(b""))
@@ -47,7 +47,9 @@ class Delivery:
                     yield [job]
             else:
                 small.append(
-                    Job(item.file, item.offset, item.length, item.name, partial(self.deliver, item), crc=item.crc)
+                    WantedRange(
+                        item.file, item.offset, item.length, item.name, partial(self.deliver, item), crc=item.crc
+                    )
                 )
         yield small
 
@@ -90,7 +92,7 @@ class Delivery:
         target.copy_(part)
         self._planner.commit_tensor(request, target)
 
-    def _direct(self, item: StoredItem) -> Iterator[Job]:
+    def _direct(self, item: StoredItem) -> Iterator[WantedRange]:
         """Fetch the blocks of a large tensor: into its target if that is possible, otherwise into memory in between."""
         (request, *others) = item.requests
         start, end, in_one_piece = item.interval(request)
@@ -124,7 +126,9 @@ def _is_direct(item: StoredItem) -> bool:
     )
 
 
-def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: Callable[[], None]) -> Iterator[Job]:
+def _blocks(
+    item: StoredItem, start: int, end: int, memory: memoryview, finish: Callable[[], None]
+) -> Iterator[WantedRange]:
     """Return a job for each block that has elements from byte `start` to before `end`.
 
     Args:
@@ -157,7 +161,9 @@ def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: 
         deliver: Callable[[memoryview], None] = partial(arrived, None if whole else piece)
         if not whole:
             deliver = _part(deliver, inner_start - first, inner_end - first)
-        yield Job(item.file, item.data_offset + first, last - first, item.name, deliver, piece if whole else None, crc)
+        yield WantedRange(
+            item.file, item.data_offset + first, last - first, item.name, deliver, piece if whole else None, crc
+        )
 
 
 def _part(deliver: Callable[[memoryview], None], start: int, end: int) -> Callable[[memoryview], None]:

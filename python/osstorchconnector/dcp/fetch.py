@@ -13,7 +13,7 @@ from osstorchconnector.exceptions import OssIntegrityError, OssNotFoundError
 
 
 @dataclass(frozen=True)
-class Job:
+class WantedRange:
     """A range to fetch.
 
     Attributes:
@@ -62,7 +62,7 @@ class Files:
         """Return the recorded size of a file."""
         return self._sizes.get(file)
 
-    def check(self, job: Job, fetched: FetchedRange) -> None:
+    def check(self, job: WantedRange, fetched: FetchedRange) -> None:
         """Raise if a range could not be fetched, or does not hold what was saved.
 
         Raises:
@@ -100,28 +100,28 @@ class Fetcher:
 
     Attributes:
         bytes_read: Bytes fetched so far.
-        ranges: Requests made so far. Ranges that lie close together are one.
+        runs: Requests made so far. Ranges that lie close together are one.
     """
 
-    def __init__(self, files: Files, concurrency: int, budget: int, buffer_size: int, gap: int = 0) -> None:
+    def __init__(self, files: Files, concurrency: int, budget: int, run_limit: int, gap: int = 0) -> None:
         """Set the limits.
 
         Args:
             files: The objects.
             concurrency: Most requests in flight.
             budget: Most bytes of buffers in use. A larger single range is fetched alone.
-            buffer_size: Size of the buffers that are used again, and most bytes of a request for several ranges.
+            run_limit: Size of the buffers that are used again, and most bytes of a request for several ranges.
             gap: Most bytes between two ranges that are fetched and dropped, to have both with one request.
         """
         self.bytes_read = 0
-        self.ranges = 0
+        self.runs = 0
         self._files = files
         self._concurrency = concurrency
         self._budget = budget
-        self._buffer_size = buffer_size
+        self._run_limit = run_limit
         self._gap = gap
 
-    def run(self, batches: Iterable[Sequence[Job]]) -> None:
+    def run(self, batches: Iterable[Sequence[WantedRange]]) -> None:
         """Fetch and deliver all jobs, in any order.
 
         The next batch is asked for when there is room for more requests. A batch is sorted by file and first byte; jobs
@@ -134,18 +134,20 @@ class Fetcher:
             ([self._range_of(job) for job in batch] for batch in batches),
             allocate=empty_bytes,
             gap=self._gap,
-            run_limit=self._buffer_size,
+            run_limit=self._run_limit,
             concurrency=self._concurrency,
             budget=self._budget,
         )
         with fetcher:
             for fetched in fetcher:
-                job: Job = fetched.tag
+                job: WantedRange = fetched.tag
                 self._files.check(job, fetched)
                 job.deliver(memoryview(fetched.memory)[fetched.offset : fetched.offset + job.length])
         self.bytes_read += fetcher.bytes_read
-        self.ranges += fetcher.runs
+        self.runs += fetcher.runs
 
-    def _range_of(self, job: Job) -> tuple[Job, str, str, int | None, int, int, int | None, memoryview | None]:
+    def _range_of(
+        self, job: WantedRange
+    ) -> tuple[WantedRange, str, str, int | None, int, int, int | None, memoryview | None]:
         bucket, key = split_object(self._files.uri(job.file))
         return job, bucket, key, self._files.size(job.file), job.start, job.length, job.crc, job.memory

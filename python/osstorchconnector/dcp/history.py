@@ -8,7 +8,7 @@ from typing import Final
 from torch.distributed.checkpoint.metadata import Metadata
 
 from osstorchconnector.connection.client import OssClient
-from osstorchconnector.dcp.fetch import Fetcher, Files, Job
+from osstorchconnector.dcp.fetch import Fetcher, Files, WantedRange
 from osstorchconnector.dcp.integrity import BLOCK, Sidecar
 from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join, name_below
@@ -180,7 +180,7 @@ def _sidecar(client: OssClient, uri: str, metadata: Metadata) -> Sidecar | None:
         raise OssIntegrityError(f"{Sidecar.name(save_id)}, which holds the checksums, is missing") from error
 
 
-def _jobs(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[Job]:
+def _jobs(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[WantedRange]:
     places = sorted(
         (info.relative_path, info.offset, info.length, index.fqn)
         for index, info in (metadata.storage_data or {}).items()
@@ -188,4 +188,4 @@ def _jobs(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[Job]:
     )
     for file, offset, length, name in places:
         record = None if sidecar is None else sidecar.items.get((file, offset, length))
-        yield Job(file, offset, length, name, lambda _: None, crc=None if record is None else record.crc)
+        yield WantedRange(file, offset, length, name, lambda _: None, crc=None if record is None else record.crc)

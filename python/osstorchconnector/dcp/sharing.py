@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import LoadPlan
 
 from osstorchconnector._torch.distributed import check_cpu_backend
-from osstorchconnector.dcp.fetch import Fetcher, Job
+from osstorchconnector.dcp.fetch import Fetcher, WantedRange
 from osstorchconnector.dcp.integrity import describe
 from osstorchconnector.dcp.memory import empty_bytes
 from osstorchconnector.dcp.stored import StoredItem
@@ -177,7 +177,7 @@ class Exchange:
             return {}
         read = {(item.file, item.offset, item.name): empty_bytes(item.length) for item in items}
         jobs = [
-            Job(
+            WantedRange(
                 item.file,
                 item.offset,
                 item.length,

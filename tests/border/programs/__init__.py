@@ -37,7 +37,7 @@ def new_listing() -> ListingFile:
 
 def stream_of(native: Client, prefix: str) -> ObjectStream:
     """List a prefix and fetch what is under it."""
-    return native.stream(new_listing(), Order(), producer=PrefixToList(BUCKET, prefix))
+    return native.stream(new_listing(), Order(), prefix=PrefixToList(BUCKET, prefix))
 
 
 def listing_of(native: Client, prefix: str) -> ListingFile:

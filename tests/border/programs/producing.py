@@ -12,7 +12,7 @@ def main() -> None:
     listing = ListingFile(directory, limit=1 << 30)
     if how == "list":
         native = OssClient(endpoint, cred_path, region="cn-hangzhou")._native_client
-        stream = native.stream(listing, Order(), producer=PrefixToList(bucket, ""))
+        stream = native.stream(listing, Order(), prefix=PrefixToList(bucket, ""))
         assert next(stream).name == "0000"
     else:
         assert listing.acquire() == "ours"

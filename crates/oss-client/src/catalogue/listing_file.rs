@@ -1,4 +1,4 @@
-//! The place of a dataset's listing file, and the right to write it.
+//! Location of a dataset's listing file, and the right to write it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    page_file::{PageFile, State, failed},
+    page_file::{ListingState, PageFile, failed},
     producer::{Producer, is_same},
 };
 use crate::{
@@ -99,7 +99,7 @@ impl ListingFile {
         let mut current = lock(&self.current);
         if let Some(file) = &*current
             && file.is_current()?
-            && file.refresh()?.state != State::Failed
+            && file.refresh()?.state != ListingState::Failed
         {
             return Ok(Some(Arc::clone(file)));
         }
@@ -108,7 +108,7 @@ impl ListingFile {
             return Ok(None);
         };
         let file = Arc::new(PageFile::new(file, &path));
-        if file.refresh()?.state == State::Failed {
+        if file.refresh()?.state == ListingState::Failed {
             self.replace(&file)?;
             return Ok(None);
         }
@@ -118,7 +118,7 @@ impl ListingFile {
 
     /// Asks to append to a file.
     pub fn produce(&self, file: &Arc<PageFile>) -> Result<Turn> {
-        if file.refresh()?.state != State::Running {
+        if file.refresh()?.state != ListingState::Running {
             return Ok(Turn::Over);
         }
         let path = self.path();
@@ -144,7 +144,7 @@ impl ListingFile {
     /// The name leads nowhere or to another file.
     fn given_up(&self, file: &PageFile) -> Result<Turn> {
         // If it is complete by now, it may have been larger than the limit.
-        if file.refresh()?.state != State::Running {
+        if file.refresh()?.state != ListingState::Running {
             return Ok(Turn::Over);
         }
         let directory = self.directory.display();

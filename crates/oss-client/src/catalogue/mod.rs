@@ -1,7 +1,7 @@
 //! Which objects a dataset has: rows in memory, or in a file that several processes share.
 //!
 //! A [`Row`] is one object. Rows are packed into pages; [`Rows`] holds pages in memory, and a [`PageFile`] holds the
-//! same pages on disk. A [`ListingFile`] is the place of that file: a private directory, which all processes of a
+//! same pages on disk. A [`ListingFile`] is the location of that file: a private directory, which all processes of a
 //! dataset know.
 //!
 //! ```text
@@ -46,7 +46,7 @@ mod tests;
 
 pub use entry::{Entry, Page, Span};
 pub use listing_file::{ListingFile, Turn};
-pub use page_file::{ListingProgress, PageFile, State, StraightReader};
+pub use page_file::{ListingProgress, ListingState, PageFile, StraightReader};
 pub use producer::Producer;
 pub use row::Row;
 pub use rows::{Rows, RowsBuilder};

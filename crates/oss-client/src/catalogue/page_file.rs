@@ -34,7 +34,7 @@ const TORN_HEADER: Duration = Duration::from_secs(1);
 
 /// How far a listing is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum ListingState {
     /// Rows may follow. Only the lock tells whether a process appends them.
     #[default]
     Running,
@@ -47,7 +47,7 @@ pub enum State {
 /// The header of a listing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub(super) state: State,
+    pub(super) state: ListingState,
     /// Bytes that count, this header included.
     pub(super) committed: u64,
     pub(super) rows: u64,
@@ -59,7 +59,7 @@ pub(super) struct Header {
 
 impl Default for Header {
     fn default() -> Self {
-        Self { state: State::Running, committed: HEADER, rows: 0, markers: 0, digest: 0, failure: 0 }
+        Self { state: ListingState::Running, committed: HEADER, rows: 0, markers: 0, digest: 0, failure: 0 }
     }
 }
 
@@ -68,9 +68,9 @@ impl Header {
         let mut bytes = [0; HEADER as usize];
         bytes[..8].copy_from_slice(MAGIC);
         let state = match self.state {
-            State::Running => 0,
-            State::Complete => 1,
-            State::Failed => 2,
+            ListingState::Running => 0,
+            ListingState::Complete => 1,
+            ListingState::Failed => 2,
         };
         let numbers = [state, self.committed, self.rows, self.markers, self.digest, self.failure];
         for (place, number) in bytes[8..56].chunks_exact_mut(8).zip(numbers) {
@@ -88,9 +88,9 @@ impl Header {
             content.chunks_exact(8).map(|number| number.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)));
         let mut next = || numbers.next();
         let state = match next()? {
-            0 => State::Running,
-            1 => State::Complete,
-            2 => State::Failed,
+            0 => ListingState::Running,
+            1 => ListingState::Complete,
+            2 => ListingState::Failed,
             _ => return None,
         };
         Some(Self { state, committed: next()?, rows: next()?, markers: next()?, digest: next()?, failure: next()? })
@@ -101,7 +101,7 @@ impl Header {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListingProgress {
     /// How far the listing is.
-    pub state: State,
+    pub state: ListingState,
     /// Rows known.
     pub rows: u64,
     /// Directory markers left out among them.
@@ -125,16 +125,16 @@ type SharedNames = Arc<Vec<Arc<str>>>;
 #[derive(Debug, Default)]
 struct Known {
     header: Header,
-    pages: Vec<Place>,
+    pages: Vec<PageLocation>,
     names: SharedNames,
-    /// The place of the next page, and the number of its first row.
+    /// Location of the next page, and the number of its first row.
     end: u64,
     rows: u64,
 }
 
-/// The place of a page, and the number of its first row.
+/// Location of a page, and the number of its first row.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct PageLocation {
     offset: u64,
     first: u64,
 }
@@ -184,8 +184,8 @@ impl PageFile {
     pub fn of_table(path: &Path) -> Result<Self> {
         let file = Self::new(File::open(path).map_err(|error| failed(path, "opened", &error))?, path);
         match file.refresh()?.state {
-            State::Complete => Ok(file),
-            State::Running | State::Failed => Err(file.damaged()),
+            ListingState::Complete => Ok(file),
+            ListingState::Running | ListingState::Failed => Err(file.damaged()),
         }
     }
 
@@ -209,7 +209,7 @@ impl PageFile {
     /// Reads the header again; returns how far the listing is.
     pub fn refresh(&self) -> Result<ListingProgress> {
         let mut known = lock(&self.known);
-        if self.complete.get().is_none() && known.header.state == State::Running {
+        if self.complete.get().is_none() && known.header.state == ListingState::Running {
             let header = self.read_header()?;
             while known.end < header.committed {
                 self.learn_page(&mut known, header.committed)?;
@@ -218,7 +218,7 @@ impl PageFile {
                 return Err(self.damaged());
             }
             known.header = header;
-            if header.state == State::Complete {
+            if header.state == ListingState::Complete {
                 // Nobody else sets it, since this is done under the lock.
                 let _ = self.complete.set(std::mem::take(&mut *known));
             }
@@ -277,7 +277,7 @@ impl PageFile {
             let names = read_names(&text, head.names).ok_or_else(|| self.damaged())?;
             Arc::make_mut(&mut known.names).extend(names);
         }
-        known.pages.push(Place { offset: known.end, first: head.first });
+        known.pages.push(PageLocation { offset: known.end, first: head.first });
         known.end += head.length();
         known.rows += u64::from(head.rows);
         Ok(())
@@ -285,11 +285,11 @@ impl PageFile {
 
     /// Row `index`, read alone: for orders that jump.
     pub fn entry(&self, index: u64) -> Result<Entry> {
-        let (place, rows, names) = self.find(index)?;
-        let inside = index - place.first;
+        let (location, rows, names) = self.find(index)?;
+        let inside = index - location.first;
         // The end of the row before and the end of this one. The first row begins at 0.
         let mut ends = [0; 8];
-        let at = place.offset + HEAD as u64 + 4 * inside;
+        let at = location.offset + HEAD as u64 + 4 * inside;
         let start = if inside == 0 {
             self.read(&mut ends[4..], at)?;
             0
@@ -299,7 +299,7 @@ impl PageFile {
         };
         let end = u32::from_le_bytes([ends[4], ends[5], ends[6], ends[7]]);
         let mut bytes = vec![0; end.checked_sub(start).ok_or_else(|| self.damaged())? as usize];
-        self.read(&mut bytes, place.offset + HEAD as u64 + 4 * rows + u64::from(start))?;
+        self.read(&mut bytes, location.offset + HEAD as u64 + 4 * rows + u64::from(start))?;
         row::decode(&bytes, &names).ok_or_else(|| self.damaged())
     }
 
@@ -310,27 +310,27 @@ impl PageFile {
 
     /// The page that row `index` lies in.
     pub(super) fn page(&self, index: u64) -> Result<LoadedPage> {
-        let (place, _, names) = self.find(index)?;
-        self.load(place, names)
+        let (location, _, names) = self.find(index)?;
+        self.load(location, names)
     }
 
-    fn load(&self, place: Place, names: SharedNames) -> Result<LoadedPage> {
+    fn load(&self, location: PageLocation, names: SharedNames) -> Result<LoadedPage> {
         let mut head = [0; HEAD];
-        self.read(&mut head, place.offset)?;
+        self.read(&mut head, location.offset)?;
         let head = Head::from_bytes(&head).ok_or_else(|| self.damaged())?;
         let mut bytes = vec![0; usize::try_from(head.length()).map_err(|_| self.damaged())?].into_boxed_slice();
-        self.read(&mut bytes, place.offset)?;
+        self.read(&mut bytes, location.offset)?;
         let page = PageBytes::new(bytes).ok_or_else(|| self.damaged())?;
         Ok(LoadedPage { page, names })
     }
 
     /// The page of a row, the number of rows in it, and the names.
-    fn find(&self, index: u64) -> Result<(Place, u64, SharedNames)> {
+    fn find(&self, index: u64) -> Result<(PageLocation, u64, SharedNames)> {
         let found = self.with_known(|known| {
             let after = known.pages.partition_point(|page| page.first <= index);
-            let place = *known.pages.get(after.checked_sub(1)?).filter(|_| index < known.header.rows)?;
+            let location = *known.pages.get(after.checked_sub(1)?).filter(|_| index < known.header.rows)?;
             let next = known.pages.get(after).map_or(known.header.rows, |page| page.first);
-            Some((place, next - place.first, Arc::clone(&known.names)))
+            Some((location, next - location.first, Arc::clone(&known.names)))
         });
         found.ok_or_else(|| {
             Error::new(ErrorKind::Listing(format!("there is no row {index} in {}", self.path.display())))
@@ -340,18 +340,18 @@ impl PageFile {
     /// CRC-64 of the first `count` rows, which are known.
     pub fn digest(&self, count: u64) -> Result<u64> {
         let Some(last) = count.checked_sub(1) else { return Ok(0) };
-        let (place, rows, names) = self.find(last)?;
-        let before = match place.first {
+        let (location, rows, names) = self.find(last)?;
+        let before = match location.first {
             0 => 0,
             first => {
                 let mut head = [0; HEAD];
-                let (place, _, _) = self.find(first - 1)?;
-                self.read(&mut head, place.offset)?;
+                let (location, _, _) = self.find(first - 1)?;
+                self.read(&mut head, location.offset)?;
                 Head::from_bytes(&head).ok_or_else(|| self.damaged())?.digest
             }
         };
-        let loaded = self.load(place, Arc::clone(&names))?;
-        let inside = count - place.first;
+        let loaded = self.load(location, Arc::clone(&names))?;
+        let inside = count - location.first;
         if inside == rows {
             return Ok(loaded.page.head().digest);
         }

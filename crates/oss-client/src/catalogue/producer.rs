@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     page::PageBuilder,
-    page_file::{Header, PageFile, State},
+    page_file::{Header, ListingState, PageFile},
     row::Row,
 };
 use crate::error::Result;
@@ -33,7 +33,7 @@ impl Producer {
         let (header, names) = listing.resume()?;
         let page = PageBuilder::after(header.rows, header.digest, &names);
         let producer = Self { listing, locked, process: std::process::id(), header, page, limit };
-        Ok((header.state == State::Running).then_some(producer))
+        Ok((header.state == ListingState::Running).then_some(producer))
     }
 
     /// The file that is being appended to.
@@ -80,7 +80,7 @@ impl Producer {
     /// Declares that all rows are committed. `markers` were left out behind the last.
     pub fn finish(mut self, markers: u64) -> Result<()> {
         let markers = self.header.markers + markers;
-        self.commit(Header { state: State::Complete, markers, ..self.header })?;
+        self.commit(Header { state: ListingState::Complete, markers, ..self.header })?;
         if markers > 0 {
             tracing::info!(
                 "the listing leaves out {markers} directory markers (empty, the key ends in '/'); \
@@ -103,7 +103,7 @@ impl Producer {
     /// Declares that no row follows. `why` is read by the other processes.
     pub fn fail(mut self, why: &[u8]) -> Result<()> {
         self.write(why, self.header.committed)?;
-        self.commit(Header { state: State::Failed, failure: why.len() as u64, ..self.header })
+        self.commit(Header { state: ListingState::Failed, failure: why.len() as u64, ..self.header })
     }
 
     fn commit(&mut self, header: Header) -> Result<()> {

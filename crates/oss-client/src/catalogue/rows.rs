@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use super::{
     entry::Entry,
     page::{HEAD, Head, PageBuilder, PageBytes},
-    page_file::{HEADER, Header, State},
+    page_file::{HEADER, Header, ListingState},
     row::Row,
 };
 
@@ -67,7 +67,7 @@ impl Rows {
     fn header(&self) -> Header {
         let digest = self.pages.last().map_or(0, |page| page.head().digest);
         let committed = HEADER + self.pages.iter().map(|page| page.bytes().len() as u64).sum::<u64>();
-        Header { state: State::Complete, committed, rows: self.count, digest, ..Header::default() }
+        Header { state: ListingState::Complete, committed, rows: self.count, digest, ..Header::default() }
     }
 
     /// `None` if these bytes are not those of a table.

@@ -118,7 +118,7 @@ proptest! {
         producer.finish(0).unwrap();
         let rows = rows_of(&entries);
         for file in [file, open(&other)] {
-            prop_assert_eq!(file.refresh().unwrap().state, State::Complete);
+            prop_assert_eq!(file.refresh().unwrap().state, ListingState::Complete);
             prop_assert_eq!(&read(&file), &entries);
             for index in 0..entries.len() as u64 {
                 let page = file.page(index).unwrap();
@@ -274,7 +274,7 @@ fn a_failed_listing_says_why_and_the_next_use_begins_anew() {
     append(&mut producer, &numbered(0..3));
     producer.fail(b"why").unwrap();
     for file in [&file, &late] {
-        assert_eq!(file.refresh().unwrap().state, State::Failed);
+        assert_eq!(file.refresh().unwrap().state, ListingState::Failed);
         assert_eq!(file.failure().unwrap(), b"why");
         assert_eq!(read(file), numbered(0..3));
         assert!(matches!(listing.produce(file).unwrap(), Turn::Over));

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc::Sender;
 
-use super::{ListingOptions, Target};
+use super::{ListedPrefix, ListingOptions};
 use crate::{
     catalogue::Page,
     error::Result,
@@ -13,14 +13,14 @@ use crate::{
 const PAGE: usize = 1000;
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &Target, options: &ListingOptions, sender: &Sender<Page>) {
+pub(super) async fn list(target: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) {
     if let Err(error) = run(target, options, sender).await {
         // If the receiver was dropped, nobody needs the error.
         let _ = sender.send(Err(error.on(Some(&target.bucket), Some(&target.prefix)))).await;
     }
 }
 
-async fn run(target: &Target, options: &ListingOptions, sender: &Sender<Page>) -> Result<()> {
+async fn run(target: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) -> Result<()> {
     let (bucket, prefix) = (target.bucket.clone(), target.prefix.clone());
     let mut walk = on_blocking_thread(move || Walk::new(&bucket, &prefix)).await?;
     loop {

@@ -1,11 +1,11 @@
 //! Keys as numbers: from the keys that are known of a listing, it estimates the key that lies some pages ahead.
 //!
-//! A key is read as the digits of a number, most significant first, each in the alphabet of its place: the characters
+//! A key is read as the digits of a number, most significant first, each in an alphabet of its own: the characters
 //! seen there so far, with what usually comes with them. Characters and not bytes, since a key must be UTF-8; both sort
 //! the same. A wrong guess costs a request and nothing else.
 
 /// Places with an alphabet of their own; the rest share one. Numbers and hashes that order keys stand further left.
-const PLACES: usize = 96;
+const OWN_ALPHABETS: usize = 96;
 
 /// Below this weight a digit does not change an `f64`.
 const FINEST: f64 = 1e-15;
@@ -43,8 +43,8 @@ impl Alphabet {
         }
     }
 
-    /// The alphabet with characters that usually come together with those seen, as far as other places (`all`) have
-    /// them. A sorted listing shows the characters of its first places last.
+    /// The alphabet with characters that usually come together with those seen, as far as other digits (`all`) have
+    /// them. A sorted listing shows the characters of its first digits last.
     fn completed(self, all: Self) -> Self {
         let mut ascii = self.ascii;
         for class in [LOWER, UPPER] {
@@ -93,12 +93,12 @@ impl Alphabet {
     }
 }
 
-/// The characters that were seen at one place of the keys.
+/// The characters that were seen at one digit: the same number in each key.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct Digit {
     seen: Alphabet,
     last: Option<char>,
-    /// Whether a lesser character followed: then this place has run through all its characters.
+    /// Whether a lesser character followed: then this digit has run through all its characters.
     wrapped: bool,
 }
 
@@ -109,19 +109,19 @@ pub(super) struct KeySpace {
     prefix: usize,
     /// Keys of a full page.
     page: u64,
-    places: Vec<Place>,
+    digits: Vec<Digit>,
     all: Alphabet,
 }
 
 /// Keys that were listed one after the other: `keys` of them after `first`, up to and with `last`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a> {
+pub(super) struct KeyRun<'a> {
     pub(super) first: &'a str,
     pub(super) last: &'a str,
     pub(super) keys: u64,
 }
 
-/// A place to list from.
+/// Where a new segment begins.
 #[derive(Debug, PartialEq)]
 pub(super) struct Split {
     pub(super) after: String,
@@ -131,54 +131,54 @@ pub(super) struct Split {
 
 impl KeySpace {
     pub(super) fn new(prefix: &str, page: u64) -> Self {
-        Self { prefix: prefix.chars().count(), page, places: Vec::new(), all: Alphabet::default() }
+        Self { prefix: prefix.chars().count(), page, digits: Vec::new(), all: Alphabet::default() }
     }
 
     /// Learns from keys that follow each other.
     pub(super) fn learn<'a>(&mut self, keys: impl Iterator<Item = &'a str>) {
-        for place in &mut self.places {
-            place.last = None;
+        for digit in &mut self.digits {
+            digit.last = None;
         }
         for key in keys {
             for (index, character) in key.chars().skip(self.prefix).enumerate() {
                 self.all.insert(character);
-                if index == PLACES {
+                if index == OWN_ALPHABETS {
                     break;
                 }
-                if index == self.places.len() {
-                    self.places.push(Place::default());
+                if index == self.digits.len() {
+                    self.digits.push(Digit::default());
                 }
-                let place = &mut self.places[index];
-                place.seen.insert(character);
-                place.wrapped |= place.last.is_some_and(|last| character < last);
-                place.last = Some(character);
+                let digit = &mut self.digits[index];
+                digit.seen.insert(character);
+                digit.wrapped |= digit.last.is_some_and(|last| character < last);
+                digit.last = Some(character);
             }
         }
     }
 
-    fn place(&self, index: usize) -> Option<&Place> {
-        self.places.get(index.checked_sub(self.prefix)?)
+    fn digit(&self, index: usize) -> Option<&Digit> {
+        self.digits.get(index.checked_sub(self.prefix)?)
     }
 
     fn alphabet(&self, index: usize) -> Alphabet {
-        match self.place(index) {
-            Some(place) if place.wrapped => place.seen,
-            Some(place) => place.seen.completed(self.all),
+        match self.digit(index) {
+            Some(digit) if digit.wrapped => digit.seen,
+            Some(digit) => digit.seen.completed(self.all),
             None => self.all,
         }
     }
 
-    /// Whether the digits before this place and those after it are two numbers.
+    /// Whether the digits before this one and those after it are two numbers.
     fn separates(&self, index: usize, character: char) -> bool {
-        let constant = || self.place(index).is_some_and(|place| place.seen.len() == 1);
+        let constant = || self.digit(index).is_some_and(|digit| digit.seen.len() == 1);
         character == '/' || (!character.is_alphanumeric() && constant())
     }
 
-    /// The place of the key among all that share its first `from` characters: 0 is before them, 1 after.
+    /// Where the key lies among all that share its first `from` characters: 0 is before them, 1 after.
     fn fraction(&self, key: &[char], from: usize) -> f64 {
         let (mut fraction, mut weight) = (0.0, 1.0);
-        for (place, &character) in key.iter().enumerate().skip(from) {
-            let alphabet = self.alphabet(place);
+        for (digit, &character) in key.iter().enumerate().skip(from) {
+            let alphabet = self.alphabet(digit);
             weight /= f64::from(alphabet.len().max(1));
             fraction += weight * f64::from(alphabet.rank(character));
             if weight < FINEST {
@@ -190,7 +190,7 @@ impl KeySpace {
 
     /// The key about `ahead` keys after `from`, if the keys there lie as dense as in the run, and how many come after
     /// it up to `end`. `None` if no such key can be estimated.
-    pub(super) fn ahead(&self, run: Run<'_>, from: &str, ahead: f64, end: Option<&str>) -> Option<Split> {
+    pub(super) fn ahead(&self, run: KeyRun<'_>, from: &str, ahead: f64, end: Option<&str>) -> Option<Split> {
         let [first, last, origin]: [Vec<char>; 3] = [run.first, run.last, from].map(|key| key.chars().collect());
         let ratio = ahead / run.keys.max(1) as f64;
         let shared = common(&last, &origin);
@@ -206,7 +206,7 @@ impl KeySpace {
                     break (step, target);
                 }
             }
-            // The number overflows: carry into the place before.
+            // The number overflows: carry into the digit before.
             start = start.checked_sub(1).filter(|&start| start >= self.prefix)?;
             if self.separates(start, last[start]) {
                 // The run is true for its group alone.
@@ -235,28 +235,28 @@ impl KeySpace {
     fn spell(&self, head: &[char], fraction: f64, precision: f64) -> String {
         let mut key: String = head.iter().collect();
         let (mut rest, mut weight) = (fraction, 1.0);
-        let mut place = head.len();
+        let mut digit = head.len();
         while weight > precision && key.len() < LONGEST {
-            let alphabet = self.alphabet(place);
+            let alphabet = self.alphabet(digit);
             let len = f64::from(alphabet.len().max(1));
             let rank = (rest * len).floor().clamp(0.0, len - 1.0);
             let Some(character) = alphabet.nth(rank as u32) else { break };
             key.push(character);
             rest = rest * len - rank;
             weight /= len;
-            place += 1;
+            digit += 1;
         }
         key
     }
 
-    /// The place after every key with the same character as `key` after the prefix.
+    /// A segment after every key with the same character as `key` after the prefix.
     pub(super) fn past_alike(&self, key: &str) -> Option<Split> {
         let group: Vec<char> = key.chars().take(self.prefix + 1).collect();
         if group.len() > self.prefix { past(&group, None) } else { None }
     }
 }
 
-/// The place after every key that starts with `group`.
+/// A segment after every key that starts with `group`.
 fn past(group: &[char], end: Option<&str>) -> Option<Split> {
     let (&last, head) = group.split_last()?;
     let next = match last {
@@ -283,8 +283,8 @@ mod tests {
         space
     }
 
-    fn run<'a>(first: &'a str, last: &'a str, keys: u64) -> Run<'a> {
-        Run { first, last, keys }
+    fn run<'a>(first: &'a str, last: &'a str, keys: u64) -> KeyRun<'a> {
+        KeyRun { first, last, keys }
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
         let split = space.ahead(seen, "data/00000999", 12_000.0, Some("data/00025")).unwrap();
         assert!((11_000.0..13_100.0).contains(&split.beyond), "{split:?}");
         assert_eq!(space.ahead(seen, "data/00000999", 12_000.0, Some("data/00010")), None);
-        // From a place not listed yet, as far again.
+        // From a key that is not listed yet, as far again.
         let split = space.ahead(seen, "data/0005", 12_000.0, None).unwrap();
         assert!(("data/00061".."data/00063").contains(&split.after.as_str()), "{split:?}");
     }
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_ran_through_its_characters_has_no_more() {
+    fn a_digit_that_ran_through_its_characters_has_no_more() {
         let days = |months: std::ops::Range<u32>| {
             months.flat_map(|month| (1..31).map(move |day| format!("{:02}{day:02}", month + 1)))
         };

@@ -63,7 +63,7 @@ const PAGES_READY: usize = 2;
 /// after the receiver is dropped. An error is the last page, after everything before it.
 pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions) -> mpsc::Receiver<Page> {
     let (sender, receiver) = mpsc::channel(PAGES_READY);
-    let target = Target { client, bucket: bucket.into(), prefix: prefix.to_owned() };
+    let target = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned() };
     tokio::spawn(async move {
         let listed = async {
             if target.client.is_local() {
@@ -83,13 +83,13 @@ pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions
 }
 
 /// What is listed, and through which client.
-struct Target {
+struct ListedPrefix {
     client: Client,
     bucket: Arc<str>,
     prefix: String,
 }
 
-impl Target {
+impl ListedPrefix {
     async fn page(&self, start_after: Option<String>, continuation: Option<&str>) -> Result<ListedObjects> {
         let options = crate::ops::list::ListOptions { prefix: self.prefix.clone(), start_after, ..Default::default() };
         self.client.list_packed(&self.bucket, &options, continuation).await

@@ -5,7 +5,7 @@ use oss_protocol::xml::listed::ListedObjects;
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    ListingOptions, Target,
+    ListedPrefix, ListingOptions,
     segmented::{Disorder, PageRequest, SegmentedListing},
 };
 use crate::{
@@ -22,7 +22,7 @@ const MOST_PAGES: usize = 16;
 const MEMORY: usize = 32 << 20;
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
+pub(super) async fn list(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
     let mut listing = SegmentedListing::new(&target.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
     let mut asked = FuturesUnordered::new();
     while !listing.is_done() {
@@ -51,12 +51,12 @@ pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Send
     }
 }
 
-async fn ask(target: &Target, request: PageRequest) -> (u64, Result<ListedObjects>) {
+async fn ask(target: &ListedPrefix, request: PageRequest) -> (u64, Result<ListedObjects>) {
     let answer = target.page(request.start_after, request.continuation.as_deref()).await;
     (request.segment, answer)
 }
 
-impl Target {
+impl ListedPrefix {
     fn disorder(&self) -> Error {
         let text = "the listing is not in the order of the keys, or does not go on where it ended; \
                     set fast_list=False to list one page after the other";

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use oss_protocol::xml::listed::ListedObjects;
 
-use super::key_space::{KeySpace, Run};
+use super::key_space::{KeyRun, KeySpace};
 use crate::error::Error;
 
 /// Segments that any listing may open, and pages for each further one: with the one request that a segment may waste, n
@@ -117,7 +117,7 @@ impl Segment {
 
     /// The longest run, a quarter of it, and the last page: a long one is right if directories follow each
     /// other, a short one if the keys have just changed.
-    fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+    fn runs(&self) -> impl Iterator<Item = KeyRun<'_>> {
         let most = self.run.len().saturating_sub(1);
         let mut lengths = [most, most.div_ceil(4), 1];
         if lengths[1] == lengths[0] {
@@ -129,7 +129,7 @@ impl Segment {
         lengths.into_iter().filter(move |&length| 0 < length && length <= most).map(|length| {
             let (first, before) = &self.run[self.run.len() - 1 - length];
             let (last, count) = &self.run[self.run.len() - 1];
-            Run { first, last, keys: count - before }
+            KeyRun { first, last, keys: count - before }
         })
     }
 }

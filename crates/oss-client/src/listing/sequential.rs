@@ -2,21 +2,21 @@
 
 use tokio::sync::mpsc::Sender;
 
-use super::{ListingOptions, Target};
+use super::{ListedPrefix, ListingOptions};
 use crate::{
     catalogue::Page,
     error::{Error, ErrorKind, Result},
 };
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
+pub(super) async fn list(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
     if let Err(error) = run(target, options, sender).await {
         // If the receiver was dropped, nobody needs the error.
         let _ = sender.send(Err(error)).await;
     }
 }
 
-async fn run(target: &Target, options: ListingOptions, sender: &Sender<Page>) -> Result<()> {
+async fn run(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) -> Result<()> {
     let mut continuation: Option<String> = None;
     loop {
         let page = target.page(options.start_after.clone(), continuation.as_deref()).await?;
@@ -35,7 +35,7 @@ async fn run(target: &Target, options: ListingOptions, sender: &Sender<Page>) ->
     }
 }
 
-impl Target {
+impl ListedPrefix {
     /// The server says twice that the listing goes on at the same place.
     pub(super) fn stuck(&self) -> Error {
         let text = "the listing is truncated, but does not say where it goes on".to_owned();

@@ -5,7 +5,7 @@ use std::{fs::Metadata, os::unix::fs::FileExt as _};
 use oss_protocol::crc64::checksum;
 
 use super::{
-    get::{FetchedObject, Part},
+    get::{FetchedObject, Slice},
     head::ObjectMeta,
 };
 use crate::{
@@ -52,12 +52,12 @@ impl Client {
         key: &str,
         etag: &str,
         start: u64,
-        parts: &mut [Part<'_>],
+        slices: &mut [Slice<'_>],
     ) -> Result<u64> {
         let path = path_of(bucket, key);
         let etag = etag.to_owned();
         // The blocking thread cannot be stopped, so it reads into memory of its own and not into the caller's.
-        let length = parts.iter().map(Part::length).sum();
+        let length = slices.iter().map(Slice::length).sum();
         let own = self.buffers().take(length);
         let mut own = own.ok_or_else(|| too_large(length as u64).on(Some(bucket), Some(key)))?;
         let read = move || {
@@ -71,9 +71,9 @@ impl Client {
         };
         let own = on_blocking_thread(read).await.map_err(|error| error.on(Some(bucket), Some(key)))?;
         let mut rest = &own[..];
-        for part in parts {
-            let (bytes, behind) = rest.split_at(part.length());
-            if let Part::Keep(buffer) = part {
+        for slice in slices {
+            let (bytes, behind) = rest.split_at(slice.length());
+            if let Slice::Keep(buffer) = slice {
                 buffer.copy_from_slice(bytes);
             }
             rest = behind;

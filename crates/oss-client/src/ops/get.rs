@@ -18,14 +18,14 @@ use crate::{
 
 /// What becomes of the next bytes of a range.
 #[derive(Debug)]
-pub enum Part<'buffer> {
+pub enum Slice<'buffer> {
     /// They are wanted.
     Keep(&'buffer mut [u8]),
     /// So many of them lie between two that are.
     Skip(usize),
 }
 
-impl Part<'_> {
+impl Slice<'_> {
     /// Number of bytes.
     pub(crate) fn length(&self) -> usize {
         match self {
@@ -75,7 +75,7 @@ impl Client {
                 return Err(too_large(meta.size).on(Some(bucket), Some(key)));
             };
             let checked =
-                match self.fill(&request, response, &meta.etag, 0, &mut [Part::Keep(&mut bytes)], &mut budget).await {
+                match self.fill(&request, response, &meta.etag, 0, &mut [Slice::Keep(&mut bytes)], &mut budget).await {
                     Ok(checksum) => verify(&meta, checksum),
                     Err(error) => Err(error),
                 };
@@ -95,45 +95,45 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Changed`] if the object has been replaced by now.
     pub async fn get_range(&self, bucket: &str, key: &str, etag: &str, start: u64, buffer: &mut [u8]) -> Result<u64> {
-        self.get_parts(bucket, key, etag, start, &mut [buffer]).await
+        self.get_into(bucket, key, etag, start, &mut [buffer]).await
     }
 
     /// [`Client::get_range`] into several buffers that follow each other: one request fills all.
-    pub async fn get_parts(
+    pub async fn get_into(
         &self,
         bucket: &str,
         key: &str,
         etag: &str,
         start: u64,
-        parts: &mut [&mut [u8]],
+        slices: &mut [&mut [u8]],
     ) -> Result<u64> {
-        let mut parts: Vec<_> = parts.iter_mut().map(|part| Part::Keep(part)).collect();
-        self.get_scattered(bucket, key, etag, start, &mut parts).await
+        let mut slices: Vec<_> = slices.iter_mut().map(|slice| Slice::Keep(slice)).collect();
+        self.get_scattered(bucket, key, etag, start, &mut slices).await
     }
 
-    /// [`Client::get_parts`] with gaps between the buffers: one request fetches what lies close together.
+    /// [`Client::get_into`] with gaps between the buffers: one request fetches what lies close together.
     pub async fn get_scattered(
         &self,
         bucket: &str,
         key: &str,
         etag: &str,
         start: u64,
-        parts: &mut [Part<'_>],
+        slices: &mut [Slice<'_>],
     ) -> Result<u64> {
-        let length = parts.iter().map(Part::length).sum();
+        let length = slices.iter().map(Slice::length).sum();
         if length == 0 {
             return Ok(0);
         }
         if self.is_local() {
-            return self.read_file(bucket, key, etag, start, parts).await;
+            return self.read_file(bucket, key, etag, start, slices).await;
         }
         let request = Request::object(Method::GET, bucket, key);
         let mut budget = self.budget();
         let response = self.request_range(&request, etag, start, length, &mut budget).await?;
-        self.fill(&request, response, etag, start, parts, &mut budget).await
+        self.fill(&request, response, etag, start, slices, &mut budget).await
     }
 
-    /// Fills `parts` from `response`, which starts at byte `start` of the object; if it breaks, asks
+    /// Fills `slices` from `response`, which starts at byte `start` of the object; if it breaks, asks
     /// for the rest.
     async fn fill(
         &self,
@@ -141,28 +141,28 @@ impl Client {
         mut response: Response,
         etag: &str,
         start: u64,
-        parts: &mut [Part<'_>],
+        slices: &mut [Slice<'_>],
         budget: &mut RetryBudget,
     ) -> Result<u64> {
-        let length: usize = parts.iter().map(Part::length).sum();
-        let most_skipped = parts.iter().map(|part| if let Part::Skip(length) = part { *length } else { 0 }).max();
+        let length: usize = slices.iter().map(Slice::length).sum();
+        let most_skipped = slices.iter().map(|slice| if let Slice::Skip(length) = slice { *length } else { 0 }).max();
         let mut skipped = vec![0; most_skipped.unwrap_or_default().min(SKIPPED_PIECE)];
         let mut crc = Crc64::default();
         let mut filled = 0;
-        // The part being filled, and how far.
-        let (mut part, mut at) = (0, 0);
+        // The slice being filled, and how far.
+        let (mut slice, mut at) = (0, 0);
         loop {
             let error = loop {
-                while parts.get(part).is_some_and(|full| full.length() == at) {
-                    (part, at) = (part + 1, 0);
+                while slices.get(slice).is_some_and(|full| full.length() == at) {
+                    (slice, at) = (slice + 1, 0);
                 }
                 // In pieces, so that what a broken connection delivered is known and kept.
-                let piece = match parts.get_mut(part) {
-                    Some(Part::Keep(buffer)) => {
+                let piece = match slices.get_mut(slice) {
+                    Some(Slice::Keep(buffer)) => {
                         let end = buffer.len().min(at + RECEIVE_PIECE);
                         &mut buffer[at..end]
                     }
-                    Some(Part::Skip(length)) => {
+                    Some(Slice::Skip(length)) => {
                         let most = skipped.len().min(*length - at);
                         &mut skipped[..most]
                     }

@@ -26,8 +26,8 @@ pub struct ObjectMeta {
 }
 
 impl ObjectMeta {
-    /// The description of a part of an object: its size, and the ETag of the whole.
-    pub fn of_part(size: u64, etag: impl Into<String>) -> Self {
+    /// The description of a span of an object: its size, and the ETag of the whole.
+    pub fn of_span(size: u64, etag: impl Into<String>) -> Self {
         let etag = etag.into();
         Self { size, etag, crc64: None, last_modified: None, content_type: None, object_type: None }
     }

@@ -41,7 +41,7 @@ mod queue;
 mod sequence;
 mod spans;
 
-pub use driver::{Delivery, kept_for_large, start};
+pub use driver::{DeliveryOrder, kept_for_large, start};
 pub use prefix_to_list::{PrefixToList, RecordFailure};
 pub use queue::{Queue, Taken};
 pub use sequence::Sequence;

@@ -6,7 +6,7 @@ use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
 use super::PrefixToList;
 use crate::{
-    catalogue::{Entry, ListingFile, PageFile, Rows, State, StraightReader, Turn},
+    catalogue::{Entry, ListingFile, ListingState, PageFile, Rows, StraightReader, Turn},
     error::{Error, ErrorKind, Result},
     order::{Order, Shuffle},
 };
@@ -44,7 +44,7 @@ struct Following {
     file: Arc<PageFile>,
     /// For orders that go straight on.
     reader: StraightReader,
-    lister: Option<(Arc<ListingFile>, PrefixToList)>,
+    prefix: Option<(Arc<ListingFile>, PrefixToList)>,
     producing: Option<JoinHandle<Result<()>>>,
     /// Notified of each page that this sequence lists.
     progress: Arc<Notify>,
@@ -78,10 +78,9 @@ impl Sequence {
         Self::new(Store::Memory(rows), Choice::Picked(picks), count, true)
     }
 
-    /// The rows of a file. `lister` appends them if no other process does; it is the file's place and the prefix to
-    /// list.
-    pub fn file(file: Arc<PageFile>, order: Order, lister: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
-        Self::new(Store::File(Box::new(Following::new(file, lister))), Choice::Order(order), 0, false)
+    /// The rows of a file. If no other process lists, this one lists `prefix` into the file at the given location.
+    pub fn file(file: Arc<PageFile>, order: Order, prefix: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
+        Self::new(Store::File(Box::new(Following::new(file, prefix))), Choice::Order(order), 0, false)
     }
 
     /// Some of the rows of a file, which are known.
@@ -163,20 +162,20 @@ impl Sequence {
 }
 
 impl Following {
-    fn new(file: Arc<PageFile>, lister: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
+    fn new(file: Arc<PageFile>, prefix: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
         let progress = Arc::new(Notify::new());
-        Self { reader: file.reader(), file, lister, producing: None, progress, pause: LOOK_AGAIN.0 }
+        Self { reader: file.reader(), file, prefix, producing: None, progress, pause: LOOK_AGAIN.0 }
     }
 
     /// Waits for more rows than `known`, or for the end; returns how many there are and whether these are all.
     async fn advance(&mut self, known: u64) -> Result<(u64, bool)> {
         loop {
             let progress = self.file.refresh()?;
-            if progress.rows > known || progress.state == State::Complete {
+            if progress.rows > known || progress.state == ListingState::Complete {
                 self.pause = LOOK_AGAIN.0;
-                return Ok((progress.rows, progress.state == State::Complete));
+                return Ok((progress.rows, progress.state == ListingState::Complete));
             }
-            if progress.state == State::Failed {
+            if progress.state == ListingState::Failed {
                 return Err(Error::new(ErrorKind::Recorded(self.file.failure()?)));
             }
             self.produce_where_nobody_does()?;
@@ -196,7 +195,7 @@ impl Following {
     }
 
     fn produce_where_nobody_does(&mut self) -> Result<()> {
-        if let Some((listing, prefix)) = self.lister.as_ref().filter(|_| self.producing.is_none())
+        if let Some((listing, prefix)) = self.prefix.as_ref().filter(|_| self.producing.is_none())
             && let Turn::Ours(producer) = listing.produce(&self.file)?
         {
             let listing = prefix.clone().list(*producer, Arc::clone(&self.progress));

@@ -11,7 +11,7 @@ use crate::{
     coalesce::{Located, coalesce},
     error::{Error, ErrorKind, Result, too_large},
     ops::{
-        get::{FetchedObject, Part},
+        get::{FetchedObject, Slice},
         head::ObjectMeta,
     },
 };
@@ -53,7 +53,7 @@ impl Member {
         self.offset.saturating_add(self.size)
     }
 
-    fn place(&self) -> (&str, &str, Option<&str>) {
+    fn archive_version(&self) -> (&str, &str, Option<&str>) {
         let archive = self.entry.span.as_ref().map_or("", |span| &*span.archive);
         (&self.entry.bucket, archive, self.entry.etag.as_deref())
     }
@@ -65,17 +65,17 @@ impl Located for Member {
     }
 
     fn is_beside(&self, other: &Self) -> bool {
-        self.place() == other.place()
+        self.archive_version() == other.archive_version()
     }
 }
 
 /// Members that one request fetches, in the order of the archive.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct MemberRun {
     pub(super) members: Vec<Member>,
 }
 
-impl Run {
+impl MemberRun {
     /// Position of the first of its members that the reader gets.
     pub(super) fn first(&self) -> u64 {
         self.members.iter().map(|member| member.position).min().unwrap_or_default()
@@ -88,12 +88,12 @@ impl Run {
 }
 
 /// Puts members that lie close together into runs, and returns these in the order in which the reader needs them.
-pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<Run> {
+pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<MemberRun> {
     let largest = LARGEST_REQUEST.min(budget as u64 / REQUEST_SHARE);
-    members.sort_by(|one, other| (one.place(), one.offset).cmp(&(other.place(), other.offset)));
+    members.sort_by(|one, other| (one.archive_version(), one.offset).cmp(&(other.archive_version(), other.offset)));
     let runs = coalesce(members, LARGEST_GAP, largest);
-    let mut runs: Vec<_> = runs.into_iter().map(|members| Run { members }).collect();
-    runs.sort_by_key(Run::first);
+    let mut runs: Vec<_> = runs.into_iter().map(|members| MemberRun { members }).collect();
+    runs.sort_by_key(MemberRun::first);
     runs
 }
 
@@ -101,12 +101,12 @@ pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<Run> {
 pub(super) type Fetched = (u64, Entry, Result<FetchedObject>);
 
 /// Fetches a run with one request.
-pub(super) fn fetch(client: Client, run: Run) -> BoxFuture<'static, Vec<Fetched>> {
+pub(super) fn fetch(client: Client, run: MemberRun) -> BoxFuture<'static, Vec<Fetched>> {
     Box::pin(async move {
-        match fetch_parts(&client, &run).await {
+        match fetch_members(&client, &run).await {
             Ok((etag, buffers)) => (run.members.into_iter().zip(buffers))
                 .map(|(member, bytes)| {
-                    let meta = ObjectMeta::of_part(member.size, etag.as_str());
+                    let meta = ObjectMeta::of_span(member.size, etag.as_str());
                     (member.position, member.entry, Ok(FetchedObject { meta, bytes: Some(bytes) }))
                 })
                 .collect(),
@@ -120,9 +120,9 @@ pub(super) fn fetch(client: Client, run: Run) -> BoxFuture<'static, Vec<Fetched>
     })
 }
 
-async fn fetch_parts(client: &Client, run: &Run) -> Result<(String, Vec<PooledBuffer>)> {
+async fn fetch_members(client: &Client, run: &MemberRun) -> Result<(String, Vec<PooledBuffer>)> {
     let Some(first) = run.members.first() else { return Ok((String::new(), Vec::new())) };
-    let (bucket, archive, etag) = first.place();
+    let (bucket, archive, etag) = first.archive_version();
     let etag = match etag {
         Some(etag) => etag.to_owned(),
         None => client.head(bucket, archive).await?.etag,
@@ -132,14 +132,14 @@ async fn fetch_parts(client: &Client, run: &Run) -> Result<(String, Vec<PooledBu
         let buffer = usize::try_from(member.size).ok().and_then(|size| client.buffers().take(size));
         buffers.push(buffer.ok_or_else(|| too_large(member.size))?);
     }
-    let mut parts = Vec::with_capacity(2 * run.members.len());
+    let mut slices = Vec::with_capacity(2 * run.members.len());
     let mut at = first.offset;
     for (member, buffer) in run.members.iter().zip(&mut buffers) {
-        parts.push(Part::Skip((member.offset - at) as usize));
-        parts.push(Part::Keep(buffer));
+        slices.push(Slice::Skip((member.offset - at) as usize));
+        slices.push(Slice::Keep(buffer));
         at = member.end();
     }
-    match client.get_scattered(bucket, archive, &etag, first.offset, &mut parts).await {
+    match client.get_scattered(bucket, archive, &etag, first.offset, &mut slices).await {
         Ok(_) => Ok((etag, buffers)),
         Err(error) => Err(explained(error, archive)),
     }
@@ -168,7 +168,7 @@ mod tests {
         Member::of(position, entry).unwrap()
     }
 
-    fn positions(runs: &[Run]) -> Vec<Vec<u64>> {
+    fn positions(runs: &[MemberRun]) -> Vec<Vec<u64>> {
         runs.iter().map(|run| run.members.iter().map(|member| member.position).collect()).collect()
     }
 
@@ -204,11 +204,11 @@ mod tests {
             let mut seen: Vec<u64> = positions(&runs).concat();
             seen.sort_unstable();
             prop_assert!(seen.into_iter().eq(0..count));
-            prop_assert!(runs.is_sorted_by_key(Run::first));
+            prop_assert!(runs.is_sorted_by_key(MemberRun::first));
             for run in &runs {
                 for pair in run.members.windows(2) {
                     let gap = pair[1].offset.checked_sub(pair[0].end());
-                    prop_assert!(gap.is_some_and(|gap| gap <= LARGEST_GAP) && pair[0].place() == pair[1].place());
+                    prop_assert!(gap.is_some_and(|gap| gap <= LARGEST_GAP) && pair[0].archive_version() == pair[1].archive_version());
                 }
             }
         }

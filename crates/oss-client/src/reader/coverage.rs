@@ -1,4 +1,4 @@
-//! Which bytes of an object have been received, and the checksum of each run of them.
+//! Which bytes of an object have been received, and the checksum of each range of them.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -12,18 +12,18 @@ pub(crate) struct Coverage {
     size: u64,
     received: u64,
     /// By first byte; none touches another.
-    runs: BTreeMap<u64, Run>,
+    ranges: BTreeMap<u64, Received>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Received {
     end: u64,
     crc: u64,
 }
 
 impl Coverage {
     pub(crate) fn new(size: u64) -> Self {
-        Self { size, received: 0, runs: BTreeMap::new() }
+        Self { size, received: 0, ranges: BTreeMap::new() }
     }
 
     /// Bytes not received yet.
@@ -31,17 +31,17 @@ impl Coverage {
         self.size - self.received
     }
 
-    /// The parts of `range` not received yet, in order.
+    /// The ranges within `range` that are not received yet, in order.
     pub(crate) fn missing(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut missing = Vec::new();
         let mut at = range.start;
-        let before = self.runs.range(..=range.start).next_back().map(|(_, run)| run.end);
+        let before = self.ranges.range(..=range.start).next_back().map(|(_, known)| known.end);
         at = at.max(before.unwrap_or(at));
-        for (start, run) in self.runs.range(range.start..range.end) {
+        for (start, known) in self.ranges.range(range.start..range.end) {
             if *start > at {
                 missing.push(at..*start);
             }
-            at = at.max(run.end);
+            at = at.max(known.end);
         }
         if at < range.end {
             missing.push(at..range.end);
@@ -49,10 +49,10 @@ impl Coverage {
         missing
     }
 
-    /// Takes in a received range with its checksum; `part` computes that of a part of it, if only a part is new.
-    pub(crate) fn record(&mut self, range: Range<u64>, crc: u64, mut part: impl FnMut(Range<u64>) -> u64) {
+    /// Takes in a received range with its checksum; `checksum_of` computes that of the new bytes if some were known.
+    pub(crate) fn record(&mut self, range: Range<u64>, crc: u64, mut checksum_of: impl FnMut(Range<u64>) -> u64) {
         for new in self.missing(range.clone()) {
-            let crc = if new == range { crc } else { part(new.clone()) };
+            let crc = if new == range { crc } else { checksum_of(new.clone()) };
             self.insert(new, crc);
         }
     }
@@ -61,17 +61,17 @@ impl Coverage {
     fn insert(&mut self, new: Range<u64>, crc: u64) {
         self.received += new.end - new.start;
         let mut start = new.start;
-        let mut run = Run { end: new.end, crc };
-        if let Some((&before, left)) = self.runs.range(..new.start).next_back()
+        let mut known = Received { end: new.end, crc };
+        if let Some((&before, left)) = self.ranges.range(..new.start).next_back()
             && left.end == new.start
         {
             start = before;
-            run.crc = combine(left.crc, crc, new.end - new.start);
+            known.crc = combine(left.crc, crc, new.end - new.start);
         }
-        if let Some(right) = self.runs.remove(&new.end) {
-            run = Run { end: right.end, crc: combine(run.crc, right.crc, right.end - new.end) };
+        if let Some(right) = self.ranges.remove(&new.end) {
+            known = Received { end: right.end, crc: combine(known.crc, right.crc, right.end - new.end) };
         }
-        self.runs.insert(start, run);
+        self.ranges.insert(start, known);
     }
 
     /// CRC-64 of the object, once every byte of it has been received.
@@ -79,7 +79,7 @@ impl Coverage {
         if self.received < self.size {
             return None;
         }
-        Some(self.runs.first_key_value().map_or(0, |(_, run)| run.crc))
+        Some(self.ranges.first_key_value().map_or(0, |(_, known)| known.crc))
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
     fn record(coverage: &mut Coverage, bytes: &[u8], range: Range<usize>) {
         let received = range.start as u64..range.end as u64;
         coverage
-            .record(received, checksum(&bytes[range]), |part| checksum(&bytes[part.start as usize..part.end as usize]));
+            .record(received, checksum(&bytes[range]), |new| checksum(&bytes[new.start as usize..new.end as usize]));
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
                 record(&mut coverage, &bytes, range.clone());
             }
             assert_eq!(coverage.checksum(), Some(checksum(&bytes)), "{order:?}");
-            assert_eq!((coverage.left(), coverage.runs.len()), (0, 1));
+            assert_eq!((coverage.left(), coverage.ranges.len()), (0, 1));
         }
     }
 

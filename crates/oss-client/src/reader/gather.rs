@@ -64,14 +64,14 @@ impl Window {
                     at = end;
                 }
                 Step::Direct(range) => {
-                    for part in self.split(range) {
-                        // The range may begin before the wanted bytes, by more than a part of it.
-                        let from = at.clamp(part.start, part.end);
-                        let mut job = Job::new(part.start);
-                        job.skip((from - part.start) as usize);
-                        job.fill(target.split_front((part.end - from) as usize));
+                    for request in self.split(range) {
+                        // The range may begin before the wanted bytes, by more than one request.
+                        let from = at.clamp(request.start, request.end);
+                        let mut job = Job::new(request.start);
+                        job.skip((from - request.start) as usize);
+                        job.fill(target.split_front((request.end - from) as usize));
                         gathered.jobs.push(job);
-                        at = at.max(part.end);
+                        at = at.max(request.end);
                     }
                 }
             }

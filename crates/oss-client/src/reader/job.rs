@@ -8,10 +8,10 @@ use crate::sync::lock;
 pub struct Job<B> {
     /// The first byte.
     pub(crate) start: u64,
-    parts: Vec<Part<B>>,
+    slices: Vec<Slice<B>>,
 }
 
-enum Part<B> {
+enum Slice<B> {
     Fill(B),
     /// The bytes of a gap, which are dropped: few, or the range would be divided.
     Skip(Vec<u8>),
@@ -20,42 +20,42 @@ enum Part<B> {
 impl<B: AsMut<[u8]>> Job<B> {
     /// A range that starts at byte `start` and takes nothing yet.
     pub fn new(start: u64) -> Self {
-        Self { start, parts: Vec::new() }
+        Self { start, slices: Vec::new() }
     }
 
     /// The next bytes go to `target`.
     pub fn fill(&mut self, target: B) {
-        self.parts.push(Part::Fill(target));
+        self.slices.push(Slice::Fill(target));
     }
 
     /// The next `length` bytes are not wanted.
     pub fn skip(&mut self, length: usize) {
         if length > 0 {
-            self.parts.push(Part::Skip(vec![0; length]));
+            self.slices.push(Slice::Skip(vec![0; length]));
         }
     }
 
     /// The memory that is to be filled, in order.
     pub fn targets(&self) -> impl Iterator<Item = &B> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Fill(target) => Some(target),
-            Part::Skip(_) => None,
+        self.slices.iter().filter_map(|slice| match slice {
+            Slice::Fill(target) => Some(target),
+            Slice::Skip(_) => None,
         })
     }
 
     /// All memory that the range goes to, in order.
     pub(crate) fn slices(&mut self) -> Vec<&mut [u8]> {
-        let parts = self.parts.iter_mut().map(|part| match part {
-            Part::Fill(target) => target.as_mut(),
-            Part::Skip(bytes) => &mut bytes[..],
+        let slices = self.slices.iter_mut().map(|slice| match slice {
+            Slice::Fill(target) => target.as_mut(),
+            Slice::Skip(bytes) => &mut bytes[..],
         });
-        parts.collect()
+        slices.collect()
     }
 }
 
 impl<B> fmt::Debug for Job<B> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Job({} parts from byte {})", self.parts.len(), self.start)
+        write!(formatter, "Job({} slices from byte {})", self.slices.len(), self.start)
     }
 }
 

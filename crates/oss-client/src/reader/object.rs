@@ -64,7 +64,7 @@ impl ObjectReader {
         Self::starting_at(0, clients, bucket, key, meta)
     }
 
-    /// Opens what an entry stands for, whose description is known already: an object, or a part of an archive.
+    /// Opens what an entry stands for, whose description is known already: an object, or a member of an archive.
     pub fn of_entry(clients: Vec<Client>, entry: &Entry, meta: ObjectMeta) -> Self {
         match &entry.span {
             Some(span) => Self::starting_at(span.offset, clients, &entry.bucket, &span.archive, meta),
@@ -109,11 +109,11 @@ impl ObjectReader {
         let length = buffer.len().min(usize::try_from(available).unwrap_or(usize::MAX));
         let config = self.shared.clients[0].config();
         let part_size = config.part_size.max(1);
-        let parts = buffer[..length].chunks_mut(part_size).enumerate();
-        stream::iter(parts)
+        let slices = buffer[..length].chunks_mut(part_size).enumerate();
+        stream::iter(slices)
             .map(Ok::<_, Error>)
-            .try_for_each_concurrent(config.prefetch_concurrency, |(index, part)| async move {
-                self.fetch(0, offset + (index * part_size) as u64, &mut [part]).await
+            .try_for_each_concurrent(config.prefetch_concurrency, |(index, slice)| async move {
+                self.fetch(0, offset + (index * part_size) as u64, &mut [slice]).await
             })
             .await?;
         Ok(length)
@@ -133,36 +133,36 @@ impl ObjectReader {
         try_join_all((0..concurrency.max(1)).map(|_| worker())).await.map(|_| ())
     }
 
-    /// Receives the bytes from `start` into `parts`, one after the other.
-    pub(crate) async fn fetch(&self, lane: usize, start: u64, parts: &mut [&mut [u8]]) -> Result<()> {
-        self.receive(lane, start, parts, true).await.map(drop)
+    /// Receives the bytes from `start` into `slices`, one after the other.
+    pub(crate) async fn fetch(&self, lane: usize, start: u64, slices: &mut [&mut [u8]]) -> Result<()> {
+        self.receive(lane, start, slices, true).await.map(drop)
     }
 
     /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the
-    /// CRC-64 of each of these `spans` of it. Bytes that are checked by the caller, who may fetch them again, must not
+    /// CRC-64 of each of the ranges `checked` of it. Bytes that are checked by the caller, who may fetch them again, must not
     /// be `counted` for the checksum of the object.
-    pub async fn receive_spans(
+    pub async fn receive_checked(
         &self,
         lane: usize,
         start: u64,
         target: &mut [u8],
-        spans: &[Range<usize>],
+        checked: &[Range<usize>],
         counted: bool,
     ) -> Result<Vec<u64>> {
         let crc = self.receive(lane, start, &mut [&mut *target], counted).await?;
-        let of_span =
-            |span: &Range<usize>| if span.len() == target.len() { crc } else { checksum(&target[span.clone()]) };
-        Ok(spans.iter().map(of_span).collect())
+        let checksum_of =
+            |range: &Range<usize>| if range.len() == target.len() { crc } else { checksum(&target[range.clone()]) };
+        Ok(checked.iter().map(checksum_of).collect())
     }
 
-    /// Receives the bytes from `start` into `parts`, one after the other, and returns their CRC-64.
-    async fn receive(&self, lane: usize, start: u64, parts: &mut [&mut [u8]], counted: bool) -> Result<u64> {
+    /// Receives the bytes from `start` into `slices`, one after the other, and returns their CRC-64.
+    async fn receive(&self, lane: usize, start: u64, slices: &mut [&mut [u8]], counted: bool) -> Result<u64> {
         let shared = &*self.shared;
         let client = &shared.clients[lane % shared.clients.len()];
-        let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, shared.base + start, parts).await?;
+        let crc = client.get_into(&shared.bucket, &shared.key, &shared.meta.etag, shared.base + start, slices).await?;
         if counted {
-            let end = parts.iter().fold(start, |end, part| end + part.len() as u64);
-            lock(&shared.coverage).record(start..end, crc, |new| checksum_of(parts, start, &new));
+            let end = slices.iter().fold(start, |end, slice| end + slice.len() as u64);
+            lock(&shared.coverage).record(start..end, crc, |new| checksum_of(slices, start, &new));
         }
         Ok(crc)
     }
@@ -203,14 +203,14 @@ impl ObjectReader {
     }
 }
 
-/// CRC-64 of a range of the bytes in `parts`, the first of which is byte `start`.
-fn checksum_of(parts: &[&mut [u8]], start: u64, range: &Range<u64>) -> u64 {
+/// CRC-64 of a range of the bytes in `slices`, the first of which is byte `start`.
+fn checksum_of(slices: &[&mut [u8]], start: u64, range: &Range<u64>) -> u64 {
     let mut crc = Crc64::default();
     let mut at = start;
-    for part in parts {
-        let end = at + part.len() as u64;
+    for slice in slices {
+        let end = at + slice.len() as u64;
         let (from, to) = (range.start.clamp(at, end), range.end.clamp(at, end));
-        crc.update(&part[(from - at) as usize..(to - at) as usize]);
+        crc.update(&slice[(from - at) as usize..(to - at) as usize]);
         at = end;
     }
     crc.value()
@@ -223,13 +223,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checksum_runs_over_parts() {
+    fn a_checksum_runs_over_slices() {
         let bytes: Vec<u8> = (0..100).collect();
         let (mut one, mut two, mut three) = (bytes[..10].to_vec(), bytes[10..11].to_vec(), bytes[11..].to_vec());
-        let parts = [&mut one[..], &mut two[..], &mut [], &mut three[..]];
+        let slices = [&mut one[..], &mut two[..], &mut [], &mut three[..]];
         for (from, to) in [(0, 100), (0, 10), (5, 12), (10, 11), (11, 100), (50, 50), (99, 100)] {
             let expected = checksum(&bytes[from..to]);
-            assert_eq!(checksum_of(&parts, 7, &(7 + from as u64..7 + to as u64)), expected);
+            assert_eq!(checksum_of(&slices, 7, &(7 + from as u64..7 + to as u64)), expected);
         }
     }
 }

@@ -170,9 +170,9 @@ impl Window {
         std::iter::from_fn(move || {
             let left = length_of(&rest);
             let share = (left / shares).next_multiple_of(LEAST).min(LONGEST_SHARE).max(least);
-            let part = rest.start..rest.start + share.min(left);
-            rest.start = part.end;
-            (left > 0).then_some(part)
+            let request = rest.start..rest.start + share.min(left);
+            rest.start = request.end;
+            (left > 0).then_some(request)
         })
     }
 
@@ -350,7 +350,7 @@ impl Window {
         before.into_iter().chain(self.pieces.range(want.clone()).map(|(_, piece)| piece))
     }
 
-    /// The parts of `range` that no piece has.
+    /// The ranges within `range` that no piece has.
     fn missing(&self, range: &Range<u64>) -> Vec<Range<u64>> {
         let mut missing = Vec::new();
         let mut at = range.start;

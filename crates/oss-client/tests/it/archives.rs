@@ -7,7 +7,7 @@ use oss_client::{
     catalogue::{Entry, Row, Rows, RowsBuilder, Span},
     ops::put::PutOptions,
     order::{Order, Shuffle},
-    prefetch::{self, Delivery, Item, Outcome, Sequence, Taken},
+    prefetch::{self, DeliveryOrder, Item, Outcome, Sequence, Taken},
     reader::ObjectReader,
 };
 
@@ -100,7 +100,7 @@ async fn members_may_come_twice_and_as_they_arrive() {
     assert_eq!(keys, picks.iter().map(|pick| format!("a.tar/{pick:05}")).collect::<Vec<_>>());
 
     let sequence = Sequence::picked(archive.rows(), picks.clone());
-    let (queue, driver) = prefetch::start(archive.client.clone(), sequence, 80_000, Delivery::Arrival);
+    let (queue, driver) = prefetch::start(archive.client.clone(), sequence, 80_000, DeliveryOrder::Arrival);
     tokio::spawn(driver);
     let taken = tokio::task::spawn_blocking(move || {
         let mut items = Vec::new();
@@ -132,7 +132,7 @@ async fn large_members_are_read_by_range() {
     archive.assert_whole(&items[2]);
     let large = &items[1].entry;
     assert!(matches!(items[1].outcome, Ok(Outcome::Large(None))));
-    let meta = oss_client::ops::head::ObjectMeta::of_part(large.size.unwrap(), large.etag.as_deref().unwrap());
+    let meta = oss_client::ops::head::ObjectMeta::of_span(large.size.unwrap(), large.etag.as_deref().unwrap());
     let reader = ObjectReader::of_entry(vec![archive.client.clone()], large, meta);
     let mut bytes = vec![0; 30_000];
     assert_eq!(reader.read_at(0, &mut bytes).await.unwrap(), 30_000);
@@ -176,7 +176,7 @@ async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
     let budget = 200_000;
     for shuffle in [Shuffle::No, Shuffle::Full] {
         let sequence = Sequence::rows(archive.rows(), Order { shuffle, ..Order::default() });
-        let (queue, driver) = prefetch::start(archive.client.clone(), sequence, budget, Delivery::Ordered);
+        let (queue, driver) = prefetch::start(archive.client.clone(), sequence, budget, DeliveryOrder::Ordered);
         tokio::spawn(driver);
         let held = tokio::task::spawn_blocking(move || {
             let (mut held, mut quiet) = (0, 0);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use oss_client::{
-    Client, ClientConfig, ErrorKind, credentials::StaticCredentials, local::Walk, ops::get::Part, reader::ObjectReader,
+    Client, ClientConfig, ErrorKind, credentials::StaticCredentials, local::Walk, ops::get::Slice, reader::ObjectReader,
 };
 use proptest::prelude::*;
 
@@ -135,8 +135,8 @@ async fn files_are_read_whole_and_by_range() {
     assert_eq!(reader.read_at(70_000, &mut part).await.unwrap(), 30_000);
     assert_eq!(part[..30_000], content[70_000..]);
     let (mut one, mut other) = ([0; 10], [0; 20]);
-    let parts = &mut [Part::Keep(&mut one), Part::Skip(7), Part::Keep(&mut []), Part::Keep(&mut other)];
-    client.get_scattered(&bucket, &key, &reader.meta().etag, 5, parts).await.unwrap();
+    let slices = &mut [Slice::Keep(&mut one), Slice::Skip(7), Slice::Keep(&mut []), Slice::Keep(&mut other)];
+    client.get_scattered(&bucket, &key, &reader.meta().etag, 5, slices).await.unwrap();
     assert_eq!((&one[..], &other[..]), (&content[5..15], &content[22..42]));
 }
 

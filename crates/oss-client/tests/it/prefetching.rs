@@ -10,7 +10,7 @@ use oss_client::{
     catalogue::{Entry, ListingFile, Row, RowsBuilder},
     ops::put::PutOptions,
     order::Order,
-    prefetch::{self, Delivery, Item, Outcome, PrefixToList, Queue, Sequence, Taken},
+    prefetch::{self, DeliveryOrder, Item, Outcome, PrefixToList, Queue, Sequence, Taken},
 };
 
 use tempfile::TempDir;
@@ -58,7 +58,7 @@ pub(crate) async fn drain(
     sequence: Sequence,
     budget: usize,
 ) -> (Vec<Item>, Result<(), oss_client::Error>) {
-    let (queue, driver) = prefetch::start(client.clone(), sequence, budget, Delivery::Ordered);
+    let (queue, driver) = prefetch::start(client.clone(), sequence, budget, DeliveryOrder::Ordered);
     tokio::spawn(driver);
     tokio::task::spawn_blocking(move || {
         let mut items = Vec::new();
@@ -177,7 +177,7 @@ async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
     let sizes = vec![10_000; 200];
     let (client, entries) = filled(&sizes, |_| ()).await;
     let budget = 200_000;
-    let (queue, driver) = prefetch::start(client, named(&entries), budget, Delivery::Ordered);
+    let (queue, driver) = prefetch::start(client, named(&entries), budget, DeliveryOrder::Ordered);
     tokio::spawn(driver);
     let held = settled(&queue, budget / 2).await;
     assert!(held <= budget, "{held} bytes ahead");
@@ -208,7 +208,7 @@ async fn more_is_read_ahead_only_after_the_reader_had_to_wait() {
         config.max_concurrency = IN_FLIGHT;
     };
     let (client, entries) = filled(&[MIB; 100], few).await;
-    let (queue, driver) = prefetch::start(client, named(&entries), 1 << 30, Delivery::Ordered);
+    let (queue, driver) = prefetch::start(client, named(&entries), 1 << 30, DeliveryOrder::Ordered);
     tokio::spawn(driver);
     let mut taken = 0;
     for expected in [16, 32] {

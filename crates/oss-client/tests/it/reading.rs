@@ -27,9 +27,9 @@ async fn read(window: &mut Window, want: Range<u64>) -> oss_client::Result<Vec<u
                 let mut received = vec![0; (range.end - range.start) as usize];
                 let mut rest = &mut received[..];
                 let mut jobs = Vec::new();
-                for part in window.split(range.clone()) {
-                    let (front, back) = rest.split_at_mut((part.end - part.start) as usize);
-                    let mut job = Job::new(part.start);
+                for slice in window.split(range.clone()) {
+                    let (front, back) = rest.split_at_mut((slice.end - slice.start) as usize);
+                    let mut job = Job::new(slice.start);
                     job.fill(front);
                     jobs.push(job);
                     rest = back;

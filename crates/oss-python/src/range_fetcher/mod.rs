@@ -29,7 +29,7 @@ use crate::{
     wait::{Bell, SIGNAL_INTERVAL, start_ringing},
 };
 
-use run::{Object, Received, Request, Run, Wanted};
+use run::{AskedRange, Object, RangeRun, Received, Request};
 
 /// How often a range is received: bytes that were flipped on the way may be right the second time.
 const ATTEMPTS: usize = 2;
@@ -44,7 +44,7 @@ pub(crate) struct Limits {
     /// The most bytes between two ranges that are received and dropped, to have both with one request.
     pub(crate) gap: u64,
     /// The most bytes of a request for several ranges. Buffers of this size are kept and used again.
-    pub(crate) run: u64,
+    pub(crate) run_limit: u64,
     /// The most requests in flight.
     pub(crate) concurrency: usize,
     /// The most bytes of buffers. A single larger range is fetched alone.
@@ -79,7 +79,7 @@ pub(crate) struct PyFetchedRange {
 
 /// A run that has arrived or failed, with the ranges of it that were not handed out yet.
 struct Done {
-    run: Run,
+    run: RangeRun,
     size: Option<u64>,
     intact: VecDeque<bool>,
     error: Option<Py<PyAny>>,
@@ -97,9 +97,9 @@ struct State {
     turn: usize,
     objects: HashMap<(String, String), Arc<Object>>,
     /// Runs that wait for room.
-    queued: VecDeque<Vec<Wanted>>,
+    queued: VecDeque<Vec<AskedRange>>,
     source_ended: bool,
-    running: Vec<Run>,
+    running: Vec<RangeRun>,
     done: VecDeque<Done>,
     /// Bytes of the buffers in use.
     in_use: u64,
@@ -150,7 +150,7 @@ impl State {
         while self.done.front().is_some_and(|done| done.run.ranges.is_empty()) {
             let Some(Done { run, .. }) = self.done.pop_front() else { return };
             self.in_use -= run.cost;
-            if run.cost > 0 && run.buffer.len_bytes() as u64 == self.limits.run {
+            if run.cost > 0 && run.buffer.len_bytes() as u64 == self.limits.run_limit {
                 self.free.push(run.memory);
             }
         }
@@ -158,9 +158,9 @@ impl State {
 
     /// Takes the runs that are over. A run with a wrong checksum is received once more.
     fn collect(&mut self, py: Python<'_>) -> PyResult<()> {
-        let (over, running) = std::mem::take(&mut self.running).into_iter().partition(Run::is_over);
+        let (over, running) = std::mem::take(&mut self.running).into_iter().partition(RangeRun::is_over);
         self.running = running;
-        let over: Vec<Run> = over;
+        let over: Vec<RangeRun> = over;
         for mut run in over {
             match run.take(py) {
                 Ok(Received { size, checksums }) => {
@@ -187,7 +187,7 @@ impl State {
     /// Sends requests while there is room for them.
     fn start_some(&mut self, py: Python<'_>) -> PyResult<()> {
         loop {
-            let mut in_flight: usize = self.running.iter().map(Run::in_flight).sum();
+            let mut in_flight: usize = self.running.iter().map(RangeRun::in_flight).sum();
             for index in 0..self.running.len() {
                 while in_flight < self.limits.concurrency
                     && let Some(request) = self.running[index].waiting.pop_front()
@@ -223,10 +223,10 @@ impl State {
         let wanted = batch.into_iter().map(|(tag, bucket, key, size, start, length, crc, memory)| {
             let object = self.objects.entry((bucket.clone(), key.clone()));
             let object = object.or_insert_with(|| Arc::new(Object { bucket, key, size, reader: OnceCell::new() }));
-            Wanted { tag, object: Arc::clone(object), start, length, crc, memory: memory.map(Bound::unbind) }
+            AskedRange { tag, object: Arc::clone(object), start, length, crc, memory: memory.map(Bound::unbind) }
         });
         let wanted: Vec<_> = wanted.collect();
-        self.queued.extend(coalesce(wanted, self.limits.gap, self.limits.run.min(self.longest)));
+        self.queued.extend(coalesce(wanted, self.limits.gap, self.limits.run_limit.min(self.longest)));
     }
 
     /// Makes the first run of the queue one that is running, unless the budget has no room for it.
@@ -242,10 +242,10 @@ impl State {
         }
         let (memory, is_fresh) = match &first.memory {
             Some(memory) => (memory.clone_ref(py), true),
-            None if length > self.limits.run => (self.allocate.call1(py, (length,))?, true),
+            None if length > self.limits.run_limit => (self.allocate.call1(py, (length,))?, true),
             None => match self.free.pop() {
                 Some(memory) => (memory, false),
-                None => (self.allocate.call1(py, (self.limits.run,))?, true),
+                None => (self.allocate.call1(py, (self.limits.run_limit,))?, true),
             },
         };
         let buffer = PyUntypedBuffer::get(memory.bind(py))?;
@@ -253,9 +253,9 @@ impl State {
             let text = format!("{} bytes of memory do not hold a range of {length} bytes", buffer.len_bytes());
             return Err(PyValueError::new_err(text));
         }
-        let place = LentBuffer::of_buffer(&buffer)?.shortened(length as usize).place();
-        let is_worth_it = is_fresh && place.len() >= LEAST_POPULATED;
-        let mut run = Run {
+        let addresses = LentBuffer::of_buffer(&buffer)?.shortened(length as usize).addresses();
+        let is_worth_it = is_fresh && addresses.len() >= LEAST_POPULATED;
+        let mut run = RangeRun {
             object: Arc::clone(&first.object),
             start: first.start,
             length,
@@ -265,7 +265,7 @@ impl State {
             cost,
             waiting: VecDeque::new(),
             sent: Vec::new(),
-            absent: if is_worth_it { pieces(&place) } else { VecDeque::new() },
+            absent: if is_worth_it { pieces(&addresses) } else { VecDeque::new() },
             attempts: 0,
         };
         run.prepare(self.longest)?;
@@ -281,7 +281,7 @@ impl State {
         let run = &mut self.running[number];
         let (object, clients, counted) = (Arc::clone(&run.object), Arc::clone(&self.clients), run.is_counted());
         let run_end = run.start + run.length;
-        let Request { start, mut target, spans } = request;
+        let Request { start, mut target, checked } = request;
         let length = target.len() as u64;
         let receive = async move {
             let reader = object.open(&clients, lane).await?;
@@ -289,7 +289,7 @@ impl State {
             if object.size.is_some_and(|expected| expected != size) || run_end > size {
                 return Ok(Received { size, checksums: None });
             }
-            let checksums = reader.receive_spans(lane, start, target.as_mut_slice(), &spans, counted).await?;
+            let checksums = reader.receive_checked(lane, start, target.as_mut_slice(), &checked, counted).await?;
             if counted {
                 reader.verify()?;
             }
@@ -305,14 +305,14 @@ impl State {
         let mut absent = self.running.iter_mut().map(|run| &mut run.absent);
         let mut absent: Vec<_> = absent.by_ref().collect();
         py.detach(|| {
-            let mut places = absent.iter_mut().flat_map(|places| std::iter::from_fn(|| places.pop_front()));
+            let mut pieces = absent.iter_mut().flat_map(|pieces| std::iter::from_fn(|| pieces.pop_front()));
             loop {
                 let now = Instant::now();
                 if now >= until || bell.has_rung() {
                     return;
                 }
-                match places.next() {
-                    Some(place) => populate(&place),
+                match pieces.next() {
+                    Some(piece) => populate(&piece),
                     None => bell.wait(until - now),
                 }
             }
@@ -321,10 +321,10 @@ impl State {
     }
 }
 
-/// Divides a place into pieces that are made present in one call each.
-fn pieces(place: &Range<usize>) -> VecDeque<Range<usize>> {
-    let starts = place.clone().step_by(POPULATED_AT_ONCE);
-    starts.map(|start| start..place.end.min(start + POPULATED_AT_ONCE)).collect()
+/// Divides addresses into pieces that are made present in one call each.
+fn pieces(addresses: &Range<usize>) -> VecDeque<Range<usize>> {
+    let starts = addresses.clone().step_by(POPULATED_AT_ONCE);
+    starts.map(|start| start..addresses.end.min(start + POPULATED_AT_ONCE)).collect()
 }
 
 impl PyRangeFetcher {
@@ -340,7 +340,7 @@ impl PyRangeFetcher {
         let state = State {
             source: source.try_iter()?.unbind(),
             allocate,
-            limits: Limits { concurrency: limits.concurrency.max(1), run: limits.run.max(1), ..limits },
+            limits: Limits { concurrency: limits.concurrency.max(1), run_limit: limits.run_limit.max(1), ..limits },
             longest: longest_request(clients[0].config()),
             clients,
             reactors: pairs.iter().map(|(_, reactor)| (*reactor).clone()).collect(),

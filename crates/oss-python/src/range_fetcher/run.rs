@@ -1,4 +1,4 @@
-//! A run of ranges of one object: the requests for it, and what became of them. No waiting, but to cancel.
+//! A run of ranges of one object: the requests for it, and their results. It waits only when it cancels.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -33,7 +33,7 @@ impl Object {
 }
 
 /// A range that is to be fetched.
-pub(super) struct Wanted {
+pub(super) struct AskedRange {
     pub(super) tag: Py<PyAny>,
     pub(super) object: Arc<Object>,
     pub(super) start: u64,
@@ -42,7 +42,7 @@ pub(super) struct Wanted {
     pub(super) memory: Option<Py<PyAny>>,
 }
 
-impl Located for Wanted {
+impl Located for AskedRange {
     fn range(&self) -> Range<u64> {
         self.start..self.start + self.length
     }
@@ -56,7 +56,7 @@ impl Located for Wanted {
 pub(super) struct Received {
     /// The object's size.
     pub(super) size: u64,
-    /// The checksums asked for; None if the object has another size than it must, and nothing was received.
+    /// The checksums that were asked for. None if the object has the wrong size; then nothing was received.
     pub(super) checksums: Option<Vec<u64>>,
 }
 
@@ -64,13 +64,13 @@ pub(super) struct Received {
 pub(super) struct Request {
     pub(super) start: u64,
     pub(super) target: LentBuffer,
-    /// The parts of the target whose checksums are wanted.
-    pub(super) spans: Vec<Range<usize>>,
+    /// The ranges of the target whose checksums are wanted.
+    pub(super) checked: Vec<Range<usize>>,
 }
 
 /// Ranges that lie close together, and the memory that receives them. A long run takes several requests.
-pub(super) struct Run {
-    pub(super) ranges: VecDeque<Wanted>,
+pub(super) struct RangeRun {
+    pub(super) ranges: VecDeque<AskedRange>,
     pub(super) object: Arc<Object>,
     pub(super) start: u64,
     pub(super) length: u64,
@@ -87,7 +87,7 @@ pub(super) struct Run {
     pub(super) attempts: usize,
 }
 
-impl Run {
+impl RangeRun {
     pub(super) fn is_over(&self) -> bool {
         self.waiting.is_empty() && self.sent.iter().all(|(_, one)| one.is_over())
     }
@@ -106,13 +106,13 @@ impl Run {
         let mut target = LentBuffer::of_buffer(&self.buffer)?.shortened(self.length as usize);
         let mut at = self.start;
         while target.len() > 0 {
-            let part = target.split_front(usize::try_from(longest).unwrap_or(usize::MAX));
-            let end = at + part.len() as u64;
-            let span = |range: Range<u64>| (range.start.max(at) - at) as usize..(range.end.min(end) - at) as usize;
+            let slice = target.split_front(usize::try_from(longest).unwrap_or(usize::MAX));
+            let end = at + slice.len() as u64;
+            let within = |range: Range<u64>| (range.start.max(at) - at) as usize..(range.end.min(end) - at) as usize;
             let checked =
                 self.ranges.iter().filter(|range| range.crc.is_some() && range.length > 0).map(Located::range);
-            let spans = checked.filter(|range| range.start < end && range.end > at).map(span).collect();
-            self.waiting.push_back(Request { start: at, target: part, spans });
+            let checked = checked.filter(|range| range.start < end && range.end > at).map(within).collect();
+            self.waiting.push_back(Request { start: at, target: slice, checked });
             at = end;
         }
         self.attempts += 1;
@@ -122,28 +122,28 @@ impl Run {
     /// Takes the results of all requests, which are over.
     pub(super) fn take(&mut self, py: Python<'_>) -> PyResult<Received> {
         let (mut size, mut has_size) = (0, true);
-        let mut parts = Vec::new();
+        let mut results = Vec::new();
         let mut failure = None;
         for (length, sent) in self.sent.drain(..) {
             match sent.take(py) {
                 Ok(Received { size: found, checksums }) => {
                     size = found;
                     has_size &= checksums.is_some();
-                    parts.push((length, checksums.unwrap_or_default()));
+                    results.push((length, checksums.unwrap_or_default()));
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
         match failure {
             Some(error) => Err(error),
-            None => Ok(Received { size, checksums: has_size.then(|| folded(parts)) }),
+            None => Ok(Received { size, checksums: has_size.then(|| folded(results)) }),
         }
     }
 
     /// Whether each range has the bytes whose checksum the caller knows.
     pub(super) fn intact(&self, checksums: &[u64]) -> Vec<bool> {
         let mut found = checksums.iter();
-        let mut is_intact = |range: &Wanted| match range.crc {
+        let mut is_intact = |range: &AskedRange| match range.crc {
             None => true,
             // The checksum of no bytes.
             Some(crc) if range.length == 0 => crc == 0,
@@ -160,11 +160,11 @@ impl Run {
 }
 
 /// The checksums of ranges, from those of requests: one request for several ranges, or several requests for one range.
-pub(super) fn folded(mut parts: Vec<(u64, Vec<u64>)>) -> Vec<u64> {
-    if parts.len() <= 1 {
-        return parts.pop().map(|(_, checksums)| checksums).unwrap_or_default();
+pub(super) fn folded(mut results: Vec<(u64, Vec<u64>)>) -> Vec<u64> {
+    if results.len() <= 1 {
+        return results.pop().map(|(_, checksums)| checksums).unwrap_or_default();
     }
-    let pairs = parts.into_iter().filter_map(|(length, checksums)| Some((length, *checksums.first()?)));
+    let pairs = results.into_iter().filter_map(|(length, checksums)| Some((length, *checksums.first()?)));
     let whole = pairs.reduce(|(before, first), (length, second)| (before + length, combine(first, second, length)));
     whole.map(|(_, crc)| crc).into_iter().collect()
 }

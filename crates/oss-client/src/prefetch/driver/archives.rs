@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 
 use futures_util::{FutureExt as _, stream::FuturesUnordered};
 
-use super::{Admitted, Driver, FetchFuture, Fetched, MOST_OBJECTS, Slot};
+use super::{Admitted, Driver, FetchFuture, FetchedEntry, MOST_OBJECTS, Slot};
 use crate::{
     error::{Error, ErrorKind},
     prefetch::{
         Item, Outcome,
         queue::Load,
-        spans::{self, Member, Run},
+        spans::{self, Member, MemberRun},
     },
 };
 
@@ -27,7 +27,7 @@ const WAITING_SHARE: u64 = 2;
 #[derive(Default)]
 pub(super) struct Archives {
     /// Runs to be requested, in the order of their first positions.
-    runs: VecDeque<Run>,
+    runs: VecDeque<MemberRun>,
     /// Members that wait to be grouped with those that come next.
     waiting: Vec<Member>,
 }
@@ -131,7 +131,7 @@ impl Driver {
             }
             self.budget.reserve(bytes);
             let fetched = spans::fetch(self.client.clone(), run);
-            in_flight.push(fetched.map(Fetched::Many).boxed());
+            in_flight.push(fetched.map(FetchedEntry::Many).boxed());
         }
         Admitted::Yes
     }

@@ -36,7 +36,7 @@ const BATCH_SHARE: usize = 8;
 
 /// In which order objects are handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryOrder {
     /// In the order of the sequence.
     Ordered,
     /// As they arrive.
@@ -56,7 +56,7 @@ pub fn start(
     client: Client,
     sequence: Sequence,
     budget: usize,
-    delivery: Delivery,
+    delivery: DeliveryOrder,
 ) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
     let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
     let large = kept_for_large(budget);
@@ -85,7 +85,7 @@ struct Driver {
     ahead: Ahead,
     /// A larger object is not prefetched.
     large: usize,
-    delivery: Delivery,
+    delivery: DeliveryOrder,
     slots: Slots,
     archives: Archives,
     /// The error that ended the sequence.
@@ -97,7 +97,7 @@ struct Driver {
     clippy::large_enum_variant,
     reason = "single objects are the common case; a box would cost each an allocation"
 )]
-enum Fetched {
+enum FetchedEntry {
     One(spans::Fetched),
     Many(Vec<spans::Fetched>),
 }
@@ -257,10 +257,10 @@ impl Driver {
         }
     }
 
-    fn finish(&mut self, fetched: Fetched) {
+    fn finish(&mut self, fetched: FetchedEntry) {
         match fetched {
-            Fetched::One(fetched) => self.finish_one(fetched),
-            Fetched::Many(fetched) => fetched.into_iter().for_each(|fetched| self.finish_one(fetched)),
+            FetchedEntry::One(fetched) => self.finish_one(fetched),
+            FetchedEntry::Many(fetched) => fetched.into_iter().for_each(|fetched| self.finish_one(fetched)),
         }
     }
 
@@ -298,11 +298,11 @@ impl Driver {
     fn hand_over(&mut self) -> bool {
         let mut handed = 0;
         let waited = match self.delivery {
-            Delivery::Ordered => {
+            DeliveryOrder::Ordered => {
                 let Some(items) = self.slots.take_front() else { return false };
                 self.queue.put(items.inspect(|item| handed += item.held()))
             }
-            Delivery::Arrival => {
+            DeliveryOrder::Arrival => {
                 let items = self.slots.take_arrived();
                 !items.is_empty() && self.queue.put(items.into_iter().inspect(|item| handed += item.held()))
             }
@@ -316,12 +316,12 @@ impl Driver {
     }
 }
 
-type FetchFuture = futures_util::future::BoxFuture<'static, Fetched>;
+type FetchFuture = futures_util::future::BoxFuture<'static, FetchedEntry>;
 
 fn fetch(client: Client, position: u64, entry: Entry, mut excess: Excess, most: usize) -> FetchFuture {
     async move {
         let result = client.get_where(&entry.bucket, &entry.key, move |size| excess.fits(size, most)).await;
-        Fetched::One((position, entry, result))
+        FetchedEntry::One((position, entry, result))
     }
     .boxed()
 }
