@@ -50,43 +50,43 @@ def crc64(data: Buffer, value: int = 0, /) -> int:
     """
 
 def end_uploads(seconds: float) -> None:
-    """Warn of writers that are still open, give their uploads up, and wait until that is done.
+    """Warn of writers that are still open, abort their uploads, and wait until that is done.
 
     Args:
-        seconds: How long to wait at most.
+        seconds: The longest time to wait, for all uploads together.
     """
 
 def infer_region(endpoint: str) -> str | None:
-    """Return the region ID that an endpoint's host name tells, or None.
+    """Return the region ID in an endpoint's host name, or None if there is none.
 
     Args:
         endpoint: ``scheme://host[:port]``.
     """
 
 def parse_uri(uri: str) -> tuple[str, str]:
-    """Return bucket and key of ``oss://bucket/key`` or ``/bucket/key``. The key is empty for a bucket alone.
+    """Return bucket and key of ``oss://bucket/key`` or ``/bucket/key``. A URI of a bucket has an empty key.
 
     Raises:
-        OssConfigError: It is not such a URI, or the bucket name or the key breaks a rule of OSS; the message repeats
+        OssConfigError: It is not such a URI, or the bucket name or the key breaks a rule of OSS. The message repeats
             the URI and names the rule.
     """
 
 def crc64_combine(first: int, second: int, second_length: int, /) -> int:
-    """Return the CRC-64 of two byte strings in a row, given the CRC-64 of each and the length of the second."""
+    """Return the CRC-64 of two byte strings joined, from the CRC-64 of each and the length of the second."""
 
 def set_log_level(level: int) -> None:
-    """Set the least severe level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
+    """Set the lowest level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
 
 def traffic() -> tuple[int, int]:
     """Return how many bytes of objects this process has received and how many it has compared with a checksum of OSS.
 
-    Bytes that were asked for twice count twice among the received; bytes count as compared once their whole object has
-    been received, and its CRC-64 is the one that OSS stores.
+    Bytes that are received twice count twice. The bytes of an object count as compared after all of it has been
+    received, and its CRC-64 is the one that OSS stores.
     """
 
 @final
 class Client:
-    """One connection configuration in one process. It does not pickle."""
+    """A client in one process. It does not pickle."""
 
     def __new__(
         cls,
@@ -102,11 +102,11 @@ class Client:
         Args:
             endpoint: ``scheme://host[:port]``, or empty for files of this machine.
             region: Region ID; empty only for signature V1 and for anonymous requests.
-            config: An `OssConfig`, of which the attributes are read by name. Its access key is not.
+            config: An `OssConfig`. Its attributes are read by name, except the access key.
             credentials: Returns access key ID, secret, security token and expiration in Unix seconds. It is called from
-                a native thread, with the GIL, when the last answer is older than ``credential_refresh_seconds``, is
-                about to expire, or was refused: then with the ID of the refused access key, otherwise with None.
-                None: requests are not signed.
+                a native thread, with the GIL, if the last answer is older than ``credential_refresh_seconds``, expires
+                soon, or was refused. The argument is the ID of the refused access key, otherwise None. Without `credentials`,
+                requests are not signed.
             io_threads: Native I/O threads.
 
         Raises:
@@ -118,7 +118,7 @@ class Client:
         """Whether objects are files of this machine: the endpoint is empty, and ``/bucket/key`` is a path."""
 
     def head(self, bucket: str, key: str) -> DataObject:
-        """Return an object's description, unfetched.
+        """Return an object's description, without its bytes.
 
         Raises:
             OssNotFoundError: It does not exist.
@@ -137,10 +137,10 @@ class Client:
         """Store an object, in parts if it is larger than one, and return its ETag."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; it need not exist."""
+        """Delete an object. It is no error if it does not exist."""
 
     def delete_many(self, bucket: str, keys: Iterable[str]) -> None:
-        """Delete objects, up to a thousand per request; they need not exist."""
+        """Delete objects, up to a thousand per request. It is no error if one does not exist."""
 
     def copy(
         self,
@@ -151,11 +151,18 @@ class Client:
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> None:
-        """Copy an object inside the service, given by bucket and key; above `largest` bytes in parts.
+        """Copy an object inside the service, above `largest` bytes in parts.
+
+        Args:
+            source: Bucket and key of the object.
+            target: Bucket and key of the copy.
+            largest: Most bytes that one request copies.
+            size: The object's size, if it is known.
+            progress: Called with the number of bytes after each copied part.
 
         Raises:
             OssNotFoundError: The source does not exist.
-            OssIntegrityError: The source was replaced meanwhile, or the copy is not what it is.
+            OssIntegrityError: The source was replaced meanwhile, or the copy differs from it.
         """
 
     def create_bucket(self, bucket: str) -> None:
@@ -165,10 +172,10 @@ class Client:
         """Delete an empty bucket."""
 
     def list_buckets(self) -> builtins.list[str]:
-        """Return the names of this account's buckets, in order."""
+        """Return the names of this account's buckets, sorted."""
 
     def list(self, bucket: str, prefix: str) -> ObjectListing:
-        """List descriptions under a prefix, in key order, unfetched."""
+        """List the objects under a prefix in key order, without their bytes."""
 
     def stream(
         self,
@@ -178,21 +185,21 @@ class Client:
         arrival: bool = False,
         prefix: PrefixToList | None = None,
     ) -> ObjectStream:
-        """Fetch objects ahead of the reader. A listing that has failed or was discarded is begun anew.
+        """Fetch objects ahead of the reader. A listing that has failed or was discarded begins again.
 
         Args:
             rows: The objects.
             order: Which of them, in which order.
-            arrival: Deliver each object when it has arrived, whatever its place.
-            prefix: The prefix to list if no other process lists it. This stream then lists until it is closed; the
-                next stream that waits takes over. None: the rows come from the process that has acquired the listing.
+            arrival: Deliver each object when it has arrived, not in the order.
+            prefix: What to list if no other process lists it. This stream then lists until it is closed; the next
+                stream that waits takes over. None: the rows come from the process that has acquired the listing.
 
         Raises:
             OssError: The listing cannot be opened.
         """
 
     def fetch(self, rows: ObjectTable | ListingFile, indices: Iterable[int]) -> builtins.list[DataObject]:
-        """Fetch rows of a table or of a complete listing concurrently and return them in the order of `indices`.
+        """Fetch rows of a table or of a complete listing concurrently, and return them in the order of `indices`.
 
         Raises:
             IndexError: There is no such row.
@@ -207,22 +214,22 @@ class Client:
 
         Args:
             rows: The objects.
-            indices: Which of them.
-            ahead: Nobody has asked for them yet: they get half of the budget only.
+            indices: The numbers of the rows.
+            ahead: The program has not asked for them yet, so they get half of the budget.
 
         Raises:
             IndexError: There is no such row, or it is not known yet.
         """
 
     def open(self, bucket: str, key: str) -> DataObject:
-        """Ask for an object's size and ETag, and return it for lazy reading by ranges.
+        """Ask for an object's size and ETag, and return it; its bytes are read by ranges when they are needed.
 
         Raises:
             OssNotFoundError: It does not exist.
         """
 
     def reader(self, bucket: str, key: str) -> OssReader:
-        """Ask for an object's size and ETag, and open it for reading over all I/O threads.
+        """Ask for an object's size and ETag, and open it for reading with all I/O threads.
 
         Raises:
             OssNotFoundError: It does not exist.
@@ -243,12 +250,13 @@ class Client:
         Args:
             ranges: Lists of ranges. The next list is asked for when there is room for more requests. A range is a tag,
                 the bucket and the key, the size that the object must have or None, the first byte, the number of bytes,
-                their CRC-64 or None, and the memory that receives them or None. No two memories may overlap.
-            allocate: Returns writable memory of a size. It receives ranges that bring no memory of their own.
-            gap: Most bytes between two ranges of a list that are received and dropped, to have both with one request.
-            run_limit: Most bytes of a request for several ranges. Memory of this size is used again.
+                their CRC-64 or None, and the buffer that receives them or None. No two buffers may overlap.
+            allocate: Returns a writable buffer of a given size, for ranges that have no buffer of their own.
+            gap: Two ranges of a list with at most this many bytes between them are one request. Those bytes are
+                dropped.
+            run_limit: Most bytes of a request for several ranges. Buffers of this size are used again.
             concurrency: Most requests in flight.
-            budget: Most bytes of `allocate` in use. A single larger range is fetched alone.
+            budget: Most bytes in use in buffers of `allocate`. A single larger range is fetched alone.
         """
 
     def writer(self, bucket: str, key: str, size_hint: int | None = None) -> Writer:
@@ -260,26 +268,26 @@ class Client:
             size_hint: About how many bytes will be written.
 
         Raises:
-            OssConfigError: OSS has no objects as large as that.
+            OssConfigError: An object of this size is larger than OSS allows.
         """
 
     def list_uploads(self, bucket: str, prefix: str) -> builtins.list[tuple[str, str, float]]:
-        """Return key, upload ID, and start in Unix time of the uploads that were neither published nor aborted."""
+        """Return key, upload ID and start (Unix time) of the uploads that were neither completed nor aborted."""
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
-        """Give up an upload and remove its parts. It is no error if there is none."""
+        """Abort an upload and remove its parts. It is no error if it does not exist."""
 
 @final
 class PrefixToList:
     """What to list into a `ListingFile`: every object under a prefix, in key order."""
 
     def __new__(cls, bucket: str, prefix: str, *, directory_markers: bool = False) -> Self:
-        """Describe a listing; nothing is sent.
+        """Describe a listing. This sends no request.
 
         Args:
             bucket: The bucket.
             prefix: What the keys begin with.
-            directory_markers: Keep objects without bytes whose key ends with a slash.
+            directory_markers: Keep empty objects whose key ends with a slash.
         """
 
     @property
@@ -292,23 +300,23 @@ class PrefixToList:
 
     @property
     def directory_markers(self) -> bool:
-        """Whether objects that stand for a directory only are kept."""
+        """Whether empty objects whose key ends with a slash are kept."""
 
 @final
 class ListingFile:
-    """The listing of a dataset, as a file that all its processes share: one of them makes it, all read it.
+    """The listing of a dataset, as a file that all its processes share: one process makes it, all read it.
 
-    In another process, after a fork, it opens the file again. It is pickled, by the path of its directory, only to
-    start a process. Who has chosen the directory removes it.
+    After a fork, the child opens the file again. It pickles only while a process is being started: as the path of its
+    directory. The code that chose the directory removes it.
     """
 
     def __new__(cls, directory: str, *, limit: int) -> Self:
-        """Name the place; nothing is made before the first use.
+        """Remember the directory. Nothing is made before the first use.
 
         Args:
-            directory: A directory for this listing alone, whose parent exists. It is made, open to this user only.
-            limit: Most bytes that are kept once the listing is complete. A longer one is read to its end by who has
-                opened it, and the next stream lists again.
+            directory: A directory for this listing alone. It is made, for this user only; its parent must exist.
+            limit: Most bytes that are kept once the listing is complete. A longer one can be read to its end by
+                processes that have it open; the next stream lists again.
         """
 
     @property
@@ -325,13 +333,13 @@ class ListingFile:
 
     @property
     def markers(self) -> int:
-        """Number of objects left out so far because they stand for a directory only."""
+        """Number of empty objects whose key ends with a slash that were left out so far."""
 
     def acquire(self, timeout: float | None = None) -> Literal["ours", "over", "taken"]:
-        """Wait for this process's turn to append rows behind the first `count`.
+        """Wait for this process's turn to append rows after the first `count`.
 
         Args:
-            timeout: Seconds to wait at most. None: as long as it takes.
+            timeout: Most seconds to wait. None: without a limit.
 
         Returns:
             ``"ours"``: It is this process's turn. ``"over"``: The listing is complete or has failed, so no row follows.
@@ -344,7 +352,7 @@ class ListingFile:
     def put(self, objects: list[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]]) -> None:
         """Append rows by bucket, key, size, ETag, label and span, after `acquire`.
 
-        A span is the key of an archive in the same bucket, and the offset of the first of the row's `size` bytes in it.
+        A span is the key of an archive in the same bucket, and the offset of the row's first byte in it.
 
         Raises:
             OssError: The file cannot be written; nothing is appended.
@@ -352,13 +360,13 @@ class ListingFile:
         """
 
     def finish(self) -> None:
-        """Declare that all rows are there, and release."""
+        """Mark the listing as complete, and release it."""
 
     def fail(self, error: BaseException) -> None:
-        """Declare that no row follows, and release. Every reader raises the error behind the rows that are there."""
+        """Mark the listing as failed, and release it. Every reader raises the error after the known rows."""
 
     def release(self) -> None:
-        """Let another process go on behind the last row. Without effect if the listing is not acquired."""
+        """Let another process continue after the last row. Does nothing if the listing is not acquired."""
 
     def wait(
         self,
@@ -370,9 +378,9 @@ class ListingFile:
         """Wait until the listing is complete.
 
         Args:
-            client: Lists what `prefix` says if no other process does.
-            prefix: What to list; a listing that has failed is begun anew.
-            progress: Called with the number of rows when that has changed.
+            client: Lists `prefix` if no other process does.
+            prefix: What to list. A listing that has failed begins again.
+            progress: Called with the number of rows whenever it has changed.
 
         Raises:
             OssError: The listing failed.
@@ -382,11 +390,11 @@ class ListingFile:
         """Return the CRC-64 of the first `count` rows: bucket, key, size, ETag, label and span of each.
 
         Raises:
-            ValueError: Fewer are known.
+            ValueError: Fewer rows are known.
         """
 
     def renew(self) -> None:
-        """Begin anew at the next use. Open streams keep the listing that they have."""
+        """List again at the next use. Open streams keep their listing."""
 
     def close(self) -> None:
         """Release, and close the file. The next use opens it again."""
@@ -400,7 +408,7 @@ class ListingFile:
         """
 
     def __getitem__(self, index: SupportsIndex, /) -> DataObject:
-        """Return a row of the complete listing, unfetched. A negative index counts from the end.
+        """Return a row of the complete listing, without its bytes. A negative index counts from the end.
 
         Raises:
             IndexError: There is no such row.
@@ -409,15 +417,15 @@ class ListingFile:
         """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the path, while a process is being started.
+        """Pickle the path, while a process is being started.
 
         Raises:
-            TypeError: None is.
+            TypeError: No process is being started.
         """
 
 @final
 class Order:
-    """Which entry stands at which position: the order formula with all its numbers."""
+    """The order of the entries: a formula that gives the entry at each position, with all its numbers."""
 
     def __new__(
         cls,
@@ -435,32 +443,32 @@ class Order:
         skip: int = 0,
         chunks: bool = False,
     ) -> Self:
-        """Fix the numbers.
+        """Set the numbers.
 
         Args:
             seed: What a shuffle depends on, together with the epoch: 0 to 2**64 - 1.
             epoch: Number of the pass over the data.
-            shuffle: True: each entry can come anywhere. A number: within its block of so many entries.
+            shuffle: True: each entry can come anywhere. A number: within its block of this many entries.
             start: Places of the epoch, over all ranks, that are consumed.
-            rank: Which of `world` shares.
-            world: Number of shares.
+            rank: Number of this rank, from 0.
+            world: Number of ranks.
             batch_size: Positions that stay together.
-            even: What becomes of entries that are no full batch for each rank: ``"pad"`` repeats the first ones,
-                ``"drop"`` leaves out fewer than one for each rank, ``"none"`` gives some ranks one more.
-            worker: Which of the rank's `workers`.
-            workers: Number of workers.
-            skip: Positions of this worker that were consumed before.
-            chunks: Whole blocks of `shuffle` entries change places too; a shorter last one stays last.
+            even: What is done with the last entries, which do not fill a batch for each rank: ``"pad"`` repeats the
+                first entries, ``"drop"`` leaves out fewer than one for each rank, ``"none"`` gives some ranks one more.
+            worker: Number of this worker of the rank, from 0.
+            workers: Number of workers of the rank.
+            skip: Positions of this worker that are consumed.
+            chunks: Also shuffle the blocks of `shuffle` entries; a shorter last block stays last.
 
         Raises:
             OssConfigError: A number is out of range; the message names it.
         """
 
     def length(self, count: int) -> int:
-        """Return how many positions this worker has, of `count` entries."""
+        """Return the number of positions of this worker, if there are `count` entries."""
 
     def entry(self, position: int, count: int) -> int:
-        """Return the entry at a position of this worker, of `count` entries.
+        """Return the entry at a position of this worker, if there are `count` entries.
 
         Raises:
             IndexError: There is no such position.
@@ -468,14 +476,14 @@ class Order:
 
 @final
 class ObjectTable:
-    """Packed keys, sizes, ETags, labels and spans. It pickles as one bytes object."""
+    """Keys, sizes, ETags, labels and spans of objects, packed. It pickles as one bytes object."""
 
     @staticmethod
     def from_uris(uris: Iterable[str]) -> ObjectTable:
         """Pack ``oss://bucket/key`` or ``/bucket/key`` URIs, in their order.
 
         Raises:
-            OssConfigError: One is not a string or not the URI of an object; the message repeats it.
+            OssConfigError: One of them is not a string, or not the URI of an object. The message repeats it.
         """
 
     @staticmethod
@@ -486,31 +494,31 @@ class ObjectTable:
 
     @staticmethod
     def from_file(path: str) -> ObjectTable:
-        """Open what `write_to` wrote. The rows stay in the file, whose memory all processes share.
+        """Open a file that `write_to` wrote. The rows stay in the file, whose memory all processes share.
 
         Raises:
-            OssError: It cannot be opened, or is no such file.
+            OssError: The file cannot be opened, or `write_to` did not write it.
         """
 
     def write_to(self, path: str) -> None:
-        """Write the table to a file that is there and empty.
+        """Write the table to an existing, empty file.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
 
     def digest(self, count: int) -> int:
         """Return the CRC-64 of the first `count` rows, as `ListingFile.digest` does.
 
         Raises:
-            ValueError: There are fewer.
+            ValueError: The table has fewer rows.
         """
 
     def __len__(self) -> int:
         """Return the number of entries."""
 
     def __getitem__(self, index: SupportsIndex, /) -> DataObject:
-        """Return an entry, unfetched. A negative index counts from the end.
+        """Return an entry, without its bytes. A negative index counts from the end.
 
         Raises:
             IndexError: There is no such entry.
@@ -518,7 +526,7 @@ class ObjectTable:
 
 @final
 class ObjectListing:
-    """Iterator of unfetched objects under a prefix, in key order; a page is asked for when the one before ends."""
+    """Iterator of the objects under a prefix, in key order, without their bytes. It asks for one page at a time."""
 
     def __iter__(self) -> Self:
         """Return the listing itself."""
@@ -528,12 +536,12 @@ class ObjectListing:
 
         Raises:
             OssError: The page could not be fetched; the listing then ends.
-            StopIteration: There is none left.
+            StopIteration: None is left.
         """
 
 @final
 class ObjectStream:
-    """Iterator of objects. An object's error is raised in its place; the next call returns the next object."""
+    """Iterator of objects. If an object fails, its error is raised; the next call returns the next object."""
 
     def __iter__(self) -> Self:
         """Return the stream itself."""
@@ -543,28 +551,28 @@ class ObjectStream:
 
         Raises:
             OssError: This object could not be fetched, or the listing failed.
-            StopIteration: There is none left.
+            StopIteration: None is left.
         """
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed or has ended."""
+        """Whether the stream was closed or has ended."""
 
     @property
     def failed(self) -> DataObject | None:
-        """The object whose error was raised last, unfetched; None if that was an error of the listing."""
+        """The object whose error was raised last, without its bytes. None if it was an error of the listing."""
 
     def fail(self, error: BaseException) -> None:
-        """Cancel what is in flight; the reader raises the error, and iterating then stops."""
+        """Cancel the requests in flight. The reader raises the error; iterating then stops."""
 
     def close(self) -> None:
-        """Cancel what is in flight, and stop listing. Iterating then stops."""
+        """Cancel the requests in flight, and stop listing. Iterating then stops."""
 
 @final
 class DataObject:
     """One object as a readable binary stream. ``isinstance(item, io.BufferedIOBase)`` holds.
 
-    It pickles with its bytes. It may be a description whose bytes are fetched when it is first read.
+    It pickles with its bytes. The bytes may be fetched only at the first read.
     """
 
     @property
@@ -577,7 +585,7 @@ class DataObject:
 
     @property
     def name(self) -> str:
-        """The key inside the bucket; of a member of an archive, its name there."""
+        """The key inside the bucket, or the name of a member inside its archive."""
 
     @property
     def uri(self) -> str:
@@ -585,7 +593,7 @@ class DataObject:
 
     @property
     def size(self) -> int:
-        """Bytes of the object. If they are not known yet, this asks for them."""
+        """Bytes of the object. If the size is not known yet, this asks the service."""
 
     @property
     def label(self) -> str:
@@ -597,47 +605,47 @@ class DataObject:
 
     @property
     def crc64(self) -> int | None:
-        """The CRC-64 that the service stores; None if the service does not send it, or was not asked yet."""
+        """The CRC-64 that the service stores; None if the service does not send it, or has not been asked yet."""
 
     @property
     def last_modified(self) -> float | None:
-        """When it was last written, in seconds since 1970; None if it is not known, and for bytes in memory."""
+        """When the object was last written, in Unix time. None if that is not known, and for bytes in memory."""
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
 
     def read(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes, or all that are left; nothing at the end.
+        """Return up to `size` bytes, or all that are left. At the end it returns no bytes.
 
         Raises:
-            OssError: They could not be fetched.
+            OssError: The bytes could not be fetched.
             ValueError: It is closed.
         """
 
     def read1(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes of those in memory, or of one request; none only at the end."""
+        """Return up to `size` bytes, from memory or with one request. Only at the end it returns no bytes."""
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill writable, contiguous memory and return how many bytes; fewer than fit only at the end.
+        """Fill a writable, contiguous buffer and return the number of bytes: less than its length only at the end.
 
-        Nothing is written to the memory after the return, also if it raises.
+        Nothing is written to the buffer after this returns or raises.
         """
 
     def readinto1(self, buffer: Buffer, /) -> int:
-        """Read into memory what :meth:`read1` would return."""
+        """Read into a buffer what :meth:`read1` would return."""
 
     def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
 
     def readlines(self, hint: int | None = ..., /) -> list[bytes]:
-        """Return the lines that are left, until they have `hint` bytes together."""
+        """Return lines until together they have `hint` bytes, or all that are left."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to an offset from the start (0), from here (1) or from the end (2), and return the position.
+        """Move to an offset from the start (0), the position (1) or the end (2), and return the new position.
 
         Raises:
-            ValueError: `offset` is negative and from the start, or `whence` is none of these.
+            ValueError: `offset` is negative and from the start, or `whence` is not one of these.
         """
 
     def tell(self) -> int:
@@ -656,13 +664,14 @@ class DataObject:
         """Return False."""
 
     def flush(self) -> None:
-        """Do nothing: it is not written to."""
+        """Do nothing, because nothing is written."""
 
     def close(self) -> None:
-        """Let go of the bytes. Closing again does nothing.
+        """Release the bytes. Closing again does nothing.
 
         Raises:
-            OssIntegrityError: All bytes were received, are not what OSS stores, and no read has said so.
+            OssIntegrityError: All bytes were received, but their CRC-64 is not the one that OSS stores, and no read has
+                raised this before.
         """
 
     def fileno(self) -> int:
@@ -681,7 +690,7 @@ class DataObject:
         """Raise `io.UnsupportedOperation`."""
 
     def copy(self) -> DataObject:
-        """Return an independent stream over the same bytes, at the start."""
+        """Return another stream over the same bytes, at the start."""
 
     def __enter__(self) -> Self:
         """Return the object."""
@@ -690,28 +699,28 @@ class DataObject:
         """Close it."""
 
     def __iter__(self) -> Self:
-        """Return the object, which iterates over its lines."""
+        """Return the object itself: it iterates over its lines."""
 
     def __next__(self) -> bytes:
         """Return the next line.
 
         Raises:
-            StopIteration: There is none left.
+            StopIteration: None is left.
         """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with its bytes, which are fetched now if they are not in memory."""
+        """Pickle the object with its bytes, and fetch them before if they are not in memory."""
 
 @final
 class OssReader(BinaryIO):
     """One version of an object as a readable, seekable binary stream, for checkpoints and other large objects.
 
-    Nothing is fetched before the first read. A sequential reader is served from a window of memory that parallel
-    requests fill ahead of it; a large `readinto` is received straight into its buffer. Every byte comes from the
-    version that was opened. Once all bytes have been received, in whatever order, their CRC-64 is compared with the one
-    that OSS stores; until then they are checked for length and place only.
+    Nothing is fetched before the first read. Parallel requests fill a window of memory ahead of sequential reads; a
+    large `readinto` is received straight into its buffer. Every byte comes from the version that was opened. After all
+    bytes have been received, in any order, their CRC-64 is compared with the one that OSS stores. Before that, only
+    the range of each answer is checked.
 
-    Threads may share it: each call but :meth:`readinto_many` is done whole before the next.
+    Threads may share it: except :meth:`readinto_many`, calls run one after the other.
     ``isinstance(reader, io.BufferedIOBase)`` holds. It does not pickle.
     """
 
@@ -732,10 +741,10 @@ class OssReader(BinaryIO):
         """Whether it was closed."""
 
     def read(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes, or all that are left; fewer only at the end.
+        """Return `size` bytes, or all that are left; fewer only at the end.
 
         Raises:
-            OssIntegrityError: The object was replaced since it was opened, or what was received of it is not what OSS
+            OssIntegrityError: The object was replaced since it was opened, or the bytes received are not those that OSS
                 stores.
             OssNotFoundError: The object was deleted.
             OssError: The bytes could not be fetched.
@@ -743,50 +752,50 @@ class OssReader(BinaryIO):
         """
 
     def read1(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes of those in memory, or of one request; none only at the end."""
+        """Return up to `size` bytes, from memory or with one request. Only at the end it returns no bytes."""
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill writable, contiguous memory and return how many bytes; fewer than fit only at the end.
+        """Fill a writable, contiguous buffer and return the number of bytes: less than its length only at the end.
 
-        Nothing is written to the memory after the return, also if it raises.
+        Nothing is written to the buffer after this returns or raises.
         """
 
     def readinto1(self, buffer: Buffer, /) -> int:
-        """Read into memory what :meth:`read1` would return."""
+        """Read into a buffer what :meth:`read1` would return."""
 
     def readinto_many(
-        self, parts: Iterable[tuple[int, Buffer]], /, *, concurrent: bool = False, verify: bool = True
+        self, ranges: Iterable[tuple[int, Buffer]], /, *, concurrent: bool = False, verify: bool = True
     ) -> None:
-        """Fill each of several memories from the byte that stands before it. The position does not move.
+        """Fill several buffers, each from its own first byte. The position does not move.
 
-        They are received at the same time, and what lies at most 16 KiB apart in one request. Several threads may do
-        so at the same time.
+        The ranges are received at the same time. Ranges at most 16 KiB apart are one request. Several threads may call
+        this at the same time.
 
         Args:
-            parts: First bytes, and the memories to fill.
-            concurrent: Say that many threads do so: requests are then as long as `part_size`, instead of shorter ones
-                that together use all connections, and nothing is fetched but what is asked for.
-            verify: Let these bytes count for the comparison with the object's checksum. Without, the caller checks
-                them, and may read again what was flipped on the way.
+            ranges: First bytes, and the buffers to fill.
+            concurrent: Many threads call this at the same time. Then requests are as long as `part_size`, instead of
+                shorter ones that together use all connections, and no bytes after the ranges are fetched ahead.
+            verify: Let these bytes count for the comparison with the object's checksum. Without it, the caller checks
+                them, and may read damaged bytes again.
 
         Raises:
-            OssError: As :meth:`read` does; the memories' content is then not defined.
-            ValueError: A range is not within the object, two memories overlap, or the reader is closed.
+            OssError: As :meth:`read` does; the content of the buffers is then not defined.
+            ValueError: A range is not within the object, two buffers overlap, or the reader is closed.
         """
 
     def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
 
     def readlines(self, hint: int | None = ..., /) -> list[bytes]:
-        """Return the lines that are left, until they have `hint` bytes together."""
+        """Return lines until together they have `hint` bytes, or all that are left."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move to an offset from the start (0), from here (1) or from the end (2), and return the position.
+        """Move to an offset from the start (0), the position (1) or the end (2), and return the new position.
 
-        It may be beyond the end; reading there returns nothing. Nothing is fetched.
+        The position may be beyond the end; a read there returns no bytes. This fetches nothing.
 
         Raises:
-            ValueError: `offset` is negative and from the start, or `whence` is none of these.
+            ValueError: `offset` is negative and from the start, or `whence` is not one of these.
         """
 
     def tell(self) -> int:
@@ -805,13 +814,14 @@ class OssReader(BinaryIO):
         """Return False."""
 
     def flush(self) -> None:
-        """Do nothing: it does not write."""
+        """Do nothing, because nothing is written."""
 
     def close(self) -> None:
-        """Let go of the window and cancel what is on its way. Closing again does nothing.
+        """Release the window and cancel the requests in flight. Closing again does nothing.
 
         Raises:
-            OssIntegrityError: All bytes were received, are not what OSS stores, and no read has said so.
+            OssIntegrityError: All bytes were received, but their CRC-64 is not the one that OSS stores, and no read has
+                raised this before.
         """
 
     def fileno(self) -> int:
@@ -836,13 +846,13 @@ class OssReader(BinaryIO):
         """Close it."""
 
     def __iter__(self) -> Self:
-        """Return the reader, which iterates over its lines."""
+        """Return the reader itself: it iterates over its lines."""
 
     def __next__(self) -> bytes:
         """Return the next line.
 
         Raises:
-            StopIteration: There is none left.
+            StopIteration: None is left.
         """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -852,19 +862,19 @@ class OssReader(BinaryIO):
 class RangeFetcher:
     """Iterator of ranges in the order of their arrival; see `Client.range_fetcher`.
 
-    An object is opened by the first request for it, and all its ranges come from that version. A range that fails
-    carries its error, and the other ranges still arrive. Bytes whose CRC-64 differs are received once more.
-    An interrupted call can be made again. It does not pickle.
+    The first request for an object opens it, and all its ranges come from that version. If a range fails, it carries
+    its error, and the other ranges still arrive. Bytes with a wrong CRC-64 are received a second time. After an
+    interruption, the call can be made again. It does not pickle.
     """
 
     def __iter__(self) -> Self:
         """Return the fetcher itself."""
 
     def __next__(self) -> FetchedRange:
-        """Return the next range. Its memory is the caller's until the next call.
+        """Return the next range. The caller may use its memory until the next call.
 
         Raises:
-            StopIteration: There is none left.
+            StopIteration: None is left.
             ValueError: The fetcher is closed.
         """
 
@@ -874,10 +884,10 @@ class RangeFetcher:
 
     @property
     def runs(self) -> int:
-        """Runs of ranges fetched so far: ranges that lie close together are one."""
+        """Runs of ranges fetched so far. Ranges that lie close together are one run."""
 
     def close(self) -> None:
-        """Cancel what is in flight. No memory is written to after the return."""
+        """Cancel the requests in flight. After this returns, nothing is written to the memory."""
 
     def __enter__(self) -> Self:
         """Return the fetcher."""
@@ -891,15 +901,15 @@ class FetchedRange:
 
     @property
     def tag(self) -> Any:
-        """What the caller gave for this range."""
+        """The tag that the caller gave this range."""
 
     @property
     def memory(self) -> Buffer:
-        """Memory with the bytes of this range, and perhaps with others around them."""
+        """Memory that holds the bytes of this range, and perhaps other bytes around them."""
 
     @property
     def offset(self) -> int:
-        """The first byte of this range in the memory."""
+        """Offset of the range's first byte in the memory."""
 
     @property
     def object_size(self) -> int | None:
@@ -907,26 +917,25 @@ class FetchedRange:
 
     @property
     def intact(self) -> bool:
-        """Whether the bytes were received, and have the CRC-64 that was given.
+        """Whether the bytes were received, and have the given CRC-64.
 
-        They were not received if the object has another size than it must, or ends before the range does.
+        They are not received if the object has the wrong size, or ends before the range does.
         """
 
     @property
     def error(self) -> BaseException | None:
-        """Why the range could not be fetched."""
+        """Why the range could not be fetched, or None."""
 
 @final
 class Writer:
     """Sequential upload of one object. Nothing is visible before `close` succeeds.
 
-    Below one part, the object is one request. Above, parts are sent while the next ones are being written, over all I/O
-    threads; a large write is sent from the memory it is in, and returns when that memory is free again. What fails is
-    raised by the next call, with all that failed in the exception's notes, and by every one after that.
+    An object of at most one part is one request. Of a larger object, all I/O threads send parts while the next ones
+    are written. A large write is sent from the caller's memory, and returns when that memory is free again. If
+    something fails, the next call raises it, and so does every later call; the notes list all failures.
 
-    A writer that is collected without having been closed publishes nothing and emits ``ResourceWarning``. Threads may
-    share it: each call is done whole before the next. ``isinstance(writer, io.BufferedIOBase)`` holds. It does not
-    pickle.
+    A writer that is garbage-collected before it was closed publishes nothing and emits ``ResourceWarning``. Threads may
+    share it: calls run one after the other. ``isinstance(writer, io.BufferedIOBase)`` holds. It does not pickle.
     """
 
     @property
@@ -939,24 +948,24 @@ class Writer:
 
     @property
     def etag(self) -> str | None:
-        """The entity tag of what was published, without quotes; None if nothing was published yet."""
+        """The entity tag of the published object, without quotes. None if it is not published yet."""
 
     @property
     def crc64(self) -> int | None:
-        """The CRC-64 of what was published; None if nothing was published yet."""
+        """The CRC-64 of the published object. None if it is not published yet."""
 
     def write(self, data: Buffer, /) -> int:
-        """Take bytes and return how many; wait while as many parts as allowed are in flight.
+        """Take bytes and return their number. It waits while the allowed number of parts is in flight.
 
         Raises:
             OssError: A part could not be uploaded.
-            OssConfigError: The object becomes larger than OSS allows, or than what the parts hold that it may have.
-            TypeError: It is text, or has no buffer.
+            OssConfigError: The object becomes larger than OSS allows, or than its parts can hold.
+            TypeError: `data` is text, or has no buffer.
             ValueError: It is closed.
         """
 
     def writelines(self, lines: Iterable[Buffer], /) -> None:
-        """Take bytes from each."""
+        """Take the bytes of each line."""
 
     def tell(self) -> int:
         """Return the number of bytes taken."""
@@ -974,10 +983,10 @@ class Writer:
         """Return False."""
 
     def flush(self) -> None:
-        """Raise what has failed meanwhile, and do nothing else: bytes become visible on `close`, all at once."""
+        """Raise the error of a part that has failed, and do nothing else: all bytes become visible with `close`."""
 
     def close(self) -> None:
-        """Upload what is left and publish the object. Closing again does nothing.
+        """Upload the rest and publish the object. Closing again does nothing.
 
         Raises:
             OssError: The object was not published; the previous one is untouched. If the answer to the last request
@@ -985,7 +994,7 @@ class Writer:
         """
 
     def abort(self) -> None:
-        """Give the upload up. The previous object is untouched."""
+        """Abort the upload. The previous object is untouched."""
 
     def fileno(self) -> int:
         """Raise `io.UnsupportedOperation`."""
@@ -1034,7 +1043,7 @@ def new_data_object(key: str, size: int, label: str = "") -> DataObject:
 def data_object_from_bytes(
     uri: str, data: Buffer, etag: str | None = None, label: str = "", archive: str | None = None
 ) -> DataObject:
-    """Return an object whose bytes are here: what a pickle calls."""
+    """Return an object with these bytes. Pickles call this."""
 
 def run_emulator(
     *,
@@ -1064,12 +1073,12 @@ def run_emulator(
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         region: Region ID that signatures must be for.
-        domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style, else
-            the first label is the bucket.
-        key_pairs: Access key ID, secret, security token and the token's end in Unix time, of each accepted key.
+        domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style;
+            otherwise the first label is the bucket.
+        key_pairs: Access key ID, secret, security token and expiration in Unix time, of each accepted key.
         buckets: Buckets to start with.
         root: Directory to store in. None: memory.
-        fsync: Wait for the disk before a write is answered.
+        fsync: Write to the disk before a request is answered.
         memory_limit: Most bytes of content kept in memory.
         import_directory: Directory whose files become objects of the one bucket.
         fast_etag: Make ETags without MD5.
@@ -1078,7 +1087,7 @@ def run_emulator(
         tls: Serve HTTPS with a certificate made at the start.
         certificate: Serve HTTPS with the certificate and the private key of these PEM files.
         faults: JSON of a fault rule, or of a list of them.
-        admin_token: Lets its holders change faults and read the request log below ``/-/admin/``.
+        admin_token: Clients that send it may change faults and read the request log below ``/-/admin/``.
         ready: Called once when connections are accepted, with ``http://host:port`` and None, or with
             ``https://host:port`` and the certificates to trust in PEM form.
         until_stdin_closes: Return when standard input ends.

@@ -22,7 +22,7 @@ _LARGE: Final = 1 << 20
 
 
 class Delivery:
-    """Makes the jobs of one load, and hands what arrives to the planner, in the thread that runs the jobs."""
+    """Lists the ranges to fetch for one load, and hands what arrives to the planner, in the thread that fetches."""
 
     run_limit: Final = 8 << 20
     """Most bytes of a request for several items. At this size a connection's speed matters more than its latency."""
@@ -32,10 +32,10 @@ class Delivery:
         self._planner = planner
         self._transforms = transforms
 
-    def jobs(self, items: Sequence[StoredItem]) -> Iterator[list[WantedRange]]:
-        """Return jobs for items that are sorted by file and offset: the blocks of large tensors, then all other items.
+    def ranges(self, items: Sequence[StoredItem]) -> Iterator[list[WantedRange]]:
+        """Return the ranges for items sorted by file and offset: the blocks of large tensors, then all other items.
 
-        The planner says where a tensor goes, and may allocate it. So it is asked only when the tensor's first job is
+        The planner says where a tensor goes, and may allocate it. So it is asked only when the tensor's first range is
         returned.
         """
         small: list[WantedRange] = []
@@ -43,8 +43,8 @@ class Delivery:
             if item.length == 0:
                 self.deliver(item, memoryview(b""))
             elif _is_direct(item):
-                for job in self._direct(item):
-                    yield [job]
+                for wanted in self._direct(item):
+                    yield [wanted]
             else:
                 small.append(
                     WantedRange(
@@ -129,7 +129,7 @@ def _is_direct(item: StoredItem) -> bool:
 def _blocks(
     item: StoredItem, start: int, end: int, memory: memoryview, finish: Callable[[], None]
 ) -> Iterator[WantedRange]:
-    """Return a job for each block that has elements from byte `start` to before `end`.
+    """Return a range for each block that has elements from byte `start` to before `end`.
 
     Args:
         item: The item.

@@ -36,7 +36,7 @@ class WantedRange:
 
     @property
     def end(self) -> int:
-        """First byte behind the range."""
+        """First byte after the range."""
         return self.start + self.length
 
 
@@ -62,7 +62,7 @@ class Files:
         """Return the recorded size of a file."""
         return self._sizes.get(file)
 
-    def check(self, job: WantedRange, fetched: FetchedRange) -> None:
+    def check(self, wanted: WantedRange, fetched: FetchedRange) -> None:
         """Raise if a range could not be fetched, or does not hold what was saved.
 
         Raises:
@@ -70,14 +70,14 @@ class Files:
             OssIntegrityError: The file has another size than was recorded, or ends too early; or the checksum differs.
             OssError: The range could not be fetched.
         """
-        self._opened.add(job.file)
-        uri = self.uri(job.file)
+        self._opened.add(wanted.file)
+        uri = self.uri(wanted.file)
         error = fetched.error
         if isinstance(error, OssNotFoundError):
             bucket, key = split_object(uri)
             raise OssNotFoundError(
-                f"file {job.file} of the checkpoint {self._checkpoint} is missing, which holds {describe([job.item])}; "
-                "it was deleted, or another save has replaced the checkpoint since its metadata was read",
+                f"file {wanted.file} of the checkpoint {self._checkpoint} is missing, which holds "
+                f"{describe([wanted.item])}; it was deleted, or another save has replaced the checkpoint since its metadata was read",
                 code=error.code,
                 status=error.status,
                 request_id=error.request_id,
@@ -87,11 +87,11 @@ class Files:
         if error is not None:
             raise error
         if fetched.object_size is not None:
-            check_file_size(uri, fetched.object_size, self.size(job.file), job.end, [job.item])
+            check_file_size(uri, fetched.object_size, self.size(wanted.file), wanted.end, [wanted.item])
         if not fetched.intact:
             raise OssIntegrityError(
-                f"{uri} does not hold what was saved for {job.item!r}: the CRC-64 of bytes {job.start} to {job.end} "
-                "differs; the file is damaged, or of another save"
+                f"{uri} does not hold what was saved for {wanted.item!r}: the CRC-64 of bytes {wanted.start} to "
+                f"{wanted.end} differs; the file is damaged, or of another save"
             )
 
 
@@ -122,16 +122,16 @@ class Fetcher:
         self._gap = gap
 
     def run(self, batches: Iterable[Sequence[WantedRange]]) -> None:
-        """Fetch and deliver all jobs, in any order.
+        """Fetch and deliver all ranges, in any order.
 
-        The next batch is asked for when there is room for more requests. A batch is sorted by file and first byte; jobs
-        of it that lie close together are one request.
+        The next batch is asked for when there is room for more requests. A batch is sorted by file and first byte;
+        its ranges that lie close together are one request.
 
         Raises:
             OssError: A range could not be fetched, or has another checksum also when it is fetched again.
         """
         fetcher = self._files.client._native_client.range_fetcher(  # noqa: SLF001 - the package's own
-            ([self._range_of(job) for job in batch] for batch in batches),
+            ([self._range_of(wanted) for wanted in batch] for batch in batches),
             allocate=empty_bytes,
             gap=self._gap,
             run_limit=self._run_limit,
@@ -140,14 +140,15 @@ class Fetcher:
         )
         with fetcher:
             for fetched in fetcher:
-                job: WantedRange = fetched.tag
-                self._files.check(job, fetched)
-                job.deliver(memoryview(fetched.memory)[fetched.offset : fetched.offset + job.length])
+                wanted: WantedRange = fetched.tag
+                self._files.check(wanted, fetched)
+                wanted.deliver(memoryview(fetched.memory)[fetched.offset : fetched.offset + wanted.length])
         self.bytes_read += fetcher.bytes_read
         self.runs += fetcher.runs
 
     def _range_of(
-        self, job: WantedRange
+        self, wanted: WantedRange
     ) -> tuple[WantedRange, str, str, int | None, int, int, int | None, memoryview | None]:
-        bucket, key = split_object(self._files.uri(job.file))
-        return job, bucket, key, self._files.size(job.file), job.start, job.length, job.crc, job.memory
+        bucket, key = split_object(self._files.uri(wanted.file))
+        size = self._files.size(wanted.file)
+        return wanted, bucket, key, size, wanted.start, wanted.length, wanted.crc, wanted.memory

@@ -93,9 +93,9 @@ def verify(client: OssClient, checkpoint: Checkpoint) -> int:
         metadata = read_metadata(client, join(checkpoint.uri, name))
         sidecar = _sidecar(client, checkpoint.uri, metadata)
         files = Files(client, checkpoint.uri, {} if sidecar is None else sidecar.files)
-        jobs = list(_jobs(metadata, sidecar))
-        checked += sum(job.crc is not None for job in jobs)
-        Fetcher(files, _CONCURRENCY, _CONCURRENCY * BLOCK, BLOCK).run([jobs])
+        ranges = list(_wanted_ranges(metadata, sidecar))
+        checked += sum(wanted.crc is not None for wanted in ranges)
+        Fetcher(files, _CONCURRENCY, _CONCURRENCY * BLOCK, BLOCK).run([ranges])
     return checked
 
 
@@ -180,7 +180,7 @@ def _sidecar(client: OssClient, uri: str, metadata: Metadata) -> Sidecar | None:
         raise OssIntegrityError(f"{Sidecar.name(save_id)}, which holds the checksums, is missing") from error
 
 
-def _jobs(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[WantedRange]:
+def _wanted_ranges(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[WantedRange]:
     places = sorted(
         (info.relative_path, info.offset, info.length, index.fqn)
         for index, info in (metadata.storage_data or {}).items()

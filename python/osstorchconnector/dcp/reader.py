@@ -220,7 +220,7 @@ class OssStorageReader(FileSystemReader):
                 shared = {item.key for item in plan.storage_data}
                 Exchange(self._group, fetcher, self._budget, delivery.deliver).run(plan.storage_data, by_key)
                 items = [item for key, item in by_key.items() if key not in shared]
-            fetcher.run(delivery.jobs(items))
+            fetcher.run(delivery.ranges(items))
         self.report = ReadReport(needed, fetcher.bytes_read, fetcher.runs, len(files), time.monotonic() - started)
         _logger.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
         future: Future[None] = Future()

@@ -176,7 +176,7 @@ class Exchange:
         if self._failure is not None:
             return {}
         read = {(item.file, item.offset, item.name): empty_bytes(item.length) for item in items}
-        jobs = [
+        ranges = [
             WantedRange(
                 item.file,
                 item.offset,
@@ -189,7 +189,7 @@ class Exchange:
             for item in items
         ]
         try:
-            self._fetcher.run([jobs])
+            self._fetcher.run([ranges])
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = error
             return {}
