@@ -105,8 +105,8 @@ class Client:
             config: An `OssConfig`. Its attributes are read by name, except the access key.
             credentials: Returns access key ID, secret, security token and expiration in Unix seconds. It is called from
                 a native thread, with the GIL, if the last answer is older than ``credential_refresh_seconds``, expires
-                soon, or was refused. The argument is the ID of the refused access key, otherwise None. Without `credentials`,
-                requests are not signed.
+                soon, or was refused. The argument is the ID of the refused access key, otherwise None. If it is None
+                itself, requests are not signed.
             io_threads: Native I/O threads.
 
         Raises:
@@ -158,7 +158,7 @@ class Client:
             target: Bucket and key of the copy.
             largest: Most bytes that one request copies.
             size: The object's size, if it is known.
-            progress: Called with the number of bytes after each copied part.
+            progress: Called with the number of bytes copied since the last call.
 
         Raises:
             OssNotFoundError: The source does not exist.

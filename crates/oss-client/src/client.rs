@@ -297,7 +297,7 @@ fn seconds_ahead(server_time: SystemTime) -> i64 {
     let seconds = |ahead: Duration| i64::try_from(ahead.as_secs()).unwrap_or(i64::MAX);
     match server_time.duration_since(now) {
         Ok(ahead) => seconds(ahead),
-        Err(behind) => -seconds(behind.duration()),
+        Err(earlier) => -seconds(earlier.duration()),
     }
 }
 

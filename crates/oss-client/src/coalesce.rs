@@ -28,7 +28,7 @@ impl Located for Range<u64> {
 /// Groups items into runs. Nothing is lost, and the order stays as it is: sort the items by object and first byte
 /// before.
 ///
-/// An item joins the run before it if it lies in the same object, at most `largest_gap` bytes behind the end of that
+/// An item joins the run before it if it lies in the same object, at most `largest_gap` bytes after the end of that
 /// run, and if the run then spans at most `run_limit` bytes. An item that overlaps the run begins a new one, and so
 /// does one that lies before it. A single item may be longer than `run_limit`.
 pub fn coalesce<T: Located>(items: impl IntoIterator<Item = T>, largest_gap: u64, run_limit: u64) -> Vec<Vec<T>> {

@@ -21,12 +21,12 @@ const FIRST_GROWTH: f64 = 3.0;
 /// would have grown by all of it; a smaller step would drown in noise.
 const LEAST_GROWTH: f64 = 1.3;
 
-/// A step stays only while a request takes at most so many times as long as in the quickest rounds of this client: the
-/// rest of a larger limit waits in queues, where its buffers leave the processor's cache and its memory is fresh.
+/// A step is kept only if a request takes at most this multiple of its time in the quickest rounds. The rest of a
+/// larger limit waits in queues, where its buffers leave the processor's cache and its memory is fresh.
 const MOST_QUEUEING: f64 = 2.0;
 
-/// Rounds to stay put after a step that did not pay, before the next attempt: the least, since one round that something
-/// else disturbed must not hold a stream back for seconds, and the most, to which they double with each failure.
+/// Rounds to wait after a step that did not pay: at first the smaller number, doubled with each failure up to the
+/// larger. One round that something else disturbed must not hold a stream back for seconds.
 const FIRST_PATIENCE: u32 = 2;
 const PATIENCE: u32 = 50;
 

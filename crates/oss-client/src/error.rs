@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Changed(String),
     /// The server's answer is not of the form the protocol defines. Never retried.
     InvalidReply(String),
-    /// This process cannot hold so many bytes. Never retried.
+    /// This process has not enough memory for the bytes. Never retried.
     TooLarge(String),
     /// No usable credentials. Never retried.
     Credentials(String),

@@ -17,7 +17,7 @@
 //!    those of the other workers, and a DataLoader delivers the same batches with any number of workers.
 //! 3. Group, rank and offset give the place: the number in the sequence that all ranks share. Places below `start` were
 //!    consumed before, by any number of ranks; so a cursor needs one number only.
-//! 4. Places behind the last full group are the tail. `even` decides about them: [`Even::Pad`] gives all ranks as many
+//! 4. Places after the last full group are the tail. `even` decides about them: [`Even::Pad`] gives all ranks as many
 //!    and repeats the first entries, [`Even::Drop`] leaves some out, [`Even::None`] gives the first ranks one more.
 //! 5. The shuffle maps the place to an entry: a permutation that the seed and the epoch select. It is a Feistel network
 //!    over the next larger power of four, which is applied until the result lies inside; it takes no memory, and some
@@ -37,9 +37,9 @@ pub enum Shuffle {
     No,
     /// Each entry can come anywhere. No entry is decided before all are known.
     Full,
-    /// Each entry stays within its block of so many.
+    /// Each entry stays within its block of this many.
     Blocks(u64),
-    /// Whole blocks of so many change places, and each entry can come anywhere in its block. A last one that is shorter
+    /// Whole blocks of this many change places, and each entry can come anywhere in its block. A shorter last block
     /// stays last. No entry is decided before all are known.
     Chunks(u64),
 }
@@ -58,27 +58,27 @@ pub enum Even {
 /// All numbers of the formula but the number of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// What the mixing depends on, with the epoch.
+    /// The shuffle depends on it and on the epoch.
     pub seed: u64,
-    /// What differs from one pass over the data to the next.
+    /// Number of the pass over the data.
     pub epoch: u64,
     /// How entries are mixed.
     pub shuffle: Shuffle,
     /// Places of the epoch, over all ranks, that are consumed.
     pub start: u64,
-    /// Which of the `world` shares.
+    /// Number of this rank, from 0.
     pub rank: u64,
-    /// Number of shares, at least 1.
+    /// Number of ranks, at least 1.
     pub world: u64,
     /// Entries that stay together, at least 1: a batch.
     pub batch_size: u64,
-    /// What becomes of the last entries.
+    /// What is done with the last entries.
     pub even: Even,
-    /// Which of the `workers` of this rank.
+    /// Number of this worker of the rank, from 0.
     pub worker: u64,
     /// Number of workers, at least 1.
     pub workers: u64,
-    /// Positions of this worker that were consumed before.
+    /// Positions of this worker that are consumed.
     pub skip: u64,
 }
 
@@ -355,7 +355,7 @@ mod tests {
 
         /// All ranks at the same step: what they consumed, and what a new start on another topology gives, are all.
         #[test]
-        fn a_new_start_goes_on_where_the_old_one_stopped(
+        fn a_new_start_continues_where_the_old_one_stopped(
             order in orders(), count in 0u64..400, steps in 0u64..20, world in 1u64..6, batch_size in 1u64..9,
         ) {
             let order = Order { even: Even::None, workers: 1, ..order };
@@ -379,7 +379,7 @@ mod tests {
             prop_assert_eq!(rest, whole(&Order { skip, ..order }, count));
         }
 
-        /// What is decided early is what it is in the end, and all of it is decided once all is known.
+        /// An entry that is decided early does not change later. All are decided once all entries are known.
         #[test]
         fn a_growing_listing_never_changes_what_was_read(order in orders(), known in 0u64..300, more in 0u64..300) {
             let count = known + more;

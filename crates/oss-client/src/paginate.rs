@@ -34,7 +34,7 @@ impl Pages {
         if page.is_truncated {
             // Without this a server's mistake would make the listing endless or, worse, silently short.
             if next.is_none() || next == self.continuation {
-                let text = "the listing is truncated, but does not say where it goes on".to_owned();
+                let text = "the listing is truncated, but names no next page".to_owned();
                 let error = Error::new(ErrorKind::InvalidReply(text));
                 return Err(error.on(Some(&self.bucket), Some(&self.options.prefix)));
             }

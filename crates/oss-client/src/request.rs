@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-/// What is asked of OSS. Signed anew for each attempt.
+/// A request to OSS. Signed again for each attempt.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// HTTP method.

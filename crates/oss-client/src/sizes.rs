@@ -10,7 +10,7 @@ const UNKNOWN: usize = 1 << 20;
 /// The least that is reserved: small objects are bounded in number anyway.
 const LEAST: usize = 128 << 10;
 
-/// Objects in one count. Images have log-normal sizes with a deviation of 0.5; the mean of so many is off by 3 %.
+/// Objects in one count. Images have log-normal sizes with a deviation of 0.5; the mean of this many is off by 3 %.
 const COUNT: usize = 256;
 
 /// Objects after which a new count is used too, so that a change to larger objects is noticed.

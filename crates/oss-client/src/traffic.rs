@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-// Of the process, since clients come and go with datasets: what was compared can be shown for all of them together.
+// Counted per process, because clients come and go with datasets.
 static RECEIVED: AtomicU64 = AtomicU64::new(0);
 static COMPARED: AtomicU64 = AtomicU64::new(0);
 

@@ -1,10 +1,9 @@
 //! CRC-64/XZ, which OSS calls `crc64ecma`.
 //!
-//! The bytes are folded by `crc-fast` with the processor's carry-less multiplication, after the module `fold` where that is
-//! faster. Its `checksum_combine` gives right
-//! answers too (a test below compares them), but squares 64 by 64 bit matrices on every call: about 300 µs for a part of
-//! 8 MiB. A reader that checks gigabytes in parts combines hundreds of times a second, so [`combine`] multiplies
-//! polynomials instead, which takes less than 1 µs.
+//! The bytes are folded by `crc-fast` with the processor's carry-less multiplication, after the module `fold` if that
+//! is faster. Its `checksum_combine` is right too (a test below compares them), but squares 64 by 64 bit matrices on
+//! every call: about 300 µs for a part of 8 MiB. A reader that checks gigabytes in parts combines hundreds of times a
+//! second, so [`combine`] multiplies polynomials instead, which takes less than 1 µs.
 
 mod fold;
 

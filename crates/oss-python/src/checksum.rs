@@ -9,7 +9,7 @@ use crate::buffer::bytes_of;
 /// Below this many bytes, leaving the interpreter costs more than the checksum, which takes 2 µs for them.
 const SMALL: usize = 16 << 10;
 
-/// CRC-64/XZ of some bytes, or of more bytes behind those whose checksum is `value`.
+/// CRC-64/XZ of some bytes, or of more bytes after those whose checksum is `value`.
 #[pyfunction]
 #[pyo3(signature = (data, value = 0, /))]
 pub(crate) fn crc64(py: Python<'_>, data: &Bound<'_, PyAny>, value: u64) -> PyResult<u64> {

@@ -173,7 +173,7 @@ impl PyDataObject {
         let content = match &state.content {
             Content::Bytes { bytes, etag } => Content::Bytes { bytes: Arc::clone(bytes), etag: etag.clone() },
             Content::Open(ranged) => {
-                let ranged = ranged.get(py, "object")?.anew();
+                let ranged = ranged.get(py, "object")?.reopened();
                 Content::Open(ProcessBound::new(ranged))
             }
             Content::Described(reactor_client) => Content::Described(reactor_client.clone()),

@@ -9,7 +9,7 @@ use std::{
 
 use oss_client::{
     Error, ErrorKind,
-    catalogue::{ListingFile as SharedFile, ListingProgress, ListingState, PageFile, Producer, Turn},
+    catalogue::{ListingProgress, ListingState, PageFile, Producer, Turn},
     sync::lock,
 };
 use pyo3::{
@@ -43,13 +43,17 @@ pub(crate) struct PyListingFile {
 /// The state of one process. A child opens the file again, because the parent's locks are not its own.
 struct Here {
     process: u32,
-    file: Arc<SharedFile>,
+    file: Arc<oss_client::catalogue::ListingFile>,
     producer: Option<Box<Producer>>,
 }
 
 impl Here {
     fn new(directory: &std::path::Path, limit: u64) -> Self {
-        Self { process: std::process::id(), file: Arc::new(SharedFile::new(directory, limit)), producer: None }
+        Self {
+            process: std::process::id(),
+            file: Arc::new(oss_client::catalogue::ListingFile::new(directory, limit)),
+            producer: None,
+        }
     }
 }
 
@@ -79,7 +83,7 @@ impl<'py> IntoPyObject<'py> for Acquired {
 }
 
 impl PyListingFile {
-    pub(crate) fn shared(&self) -> Arc<SharedFile> {
+    pub(crate) fn shared(&self) -> Arc<oss_client::catalogue::ListingFile> {
         self.with_here(|here| Arc::clone(&here.file))
     }
 

@@ -58,7 +58,7 @@ impl PyObjectListing {
                     return Ok(None);
                 }
                 Err(raised) => {
-                    // A listing that failed has ended; one that a signal interrupted goes on.
+                    // A listing that failed has ended; one that a signal interrupted continues.
                     if error::is_of_our_tree(py, &raised) {
                         state.pages = None;
                     }

@@ -68,16 +68,16 @@ impl PyOrder {
             "none" => Even::None,
             other => return Err(error::config(py, format!("even must be 'pad', 'drop' or 'none', not {other:?}"))),
         };
-        for (name, index, count) in [("rank", rank, world), ("worker", worker, workers)] {
-            if index >= count {
-                return Err(error::config(py, format!("{name} {index} is not one of {count}, which count from 0")));
-            }
-        }
         // Products of these stay far below 2**64.
         let most = 1 << 30;
         for (name, value) in [("batch_size", batch_size), ("world", world), ("workers", workers)] {
             if !(1..=most).contains(&value) {
                 return Err(error::config(py, format!("{name} must be 1 to {most}, not {value}")));
+            }
+        }
+        for (name, index, count) in [("rank", rank, world), ("worker", worker, workers)] {
+            if index >= count {
+                return Err(error::config(py, format!("{name} must be from 0 to {}, got {index}", count - 1)));
             }
         }
         for (name, value) in [("start", start), ("skip", skip)] {

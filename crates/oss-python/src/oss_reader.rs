@@ -19,7 +19,7 @@ use crate::{
     stream_protocol::{Content, ReadStream, StreamState, read_stream_methods},
 };
 
-/// Reads one version of an object from any place. Threads may share it: each call is done whole before the next.
+/// Reads one version of an object from any position. Threads may share it: calls run one after the other.
 #[pyclass(frozen, weakref, name = "OssReader", module = "osstorchconnector._native")]
 pub(crate) struct PyOssReader {
     uri: String,
@@ -85,8 +85,8 @@ impl PyOssReader {
             let buffer = PyUntypedBuffer::get(object)?;
             let end = start.checked_add(buffer.len_bytes() as u64);
             if end.is_none_or(|end| end > self.size) {
-                let length = buffer.len_bytes();
-                let text = format!("{} has {} bytes: {length} from {start} on are not in it", self.uri, self.size);
+                let end = start.saturating_add(buffer.len_bytes() as u64);
+                let text = format!("invalid range {start}–{end} for {}: it has {} bytes", self.uri, self.size);
                 return Err(PyValueError::new_err(text));
             }
             buffers.push((*start, buffer));
@@ -108,7 +108,7 @@ impl PyOssReader {
         match &mut self.state.lock(py, "reader")?.content {
             Content::Open(ranged) if verify && concurrent => ranged.get_mut(py, "reader")?.verify(py),
             Content::Open(ranged) if verify => ranged.get_mut(py, "reader")?.check(py),
-            // Another thread has closed it, and has compared what there was to compare.
+            // Another thread has closed it, and has compared the checksum.
             _ => Ok(()),
         }
     }

@@ -13,11 +13,11 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*, sync::MutexExt, types::PyDict
 
 use crate::{error, visit};
 
-/// The process that runs, as the interpreter's fork told: asking the kernel takes 0.15 µs, which was 6 % of a small object
-/// where each step of reading it asked. 0 before it is known.
+/// The current process id, updated at each fork; 0 before it is known. Asking the kernel takes 0.15 µs, which was 6 %
+/// of the time for a small object if each step of reading it asked.
 static CURRENT: AtomicU32 = AtomicU32::new(0);
 
-/// Has the interpreter tell of each fork.
+/// Registers a hook that runs after each fork.
 pub(crate) fn watch_forks(module: &Bound<'_, PyModule>) -> PyResult<()> {
     note_process();
     let hooks = PyDict::new(module.py());
@@ -32,7 +32,8 @@ fn note_process() {
     CURRENT.store(std::process::id(), Ordering::Relaxed);
 }
 
-/// The process that runs, for calls from Python: after a fork only hooks that were registered before ours come sooner.
+/// The current process id, for calls from Python. After a fork, only hooks that were registered before ours run
+/// earlier.
 fn current() -> u32 {
     match CURRENT.load(Ordering::Relaxed) {
         0 => std::process::id(),
@@ -42,8 +43,8 @@ fn current() -> u32 {
 
 /// A value that exists in the process that made it.
 ///
-/// After a fork the child holds a copy of every native object. Sockets, threads and unfinished uploads behind that copy
-/// are the parent's: using it raises, and dropping it forgets it.
+/// After a fork the child holds a copy of every native object. The sockets, threads and unfinished uploads of that copy
+/// belong to the parent: using it raises, and dropping it forgets it.
 pub(crate) struct ProcessBound<T> {
     process: u32,
     value: Option<T>,

@@ -144,8 +144,13 @@ impl Ranged {
     }
 
     /// The same version of the object, with an empty window.
-    pub(crate) fn anew(&self) -> Self {
-        Self { window: self.window.anew(), reactors: self.reactors.clone(), turn: AtomicUsize::new(0), reported: false }
+    pub(crate) fn reopened(&self) -> Self {
+        Self {
+            window: self.window.reopened(),
+            reactors: self.reactors.clone(),
+            turn: AtomicUsize::new(0),
+            reported: false,
+        }
     }
 
     pub(crate) fn meta(&self) -> &ObjectMeta {
@@ -251,7 +256,7 @@ impl Ranged {
         if self.reported { Ok(()) } else { self.verify(py) }
     }
 
-    /// Returns the end of the line that starts at `start`: at most `limit` bytes behind it, and at most `total`.
+    /// Returns the end of the line that starts at `start`: at most `limit` bytes after it, and at most `total`.
     pub(crate) fn end_of_line(&mut self, py: Python<'_>, start: u64, total: u64, limit: usize) -> PyResult<u64> {
         let mut piece = [0; LINE_PIECE];
         let stop = total.min(start.saturating_add(limit as u64));

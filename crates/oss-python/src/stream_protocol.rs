@@ -26,7 +26,7 @@ pyo3::import_exception!(io, UnsupportedOperation);
 /// Upper limit of what `read1` asks for if nothing is in memory: one request of the least size.
 const READ1: usize = 64 << 10;
 
-/// The bytes behind a stream.
+/// The bytes of a stream.
 pub(crate) enum Content {
     /// All bytes are in memory.
     Bytes {
@@ -40,7 +40,7 @@ pub(crate) enum Content {
     Closed,
 }
 
-/// What a stream has behind its lock.
+/// The content of a stream and its position; locked.
 pub(crate) struct StreamState {
     pub(crate) content: Content,
     pub(crate) position: u64,
@@ -61,7 +61,7 @@ impl StreamState {
     }
 }
 
-/// A readable, seekable stream. Threads may share it: each call is done whole before the next.
+/// A readable, seekable stream. Threads may share it: calls run one after the other.
 pub(crate) trait ReadStream {
     /// The word for it in messages.
     const NAME: &'static str;
@@ -179,7 +179,7 @@ pub(crate) trait ReadStream {
         })
     }
 
-    /// Fills `target` from the position on, as far as the object goes. The position moves behind it.
+    /// Fills `target` from the position on, as far as the object goes. The position moves to the end of what was filled.
     fn fill(py: Python<'_>, state: &mut StreamState, total: u64, mut target: LentBuffer) -> PyResult<usize> {
         let start = state.position;
         let count = if let Some(rest) = state.rest() {
@@ -260,7 +260,7 @@ pub(crate) trait ReadStream {
     /// What an operation raises that a stream over an object cannot do.
     fn unsupported<T>(operation: &str) -> PyResult<T> {
         Err(UnsupportedOperation::new_err(match operation {
-            "fileno" => "fileno: an object of OSS is no file of the operating system".to_owned(),
+            "fileno" => "fileno: an object of OSS is not a file of the operating system".to_owned(),
             "detach" => format!("detach: there is no raw stream behind this {}", Self::NAME),
             _ => format!("{operation}: this {} is open for reading only; open a writer", Self::NAME),
         }))

@@ -78,8 +78,7 @@ struct Open {
 /// Locked only while attached to the interpreter and never across a call that detaches, so that no fork copies it locked.
 static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
 
-/// Warns of the writers that are open when the interpreter ends, gives their uploads up, and waits at most `seconds` until
-/// that and what was given up before is done.
+/// Warns of open writers at the interpreter's end, aborts their uploads, and waits at most `seconds` for all aborts.
 #[pyfunction]
 pub(crate) fn end_uploads(py: Python<'_>, seconds: f64) {
     let process = std::process::id();

@@ -10,11 +10,11 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 /// How often the end of the interpreter looks whether they have left.
 const END_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A provider of credentials that tries again after a timeout or two has ended by then; one that never ends must not keep
-/// the process.
+/// A credential provider that retries after a timeout or two finishes within this time. One that never ends must not
+/// keep the process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many threads are in Python, or about to look whether they may be.
+/// Threads that are in Python, or about to ask whether they may enter.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -30,27 +30,27 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        // A child that was forked in here begins to count anew.
+        // A child that was forked in here begins to count again.
         let _ = INSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
     }
 }
 
 /// Runs `action` attached to the interpreter; None once that has begun to end.
 ///
-/// Before 3.14 the interpreter that ends unwinds every other thread that is in Python, and an unwinding that did not begin
-/// in Rust aborts the process where it meets Rust's frames. Hence the end of the interpreter waits for `action`.
+/// Before 3.14, an interpreter that ends unwinds every other thread that is in Python. An unwinding that did not begin
+/// in Rust aborts the process when it meets Rust's frames. So the end of the interpreter waits for `action`.
 pub(crate) fn visit<T>(action: impl FnOnce(Python<'_>) -> T) -> Option<T> {
     let _inside = Inside::enter();
     if CLOSED.load(Ordering::SeqCst) { None } else { Python::try_attach(action) }
 }
 
-/// Has the interpreter's end let no thread of ours into it.
+/// At its end, the interpreter lets none of our threads in.
 pub(crate) fn watch_end(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.py().import("atexit")?.call_method1("register", (wrap_pyfunction!(close, module)?,))?;
     Ok(())
 }
 
-/// Lets nobody in any more, and waits until those who are inside have left; Ctrl-C ends the waiting.
+/// Admits no thread any more, and waits until all have left; Ctrl-C ends the waiting.
 #[pyfunction]
 fn close(py: Python<'_>) -> PyResult<()> {
     CLOSED.store(true, Ordering::SeqCst);

@@ -77,7 +77,8 @@ class Files:
             bucket, key = split_object(uri)
             raise OssNotFoundError(
                 f"file {wanted.file} of the checkpoint {self._checkpoint} is missing, which holds "
-                f"{describe([wanted.item])}; it was deleted, or another save has replaced the checkpoint since its metadata was read",
+                f"{describe([wanted.item])}; it was deleted, or another save has replaced the checkpoint since "
+                "its metadata was read",
                 code=error.code,
                 status=error.status,
                 request_id=error.request_id,

@@ -83,7 +83,7 @@ impl ListingFile {
         lock(&self.current).take();
     }
 
-    /// Removes the name of the file: the next use lists anew, and readers of the old file can finish.
+    /// Removes the name of the file: the next use lists again, and readers of the old file can finish.
     pub fn discard(&self) -> Result<()> {
         self.close();
         let path = self.path();

@@ -11,7 +11,7 @@
 //!             the rows   flags, key, then what the flags announce: bucket, size, ETag, label, span
 //!             the names  buckets and archives that these rows are the first to use
 //!  page       …          closed at 1,000 rows, as many as a page of the service's listing has, or at 1 MiB
-//!  failure               behind the committed bytes, if the listing failed: why, as the producer recorded it
+//!  failure               after the committed bytes, if the listing failed: why, as the producer recorded it
 //! ```
 //!
 //! All numbers have a fixed width and are little-endian, but those inside rows and names, which are LEB128 (`row.rs`).
@@ -20,8 +20,8 @@
 //!
 //! 1. A process needs rows that are not known. It asks for the turn ([`ListingFile::produce`]). The exclusive lock on
 //!    the file makes it the [`Producer`]; all others read what it commits. The lock ends with the process, so a killed
-//!    producer is followed by the next process that needs rows, which goes on behind the last committed row.
-//! 2. The producer packs the rows of a page and appends them behind the committed bytes. Only then it writes the header
+//!    producer is followed by the next process that needs rows, which continues after the last committed row.
+//! 2. The producer packs the rows of a page and appends them after the committed bytes. Only then it writes the header
 //!    that counts them. What was appended and never counted is overwritten by the next producer.
 //! 3. A reader looks at the header ([`PageFile::refresh`]), and learns the heads of new pages: 16 bytes of memory for
 //!    each. If the CRC-64 of the header is wrong, it is being written at this moment; the reader looks again, for up to

@@ -19,7 +19,7 @@ pub(super) const HEAD: usize = 32;
 /// Most rows of a page: those of the service's listings have as many.
 const PAGE_ROWS: usize = 1000;
 
-/// A page is closed once it holds so many bytes, so that a page in memory stays small.
+/// A page is closed when it holds this many bytes, so that a page in memory stays small.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What a page says of itself.
@@ -151,7 +151,7 @@ pub(super) struct PageBuilder {
 }
 
 impl PageBuilder {
-    /// Goes on behind `rows` rows with this digest and these names.
+    /// Continues after `rows` rows with this digest and these names.
     pub(super) fn after(rows: u64, digest: u64, names: &[Arc<str>]) -> Self {
         Self {
             names: Names::after(names),

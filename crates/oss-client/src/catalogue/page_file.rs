@@ -1,6 +1,6 @@
 //! The lower layer of a listing file: a header, and pages that follow each other.
 //!
-//! The producer first writes a page, then the header that counts it. Readers never look behind the committed bytes.
+//! The producer first writes a page, then the header that counts it. Readers never look beyond the committed bytes.
 
 use std::{
     fs::File,
@@ -53,7 +53,7 @@ pub(super) struct Header {
     pub(super) rows: u64,
     pub(super) markers: u64,
     pub(super) digest: u64,
-    /// Bytes of the recorded failure, behind what is committed.
+    /// Bytes of the recorded failure, after the committed bytes.
     pub(super) failure: u64,
 }
 

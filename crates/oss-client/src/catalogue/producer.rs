@@ -14,7 +14,7 @@ use super::{
 use crate::error::Result;
 
 /// The right to append to a listing file, held through an exclusive lock on it. Dropping it gives the right back; the
-/// next producer continues behind the last committed row.
+/// next producer continues after the last committed row.
 #[derive(Debug)]
 pub struct Producer {
     listing: Arc<PageFile>,
@@ -77,7 +77,7 @@ impl Producer {
         written
     }
 
-    /// Declares that all rows are committed. `markers` were left out behind the last.
+    /// Marks the listing as complete. `markers` were left out after the last row.
     pub fn finish(mut self, markers: u64) -> Result<()> {
         let markers = self.header.markers + markers;
         self.commit(Header { state: ListingState::Complete, markers, ..self.header })?;

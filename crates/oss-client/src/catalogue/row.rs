@@ -1,7 +1,7 @@
 //! How one row is written.
 //!
 //! A row is a byte of flags, then what they announce: the key's length and the key, the bucket's number, the size, the
-//! ETag, the label, the archive's number and the offset. Numbers are LEB128; texts stand behind their length. An ETag
+//! ETag, the label, the archive's number and the offset. Numbers are LEB128; texts follow their length. An ETag
 //! of OSS, `"<32 hexadecimal digits>"` with or without `-<parts>`, takes 16 bytes and its parts.
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Objects that are all known, packed: at most 40 bytes a row beyond its key, for the ETags that OSS makes. Labels and
-/// spans take what they are long.
+/// spans take their length.
 #[derive(Debug, Default)]
 pub struct Rows {
     pages: Vec<PageBytes>,

@@ -265,7 +265,7 @@ fn one_of_many_is_the_producer() {
 }
 
 #[test]
-fn a_failed_listing_says_why_and_the_next_use_begins_anew() {
+fn a_failed_listing_says_why_and_the_next_use_begins_again() {
     let directory = TempDir::new().unwrap();
     let (listing, other) = (listing(&directory), listing(&directory));
     let file = open(&listing);

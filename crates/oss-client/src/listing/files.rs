@@ -13,15 +13,15 @@ use crate::{
 const PAGE: usize = 1000;
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) {
-    if let Err(error) = run(target, options, sender).await {
+pub(super) async fn list(listed: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) {
+    if let Err(error) = run(listed, options, sender).await {
         // If the receiver was dropped, nobody needs the error.
-        let _ = sender.send(Err(error.on(Some(&target.bucket), Some(&target.prefix)))).await;
+        let _ = sender.send(Err(error.on(Some(&listed.bucket), Some(&listed.prefix)))).await;
     }
 }
 
-async fn run(target: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) -> Result<()> {
-    let (bucket, prefix) = (target.bucket.clone(), target.prefix.clone());
+async fn run(listed: &ListedPrefix, options: &ListingOptions, sender: &Sender<Page>) -> Result<()> {
+    let (bucket, prefix) = (listed.bucket.clone(), listed.prefix.clone());
     let mut walk = on_blocking_thread(move || Walk::new(&bucket, &prefix)).await?;
     loop {
         let mut page;

@@ -4,7 +4,8 @@
 //! seen there so far, with what usually comes with them. Characters and not bytes, since a key must be UTF-8; both sort
 //! the same. A wrong guess costs a request and nothing else.
 
-/// Places with an alphabet of their own; the rest share one. Numbers and hashes that order keys stand further left.
+/// Characters of a key that have an alphabet each; the rest share one. Numbers and hashes that order keys stand further
+/// left.
 const OWN_ALPHABETS: usize = 96;
 
 /// Below this weight a digit does not change an `f64`.

@@ -25,9 +25,9 @@
 //! 4. A guess can miss: then one request finds nothing, or the segment before ends with a page that reads into the next
 //!    one. That is at most one wasted request for each segment. The number of segments is bounded (`FREE_SEGMENTS`, and
 //!    one for each `PAGES_PER_SEGMENT` pages), so n pages take at most 1.1 n + 64 requests.
-//! 5. An answer is checked: its keys must ascend and lie behind those before. If they do not, the listing fails, with
+//! 5. An answer is checked: its keys must ascend and come after those before. If they do not, the listing fails, with
 //!    the advice to list sequentially; nothing is ever skipped or delivered twice.
-//! 6. Keys behind the segment's end belong to the next segment; they are cut off. Pages wait until all before them have
+//! 6. Keys after the segment's end belong to the next segment; they are cut off. Pages wait until all before them have
 //!    been delivered, and go through a channel of two pages to the reader.
 
 mod files;
@@ -52,7 +52,7 @@ use crate::{
 pub struct ListingOptions {
     /// Only keys after this one.
     pub start_after: Option<String>,
-    /// Lists in several places at once, for at most a tenth more requests and 64.
+    /// Lists several segments at once, for at most a tenth more requests and 64.
     pub parallel: bool,
 }
 
@@ -63,15 +63,15 @@ const PAGES_READY: usize = 2;
 /// after the receiver is dropped. An error is the last page, after everything before it.
 pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions) -> mpsc::Receiver<Page> {
     let (sender, receiver) = mpsc::channel(PAGES_READY);
-    let target = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned() };
+    let listed = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned() };
     tokio::spawn(async move {
         let listed = async {
-            if target.client.is_local() {
-                files::list(&target, &options, &sender).await;
+            if listed.client.is_local() {
+                files::list(&listed, &options, &sender).await;
             } else if options.parallel {
-                parallel::list(&target, options, &sender).await;
+                parallel::list(&listed, options, &sender).await;
             } else {
-                sequential::list(&target, options, &sender).await;
+                sequential::list(&listed, options, &sender).await;
             }
         };
         tokio::select! {

@@ -22,43 +22,43 @@ const MOST_PAGES: usize = 16;
 const MEMORY: usize = 32 << 20;
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
-    let mut listing = SegmentedListing::new(&target.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
+pub(super) async fn list(listed: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
+    let mut listing = SegmentedListing::new(&listed.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
     let mut asked = FuturesUnordered::new();
     while !listing.is_done() {
-        let most = MOST_PAGES.min(target.client.concurrency().limit());
+        let most = MOST_PAGES.min(listed.client.concurrency().limit());
         while let Some(request) = listing.next(most) {
-            asked.push(ask(target, request));
+            asked.push(ask(listed, request));
         }
         tokio::select! {
             biased;
             permit = sender.reserve(), if listing.is_ready() => {
                 let (Ok(permit), Some(page)) = (permit, listing.pop()) else { return };
-                permit.send(page.map(|page| target.entries(&page)));
+                permit.send(page.map(|page| listed.entries(&page)));
             }
             Some((segment, answer)) = asked.next(), if !asked.is_empty() => {
                 if let Err(Disorder) = listing.answer(segment, answer) {
-                    listing.fail(segment, target.disorder());
+                    listing.fail(segment, listed.disorder());
                 }
             }
             // A listing that is not done has a page to deliver or a request in flight.
             else => {
                 // If the receiver was dropped, nobody needs the error.
-                let _ = sender.send(Err(target.disorder())).await;
+                let _ = sender.send(Err(listed.disorder())).await;
                 return;
             }
         }
     }
 }
 
-async fn ask(target: &ListedPrefix, request: PageRequest) -> (u64, Result<ListedObjects>) {
-    let answer = target.page(request.start_after, request.continuation.as_deref()).await;
+async fn ask(listed: &ListedPrefix, request: PageRequest) -> (u64, Result<ListedObjects>) {
+    let answer = listed.page(request.start_after, request.continuation.as_deref()).await;
     (request.segment, answer)
 }
 
 impl ListedPrefix {
     fn disorder(&self) -> Error {
-        let text = "the listing is not in the order of the keys, or does not go on where it ended; \
+        let text = "the keys of the listing are not in order, or a page does not continue the one before; \
                     set fast_list=False to list one page after the other";
         Error::new(ErrorKind::InvalidReply(text.to_owned())).on(Some(&self.bucket), Some(&self.prefix))
     }

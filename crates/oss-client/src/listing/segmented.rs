@@ -1,7 +1,7 @@
 //! Which page to ask for next: segments of the key space, listed side by side and delivered in order.
 //!
 //! A segment is listed page by page up to its end. While there are fewer segments than requests allowed, the first one
-//! that seems long is split: a new segment is opened by a full page from a place some pages ahead, so a request that
+//! that seems long is split: a new segment is opened by a full page from a key some pages ahead, so a request that
 //! finds keys is never wasted. What can be wasted is one request for each segment: one that finds nothing, or the last,
 //! which reads past the end. So the number of segments bounds the number of requests, and nothing else is counted.
 
@@ -38,7 +38,7 @@ const GUESSES: u32 = 3;
 /// them up.
 const SCARCE: u64 = 24;
 
-/// The alphabets are learned from one key in so many.
+/// The alphabets are learned from every n-th key.
 const LEARN_EVERY: usize = 16;
 
 /// Pages of the first segment that may wait even if memory is full: one of them is being delivered.
@@ -379,13 +379,13 @@ impl SegmentedListing {
         Ok(())
     }
 
-    /// Ends the listing with this error, behind everything that comes before the segment's next page.
+    /// Ends the listing with this error, after everything that comes before the segment's next page.
     pub(super) fn fail(&mut self, id: u64, error: Error) {
         let Some(index) = self.segments.iter().position(|segment| segment.id == id) else { return };
         let segment = &mut self.segments[index];
         segment.failure = Some(error);
         segment.progress = Progress::Finished;
-        // The segments behind are never delivered.
+        // The segments after it are never delivered.
         self.segments.truncate(index + 1);
         self.memory = self.segments.iter().flat_map(|segment| &segment.ready).map(ListedObjects::memory).sum();
     }

@@ -9,18 +9,18 @@ use crate::{
 };
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
-    if let Err(error) = run(target, options, sender).await {
+pub(super) async fn list(listed: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
+    if let Err(error) = run(listed, options, sender).await {
         // If the receiver was dropped, nobody needs the error.
         let _ = sender.send(Err(error)).await;
     }
 }
 
-async fn run(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) -> Result<()> {
+async fn run(listed: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) -> Result<()> {
     let mut continuation: Option<String> = None;
     loop {
-        let page = target.page(options.start_after.clone(), continuation.as_deref()).await?;
-        let entries = target.entries(&page);
+        let page = listed.page(options.start_after.clone(), continuation.as_deref()).await?;
+        let entries = listed.entries(&page);
         if !entries.is_empty() && sender.send(Ok(entries)).await.is_err() {
             return Ok(());
         }
@@ -29,16 +29,16 @@ async fn run(target: &ListedPrefix, options: ListingOptions, sender: &Sender<Pag
         }
         // A mistake of the server must not make the listing endless.
         if page.continuation == continuation {
-            return Err(target.stuck());
+            return Err(listed.stuck());
         }
         continuation = page.continuation;
     }
 }
 
 impl ListedPrefix {
-    /// The server says twice that the listing goes on at the same place.
+    /// The server named the same next page twice.
     pub(super) fn stuck(&self) -> Error {
-        let text = "the listing is truncated, but does not say where it goes on".to_owned();
+        let text = "the listing is truncated, but names no next page".to_owned();
         Error::new(ErrorKind::InvalidReply(text)).on(Some(&self.bucket), Some(&self.prefix))
     }
 }

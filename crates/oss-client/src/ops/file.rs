@@ -72,11 +72,11 @@ impl Client {
         let own = on_blocking_thread(read).await.map_err(|error| error.on(Some(bucket), Some(key)))?;
         let mut rest = &own[..];
         for slice in slices {
-            let (bytes, behind) = rest.split_at(slice.length());
+            let (bytes, after) = rest.split_at(slice.length());
             if let Slice::Keep(buffer) = slice {
                 buffer.copy_from_slice(bytes);
             }
-            rest = behind;
+            rest = after;
         }
         Ok(checksum(&own))
     }

@@ -40,7 +40,7 @@ impl fmt::Debug for PrefixToList {
 }
 
 impl PrefixToList {
-    /// Lists to the end, behind the rows that are committed, and notifies `progress` of each page.
+    /// Lists to the end, after the committed rows, and notifies `progress` of each page.
     ///
     /// # Errors
     /// Only if the file cannot be written. A failure of the listing is recorded in the file.
@@ -51,7 +51,7 @@ impl PrefixToList {
         };
         let options = ListingOptions { start_after, parallel: self.client.config().fast_list };
         let mut pages = listing::pages(self.client, &self.bucket, &self.prefix, options);
-        // Markers behind the last row: a producer that continues after that row meets them again.
+        // Markers after the last row: a producer that continues after that row meets them again.
         let mut markers = 0;
         while let Some(page) = pages.recv().await {
             let mut page = match page {
@@ -63,17 +63,17 @@ impl PrefixToList {
                 }
             };
             let listed = page.len();
-            let mut behind = 0;
+            let mut after_last = 0;
             if !self.directory_markers {
-                behind = page.iter().rev().take_while(|entry| entry.is_directory_marker()).count();
+                after_last = page.iter().rev().take_while(|entry| entry.is_directory_marker()).count();
                 page.retain(|entry| !entry.is_directory_marker());
             }
             if page.is_empty() {
                 markers += listed as u64;
                 continue;
             }
-            producer.append(page.iter().map(Row::from), markers + (listed - page.len() - behind) as u64)?;
-            markers = behind as u64;
+            producer.append(page.iter().map(Row::from), markers + (listed - page.len() - after_last) as u64)?;
+            markers = after_last as u64;
             progress.notify_one();
         }
         let ended = producer.finish(markers);

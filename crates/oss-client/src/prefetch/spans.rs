@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Most bytes of a gap between two members that is read and dropped: so many cost a processor half of what another
+/// Most bytes of a gap between two members that are read and dropped. They cost a processor half of what another
 /// request does (docs/decisions/archives.md). Headers and padding are 512 to 2,048 bytes a member.
 const LARGEST_GAP: u64 = 32 << 10;
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::coalesce::{Located, coalesce};
 
-/// Ranges at most so far apart are one request: receiving the bytes between them costs less than another request.
+/// Ranges at most this far apart are one request. Receiving the bytes between them costs less than another request.
 const GAP: u64 = 16 << 10;
 
 /// Memory that can be divided.

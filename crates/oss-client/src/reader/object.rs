@@ -97,7 +97,7 @@ impl ObjectReader {
 
     /// The same version of the object, with nothing received.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn reopened(&self) -> Self {
         let shared = &self.shared;
         Self::starting_at(shared.base, shared.clients.clone(), &shared.bucket, &shared.key, shared.meta.clone())
     }

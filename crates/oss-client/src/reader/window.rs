@@ -1,4 +1,4 @@
-//! What is held in memory of an object, and what is fetched next.
+//! Which bytes of an object are in memory, and which are fetched next.
 //!
 //! ```text
 //!   0                            position                                     size
@@ -14,12 +14,12 @@
 //! 3. A small miss becomes pieces of at least 64 KiB (`LEAST`). A miss of a mebibyte or more (`DIRECT`) is not copied:
 //!    it becomes a step [`Step::Direct`], which the caller receives into its own memory with as many requests as
 //!    [`Window::split`] says.
-//! 4. A read that begins at the end of the one before, or up to 64 KiB behind it (`SKIP`), is sequential. The window
+//! 4. A read that begins at the end of the one before, or up to 64 KiB after it (`SKIP`), is sequential. The window
 //!    then asks for what comes next: a mebibyte at first (`FIRST_AHEAD`), and twice as much each time, up to half of
 //!    the window. A large read runs ahead only by what arrives in the time to a first byte (`AHEAD_RATE`), since what
 //!    is ahead is copied.
-//! 5. A jump stops reading ahead. Pieces that are still in flight behind the new position are dropped.
-//! 6. Room is made by dropping pieces: first behind the position, then beyond what was asked for. 16 MiB behind the
+//! 5. A jump stops reading ahead. Pieces that are still in flight before the new position are dropped.
+//! 6. Room is made by dropping pieces: first before the position, then beyond what was asked for. 16 MiB before the
 //!    position stay for a short way back (`BEHIND`).
 //! 7. The caller works through the steps in order: it waits for each piece and copies from it, and receives direct
 //!    ranges.
@@ -35,46 +35,47 @@ use tokio::runtime::Handle;
 use super::{object::ObjectReader, piece::Piece};
 use crate::{buffer::BufferPool, config::ClientConfig};
 
-/// The first access fetches so much of both ends at once: `torch.load` starts with the directory at the end and the
-/// pickle at the start, and those of a model of a thousand tensors have about this size.
+/// Bytes of each end that the first access fetches. `torch.load` starts with the directory at the end and the pickle at
+/// the start, and those of a model of a thousand tensors have about this size.
 const EDGE: u64 = 128 << 10;
 
 /// The least that is fetched: a connection receives it in about a millisecond, and waits 35 ms for the first byte.
 const LEAST: u64 = 64 << 10;
 
-/// A read that begins at most so far behind the end of the last one is sequential; the bytes between are fetched too.
-/// The records of a zip file are up to 64 bytes apart.
+/// A read that starts at most this far after the last one counts as sequential; the bytes between are fetched too. The
+/// records of a zip file are up to 64 bytes apart.
 const SKIP: u64 = 64 << 10;
 
-/// A miss of so much is received into the caller's memory: below it, a request of its own is not worth the copy saved.
+/// Misses of at least this size go into the caller's memory. A smaller one is not worth a request of its own to save
+/// the copy.
 const DIRECT: u64 = 1 << 20;
 
-/// How far ahead a sequential reader is served at first; it doubles from there.
+/// Bytes that are fetched ahead of a sequential reader at first; they double from there.
 const FIRST_AHEAD: u64 = 1 << 20;
 
-/// Requests that one large read is split into, if that leaves ranges of a mebibyte. They hide the latency of each
-/// behind the others, and the ranges of a read of 128 MiB are of the configured size.
+/// Requests that one large read is split into, if each then has at least a mebibyte. They run at the same time, so that
+/// their latencies overlap. A read of 128 MiB is split into ranges of the configured size.
 const SPLIT: u64 = 16;
 const SMALLEST_RANGE: u64 = 1 << 20;
 
-/// Of a very large read each connection takes ranges of half its share of what is left, and ends with ones of a part:
-/// at 35 ms to the first byte and 50 MB/s, parts of 8 MiB alone leave a connection waiting for a sixth of its time.
+/// In a very large read, each connection takes half its share of the rest, and at the end ranges of `part_size`. At 35
+/// ms to the first byte and 50 MB/s, with parts of 8 MiB alone a connection waits for a sixth of its time.
 const SHARES: u64 = 2;
 
-/// The longest of those: it takes 2.7 s at 50 MB/s, of which 35 ms to the first byte are a hundredth: longer ones gain
-/// no more than that.
+/// The longest range of a very large read. It takes 2.7 s at 50 MB/s, and 35 ms to the first byte are a hundredth of
+/// that; longer ranges gain no more.
 const LONGEST_SHARE: u64 = 128 << 20;
 
-/// Bytes per second that a large read keeps on their way for the next one, while the service takes its time to the
-/// first byte of that: two thirds more than two processors receive. It is 70 MB at the 35 ms of OSS. If the first byte
-/// comes at once, nothing is gained and the copy is lost: `torch.load` took 1.16 s of processor time for each GB with a
-/// quarter of the window ahead, and 0.67 with a mebibyte.
+/// Bytes per second that a large read fetches ahead for the next one, for the time that the service takes to the first
+/// byte. This is two thirds more than two processors receive: 70 MB at the 35 ms of OSS. If the first byte comes at
+/// once, nothing is gained and a copy is lost: `torch.load` took 1.16 s of processor time for each GB with a quarter of
+/// the window ahead, and 0.67 s with a mebibyte.
 const AHEAD_RATE: u64 = 2_000_000_000;
 
-/// Bytes behind the reader that are kept for a short way back.
+/// Bytes before the position that are kept for a short way back.
 const BEHIND: u64 = 16 << 20;
 
-/// Bytes that were never received are fetched to complete the checksum, if they are at most so many.
+/// If at most this many bytes of the object were never received, they are fetched to complete the checksum.
 const REMAINDER: u64 = 64 << 10;
 
 /// A source of some bytes of a read.
@@ -153,8 +154,8 @@ impl Window {
 
     /// A window over the same version of the object with nothing in it.
     #[must_use]
-    pub fn anew(&self) -> Self {
-        Self::within(self.limit as usize, self.object.anew(), self.reactors.clone())
+    pub fn reopened(&self) -> Self {
+        Self::within(self.limit as usize, self.object.reopened(), self.reactors.clone())
     }
 
     /// Most requests in flight for one read, over one of the clients.
@@ -382,7 +383,7 @@ impl Window {
         self.forget(Piece::has_failed);
     }
 
-    /// The reader jumped: ranges in flight behind it are dropped.
+    /// The reader jumped: ranges in flight before the new position are dropped.
     fn forget_useless(&mut self, position: u64) {
         self.forget(|piece| piece.range().end <= position && piece.is_under_way());
     }

@@ -30,7 +30,7 @@ const LONGEST_HEAD: usize = 64 << 10;
 /// Most answers that only announce the answer: servers send one, or one every few seconds while they work.
 const MOST_INTERIM: usize = 100;
 
-/// Most bytes of the lines behind the last chunk.
+/// Most bytes of the lines after the last chunk.
 const LONGEST_TRAILER: usize = LONGEST_HEAD;
 
 /// A body up to this size is sent in one piece with its head: a copy is cheaper than a packet.
@@ -199,7 +199,7 @@ impl Connection {
         }
     }
 
-    /// Receives more behind what the buffer holds; 0 at the end of the stream.
+    /// Receives more after the bytes in the buffer; 0 at the end of the stream.
     async fn fill(&mut self, patience: Patience) -> Result<usize, Broken> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

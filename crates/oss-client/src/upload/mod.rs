@@ -16,7 +16,7 @@
 //!    are clients with I/O threads of their own, and take turns. It then waits until there is room for another part: at
 //!    most `upload_concurrency` parts, and at most `upload_bytes` of memory, are in flight or being filled.
 //! 4. A large write is not copied. [`Upload::lend`] sends whole parts from the caller's memory; only the last bytes, as
-//!    many as can be in flight together, are copied, so that the caller can go on meanwhile
+//!    many as can be in flight together, are copied, so that the caller can continue meanwhile
 //!    ([`Upload::worth_lending`]).
 //! 5. Each part has its CRC-64 compared with what the service received. The checksums of all parts are folded into that
 //!    of the object.
@@ -178,9 +178,9 @@ impl Upload {
         self.parts.make_room(self.part_size() as u64).await
     }
 
-    /// Which of `length` bytes that are to be written now are worth lending: those behind the part being filled and
+    /// Which of `length` bytes that are to be written now are worth lending: those after the part being filled and
     /// before the last ones, which are as many as can be in flight together. Those are better copied, so that the
-    /// caller can go on meanwhile.
+    /// caller can continue meanwhile.
     pub fn worth_lending(&self, length: usize) -> Range<usize> {
         let part_size = self.part_size();
         let start = self.filling.buffer.as_ref().map_or(0, |buffer| buffer.len() - self.filling.length);
@@ -347,8 +347,7 @@ impl Upload {
     async fn begin_part(&mut self) -> Result<Arc<str>> {
         if self.parts.started() == MAX_PARTS {
             let text = format!(
-                "the {MAX_PARTS} parts that an object may have are used up by {} bytes; tell the writer by size_hint \
-                 about how large the object will be",
+                "the {MAX_PARTS} parts that an object may have are used up by {} bytes; give size_hint, the approximate size",
                 self.written
             );
             return Err(self.destination.name(ErrorKind::Config(text).into()));

@@ -16,7 +16,7 @@ pub const MAX_OBJECT_SIZE: u64 = MAX_PARTS as u64 * MAX_PART_SIZE;
 /// stay there for 8 GiB and hold more than 8 TiB in the end, while no part is more than a small share of the object.
 const GROWTH: u64 = 1_000;
 
-/// If the size is known, the object takes at most so many equal parts. The rest is for objects that are longer than
+/// If the size is known, the object takes at most this many equal parts. The rest is for objects that are longer than
 /// hinted: a thousand more parts, which grow, hold twice as much again.
 const HINTED_PARTS: u64 = 9_000;
 

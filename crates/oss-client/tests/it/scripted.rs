@@ -77,7 +77,7 @@ async fn a_body_that_breaks_off_is_resumed_where_it_broke() {
 }
 
 #[tokio::test]
-async fn an_object_replaced_while_it_breaks_off_is_read_anew() {
+async fn an_object_replaced_while_it_breaks_off_is_read_again() {
     let (old, new) = (pattern(1000), pattern(2000));
     let mut first = object(&old);
     first.truncate(first.len() - 500);

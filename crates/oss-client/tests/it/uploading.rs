@@ -120,7 +120,7 @@ async fn lent_memory_is_sent_as_it_is_and_given_back() {
     let mut upload = upload(&client, "object");
     upload.write(&content[..10]).await.unwrap();
     let lent = upload.worth_lending(content.len() - 10);
-    // Behind the part being filled, before the last three that can be in flight.
+    // After the part being filled, before the last three that can be in flight.
     assert_eq!(lent, PART - 10..17 * PART - 5);
     upload.write(&content[10..PART]).await.unwrap();
     let memory = Bytes::from_owner(Owned(content[PART..17 * PART + 5].to_vec(), Arc::clone(&owner)));

@@ -1,8 +1,8 @@
-//! Bytes made fewer without a change of their checksum, 32 at a time.
+//! Folding: fewer bytes with the same checksum, 32 at a time.
 //!
-//! `crc-fast` folds 16 bytes at a time, or 64 where the processor has AVX-512. Those with carry-less multiplication of 32
-//! bytes but without AVX-512 (AMD's Zen 3, Intel's Alder Lake) fold twice as fast so: 21 GB/s instead of 10.7 on a Zen 3,
-//! where the checksum was a seventh of what the I/O thread does for an object of 100 KB.
+//! `crc-fast` folds 16 bytes at a time, or 64 if the processor has AVX-512. Processors with carry-less multiplication
+//! of 32 bytes but without AVX-512 (AMD's Zen 3, Intel's Alder Lake) are twice as fast with 32: 21 GB/s instead of 10.7
+//! on a Zen 3. There the checksum was a seventh of what the I/O thread does for an object of 100 KB.
 //!
 //! Folding replaces the polynomial of a block by one that leaves the same remainder and stands where a later block stands,
 //! so that both are added: <https://www.intel.com/content/dam/www/public/us/en/documents/white-papers/fast-crc-computation-generic-polynomials-pclmulqdq-paper.pdf>.
@@ -10,8 +10,8 @@
 /// As many bytes as are left of any number of them.
 pub(super) type Folded = [u8; 32];
 
-/// Replaces bytes by fewer that have the same checksum: with `state` as the register before the first of `bytes`, they are
-/// worth the same as with 0 before what is returned. `None` where the processor cannot, or another way is as fast.
+/// Replaces bytes by fewer with the same checksum. With the register `state` before the first of `bytes`, they have the
+/// checksum that the result has with 0. `None` if the processor cannot do it, or another way is as fast.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "whether the processor has an instruction is known only when the program runs")]
 pub(super) fn fold(state: u64, bytes: &[u8]) -> Option<(Folded, &[u8])> {

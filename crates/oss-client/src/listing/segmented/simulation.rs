@@ -9,8 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Time of one request, during which others run, and of the work that server and client do on it, during which none
-/// does.
+/// Time of one request (requests overlap), and of the work for it (it does not).
 const LATENCY: u64 = 50_000;
 const WORK: u64 = 2_500;
 

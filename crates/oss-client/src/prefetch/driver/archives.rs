@@ -18,9 +18,9 @@ use crate::{
 /// Share of the budget that grouped members have: while those before are delivered, the next fit too.
 const HORIZON_SHARE: u64 = 2;
 
-/// Share of the grouped positions, at their end, from which runs wait for what comes next: a shuffled chunk of which
-/// only a part is grouped lies scattered, and so does its rest. A half, so that a chunk of up to half a group is read
-/// whole.
+/// Runs that begin in this last share of a group wait for the next group, which may hold the rest of their chunk. Of a
+/// shuffled chunk, the grouped part lies scattered, and so does the rest. A half, so that a chunk of up to half a group
+/// is read whole.
 const WAITING_SHARE: u64 = 2;
 
 /// Members that were taken from the sequence and are not requested yet.

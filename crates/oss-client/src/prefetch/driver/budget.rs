@@ -29,7 +29,7 @@ impl Budget {
         self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether there is room for so many bytes more.
+    /// Whether there is room for this many more bytes.
     pub(super) fn has_room(&self, bytes: usize, load: Load) -> bool {
         self.reserved.load(Ordering::Relaxed) + load.bytes + bytes <= self.bytes
     }
@@ -38,7 +38,7 @@ impl Budget {
 /// How much may have arrived before anybody takes it. The budget allows more, for a reader that turns out to need it.
 pub(super) struct Ahead {
     limit: usize,
-    /// Bytes in the slots, behind an object that is in flight.
+    /// Bytes in the slots, after an object that is in flight.
     pub(super) arrived: usize,
     /// The limit has held requests back since the reader last waited.
     held_back: bool,

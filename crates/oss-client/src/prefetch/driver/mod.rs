@@ -238,7 +238,7 @@ impl Driver {
     /// Whether budget and slots have room for an object of `reserve` bytes.
     fn fits(&self, deferred: Option<u64>, reserve: usize, load: Load) -> bool {
         // One object is always allowed, or an object larger than the budget would stop the stream. The first slot
-        // counts as that one: everything behind it waits for it.
+        // counts as that one: everything after it waits for it.
         let first_in_line = match deferred {
             Some(position) => position == self.slots.first(),
             None => self.slots.is_empty() && load.items == 0,

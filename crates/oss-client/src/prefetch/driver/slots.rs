@@ -6,7 +6,7 @@ use crate::{catalogue::Entry, prefetch::Item};
 
 /// One object between its request and its delivery.
 pub(super) enum Slot {
-    /// Requested; so many bytes are reserved for it.
+    /// Requested; this many bytes are reserved.
     InFlight(usize),
     /// To be requested again, now that its size is known.
     Deferred(Entry),
