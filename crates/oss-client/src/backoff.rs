@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rand::Rng;
 
-/// Wait before the first retry is a random share of twice this; the official SDKs' base.
+/// The wait before the first retry is a random share of twice this, as in the official SDKs.
 const BASE: Duration = Duration::from_millis(200);
 
-/// No wait is longer; the official SDKs' ceiling.
+/// The longest wait, as in the official SDKs.
 const CEILING: Duration = Duration::from_secs(20);
 
 /// Longest wait before retry number `retry` (counted from 1).

@@ -1,4 +1,4 @@
-//! Memory that is used again: a fresh page costs as much to touch as a byte costs to copy.
+//! Memory that is used again, because to touch a fresh page costs as much as to copy its bytes.
 
 use std::{
     fmt,

@@ -34,7 +34,7 @@ use crate::{
     transport::{RequestHead, Response, Transport},
 };
 
-/// An error body is a few hundred bytes; anything longer is not one.
+/// Most bytes of an error body. It is a few hundred bytes; a longer body is not an error.
 const ERROR_BODY_LIMIT: usize = 64 << 10;
 
 /// Sends requests to one endpoint. Cheap to clone; clones share connections, credentials and buffers.
@@ -106,7 +106,7 @@ impl Client {
         &self.shared.concurrency
     }
 
-    /// The sizes that its streams have met.
+    /// The sizes of the objects that its streams have fetched.
     pub(crate) fn sizes(&self) -> &Sizes {
         &self.shared.sizes
     }
@@ -159,7 +159,7 @@ impl Client {
             if answer.status.is_success() {
                 return Ok(answer);
             }
-            // Rare, so kept out of what each request's future holds.
+            // Boxed, because it is rare and would make each request's future larger.
             let (error, server_time) = Box::pin(read_error(answer)).await?;
             if Box::pin(self.cured(&error, server_time, signer, budget)).await? {
                 budget.record(&error);

@@ -25,7 +25,7 @@ impl Located for Range<u64> {
     }
 }
 
-/// Groups items into runs. Nothing is lost, and the order stays as it is: sort the items by object and first byte
+/// Groups items into runs. No item is lost, and their order is kept: the caller sorts them by object and first byte
 /// before.
 ///
 /// An item joins the run before it if it lies in the same object, at most `largest_gap` bytes after the end of that

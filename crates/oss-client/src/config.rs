@@ -36,7 +36,7 @@ pub struct ClientConfig {
     pub upload_concurrency: usize,
     /// Most bytes of one upload in flight or being filled; one part is always allowed.
     pub upload_bytes: usize,
-    /// Whether datasets list the key space in several places at once; the order is the same.
+    /// Whether datasets list several segments of the key space at once; the order is the same.
     pub fast_list: bool,
     /// PEM file of the certificates to trust instead of the system's.
     pub ca_bundle: Option<PathBuf>,

@@ -31,7 +31,7 @@ pub enum ErrorKind {
         status: StatusCode,
         /// OSS error code, for example `NoSuchKey`.
         code: ErrorCode,
-        /// The server's own words.
+        /// The server's message.
         message: String,
         /// OSS error classification (`x-oss-ec`), if the server sent it.
         ec: Option<String>,
@@ -44,7 +44,7 @@ pub enum ErrorKind {
     Connect(String),
     /// The server's certificate is not trusted. Never retried.
     Untrusted(String),
-    /// Nothing arrived for as long as a timeout allows. Retried.
+    /// Nothing arrived within a timeout. Retried.
     Timeout(String),
     /// The connection broke. Retried.
     Transport(String),
@@ -52,7 +52,7 @@ pub enum ErrorKind {
     Integrity(String),
     /// The object was replaced while it was being read. Never retried: the bytes read so far belong to the old one.
     Changed(String),
-    /// The server's answer is not of the form the protocol defines. Never retried.
+    /// The server's answer does not follow the protocol. Never retried.
     InvalidReply(String),
     /// This process has not enough memory for the bytes. Never retried.
     TooLarge(String),
@@ -102,7 +102,7 @@ impl Error {
         self
     }
 
-    /// Adds what else failed in the same operation.
+    /// Adds other failures of the same operation.
     #[must_use]
     pub(crate) fn with(mut self, mut others: Vec<String>) -> Self {
         self.0.others.append(&mut others);
@@ -153,12 +153,12 @@ impl Error {
         }
     }
 
-    /// What the earlier attempts failed with, the first one first; empty if this was the only one.
+    /// The failures of the earlier attempts, in order; empty if this was the only one.
     pub fn earlier_attempts(&self) -> &[String] {
         &self.0.attempts
     }
 
-    /// What else failed in the same operation.
+    /// Other failures of the same operation.
     pub fn others(&self) -> &[String] {
         &self.0.others
     }

@@ -5,14 +5,14 @@ use std::{fmt, ops::Range};
 
 use http::HeaderName;
 
-/// Headers of a response, in the order in which they came.
+/// Headers of a response, in their order.
 #[derive(Clone, Default)]
 pub struct Headers {
     head: Box<[u8]>,
     fields: Vec<Field>,
 }
 
-/// The places of a name and its value in the head.
+/// The ranges of a name and its value in the head.
 #[derive(Clone)]
 struct Field {
     name: Range<usize>,
@@ -22,13 +22,13 @@ struct Field {
 impl Headers {
     /// The headers of `head`, which a parser has checked and divided into slices.
     pub(crate) fn new(head: &[u8], fields: &[httparse::Header<'_>]) -> Self {
-        let place = |part: &[u8]| {
+        let range_of = |part: &[u8]| {
             let start = part.as_ptr() as usize - head.as_ptr() as usize;
             start..start + part.len()
         };
         let fields = fields
             .iter()
-            .map(|field| Field { name: place(field.name.as_bytes()), value: place(field.value) })
+            .map(|field| Field { name: range_of(field.name.as_bytes()), value: range_of(field.value) })
             .collect();
         Self { head: head.into(), fields }
     }

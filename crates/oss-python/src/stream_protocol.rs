@@ -261,7 +261,7 @@ pub(crate) trait ReadStream {
     fn unsupported<T>(operation: &str) -> PyResult<T> {
         Err(UnsupportedOperation::new_err(match operation {
             "fileno" => "fileno: an object of OSS is not a file of the operating system".to_owned(),
-            "detach" => format!("detach: there is no raw stream behind this {}", Self::NAME),
+            "detach" => format!("detach: this {} has no raw stream", Self::NAME),
             _ => format!("{operation}: this {} is open for reading only; open a writer", Self::NAME),
         }))
     }

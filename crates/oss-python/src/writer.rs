@@ -388,7 +388,7 @@ impl PyWriter {
 }
 
 /// Whether an exception of the block may come from what this writer raised before: it is neither of our tree nor one, such
-/// as `KeyboardInterrupt`, that is no error.
+/// as `KeyboardInterrupt`, that is not an error.
 fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
     raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
 }

@@ -17,11 +17,11 @@ pub struct Entry {
     pub etag: Option<Box<str>>,
     /// Label given by a manifest.
     pub label: Option<Arc<str>>,
-    /// The place of its bytes, if it is a member of an archive.
+    /// Location of its bytes, if it is a member of an archive.
     pub span: Option<Span>,
 }
 
-/// A place inside an archive: the `size` bytes of the entry from `offset` on.
+/// A range inside an archive: the `size` bytes of the entry from `offset` on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Key of the archive, in the same bucket.

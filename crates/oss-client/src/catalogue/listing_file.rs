@@ -200,7 +200,7 @@ impl ListingFile {
             Err(error) => return Err(failed(&self.directory, "read", &error)),
         };
         let wrong = if !found.is_dir() {
-            "is no directory"
+            "is not a directory"
         } else if found.uid() != rustix::process::geteuid().as_raw() {
             "belongs to another user"
         } else if found.mode() & 0o077 != 0 {
@@ -209,7 +209,7 @@ impl ListingFile {
             return Ok(());
         };
         let text = format!(
-            "{} {wrong}: a listing is kept in a private directory only; remove it, or set TMPDIR to another place",
+            "{} {wrong}: a listing is kept in a private directory only; remove it, or set TMPDIR to another directory",
             self.directory.display()
         );
         Err(Error::new(ErrorKind::Listing(text)))

@@ -1,7 +1,7 @@
 //! Rows that are stored together.
 //!
 //! A page is a head, the end of each row (four bytes each), the rows, and the names that these rows are the first to
-//! use. So the place of row i follows from the head and two of the ends, without the rows before it.
+//! use. So the location of row i follows from the head and two of the ends, without the rows before it.
 
 use std::sync::Arc;
 
@@ -68,12 +68,12 @@ impl Head {
         self.names_start() + u64::from(self.names_text)
     }
 
-    /// The place in the page at which the rows begin.
+    /// Offset of the rows in the page.
     pub(super) fn text_start(&self) -> u64 {
         HEAD as u64 + 4 * u64::from(self.rows)
     }
 
-    /// The place in the page at which the new names begin.
+    /// Offset of the new names in the page.
     pub(super) fn names_start(&self) -> u64 {
         self.text_start() + u64::from(self.text)
     }

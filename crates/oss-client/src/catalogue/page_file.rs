@@ -73,8 +73,8 @@ impl Header {
             ListingState::Failed => 2,
         };
         let numbers = [state, self.committed, self.rows, self.markers, self.digest, self.failure];
-        for (place, number) in bytes[8..56].chunks_exact_mut(8).zip(numbers) {
-            place.copy_from_slice(&number.to_le_bytes());
+        for (field, number) in bytes[8..56].chunks_exact_mut(8).zip(numbers) {
+            field.copy_from_slice(&number.to_le_bytes());
         }
         let check = crc64::checksum(&bytes[..56]);
         bytes[56..].copy_from_slice(&check.to_le_bytes());

@@ -122,7 +122,7 @@ pub(super) struct KeyRun<'a> {
     pub(super) keys: u64,
 }
 
-/// Where a new segment begins.
+/// Start of a new segment.
 #[derive(Debug, PartialEq)]
 pub(super) struct Split {
     pub(super) after: String,
@@ -175,7 +175,7 @@ impl KeySpace {
         character == '/' || (!character.is_alphanumeric() && constant())
     }
 
-    /// Where the key lies among all that share its first `from` characters: 0 is before them, 1 after.
+    /// The fraction of the keys with the same first `from` characters that lie before this key.
     fn fraction(&self, key: &[char], from: usize) -> f64 {
         let (mut fraction, mut weight) = (0.0, 1.0);
         for (digit, &character) in key.iter().enumerate().skip(from) {

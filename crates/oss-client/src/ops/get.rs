@@ -16,12 +16,12 @@ use crate::{
     transport::Response,
 };
 
-/// What becomes of the next bytes of a range.
+/// What to do with the next bytes of a range.
 #[derive(Debug)]
 pub enum Slice<'buffer> {
-    /// They are wanted.
+    /// Receive them into this buffer.
     Keep(&'buffer mut [u8]),
-    /// So many of them lie between two that are.
+    /// Drop this many of them.
     Skip(usize),
 }
 
@@ -38,7 +38,7 @@ impl Slice<'_> {
 /// A fetched object.
 #[derive(Debug)]
 pub struct FetchedObject {
-    /// What it is.
+    /// Its description.
     pub meta: ObjectMeta,
     /// Its bytes; `None` if it is larger than the caller wanted to hold.
     pub bytes: Option<PooledBuffer>,
@@ -190,7 +190,7 @@ impl Client {
             let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
             budget.wait_after(error.on(bucket, key)).await?;
             let from = start + filled as u64;
-            // Rare, so kept out of what each object's future holds.
+            // Boxed, because it is rare and would make each object's future larger.
             response = Box::pin(self.request_range(request, etag, from, length - filled, budget)).await?;
         }
     }

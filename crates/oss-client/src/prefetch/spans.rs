@@ -195,10 +195,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_member_is_in_one_run_and_runs_are_contiguous(
-            places in prop::collection::vec((0_u64..3, 0_u64..200_000, 0_u64..50_000), 0..60),
+            ranges in prop::collection::vec((0_u64..3, 0_u64..200_000, 0_u64..50_000), 0..60),
         ) {
-            let count = places.len() as u64;
-            let members = places.into_iter().zip(0..);
+            let count = ranges.len() as u64;
+            let members = ranges.into_iter().zip(0..);
             let members = members.map(|((archive, offset, size), position)| member(position, &archive.to_string(), offset, size));
             let runs = runs(members.collect(), 1 << 24);
             let mut seen: Vec<u64> = positions(&runs).concat();

@@ -80,7 +80,7 @@ impl Window {
     }
 }
 
-/// Divides memory that is filled from several places of an object into requests of at most `longest` bytes each. Ranges
+/// Divides memory that is filled from several ranges of an object into requests of at most `longest` bytes each. Ranges
 /// that lie close together are one request.
 pub fn gather<B: Target>(mut wanted: Vec<Wanted<B>>, longest: u64) -> Vec<Job<B>> {
     wanted.retain(|one| one.target.length() > 0);

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt, sync::Mutex};
 
 use crate::sync::lock;
 
-/// One range: consecutive bytes that go to several places, or nowhere.
+/// One range: consecutive bytes that go to several targets, or are dropped.
 pub struct Job<B> {
     /// The first byte.
     pub(crate) start: u64,

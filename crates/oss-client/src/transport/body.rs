@@ -66,7 +66,7 @@ impl Body {
         if self.lease.is_none() {
             return Ok(());
         }
-        // Rare, so kept out of what each object's future holds and clears.
+        // Boxed, because it is rare and would make each object's future larger.
         Box::pin(self.forget()).await
     }
 

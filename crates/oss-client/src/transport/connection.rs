@@ -266,7 +266,7 @@ fn ended_early() -> Broken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Length(u64),
-    /// So much of the present chunk, then more chunks.
+    /// This many bytes of the present chunk, then more chunks.
     Chunk(u64),
     UntilClose,
     Nothing,

@@ -9,7 +9,7 @@ use crate::headers::{Headers, text_of};
 /// Most headers of a response: OSS sends about fifteen, and one for each piece of user metadata.
 const MOST_HEADERS: usize = 128;
 
-/// The head of a request as it is sent. Nothing is checked here: what it is made of can stand in a head.
+/// The head of a request as it is sent. Nothing is checked here: the values are valid in a head.
 pub(crate) struct RequestHead {
     method: Method,
     bytes: Vec<u8>,
@@ -100,7 +100,7 @@ fn framing(headers: &Headers, status: StatusCode, method: &Method) -> Result<Fra
     let digits = text_of(first).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|text| text.parse().ok()) {
         Some(length) => Ok(Framing::Length(length)),
-        None => Err(format!("Content-Length {:?} is no number", String::from_utf8_lossy(first))),
+        None => Err(format!("Content-Length {:?} is not a number", String::from_utf8_lossy(first))),
     }
 }
 

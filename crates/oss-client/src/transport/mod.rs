@@ -54,11 +54,11 @@ impl IdleConnections {
     fn keep(&self, host: Arc<str>, connection: Connection) {
         let now = Instant::now();
         let mut hosts = lock(&self.0);
-        let place = hosts.iter().position(|(known, _)| *known == host).unwrap_or_else(|| {
+        let index = hosts.iter().position(|(known, _)| *known == host).unwrap_or_else(|| {
             hosts.push((host, VecDeque::new()));
             hosts.len() - 1
         });
-        let idle = &mut hosts[place].1;
+        let idle = &mut hosts[index].1;
         // After many requests at once, most of their connections would never be looked at again.
         while idle.front().is_some_and(|(_, since)| now - *since >= IDLE_LIMIT) {
             idle.pop_front();

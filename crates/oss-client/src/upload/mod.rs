@@ -94,11 +94,11 @@ impl Upload {
     /// Begins an object; nothing is sent yet.
     ///
     /// `size_hint` is about how many bytes will be written. It makes parts larger if the object would not fit
-    /// otherwise, and is no limit.
+    /// otherwise, and is not a limit.
     ///
     /// # Errors
     ///
-    /// OSS has no objects as large as the hint says.
+    /// The hint is larger than the largest object of OSS.
     pub fn new(
         lanes: Vec<Lane>,
         client: &Client,
@@ -127,7 +127,7 @@ impl Upload {
         self.written
     }
 
-    /// Whether a part has failed, so that the next [`Upload::flush`] tells why.
+    /// Whether a part has failed, so that the next [`Upload::flush`] returns its error.
     pub fn has_failed(&self) -> bool {
         self.parts.has_failed()
     }
@@ -136,7 +136,7 @@ impl Upload {
     ///
     /// # Errors
     ///
-    /// OSS has no objects of that size.
+    /// The object becomes larger than OSS allows.
     pub fn check_room(&self, count: usize) -> Result<()> {
         check_size(self.written.saturating_add(count as u64), &self.destination)
     }
@@ -304,7 +304,7 @@ impl Upload {
         }
     }
 
-    /// Gives up because of `error`, and returns it: what went wrong first is what the caller must know.
+    /// Gives up because of `error`, and returns it: the caller must know the first error.
     pub async fn give_up(&mut self, error: Error) -> Error {
         if let Err(second) = self.abort().await {
             tracing::warn!(error = %second, "a failed upload could not be aborted; its parts remain");

@@ -1,4 +1,4 @@
-//! The parts of one upload that are on their way.
+//! The parts of one upload that are in flight.
 
 use std::future::Future;
 use std::sync::{
@@ -97,8 +97,8 @@ impl PartsInFlight {
         Ok(())
     }
 
-    /// Calls `send` with the number of the next part, on the next lane. Waits while as many parts are in flight as are
-    /// allowed.
+    /// Calls `send` with the number of the next part, on the next lane. Waits while the allowed number of parts is in
+    /// flight.
     pub(super) async fn start<F>(&mut self, length: u64, lent: bool, send: impl FnOnce(Client, u32) -> F) -> Result<()>
     where
         F: Future<Output = Result<Part>> + Send + 'static,

@@ -45,7 +45,7 @@ mod wide {
     const LANE: usize = size_of::<Folded>();
     const STEP: usize = LANES * LANE;
 
-    /// What the two halves of 16 bytes are multiplied by where they move on by so many bits. The product of reflected
+    /// What the two halves of 16 bytes are multiplied by to move on by this many bits. The product of reflected
     /// numbers is short of one power of x.
     const fn factors(bits: u64) -> [u64; 2] {
         [power(bits + 63), power(bits - 1)]

@@ -78,7 +78,7 @@ fn keys(keys: impl Iterator<Item = String>) -> BTreeSet<String> {
 fn shapes(count: u64) -> Vec<(&'static str, &'static str, BTreeSet<String>)> {
     let wide = |number: u64| char::from_u32(0x4E00 + (number % 20_000) as u32).unwrap();
     let word =
-        |number: u64| -> String { (0..8).map(|place| char::from(b'a' + (mix(number + place) % 26) as u8)).collect() };
+        |number: u64| -> String { (0..8).map(|digit| char::from(b'a' + (mix(number + digit) % 26) as u8)).collect() };
     vec![
         ("numbers", "data/", keys((0..count).map(|n| format!("data/{n:08}")))),
         ("plain numbers", "data/", keys((0..count).map(|n| format!("data/{n}.jpg")))),
@@ -324,10 +324,10 @@ proptest! {
         let mut random = scenario.seed;
         let (delivered, error, _) = play(&scenario, |_, _| {}, |request| {
             random = mix(random + 2);
-            let place = request.continuation.clone().or(request.start_after.clone()).unwrap_or_default();
+            let from = request.continuation.clone().or(request.start_after.clone()).unwrap_or_default();
             let fails = random.is_multiple_of(odds);
-            if fails && failed.as_ref().is_none_or(|failed| place < *failed) {
-                failed = Some(place);
+            if fails && failed.as_ref().is_none_or(|failed| from < *failed) {
+                failed = Some(from);
             }
             fails
         });
@@ -335,8 +335,8 @@ proptest! {
         prop_assert_eq!(error.is_some(), failed.is_some());
         match failed {
             None => prop_assert_eq!(delivered, expected),
-            Some(place) => {
-                let before = expected.iter().take_while(|key| **key <= place).count();
+            Some(from) => {
+                let before = expected.iter().take_while(|key| **key <= from).count();
                 prop_assert_eq!(&delivered[..], &expected[..before]);
             }
         }

@@ -62,8 +62,8 @@ impl Slots {
             }
             _ => {}
         }
-        if let Some(place) = self.slots.get_mut((position - self.first) as usize) {
-            *place = slot;
+        if let Some(current) = self.slots.get_mut((position - self.first) as usize) {
+            *current = slot;
         }
     }
 
