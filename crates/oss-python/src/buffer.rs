@@ -1,8 +1,9 @@
 //! Memory of Python objects, lent to the I/O threads.
 //!
-//! The only unsafe code of this crate. It is sound because a [`LentBuffer`] is made from a Python buffer that its lender
-//! holds until the tasks that the memory was lent to have dropped it: the waits of [`crate::wait`] return only then, and a
-//! range fetcher waits for its tasks before it lets go of a buffer. A [`Loan`] waits by itself until all copies of its bytes are dropped.
+//! The only unsafe code of this crate. It is sound because a [`LentBuffer`] is made from a Python buffer that its
+//! lender holds until the tasks with the lent memory have dropped it: the waits of [`crate::wait`] return only then,
+//! and a range fetcher waits for its tasks before it releases a buffer. A [`Loan`] waits by itself until all copies of
+//! its bytes are dropped.
 
 #![expect(unsafe_code, reason = "lending a Python buffer to another thread needs raw pointers")]
 
@@ -87,8 +88,8 @@ impl Target for LentBuffer {
     }
 }
 
-/// Has the pages of memory present before they are written to, with what they hold. A call for many of them costs less
-/// than as many faults, and another thread than the one that fills them can make it.
+/// Makes pages of memory present before they are written to; their content stays. One call for many pages costs less
+/// than a fault for each, and another thread than the one that fills them can make it.
 #[cfg(target_os = "linux")]
 pub(crate) fn populate(addresses: &Range<usize>) {
     use rustix::{
@@ -107,7 +108,7 @@ pub(crate) fn populate(addresses: &Range<usize>) {
     }
 }
 
-/// Only Linux can be asked to; the pages then come one by one.
+/// Only Linux has this call. Elsewhere the pages come one by one.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn populate(_addresses: &Range<usize>) {}
 
@@ -146,7 +147,7 @@ struct Returned {
     changed: Condvar,
 }
 
-/// What all copies share.
+/// The state that all copies share.
 struct Lent {
     start: *const u8,
     length: usize,

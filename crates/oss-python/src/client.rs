@@ -1,4 +1,4 @@
-//! The native client: one configuration, in one process.
+//! The native client, in one process.
 
 use std::{
     sync::{
@@ -177,7 +177,7 @@ impl PyClient {
         let buffer = PyUntypedBuffer::get(data)?;
         let options = PutOptions { content_type, forbid_overwrite, ..PutOptions::default() };
         let lanes = lanes(py, &self.reactor_clients)?;
-        // If this fails, the upload is given up, and its copies of the loan are dropped.
+        // If this fails, the upload is aborted, and its copies of the loan are dropped.
         let loan = Loan::new(py, bytes_of(&buffer)?);
         let bytes = loan.bytes().clone();
         let published = self.run(py, |client| async move {

@@ -11,8 +11,8 @@ use pyo3::prelude::*;
 
 use crate::visit::visit;
 
-/// Calls `(refused) -> (access_key_id, access_key_secret, security_token | None, expiration | None)`: the ID of the access
-/// key that was refused, or None, and the expiration in seconds since 1970.
+/// Calls `(refused) -> (access_key_id, access_key_secret, security_token | None, expiration | None)`. `refused` is the
+/// ID of the refused access key, or None; the expiration is in Unix time.
 pub(crate) struct PythonProvider {
     pub(crate) callable: Py<PyAny>,
 }

@@ -53,7 +53,7 @@ impl PyDataObject {
         Ok(Self { entry, state: StreamState::new(content) })
     }
 
-    /// What a stream delivered.
+    /// An object that a stream delivered.
     pub(crate) fn from_item(py: Python<'_>, item: Item, reactor_client: &Arc<ReactorClient>) -> PyResult<Self> {
         let mut entry = item.entry;
         match item.outcome.map_err(|cause| error::to_python(py, &cause))? {
@@ -218,7 +218,7 @@ pub(crate) fn new_data_object(py: Python<'_>, key: &str, size: i64, label: &str)
     Ok(PyDataObject::described(entry, None))
 }
 
-/// An object whose bytes are known; what unpickling a `DataObject` calls.
+/// An object with these bytes; unpickling a `DataObject` calls this.
 #[pyfunction]
 #[pyo3(signature = (uri, data, etag = None, label = "", archive = None))]
 pub(crate) fn data_object_from_bytes(
@@ -231,7 +231,7 @@ pub(crate) fn data_object_from_bytes(
     let buffer =
         PyUntypedBuffer::get(data).map_err(|_| PyTypeError::new_err("the data of an object must be bytes-like"))?;
     let bytes = bytes_of(&buffer)?.to_vec();
-    // Not held against the rules of OSS: it may be a member of an archive, or a file of another machine.
+    // Not checked against the rules of OSS: it may be a member of an archive, or a file of another machine.
     let (bucket, key) = uri.strip_prefix("oss://").and_then(|path| path.split_once('/')).unwrap_or((uri, ""));
     let entry = Entry {
         size: Some(bytes.len() as u64),

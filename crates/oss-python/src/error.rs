@@ -70,7 +70,7 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     }
     fields.set_item("bucket", error.bucket())?;
     fields.set_item("key", error.key())?;
-    // Of these no request was sent.
+    // For these no request was sent.
     if !matches!(error.kind(), ErrorKind::Config(_) | ErrorKind::File(..) | ErrorKind::Listing(_)) {
         fields.set_item("attempts", error.attempts())?;
     }
@@ -117,10 +117,10 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
     }
 }
 
-/// Raises the exception that is on its way already.
+/// Raises the exception that is pending.
 ///
-/// If `readinto` raises, `torch.load` calls `read` instead without looking at the exception; going on would replace it
-/// by a `SystemError`, or lose a Ctrl-C.
+/// If `readinto` raises, `torch.load` calls `read` instead and does not look at the exception. To continue would
+/// replace it by a `SystemError`, or lose a Ctrl-C.
 pub(crate) fn raise_pending(py: Python<'_>) -> PyResult<()> {
     PyErr::take(py).map_or(Ok(()), Err)
 }

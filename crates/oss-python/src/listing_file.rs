@@ -27,8 +27,8 @@ use crate::{
     prefix_to_list::PyPrefixToList,
 };
 
-/// How often a waiting thread of Python looks at the file again: it notices soon what has changed, and the look costs a few
-/// system calls.
+/// Pause between two looks of a waiting thread at the file. It notices a change soon, and a look costs a few system
+/// calls.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A listing file, named by its directory.
@@ -57,7 +57,7 @@ impl Here {
     }
 }
 
-/// What became of waiting for the turn to append rows.
+/// The result of waiting for the turn to append rows.
 enum Acquired {
     /// It is this process's turn.
     Ours,
@@ -91,8 +91,8 @@ impl PyListingFile {
         let mut here = lock(&self.here);
         if here.process != std::process::id() {
             let parents = std::mem::replace(&mut *here, Here::new(&self.directory, self.limit));
-            // The fork may have copied the file's locks locked, so it is forgotten. The producer's file is closed: otherwise
-            // its lock would outlive the parent.
+            // The fork may have copied the file's locks while they were locked, so the file is forgotten. The
+            // producer's file is closed: otherwise its lock would outlive the parent.
             std::mem::forget(parents.file);
             drop(parents.producer);
         }
@@ -315,8 +315,8 @@ impl PyListingFile {
         format!("ListingFile({:?}, limit={})", self.directory.display().to_string(), self.limit)
     }
 
-    /// The pickle holds the name of the directory. It works only while a process is started, because such a process does not
-    /// outlive the one that removes the directory.
+    /// The pickle holds the name of the directory. It works only while a process is started, because such a process
+    /// does not outlive the one that removes the directory.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (PathBuf, u64))> {
         let py = slf.py();
         let spawning = py.import("multiprocessing.context")?.call_method0("get_spawning_popen")?;

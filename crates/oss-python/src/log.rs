@@ -49,7 +49,7 @@ impl Subscriber for PythonLog {
         let mut text = Text::default();
         event.record(&mut text);
         let (_, python_level) = severity(*event.metadata().level());
-        // While the interpreter shuts down there is nobody left to tell.
+        // While the interpreter shuts down, nobody reads the log.
         let _ = visit(|py| -> PyResult<()> {
             let logger = py.import("logging")?.call_method1("getLogger", (LOGGER,))?;
             logger.call_method1("log", (python_level, "%s", text.line()))?;

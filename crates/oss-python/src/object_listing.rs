@@ -1,4 +1,4 @@
-//! The objects under a prefix, described and not fetched, as a Python iterator.
+//! The objects under a prefix without their bytes, as a Python iterator.
 
 use std::{collections::VecDeque, sync::Arc};
 

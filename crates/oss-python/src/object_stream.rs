@@ -1,4 +1,4 @@
-//! Objects ahead of their reader, as a Python iterator.
+//! Prefetched objects, as a Python iterator.
 
 use std::{
     collections::VecDeque,
@@ -21,20 +21,20 @@ use crate::{
     wait::SIGNAL_INTERVAL,
 };
 
-/// Iterator over the objects of a sequence, in its order or as they arrive. An object's error is raised at its place; the
-/// next call returns the next object.
+/// Iterator over the objects of a sequence, in its order or as they arrive. If an object fails, its error is
+/// raised; the next call returns the next object.
 #[pyclass(frozen, weakref, name = "ObjectStream", module = "osstorchconnector._native")]
 pub(crate) struct PyObjectStream {
     reactor_client: Arc<ReactorClient>,
     running: ProcessBound<Running>,
     batch: ForkLock<Batch>,
-    /// Why another thread ended it.
+    /// The exception with which another thread ended it.
     failure: Mutex<Option<PyErr>>,
     /// The rows, if their file goes away when Python has no reference to them any more.
     _rows: Option<Py<PyAny>>,
 }
 
-/// The driver task and where it puts what it fetched. Dropping it stops the task.
+/// The driver task, and the queue that it fills. Dropping it stops the task.
 struct Running {
     queue: Arc<Queue>,
     driver: AbortHandle,
@@ -123,7 +123,7 @@ impl PyObjectStream {
         Ok(self.running.get(py, "stream")?.queue.is_over())
     }
 
-    /// The object whose error was raised last, unfetched.
+    /// The object whose error was raised last, without its bytes.
     #[getter]
     fn failed(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
         let failed = self.batch.lock(py, "stream")?.failed.clone();
@@ -142,7 +142,7 @@ impl PyObjectStream {
     /// Stops fetching and frees what was fetched ahead.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let running = self.running.get(py, "stream")?;
-        // First, so that a thread that waits for the next object stops waiting and gives the batch free.
+        // First, so that a thread that waits for the next object stops waiting and frees the batch.
         running.queue.abandon();
         running.driver.abort();
         let mut batch = self.batch.lock(py, "stream")?;

@@ -1,4 +1,5 @@
-//! Objects that are all known, packed: a Python list of a million strings takes ten times the memory, and forks copy it.
+//! Objects that are all known, packed. A Python list of a million strings takes ten times the memory, and forks copy
+//! it.
 
 use std::{
     fs::File,
@@ -35,7 +36,7 @@ pub(crate) struct PyObjectTable {
 #[derive(Debug)]
 enum Table {
     Memory(Arc<Rows>),
-    /// What another process has in memory, in a file that several processes read.
+    /// Rows in a file that several processes read.
     File(Arc<PageFile>),
 }
 
@@ -63,7 +64,7 @@ impl Described {
     }
 }
 
-/// The row that an index of Python's means, of `count`.
+/// The row, of `count`, that a Python index stands for.
 pub(crate) fn row_of(index: isize, count: u64) -> PyResult<u64> {
     let row = if index < 0 {
         count.checked_sub(index.unsigned_abs() as u64)

@@ -12,7 +12,7 @@ pub(crate) struct PyOrder {
     formula: Formula,
 }
 
-/// What the argument `shuffle` may be. A bool is asked for first, since it is an int too.
+/// The types of the argument `shuffle`. Bool comes first, because a bool is an int too.
 #[derive(FromPyObject)]
 pub(crate) enum ShuffleArgument {
     Full(bool),

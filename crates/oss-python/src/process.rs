@@ -76,8 +76,8 @@ impl<T> ProcessBound<T> {
         if self.is_here() { self.value.take() } else { None }
     }
 
-    /// Whether this is the process that made the value, by what the kernel says: a value may be dropped between a fork and
-    /// the interpreter's word of it.
+    /// Whether this is the process that made the value. It asks the kernel, because a value may be dropped after a fork
+    /// and before the hook runs.
     pub(crate) fn is_here(&self) -> bool {
         self.process == std::process::id()
     }
@@ -139,8 +139,8 @@ impl<T> ForkLock<T> {
 
     /// Locks, detached from the interpreter while another thread holds the lock.
     ///
-    /// A signal's handler runs inside the call that it interrupts: what that call holds is not waited for but an error, as
-    /// in Python's own streams.
+    /// A signal's handler runs inside the call that it interrupts. If that call holds the lock, this raises instead of
+    /// waiting, as in Python's own streams.
     pub(crate) fn lock(&self, py: Python<'_>, what: &str) -> PyResult<ForkGuard<'_, T>> {
         let thread = this_thread();
         if self.holder.load(Ordering::Relaxed) == thread {

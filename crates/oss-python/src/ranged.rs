@@ -74,7 +74,7 @@ impl Scattered {
     }
 }
 
-/// Makes the pages of memory present that the I/O threads are filling. The pages of fresh memory take longer than its bytes,
+/// Makes the pages present of memory that the I/O threads fill. The pages of fresh memory take longer than its bytes,
 /// and this thread would only wait.
 fn populate_while_running(py: Python<'_>, addresses: &[Range<usize>], started: &[Started<()>]) -> PyResult<()> {
     let mut pieces = addresses.iter().flat_map(|range| {
@@ -129,7 +129,8 @@ impl Ranged {
         Ok(Self { window: Window::new(object, handles), reactors, turn: AtomicUsize::new(0), reported: false })
     }
 
-    /// The same for an object of a stream. Its window is the part of the stream's budget that is kept for large objects.
+    /// The same for an object of a stream. Its window is the part of the stream's budget that is kept for large
+    /// objects.
     pub(crate) fn of_stream(
         py: Python<'_>,
         reactor_client: &Arc<ReactorClient>,
@@ -180,8 +181,8 @@ impl Ranged {
         })
     }
 
-    /// Prepares to fill each target from the byte that stands before it. The ranges lie within the object. Ranges that lie
-    /// close together are one request.
+    /// Prepares to fill each target from its own first byte. The ranges lie within the object. Ranges that lie close
+    /// together are one request.
     pub(crate) fn scattered(
         &self,
         py: Python<'_>,
@@ -231,7 +232,8 @@ impl Ranged {
         block_on(py, &self.reactors[0], async move { piece.arrival().await })
     }
 
-    /// Raises if all bytes have been received and the checksum differs. A few bytes that nobody asked for are received first.
+    /// Raises if all bytes have been received and the checksum differs. A few bytes that nobody asked for are received
+    /// first.
     pub(crate) fn check(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.window.object().left() > 0 {
             for step in self.window.steps_for_remainder() {

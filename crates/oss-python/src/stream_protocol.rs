@@ -1,5 +1,5 @@
-//! The methods of a readable binary stream, as `io.BufferedIOBase` names them: one implementation for every class that has
-//! them.
+//! The methods of a readable binary stream, as `io.BufferedIOBase` names them: one implementation for all classes that
+//! have them.
 //!
 //! A class implements [`ReadStream`] and has its methods made by [`read_stream_methods!`].
 
@@ -179,7 +179,8 @@ pub(crate) trait ReadStream {
         })
     }
 
-    /// Fills `target` from the position on, as far as the object goes. The position moves to the end of what was filled.
+    /// Fills `target` from the position on, as far as the object goes. The position moves to the end of the filled
+    /// bytes.
     fn fill(py: Python<'_>, state: &mut StreamState, total: u64, mut target: LentBuffer) -> PyResult<usize> {
         let start = state.position;
         let count = if let Some(rest) = state.rest() {
@@ -248,7 +249,7 @@ pub(crate) trait ReadStream {
         Ok(if line.len()? == 0 { None } else { Some(line) })
     }
 
-    /// Lets go of the bytes. Raises if all were received, are not what OSS stores, and no read has said so.
+    /// Releases the bytes. Raises if all were received, their checksum is wrong, and no read has raised this before.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let content = std::mem::replace(&mut self.state().lock(py, Self::NAME)?.content, Content::Closed);
         match content {
@@ -257,7 +258,7 @@ pub(crate) trait ReadStream {
         }
     }
 
-    /// What an operation raises that a stream over an object cannot do.
+    /// The exception of an operation that a stream over an object does not have.
     fn unsupported<T>(operation: &str) -> PyResult<T> {
         Err(UnsupportedOperation::new_err(match operation {
             "fileno" => "fileno: an object of OSS is not a file of the operating system".to_owned(),

@@ -1,4 +1,4 @@
-//! Uploads that are neither published nor given up yet, also at the end of the interpreter.
+//! Uploads that are neither published nor aborted yet, also at the end of the interpreter.
 
 use std::{
     sync::{
@@ -16,14 +16,14 @@ use pyo3::{exceptions::PyResourceWarning, prelude::*};
 
 use crate::runtime::Reactor;
 
-/// An upload that is given up when it is dropped. The lock is free whenever no operation runs on the I/O thread.
+/// An upload that is aborted when it is dropped. The lock is free whenever no operation runs on the I/O thread.
 pub(crate) struct Unfinished {
     upload: Arc<tokio::sync::Mutex<Upload>>,
     reactor: Reactor,
 }
 
 impl Unfinished {
-    /// Takes an upload on, for the writer of `uri`; `warned` says whether it has been warned of.
+    /// Holds an upload for the writer of `uri`; `warned` says whether its warning was emitted.
     pub(crate) fn new(
         uri: &str,
         upload: Arc<tokio::sync::Mutex<Upload>>,
@@ -53,7 +53,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// How often the end of the interpreter looks whether they are done.
+/// Pause between two looks whether the aborts are done, at the end of the interpreter.
 const END_INTERVAL: Duration = Duration::from_millis(5);
 
 fn give_up(reactor: &Reactor, upload: Arc<tokio::sync::Mutex<Upload>>) {
@@ -75,7 +75,7 @@ struct Open {
     warned: Arc<AtomicBool>,
 }
 
-/// Locked only while attached to the interpreter and never across a call that detaches, so that no fork copies it locked.
+/// Locked only while attached to the interpreter and never across a call that detaches. So no fork copies it locked.
 static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
 
 /// Warns of open writers at the interpreter's end, aborts their uploads, and waits at most `seconds` for all aborts.
@@ -102,7 +102,7 @@ pub(crate) fn warn_unclosed(py: Python<'_>, uri: &str, warned: &AtomicBool) {
     if warned.swap(true, Ordering::Relaxed) {
         return;
     }
-    // The end of an object may come while an exception is on its way, which must not be disturbed.
+    // An object may end while an exception is pending, which must not be disturbed.
     let pending = PyErr::take(py);
     let text = format!("unclosed writer of {uri}; nothing is published");
     let told = std::ffi::CString::new(text)

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use crate::error;
 
-/// Splits a URI into bucket and key, and holds both against the rules of OSS. The key is empty for a bare bucket.
+/// Splits a URI into bucket and key, and checks both against the rules of OSS. The URI of a bucket has an empty key.
 #[pyfunction]
 pub(crate) fn parse_uri(py: Python<'_>, uri: &str) -> PyResult<(String, String)> {
     let parsed = parse(py, uri)?;

@@ -7,7 +7,7 @@ use std::{
 
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
-/// How often the end of the interpreter looks whether they have left.
+/// Pause between two looks whether the threads have left, at the end of the interpreter.
 const END_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A credential provider that retries after a timeout or two finishes within this time. One that never ends must not

@@ -83,7 +83,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// Announces, last of all, that a task is gone.
+/// Announces that a task is gone, after everything else of it was dropped.
 struct Acknowledge<T>(Arc<Outcome<T>>);
 
 impl<T> Drop for Acknowledge<T> {
@@ -92,7 +92,8 @@ impl<T> Drop for Acknowledge<T> {
     }
 }
 
-/// A task that says when nothing of it can touch memory any more. Fields drop in order: the task, then the announcement.
+/// A task that announces when nothing of it can touch memory any more. Fields drop in order: the task, then the
+/// announcement.
 struct Task<F, T> {
     future: Option<Pin<Box<F>>>,
     acknowledge: Acknowledge<T>,
@@ -110,7 +111,8 @@ impl<F: Future<Output = Result<T>>, T> Future for Task<F, T> {
     }
 }
 
-/// A future that runs on an I/O thread and may hold memory lent by this one, which must wait for it: see [`Started::end`].
+/// A future that runs on an I/O thread and may hold memory lent by this thread, which must wait for it: see
+/// [`Started::end`].
 #[must_use]
 pub(crate) struct Started<T> {
     outcome: Arc<Outcome<T>>,

@@ -32,7 +32,7 @@ pyo3::import_exception!(io, UnsupportedOperation);
 #[pyclass(frozen, name = "Writer", module = "osstorchconnector._native")]
 pub(crate) struct PyWriter {
     uri: String,
-    /// What drives the upload itself; its parts take turns on all reactors.
+    /// The reactor of the upload itself; its parts take turns on all reactors.
     reactor_client: Arc<ReactorClient>,
     state: ForkLock<State>,
     warned: Arc<AtomicBool>,
@@ -47,7 +47,7 @@ enum Progress {
     Open(ProcessBound<Unfinished>),
     /// A write failed; the reason is raised again by every further use.
     Failed(PyErr),
-    /// Published, or given up.
+    /// Published, or aborted.
     Closed(Option<Published>),
 }
 
@@ -90,7 +90,7 @@ impl PyWriter {
         })
     }
 
-    /// Runs an operation on the I/O thread. If it fails, the upload is given up and the writer keeps the error.
+    /// Runs an operation on the I/O thread. If it fails, the upload is aborted and the writer keeps the error.
     fn advance<T: Send + 'static, F>(
         &self,
         py: Python<'_>,
@@ -108,7 +108,7 @@ impl PyWriter {
         })
     }
 
-    /// Keeps an error of this thread, and gives the upload up.
+    /// Keeps an error of this thread, and aborts the upload.
     fn fail<T>(py: Python<'_>, state: &mut State, cause: &oss_client::Error) -> PyResult<T> {
         let raised = error::to_python(py, cause);
         state.progress = Progress::Failed(raised.clone_ref(py));
@@ -230,7 +230,7 @@ impl PyWriter {
             self.copy(py, &mut state, bytes)?;
         } else {
             self.copy(py, &mut state, &bytes[..worth_lending.start])?;
-            // If something fails, the upload is given up, and its copies of the loan are dropped.
+            // If something fails, the upload is aborted, and its copies of the loan are dropped.
             let loan = Loan::new(py, &bytes[worth_lending.clone()]);
             let sent = self.lend(py, &mut state, loan.bytes().clone())?;
             self.copy(py, &mut state, &bytes[worth_lending.start + sent..])?;
@@ -254,7 +254,7 @@ impl PyWriter {
         state.upload(py).map(|_| state.written)
     }
 
-    /// Raises what has failed meanwhile. It publishes nothing and waits for nothing.
+    /// Raises the error of a part that has failed. It publishes nothing and waits for nothing.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
         let has_failed = state.upload(py)?.try_lock().map_err(|_| busy())?.has_failed();
@@ -277,7 +277,7 @@ impl PyWriter {
         Ok(())
     }
 
-    /// Gives up: nothing is published, and what was uploaded is removed.
+    /// Aborts: nothing is published, and uploaded parts are removed.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
         let Progress::Open(unfinished) = &state.progress else {
@@ -299,13 +299,13 @@ impl PyWriter {
         Ok(matches!(state.progress, Progress::Closed(_)))
     }
 
-    /// The ETag of what was published.
+    /// The ETag of the published object.
     #[getter]
     fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.published(py)?.map(|published| unquoted(&published.etag)))
     }
 
-    /// The CRC-64 of what was published.
+    /// The CRC-64 of the published object.
     #[getter]
     fn crc64(&self, py: Python<'_>) -> PyResult<Option<u64>> {
         Ok(self.published(py)?.and_then(|published| published.crc64))
@@ -368,7 +368,7 @@ impl PyWriter {
         match self.abort(py) {
             // torch.save raises an error of its own about bytes that are missing because a write failed.
             Ok(()) => cause.map_or(Ok(()), Err),
-            // The exception of the block is what the caller must know.
+            // The caller must know the exception of the block.
             Err(second) if error::is_of_our_tree(py, &second) => {
                 let text =
                     format!("the unfinished upload could not be aborted, its parts remain: {}", second.value(py));

@@ -31,16 +31,16 @@ pub struct Span {
 }
 
 impl Entry {
-    /// An object of which only the name is known.
+    /// An object with nothing known except its name.
     pub fn named(bucket: impl Into<Arc<str>>, key: impl Into<Box<str>>) -> Self {
         Self { bucket: bucket.into(), key: key.into(), size: None, etag: None, label: None, span: None }
     }
 
-    /// Whether it stands for a directory only: no bytes, and a key that ends with a slash.
+    /// Whether it is a directory marker: no bytes, and a key that ends with a slash.
     pub fn is_directory_marker(&self) -> bool {
         self.size == Some(0) && self.key.ends_with('/')
     }
 }
 
-/// Objects that became known together, or why no more will.
+/// Objects that became known together, or the error that ended the listing.
 pub type Page = Result<Vec<Entry>>;

@@ -36,7 +36,7 @@ pub enum Turn {
     Ours(Box<Producer>),
     /// Another process appends.
     Taken,
-    /// Nothing is to be appended any more.
+    /// The listing is complete or has failed.
     Over,
 }
 
@@ -78,7 +78,7 @@ impl ListingFile {
         }
     }
 
-    /// Lets go of the file; the next use opens the file that has the name then.
+    /// Closes the file; the next use opens the file that then has the name.
     pub fn close(&self) {
         lock(&self.current).take();
     }
@@ -141,7 +141,7 @@ impl ListingFile {
         })
     }
 
-    /// The name leads nowhere or to another file.
+    /// The error if the name is gone or belongs to another file.
     fn given_up(&self, file: &PageFile) -> Result<Turn> {
         // If it is complete by now, it may have been larger than the limit.
         if file.refresh()?.state != ListingState::Running {

@@ -16,19 +16,19 @@ use super::{
 /// Bytes of a page's head.
 pub(super) const HEAD: usize = 32;
 
-/// Most rows of a page: those of the service's listings have as many.
+/// Most rows of a page, as in a page of the service's listing.
 const PAGE_ROWS: usize = 1000;
 
 /// A page is closed when it holds this many bytes, so that a page in memory stays small.
 const PAGE_BYTES: usize = 1 << 20;
 
-/// What a page says of itself.
+/// The numbers at the start of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) rows: u32,
     /// Bytes of the rows.
     pub(super) text: u32,
-    /// How many names follow the rows, and their bytes.
+    /// Number of names that follow the rows, and their bytes.
     pub(super) names: u32,
     pub(super) names_text: u32,
     /// Number of rows in the pages before.

@@ -29,7 +29,7 @@ pub(super) const HEADER: u64 = 64;
 /// What a listing file begins with; the digit is the version of the format.
 const MAGIC: &[u8; 8] = b"OSSLIST1";
 
-/// A header that is being written is wrong for a moment only. One that stays wrong for so long is damaged.
+/// A header that is being written is wrong for a moment only. One that stays wrong for this long is damaged.
 const TORN_HEADER: Duration = Duration::from_secs(1);
 
 /// How far a listing is.
@@ -38,9 +38,9 @@ pub enum ListingState {
     /// Rows may follow. Only the lock tells whether a process appends them.
     #[default]
     Running,
-    /// All rows are there.
+    /// All rows are committed.
     Complete,
-    /// No row follows; why is recorded.
+    /// No row follows; the file holds the reason.
     Failed,
 }
 
@@ -48,7 +48,7 @@ pub enum ListingState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) state: ListingState,
-    /// Bytes that count, this header included.
+    /// Committed bytes, this header included.
     pub(super) committed: u64,
     pub(super) rows: u64,
     pub(super) markers: u64,
@@ -97,7 +97,7 @@ impl Header {
     }
 }
 
-/// What a reader can read by now.
+/// How far a reader can read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListingProgress {
     /// How far the listing is.
@@ -227,7 +227,7 @@ impl PageFile {
         Ok(self.progress())
     }
 
-    /// What the last look found.
+    /// The progress that was read last.
     pub fn progress(&self) -> ListingProgress {
         let Header { state, rows, markers, .. } = self.with_known(|known| known.header);
         ListingProgress { state, rows, markers }
@@ -254,7 +254,7 @@ impl PageFile {
             if let Some(header) = Header::from_bytes(&bytes) {
                 return Ok(header);
             }
-            // It has written a page or a part of one, and was killed or found the disk full before it wrote the header.
+            // It has written a page or less, and was killed or found the disk full before it wrote the header.
             if bytes == [0; HEADER as usize] {
                 return Ok(Header::default());
             }
@@ -398,7 +398,7 @@ impl PageFile {
     }
 }
 
-/// An operation on the disk failed.
+/// The error of an operation on the disk.
 pub(super) fn failed(path: &Path, action: &str, error: &io::Error) -> Error {
     let path = path.display();
     let help = match error.kind() {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// The right to append to a listing file, held through an exclusive lock on it. Dropping it gives the right back; the
+/// The right to append to a listing file, held through an exclusive lock on it. Dropping it returns the right; the
 /// next producer continues after the last committed row.
 #[derive(Debug)]
 pub struct Producer {
@@ -100,7 +100,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Declares that no row follows. `why` is read by the other processes.
+    /// Marks the listing as failed. The other processes read `why`.
     pub fn fail(mut self, why: &[u8]) -> Result<()> {
         self.write(why, self.header.committed)?;
         self.commit(Header { state: ListingState::Failed, failure: why.len() as u64, ..self.header })

@@ -154,7 +154,7 @@ impl<'a> Etag<'a> {
         }
     }
 
-    /// Only a form that comes back letter by letter is packed.
+    /// An ETag is packed only if unpacking gives the same text.
     fn packed(text: &str) -> Option<Self> {
         let inner = text.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
         let (digits, rest) = inner.split_at_checked(32)?;

@@ -307,7 +307,7 @@ fn a_discarded_listing_is_read_to_its_end_but_not_continued() {
     let mut producer = produce(&listing, &file);
     append(&mut producer, &numbered(0..5));
     listing.discard().unwrap();
-    // Who is at it ends it.
+    // The producer ends it.
     append(&mut producer, &numbered(5..6));
     assert_eq!(read(&file), numbered(0..6));
     drop(producer);
@@ -350,7 +350,7 @@ fn files_are_private_and_a_directory_that_is_not_is_refused() {
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
     let error = ListingFile::new(link, 0).open().unwrap_err();
-    assert!(error.message().contains("no directory"), "{error}");
+    assert!(error.message().contains("not a directory"), "{error}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Alphabet {
         }
         if ascii & (DIGITS | LOWER_HEX | UPPER_HEX) != 0 {
             for (class, hex) in [(LOWER, LOWER_HEX), (UPPER, UPPER_HEX)] {
-                // Four of the six are no coincidence.
+                // Four of the six are not a coincidence.
                 if all.ascii & class & !hex == 0 && (all.ascii & hex).count_ones() >= 4 {
                     ascii |= DIGITS | hex;
                 }
@@ -99,7 +99,7 @@ impl Alphabet {
 struct Digit {
     seen: Alphabet,
     last: Option<char>,
-    /// Whether a lesser character followed: then this digit has run through all its characters.
+    /// Whether a smaller character followed: then this digit has run through all its characters.
     wrapped: bool,
 }
 
@@ -210,7 +210,7 @@ impl KeySpace {
             // The number overflows: carry into the digit before.
             start = start.checked_sub(1).filter(|&start| start >= self.prefix)?;
             if self.separates(start, last[start]) {
-                // The run is true for its group alone.
+                // The run holds for its own group only.
                 let leaves = start < shared && run.keys >= LARGE_GROUP * self.page;
                 return if leaves { past(&origin[..=start], end) } else { None };
             }

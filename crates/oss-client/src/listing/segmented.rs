@@ -145,9 +145,9 @@ pub(super) struct SegmentedListing {
     next_id: u64,
     /// Segments opened after the first.
     opened: u64,
-    /// Of these, how many have no answer yet.
+    /// Number of these without an answer yet.
     unanswered: u64,
-    /// How many guesses may build on each other now.
+    /// Number of guesses that may now build on each other.
     guesses: u32,
     pages: u64,
     listed: u64,

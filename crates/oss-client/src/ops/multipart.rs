@@ -37,7 +37,7 @@ pub struct Part {
     pub crc64: Option<u64>,
 }
 
-/// CRC-64 of what all parts make up, in the order of their numbers.
+/// CRC-64 of all parts joined, in the order of their numbers.
 pub(crate) fn folded(parts: &[Part]) -> Option<u64> {
     parts.iter().try_fold(0, |crc, part| Some(crc64::combine(crc, part.crc64?, part.length)))
 }
@@ -92,8 +92,8 @@ impl Client {
         }
     }
 
-    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag. `crc64` is what
-    /// its checksum has to be.
+    /// Joins the parts in the order of their numbers, and publishes the object; returns its ETag. Its checksum must be
+    /// `crc64`.
     ///
     /// If it fails, the object may have been published all the same: see [`crate::upload`].
     pub async fn complete_multipart(
@@ -119,7 +119,7 @@ impl Client {
         Ok(result.etag)
     }
 
-    /// Gives up an upload; its parts are removed. An upload that does not exist counts as given up.
+    /// Aborts an upload and removes its parts. It is not an error if it does not exist.
     pub async fn abort_multipart(&self, bucket: &str, key: &str, upload_id: &str) -> Result<()> {
         let request = Request::object(Method::DELETE, bucket, key).query("uploadId", upload_id);
         match self.send(&request).await {

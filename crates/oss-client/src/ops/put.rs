@@ -17,7 +17,7 @@ use crate::{
 pub struct PutOptions {
     /// Media type; if absent, `application/octet-stream`.
     pub content_type: Option<String>,
-    /// What else describes it, as headers; a media type here wins.
+    /// Further headers that describe the object; a media type here wins.
     pub headers: HeaderMap,
     /// Fail if the key exists already.
     pub forbid_overwrite: bool,
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// Compares what was sent with what the server says it stored.
+/// Compares the checksum of the bytes with the server's.
 pub(crate) fn compare_crc64(request: &Request, response: &Response, sent: u64) -> Result<()> {
     match response.crc64() {
         Some(stored) if stored != sent => {

@@ -20,7 +20,7 @@
 //!    unknown. And of what has arrived, only 16 MiB may wait for the reader (`FIRST_AHEAD`: fresh memory costs more
 //!    than receiving into it). That limit doubles whenever the reader had to wait because of it. The object that the
 //!    reader waits for is always let in, so an object larger than the budget does not stop the stream.
-//! 3. It gets a slot. A slot keeps the place in the order while later objects arrive earlier.
+//! 3. It gets a slot. A slot keeps its place in the order while later objects arrive earlier.
 //! 4. Its request is sent (`Client::get_where`). The answer tells its size: if that is more than was reserved and the
 //!    rest does not fit, the body is not received. The object is *deferred*: it is requested again with its true size.
 //! 5. An object above a quarter of the budget (`LARGE_SHARE`) would push all others out. It is delivered without its
@@ -29,8 +29,7 @@
 //!    joins those that lie close together into one request (docs/decisions/archives.md).
 //! 7. What has arrived is handed over: in order, everything before the first unfinished slot; otherwise at once. The
 //!    [`Queue`] wakes the reader once for many objects.
-//! 8. The reader takes a batch: at most 64 objects and an eighth of the budget. That makes room, and the driver goes
-//!    on.
+//! 8. The reader takes a batch: at most 64 objects and an eighth of the budget. That makes room for the driver.
 //!
 //! If the reader is dropped, it abandons the queue. The driver sees that at its next step and ends; the requests in
 //! flight are dropped with it.

@@ -21,9 +21,9 @@ pub struct PrefixToList {
     pub client: Client,
     /// Bucket.
     pub bucket: String,
-    /// What the keys start with.
+    /// The beginning of the keys.
     pub prefix: String,
-    /// Keeps objects that stand for a directory only.
+    /// Keeps directory markers.
     pub directory_markers: bool,
     /// Writes down a failure.
     pub record: RecordFailure,

@@ -11,9 +11,9 @@ use crate::{
     order::{Order, Shuffle},
 };
 
-/// How often a reader that has read everything looks whether there is more: at first, and after a while. A page takes
-/// the service 20 to 50 ms, so the first look is rarely late; fifty looks a second, a system
-/// call each, cost a waiting process nothing. No process can notify all others, since none knows them.
+/// Pauses of a reader that has read everything, before it looks for more rows: at first, and after a while. A page
+/// takes the service 20 to 50 ms, so the first look is rarely late. Fifty looks a second, a system call each, cost a
+/// waiting process nothing. No process knows all others, so none can notify them.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
 /// The objects of a stream, in its order. They may become known while they are read.
@@ -178,7 +178,7 @@ impl Following {
             if progress.state == ListingState::Failed {
                 return Err(Error::new(ErrorKind::Recorded(self.file.failure()?)));
             }
-            self.produce_where_nobody_does()?;
+            self.produce_if_nobody_does()?;
             if let Some(producing) = &mut self.producing {
                 tokio::select! {
                     () = self.progress.notified() => {}
@@ -194,7 +194,7 @@ impl Following {
         }
     }
 
-    fn produce_where_nobody_does(&mut self) -> Result<()> {
+    fn produce_if_nobody_does(&mut self) -> Result<()> {
         if let Some((listing, prefix)) = self.prefix.as_ref().filter(|_| self.producing.is_none())
             && let Turn::Ours(producer) = listing.produce(&self.file)?
         {

@@ -97,7 +97,7 @@ pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<MemberRun> {
     runs
 }
 
-/// What became of a member.
+/// Position, entry and outcome of a member.
 pub(super) type Fetched = (u64, Entry, Result<FetchedObject>);
 
 /// Fetches a run with one request.
@@ -145,7 +145,7 @@ async fn fetch_members(client: &Client, run: &MemberRun) -> Result<(String, Vec<
     }
 }
 
-/// Members have no version of their own: an error about the archive is an error about them.
+/// An error of the archive as an error of its member.
 fn explained(error: Error, archive: &str) -> Error {
     match error.kind() {
         ErrorKind::Changed(_) => Error::new(ErrorKind::Changed(format!(

@@ -6,7 +6,7 @@ use oss_protocol::crc64::combine;
 
 /// The received ranges of one object with their CRC-64, in any order. Neighbours are folded together.
 ///
-/// Bytes that are received twice count once: the first time.
+/// Bytes that are received twice count only the first time.
 #[derive(Debug)]
 pub(crate) struct Coverage {
     size: u64,

@@ -44,14 +44,14 @@ impl<B: Target> Located for Wanted<B> {
 /// How one read of consecutive bytes is filled.
 #[derive(Debug)]
 pub struct Gathered<B> {
-    /// What is copied from pieces of the window, each once it has arrived.
+    /// Copies from pieces of the window, each made when the piece has arrived.
     pub copies: Vec<(Arc<Piece>, Wanted<B>)>,
-    /// What is received into the memory itself.
+    /// Ranges that are received into the memory itself.
     pub jobs: Vec<Job<B>>,
 }
 
 impl Window {
-    /// Divides `target`, which `want` fills, as the window says. What is missing is asked for.
+    /// Divides `target`, the memory for `want`, as the window says. Missing bytes are requested.
     pub fn gather<B: Target>(&mut self, want: &Range<u64>, mut target: B) -> Gathered<B> {
         let mut gathered = Gathered { copies: Vec::new(), jobs: Vec::new() };
         let mut at = want.start;

@@ -18,7 +18,7 @@ enum Slice<B> {
 }
 
 impl<B: AsMut<[u8]>> Job<B> {
-    /// A range that starts at byte `start` and takes nothing yet.
+    /// An empty range that starts at byte `start`.
     pub fn new(start: u64) -> Self {
         Self { start, slices: Vec::new() }
     }
@@ -28,7 +28,7 @@ impl<B: AsMut<[u8]>> Job<B> {
         self.slices.push(Slice::Fill(target));
     }
 
-    /// The next `length` bytes are not wanted.
+    /// The next `length` bytes are dropped.
     pub fn skip(&mut self, length: usize) {
         if length > 0 {
             self.slices.push(Slice::Skip(vec![0; length]));
@@ -68,7 +68,7 @@ pub struct Jobs<B> {
 }
 
 impl<B> Jobs<B> {
-    /// Ranges to be fetched in this order. Those whose bytes are checked by the caller, who may fetch them again, must
+    /// Ranges to be fetched in this order. If the caller checks the bytes itself and may fetch them again, they must
     /// not be `counted` for the checksum of the object.
     pub fn new(jobs: impl IntoIterator<Item = Job<B>>, counted: bool) -> Self {
         Self { waiting: Mutex::new(jobs.into_iter().collect()), counted }

@@ -64,7 +64,7 @@ impl ObjectReader {
         Self::starting_at(0, clients, bucket, key, meta)
     }
 
-    /// Opens what an entry stands for, whose description is known already: an object, or a member of an archive.
+    /// Opens the object or the archive's member of an entry whose description is known already.
     pub fn of_entry(clients: Vec<Client>, entry: &Entry, meta: ObjectMeta) -> Self {
         match &entry.span {
             Some(span) => Self::starting_at(span.offset, clients, &entry.bucket, &span.archive, meta),
@@ -80,7 +80,7 @@ impl ObjectReader {
         }
     }
 
-    /// What is being read.
+    /// The description of the object.
     pub fn meta(&self) -> &ObjectMeta {
         &self.shared.meta
     }
@@ -139,7 +139,7 @@ impl ObjectReader {
     }
 
     /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the
-    /// CRC-64 of each of the ranges `checked` of it. Bytes that are checked by the caller, who may fetch them again, must not
+    /// CRC-64 of each range in `checked`. If the caller checks the bytes itself and may fetch them again, they must not
     /// be `counted` for the checksum of the object.
     pub async fn receive_checked(
         &self,

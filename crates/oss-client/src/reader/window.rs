@@ -108,14 +108,14 @@ pub struct Window {
     turn: usize,
 }
 
-/// A run of sequential reading.
+/// A sequence of reads that follow each other.
 #[derive(Debug, Default)]
 struct Stream {
     /// Bytes before this have been asked for.
     end: u64,
     /// A reader that gets here needs more to be in flight.
     mark: u64,
-    /// How far ahead of the reader to ask.
+    /// Bytes to request ahead of the reader.
     ahead: u64,
 }
 
@@ -135,7 +135,7 @@ impl Window {
             limit,
             longest: longest_within(config, limit),
             concurrency: config.prefetch_concurrency.max(1),
-            // Of its own, so that the memory is free again when the reader is closed. No piece is larger than it keeps.
+            // A pool of its own, so that the memory is free when the reader is closed. It can keep every piece.
             buffers: BufferPool::new(limit as usize / 4),
             object,
             reactors,
@@ -242,7 +242,7 @@ impl Window {
         self.steps(&want, direct)
     }
 
-    /// The bytes of the object that were never received, as steps, if they are so few that the checksum is worth them.
+    /// The bytes of the object that were never received, as steps, if they are few enough to fetch for the checksum.
     pub fn steps_for_remainder(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for gap in self.object.remainder(REMAINDER.min(self.limit / 4)) {
@@ -265,7 +265,7 @@ impl Window {
         }
         for (index, gap) in missing.iter().enumerate() {
             let start = if index == 0 { begin } else { gap.start };
-            // A reader on its way back finds what follows here already, and wants what is before.
+            // A reader that moves backwards has the following bytes already, and wants those before.
             let start =
                 if self.pieces.contains_key(&gap.end) { start.min(gap.end.saturating_sub(least)) } else { start };
             let end = gap.end.max(start + least).min(size);

@@ -347,7 +347,8 @@ impl Upload {
     async fn begin_part(&mut self) -> Result<Arc<str>> {
         if self.parts.started() == MAX_PARTS {
             let text = format!(
-                "the {MAX_PARTS} parts that an object may have are used up by {} bytes; give size_hint, the approximate size",
+                "the {MAX_PARTS} parts that an object may have are used up by {} bytes; give size_hint, \
+                 the approximate size",
                 self.written
             );
             return Err(self.destination.name(ErrorKind::Config(text).into()));

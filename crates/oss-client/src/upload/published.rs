@@ -31,7 +31,8 @@ pub(super) async fn ask(
     }
     let Destination { bucket, key } = destination;
     let config = client.config();
-    // The failed request has used the operation's whole time. If the service is down, this one must not take as long again.
+    // The failed request has used the time of the operation. If the service is down, this one must not take as long
+    // again.
     let patience = config.connect_timeout + config.read_timeout;
     let unknown = match tokio::time::timeout(patience, client.head(bucket, key)).await {
         Ok(Ok(found)) if crc64.is_some() && (found.size, found.crc64) == (size, crc64) => {

@@ -31,11 +31,11 @@ use crate::{
 
 use run::{AskedRange, Object, RangeRun, Received, Request};
 
-/// How often a range is received: bytes that were flipped on the way may be right the second time.
+/// Times that a range is received at most: bytes that were damaged on the way may be right the second time.
 const ATTEMPTS: usize = 2;
 
-/// A range as Python asks for it: tag, bucket, key, the object's size if it is known, first byte, length, CRC-64 if it is
-/// known, and the memory that receives the bytes if there is one.
+/// A range as Python asks for it: tag, bucket, key, the object's size if it is known, first byte, length, CRC-64 if it
+/// is known, and the memory that receives the bytes, if there is one.
 type Asked<'py> = (Py<PyAny>, String, String, Option<u64>, u64, u64, Option<u64>, Option<Bound<'py, PyAny>>);
 
 /// The limits of a range fetcher.
@@ -59,7 +59,7 @@ pub(crate) struct PyRangeFetcher {
     read: Arc<Read>,
 }
 
-/// What a fetcher has read so far.
+/// What a fetcher has read.
 #[derive(Default)]
 struct Read {
     bytes: AtomicU64,
@@ -85,7 +85,7 @@ struct Done {
     error: Option<Py<PyAny>>,
 }
 
-/// What the process that made the fetcher has of it.
+/// The fetcher's state, in the process that made it.
 struct State {
     source: Py<PyIterator>,
     allocate: Py<PyAny>,
@@ -196,8 +196,8 @@ impl State {
                     in_flight += 1;
                 }
             }
-            // Runs that have arrived count as well: their buffers are used again as soon as they are handed out, and fresh
-            // memory takes longer than waiting for that.
+            // Runs that have arrived count as well: their buffers are used again when they have been handed out, and
+            // fresh memory takes longer than waiting for that.
             let held = self.running.len() + self.done.len();
             if in_flight.max(held) >= self.limits.concurrency {
                 return Ok(());
@@ -298,7 +298,8 @@ impl State {
         run.sent.push((length, start_ringing(&self.reactors[lane], receive, Arc::clone(&self.bell))));
     }
 
-    /// Waits until a request is over, at most until signals are looked for. Meanwhile pages of fresh memory are made present.
+    /// Waits until a request is over, or until the next check for signals. Meanwhile it makes pages of fresh memory
+    /// present.
     fn wait(&mut self, py: Python<'_>) -> PyResult<()> {
         let until = Instant::now() + SIGNAL_INTERVAL;
         let bell = &self.bell;

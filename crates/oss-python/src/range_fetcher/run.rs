@@ -52,7 +52,7 @@ impl Located for AskedRange {
     }
 }
 
-/// What a request brought.
+/// The result of a request.
 pub(super) struct Received {
     /// The object's size.
     pub(super) size: u64,

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Share of the budget that grouped members have: while those before are delivered, the next fit too.
+/// Share of the budget for grouped members. The next group also fits while one is delivered.
 const HORIZON_SHARE: u64 = 2;
 
 /// Runs that begin in this last share of a group wait for the next group, which may hold the rest of their chunk. Of a
