@@ -91,8 +91,8 @@ impl<T> Drop for ProcessBound<T> {
     }
 }
 
-/// A lock that a fork may copy while another thread holds it. That thread does not exist in the child, so nobody would
-/// ever unlock it there: in another process than its own it is not waited for.
+/// A lock that a fork may copy while another thread holds it. That thread does not exist in the child, so nothing would
+/// ever unlock it there. So only the process that made the lock waits for it.
 pub(crate) struct ForkLock<T> {
     process: u32,
     /// The thread that holds it, see [`this_thread`]; 0 if none does.

@@ -1,4 +1,4 @@
-//! Reads an object by ranges: waits, and copies. What to ask for is decided in the core.
+//! Reads an object by ranges: waits, and copies. The core decides which ranges to request.
 
 use std::{
     ops::Range,
@@ -52,7 +52,7 @@ pub(crate) struct Scattered {
     lanes: Vec<(usize, Reactor)>,
     object: ObjectReader,
     jobs: Jobs<LentBuffer>,
-    /// The larger pieces of memory that they go to.
+    /// The addresses of the larger buffers that receive them.
     addresses: Vec<Range<usize>>,
     concurrency: usize,
 }

@@ -387,8 +387,8 @@ impl PyWriter {
     }
 }
 
-/// Whether an exception of the block may come from what this writer raised before: it is neither of our tree nor one, such
-/// as `KeyboardInterrupt`, that is not an error.
+/// Whether an exception of the block may be a consequence of an earlier error of this writer. Exceptions of this
+/// package are not, and neither are `KeyboardInterrupt` and the like, which are not errors.
 fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
     raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
 }

@@ -41,7 +41,7 @@ pub(crate) struct Source {
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) meta: ObjectMeta,
-    /// What describes it beside its tags, as headers of a write.
+    /// Its description without its tags, as headers of a write.
     pub(crate) headers: HeaderMap,
     pub(crate) has_tags: bool,
 }
@@ -136,7 +136,7 @@ fn about_source(error: Error, bucket: &str, key: &str) -> Error {
 
 fn description(response: &Response) -> HeaderMap {
     let describes = |name: &HeaderName| DESCRIBING.contains(name) || name.as_str().starts_with(oss_header::META_PREFIX);
-    // The parser of responses refuses all names and values that requests cannot have.
+    // The parser of responses refuses names and values that a request cannot have.
     let named = response.headers.iter().filter_map(|(name, value)| Some((HeaderName::from_bytes(name).ok()?, value)));
     let described = named.filter(|(name, _)| describes(name));
     described.filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?))).collect()

@@ -52,8 +52,8 @@ impl Client {
         self.get_where(bucket, key, move |size| size <= limit).await
     }
 
-    /// [`Client::get`] of an object whose size is `wanted`: it is asked for each size that the service names, and once
-    /// more if the object has been replaced.
+    /// [`Client::get`] of an object, if `wanted` is true for its size. It is called for each size that the service
+    /// names, and again if the object has been replaced.
     pub(crate) async fn get_where(
         &self,
         bucket: &str,
@@ -156,7 +156,7 @@ impl Client {
                 while slices.get(slice).is_some_and(|full| full.length() == at) {
                     (slice, at) = (slice + 1, 0);
                 }
-                // In pieces, so that what a broken connection delivered is known and kept.
+                // In pieces, so that the bytes of a connection that breaks are known and kept.
                 let piece = match slices.get_mut(slice) {
                     Some(Slice::Keep(buffer)) => {
                         let end = buffer.len().min(at + RECEIVE_PIECE);
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// Asks for `length` bytes from `start` of the object with this ETag, and checks that this is what is answered.
+    /// Asks for `length` bytes from `start` of the object with this ETag, and checks that the answer has this range.
     async fn request_range(
         &self,
         request: &Request,
@@ -226,7 +226,7 @@ impl Client {
             (StatusCode::PARTIAL_CONTENT, Some(text)) => {
                 ContentRange::parse(text).ok_or_else(|| incomplete(&request, "Content-Range"))?
             }
-            // The whole object answers a range that is the whole object.
+            // A range of all bytes may be answered with the whole object.
             _ if start == 0 && response.content_length() == Some(length as u64) => return Ok(response),
             _ => {
                 let text = format!("asked for bytes {start}-{end}, answered with {}", response.status);

@@ -1,4 +1,4 @@
-//! What an object is, without its bytes.
+//! The description of an object.
 
 use std::time::SystemTime;
 

@@ -60,7 +60,7 @@ async fn parse_body<T, E: std::fmt::Display>(
     })
 }
 
-/// An answer lacks something the protocol promises.
+/// The error of an answer without something that the protocol promises.
 fn incomplete(request: &Request, what: &str) -> Error {
     let text = format!("the answer has no readable {what}");
     Error::new(ErrorKind::InvalidReply(text)).on(request.bucket.as_deref(), request.key.as_deref())

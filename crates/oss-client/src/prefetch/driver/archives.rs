@@ -1,5 +1,5 @@
-//! Members of archives: many are taken at once and grouped, so that those that lie close together come with one
-//! request.
+//! Members of archives: many are taken at once and grouped, so that one request fetches those that lie close
+//! together.
 
 use std::collections::VecDeque;
 
@@ -47,8 +47,8 @@ impl Driver {
         self.end.is_ok() && self.sequence.peek().is_some_and(|next| next.span.is_some())
     }
 
-    /// Takes the next members from the sequence, as many as half the budget holds, and groups them into runs: so those
-    /// come together, too, that lie further apart in the stream than in the archive.
+    /// Takes the next members from the sequence, as many as half the budget holds, and groups them into runs. So
+    /// members also come together if they lie further apart in the stream than in the archive.
     fn group_members(&mut self, load: Load) -> Admitted {
         let is_full = |load: Load| self.slots.len() + load.items > MOST_OBJECTS / 2;
         if is_full(load) {
@@ -116,7 +116,7 @@ impl Driver {
     fn admit_run(&mut self, in_flight: &mut FuturesUnordered<FetchFuture>, load: Load) -> Admitted {
         let Some(run) = self.archives.runs.front() else { return Admitted::Yes };
         let (bytes, next) = (run.bytes() as usize, run.first() == self.slots.first());
-        // Everything waits for the next one, so it is let in once the reader has taken all that is ready.
+        // All others wait for the next one, so it may start when the reader has taken everything that is ready.
         let fits = |load: Load| (next && load.items == 0) || self.budget.has_room(bytes, load);
         if !fits(load) {
             match self.queue.load_before_waiting() {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::prefetch::queue::{Load, Queue};
 
-/// What a stream may hold, and what it holds.
+/// The bytes that a stream may hold, and those that it holds.
 pub(super) struct Budget {
     pub(super) bytes: usize,
     /// Bytes that the slots hold or expect.
@@ -35,7 +35,7 @@ impl Budget {
     }
 }
 
-/// How much may have arrived before anybody takes it. The budget allows more, for a reader that turns out to need it.
+/// The limit of bytes that have arrived and wait for the reader. It grows up to the budget if the reader needs more.
 pub(super) struct Ahead {
     limit: usize,
     /// Bytes in the slots, after an object that is in flight.
@@ -66,7 +66,7 @@ impl Ahead {
     }
 }
 
-/// What is reserved for one object beyond what was expected, until it has arrived.
+/// Bytes reserved for one object beyond its expected size, until it has arrived.
 pub(super) struct Excess {
     budget: Arc<Budget>,
     expected: usize,

@@ -24,17 +24,17 @@ use crate::{
 /// bounds their number if they are tiny.
 const MOST_OBJECTS: usize = 4096;
 
-/// Bytes that may have arrived before anybody takes them, at first. Fresh memory costs more than to receive into it,
-/// and a reader that keeps up needs little; one that does not is served from this for the time of some requests.
+/// Bytes that may have arrived and wait for the reader, at first. Fresh memory costs more than to receive into it, and
+/// a reader that keeps up needs little. A reader that pauses is served from these bytes for the time of some requests.
 const FIRST_AHEAD: usize = 16 << 20;
 
 /// Share of the budget above which an object is not prefetched: it would push all others out.
 const LARGE_SHARE: usize = 4;
 
-/// Share of the budget that one batch may hold in the reader's hands.
+/// Share of the budget for one batch that the reader has taken.
 const BATCH_SHARE: usize = 8;
 
-/// In which order objects are handed over.
+/// The order in which objects are handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOrder {
     /// In the order of the sequence.
@@ -92,7 +92,7 @@ struct Driver {
     end: Result<()>,
 }
 
-/// What a request brought: an object, or members of an archive.
+/// The result of a request: an object, or members of an archive.
 #[expect(
     clippy::large_enum_variant,
     reason = "single objects are the common case; a box would cost each an allocation"
@@ -113,7 +113,7 @@ enum Blocked {
     Abandoned,
 }
 
-/// Whether members of archives were let in.
+/// Whether members of archives were requested or grouped.
 enum Admitted {
     Yes,
     NoRoom,
@@ -152,7 +152,7 @@ impl Driver {
                 Some(fetched) = in_flight.next(), if !in_flight.is_empty() => {
                     let mut count = 1;
                     self.finish(fetched);
-                    // All that is ready crosses to the reader in one go.
+                    // Everything that is ready goes to the reader at once.
                     while let Some(Some(fetched)) = in_flight.next().now_or_never() {
                         self.finish(fetched);
                         count += 1;
@@ -294,7 +294,7 @@ impl Driver {
         self.slots.set(position, next);
     }
 
-    /// Hands over what is finished and due; returns whether the reader was waiting.
+    /// Hands over the finished objects that are due; returns whether the reader was waiting.
     fn hand_over(&mut self) -> bool {
         let mut handed = 0;
         let waited = match self.delivery {

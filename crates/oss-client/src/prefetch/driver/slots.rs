@@ -14,7 +14,7 @@ pub(super) enum Slot {
     Grouped,
     /// Finished, and to be handed over.
     Done(Item),
-    /// Handed over before those in front of it.
+    /// Handed over before earlier objects.
     Gone,
 }
 
