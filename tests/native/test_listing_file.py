@@ -268,8 +268,8 @@ def test_a_forked_child_opens_the_listing_again_and_leaves_the_lock_to_its_paren
 
 def test_an_order_with_impossible_numbers_is_refused() -> None:
     for numbers, reason in [
-        ({"rank": 2, "world": 2}, "rank 2"),
-        ({"worker": 1}, "worker 1"),
+        ({"rank": 2, "world": 2}, "rank must be from 0 to 1, got 2"),
+        ({"worker": 1}, "worker must be from 0 to 0, got 1"),
         ({"batch_size": 0}, "batch_size"),
         ({"world": 1 << 31}, "world"),
         ({"shuffle": 0}, "block"),
