@@ -122,6 +122,20 @@ def test_a_demonstration_installs_no_tools_of_tests() -> None:
     assert not any(requirement.startswith("pytest") for requirement in demo)
 
 
+@pytest.mark.parametrize(
+    ("system", "environment", "size"),
+    [
+        ("linux", {}, "3 GB"),
+        ("linux", {"PIP_EXTRA_INDEX_URL": ""}, "3 GB"),
+        ("linux", {"PIP_EXTRA_INDEX_URL": "https://packages.example/cpu"}, "400 MB"),
+        ("linux", {"PIP_INDEX_URL": "https://mirror.example/simple"}, "400 MB"),
+        ("darwin", {}, "400 MB"),
+    ],
+)
+def test_the_size_of_the_download_is_shown(system: str, environment: dict[str, str], size: str) -> None:
+    assert f"about {size}" in tool("install").download_notice(system, environment).splitlines()[0]
+
+
 def test_a_package_that_is_being_downloaded_counts(tmp_path: Path) -> None:
     (tmp_path / "pip-unpack-1").mkdir()
     (tmp_path / "pip-unpack-1" / "torch.whl").write_bytes(bytes(1000))

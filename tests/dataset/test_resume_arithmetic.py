@@ -58,23 +58,25 @@ SMALL = st.integers(1, 5)
 
 @given(st.integers(0, 200), SMALL, SMALL, SMALL, SMALL, EVEN)
 def test_batches_are_the_same_for_any_number_of_workers(
-    count: int, world: int, batch: int, some: int, others: int, even: str
+    count: int, world: int, batch_size: int, some: int, others: int, even: str
 ) -> None:
     for rank in range(world):
-        order = ReaderOrder(rank=rank, world=world, batch_size=batch, even=even)  # type: ignore[arg-type]
+        order = ReaderOrder(rank=rank, world=world, batch_size=batch_size, even=even)  # type: ignore[arg-type]
         assert round_robin(order, count, some) == round_robin(order, count, others)
 
 
 @given(st.data(), st.integers(0, 200), st.integers(1, 6), EVEN)
-def test_a_chain_of_cursors_delivers_each_entry_once(data: st.DataObject, count: int, batch: int, even: str) -> None:
+def test_a_chain_of_cursors_delivers_each_entry_once(
+    data: st.DataObject, count: int, batch_size: int, even: str
+) -> None:
     rows = FakeRows(count)
     order, consumed, worlds = ReaderOrder(even=even), [], [1]  # type: ignore[arg-type]
     for _ in range(data.draw(st.integers(0, 3))):
         world, workers = data.draw(SMALL), data.draw(SMALL)
         worlds.append(world)
-        order = replace(order, world=world, batch_size=batch)
+        order = replace(order, world=world, batch_size=batch_size)
         ranks = [round_robin(replace(order, rank=rank), count, workers) for rank in range(world)]
-        whole = (count - order.start) // (world * batch)
+        whole = (count - order.start) // (world * batch_size)
         steps = data.draw(st.integers(0, whole))
         for batches in ranks:
             consumed += list(chain.from_iterable(batches[:steps]))
@@ -82,8 +84,8 @@ def test_a_chain_of_cursors_delivers_each_entry_once(data: st.DataObject, count:
         for worker in range(workers):
             its = replace(order, worker=worker, workers=workers)
             taken = len(range(worker, steps, workers))
-            states.append(json.loads(json.dumps(reader_state(its, taken * batch, rows).state())))
-        by_count = cursor_after(order, steps * batch, rows)
+            states.append(json.loads(json.dumps(reader_state(its, taken * batch_size, rows).state())))
+        by_count = cursor_after(order, steps * batch_size, rows)
         assert cursor_after(*consumed_by_workers(states, 0, rows), rows) == by_count
         point = ResumePoint.from_state(json.loads(json.dumps(by_count.state())))
         point.seen.check(rows)
@@ -92,7 +94,7 @@ def test_a_chain_of_cursors_delivers_each_entry_once(data: st.DataObject, count:
     world = data.draw(SMALL)
     worlds.append(world)
     last = [
-        list(chain.from_iterable(round_robin(replace(order, rank=rank, world=world, batch_size=batch), count, 2)))
+        list(chain.from_iterable(round_robin(replace(order, rank=rank, world=world, batch_size=batch_size), count, 2)))
         for rank in range(world)
     ]
     everything = consumed + list(chain.from_iterable(last))
@@ -109,13 +111,13 @@ def test_a_chain_of_cursors_delivers_each_entry_once(data: st.DataObject, count:
 
 @given(st.data(), st.integers(1, 200), SMALL, SMALL, SMALL, EVEN)
 def test_a_reader_resumes_at_its_position(
-    data: st.DataObject, count: int, world: int, batch: int, workers: int, even: str
+    data: st.DataObject, count: int, world: int, batch_size: int, workers: int, even: str
 ) -> None:
     rows = FakeRows(count)
     order = ReaderOrder(
         world=world,
         rank=data.draw(st.integers(0, world - 1)),
-        batch_size=batch,
+        batch_size=batch_size,
         workers=workers,
         worker=data.draw(st.integers(0, workers - 1)),
         even=even,  # type: ignore[arg-type]
@@ -135,14 +137,14 @@ def test_a_reader_resumes_at_its_position(
 @given(st.data(), st.integers(1, 100), SMALL, SMALL, EVEN)
 @settings(max_examples=50)
 def test_the_end_of_a_ranks_share_is_the_end_of_the_epoch(
-    data: st.DataObject, count: int, world: int, batch: int, even: str
+    data: st.DataObject, count: int, world: int, batch_size: int, even: str
 ) -> None:
     rank = data.draw(st.integers(0, world - 1))
-    order = ReaderOrder(world=world, rank=rank, batch_size=batch, even=even)  # type: ignore[arg-type]
+    order = ReaderOrder(world=world, rank=rank, batch_size=batch_size, even=even)  # type: ignore[arg-type]
     length = len(reader(order).sequence(count))
     longest = len(reader(replace(order, rank=0)).sequence(count))
     cursor = cursor_after(order, length, FakeRows(count))
-    assert cursor.finished == (length == longest or length % batch != 0)
+    assert cursor.finished == (length == longest or length % batch_size != 0)
     if cursor.finished:
         assert cursor.order.start == count
     with pytest.raises(OssConfigError, match="cannot have been consumed"):

@@ -47,8 +47,8 @@ def build(emulator: Emulator, filled: str) -> Build:
     return from_prefix
 
 
-def expected(rank: int, world: int, even: str, batch: int = 4) -> list[list[str]]:
-    positions = Reader(rank=rank, world=world, batch_size=batch, even=even).rank_positions(COUNT)
+def expected(rank: int, world: int, even: str, batch_size: int = 4) -> list[list[str]]:
+    positions = Reader(rank=rank, world=world, batch_size=batch_size, even=even).rank_positions(COUNT)
     return [[NAMES[number] for number in batch] for batch in positions]
 
 
