@@ -63,7 +63,7 @@ def test_what_matches_is_loaded_with_few_bytes(server: Emulator, *, weights_only
     assert all(torch.equal(loaded[name], state[name]) for name in loaded)
     asked = sum(tensor.nbytes for tensor in loaded.values())
     assert fetched(server) <= 1.2 * asked
-    # A header comes with the bytes behind it.
+    # A header comes with the bytes after it.
     assert len(server.requests(operation="GetObject")) <= 2 + 20
 
 

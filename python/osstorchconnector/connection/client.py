@@ -112,7 +112,7 @@ class OssClient:
         Args:
             uri: The object.
             start: The first byte. Default: 0.
-            end: The byte behind the last one. Default: the object's size.
+            end: The byte after the last one. Default: the object's size.
 
         Raises:
             OssNotFoundError: The object does not exist.

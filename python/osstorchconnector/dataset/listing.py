@@ -42,7 +42,7 @@ class SharedListing:
     """The rows of a source: an object table, or a listing file that all processes of a dataset read.
 
     The first process that needs the rows lists or parses, and the other processes read its rows. If that process ends,
-    another one continues behind the last row.
+    another one continues after the last row.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ def _parse(
     is_wanted: Callable[[], bool],
     progress: Callable[[int], None],
 ) -> Exception | None:
-    """Append the rows of a source behind those in the file, as long as they are wanted.
+    """Append the rows of a source after those in the file, as long as they are wanted.
 
     Returns:
         The error that ended it. All readers of the file raise it.

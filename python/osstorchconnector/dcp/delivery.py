@@ -130,7 +130,7 @@ def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: 
     Args:
         item: The item.
         start: First wanted byte of the elements.
-        end: First byte behind the wanted ones.
+        end: First byte after the wanted ones.
         memory: Receives the wanted bytes.
         finish: Called after the last block.
     """

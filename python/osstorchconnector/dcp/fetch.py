@@ -36,7 +36,7 @@ class Job:
 
     @property
     def end(self) -> int:
-        """First byte behind the range."""
+        """First byte after the range."""
         return self.start + self.length
 
 
