@@ -262,13 +262,13 @@ def test_a_file_that_torch_did_not_write_is_reported(server: Emulator) -> None:
     with zipfile.ZipFile(archive, "w") as target:
         target.writestr("a", b"content")
     for content, message in (
-        (b"", "no zip file"),
-        (b"x" * 1000, "no zip file"),
+        (b"", "not a zip file"),
+        (b"x" * 1000, "not a zip file"),
         (archive.getvalue(), "torch.save did not write it"),
     ):
         with pytest.raises(OssConfigError, match=message):
             load_partial(stored(server, content), "*")
-    with pytest.raises(OssConfigError, match="no zip file"):
+    with pytest.raises(OssConfigError, match="not a zip file"):
         load_partial(stored(server, {"a": torch.ones(2)}, _use_new_zipfile_serialization=False), "*")
     with pytest.raises(OssConfigError, match="holds a list"):
         load_partial(stored(server, [torch.ones(2)]), "*")
