@@ -5,7 +5,6 @@ import pickle
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -228,51 +227,6 @@ def test_it_is_the_interface_of_both_packages_and_pickles(checkpoint_io: Any, em
         assert isinstance(checkpoint_io, importlib.import_module(f"{package}.plugins").CheckpointIO)
     assert emulator.access_key_secret.encode() not in pickle.dumps(checkpoint_io)
     assert isinstance(pickle.loads(pickle.dumps(checkpoint_io)), type(checkpoint_io))
-
-
-def test_fsspec_lists_reads_and_writes_objects(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
-    import fsspec  # noqa: PLC0415 - with the module above
-
-    for key in ("a", "run/b", "run/deep/c"):
-        client.put(f"oss://{bucket}/{key}", b"content")
-    system, path = fsspec.core.url_to_fs(f"oss://{bucket}/run")
-    assert path == f"{bucket}/run"
-    assert checkpoint_io is not None
-    assert system.ls(path, detail=False) == [f"{bucket}/run/b", f"{bucket}/run/deep"]
-    assert system.ls(f"{path}/b", detail=False) == [f"{bucket}/run/b"]
-    assert [system.exists(f"{bucket}/{name}") for name in ("a", "run", "run/deep", "ru", "b")] == [True] * 3 + [
-        False
-    ] * 2
-    assert (system.isdir(path), system.isfile(path), system.isfile(f"{path}/b")) == (True, False, True)
-    assert system.exists(bucket)
-    assert not system.exists("no-such-bucket-here")
-    with pytest.raises(FileNotFoundError):
-        system.ls(f"{bucket}/absent")
-    with fsspec.open(f"oss://{bucket}/new", "w") as file:
-        file.write("text")
-    with fsspec.open(f"oss://{bucket}/new") as file:
-        assert file.read() == b"text"
-    assert abs(system.modified(f"{bucket}/new").timestamp() - time.time()) < 60
-    system.cp_file(f"{bucket}/new", f"{bucket}/newer")
-    system.rm(f"{bucket}/new")
-    assert names(client, bucket) == ["a", "newer", "run/b", "run/deep/c"]
-    with pytest.raises(OssConfigError, match="with mode 'ab': use"):
-        fsspec.open(f"oss://{bucket}/new", "ab").open()
-
-
-def test_another_implementation_in_fsspec_stays(checkpoint_io: Any, emulator: Emulator) -> None:
-    import fsspec  # noqa: PLC0415 - with the module above
-
-    from osstorchconnector import lightning  # noqa: PLC0415 - as above
-
-    class Other(fsspec.AbstractFileSystem):  # type: ignore[misc]
-        protocol = "oss"
-
-    ours = fsspec.get_filesystem_class("oss")
-    assert ours.client is checkpoint_io._client
-    fsspec.register_implementation("oss", Other, clobber=True)
-    lightning.OssCheckpointIO(**emulator.connection)
-    assert fsspec.get_filesystem_class("oss") is Other
 
 
 def test_the_guides_code_runs(

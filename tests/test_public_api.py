@@ -82,6 +82,13 @@ def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, ne
     assert getattr(old, name) is getattr(importlib.import_module(new_path), name)
 
 
+def test_the_old_name_of_the_plan_check_works_and_names_the_new_one() -> None:
+    sys.modules.pop("osstorchconnector.dcp.coverage", None)
+    with pytest.warns(DeprecationWarning, match="import check_plan from osstorchconnector.dcp.plan_check"):
+        old = importlib.import_module("osstorchconnector.dcp.coverage")
+    assert old.check_coverage is importlib.import_module("osstorchconnector.dcp.plan_check").check_plan
+
+
 # The public modules of release 2.0.0a1, and their public names.
 @pytest.mark.parametrize(
     ("path", "names"),

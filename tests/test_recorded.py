@@ -1,4 +1,8 @@
-"""Files that release 2.0.0a1 wrote stay readable: states, cursors, snapshots, archives, checkpoints, rules, stores."""
+"""Files that release 2.0.0a1 wrote stay readable: states, cursors, snapshots, archives, checkpoints, rules, stores.
+
+States, snapshots, archives with their indexes, and sidecars are also written byte for byte as that release wrote them.
+torch writes the other files of a checkpoint, and each of its versions in its own way.
+"""
 
 import json
 import tarfile
@@ -12,11 +16,11 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from osstorchconnector import OssFileSystem, OssIterableDataset, OssMapDataset
+from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.testing import Emulator
+from tests.recorded.record import BUCKET, NAMES, put_objects, write_archive, write_snapshot
 
 FOLDER = Path(__file__).parent / "recorded" / "2.0.0a1"
-BUCKET = "recorded"
-NAMES = [f"class-{number % 3}/{number:03}" for number in range(30)]
 STATES: dict[str, Any] = json.loads((FOLDER / "states.json").read_text())
 
 
@@ -28,9 +32,7 @@ def name_of(item: Any) -> str:
 def server() -> Iterator[Emulator]:
     """A server with the objects that the recorded files describe."""
     with Emulator(buckets=[BUCKET]) as emulator:
-        client = emulator.client()
-        for name in NAMES:
-            client.put(f"oss://{BUCKET}/train/{name}", name.encode())
+        put_objects(emulator)
         yield emulator
 
 
@@ -70,6 +72,23 @@ def test_a_snapshot_names_the_objects(server: Emulator) -> None:
         (f"train/{name}", name.partition("/")[0], name.encode()) for name in sorted(NAMES)
     ]
     assert not server.requests(operation="ListObjectsV2")
+
+
+def test_a_snapshot_is_still_written_as_it_was(server: Emulator, tmp_path: Path) -> None:
+    write_snapshot(server, tmp_path)
+    assert (tmp_path / "snapshot").read_bytes() == (FOLDER / "snapshot").read_bytes()
+
+
+def test_an_archive_and_its_index_are_still_written_as_they_were(server: Emulator, tmp_path: Path) -> None:
+    write_archive(server, tmp_path)
+    for name in ("archive.index", "archive.tar"):
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
+
+
+def test_a_sidecar_is_still_written_as_it_was() -> None:
+    (sidecar,) = (FOLDER / "checkpoint").glob(".items-*.json")
+    content = sidecar.read_bytes()
+    assert Sidecar.from_bytes(content, sidecar.name).to_bytes() == content
 
 
 def test_an_archive_is_read_by_its_index(server: Emulator) -> None:

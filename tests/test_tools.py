@@ -113,6 +113,40 @@ def test_a_phrase_to_avoid_is_found(line: str, phrase: str | None) -> None:
     assert [(number, text) for number, text, _ in found] == ([] if phrase is None else [(2, phrase)])
 
 
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("# The reader is\n# told.", [(1, "is told")]),
+        ("/// Whoever reads. It\n/// is told.", [(1, "Whoever"), (2, "is told")]),
+        ('    "the list of what "\n    f"is there"', [(1, "what is there")]),
+        ("It ends.\nWhere it stands, it reads.", [(2, "Where it")]),
+        ("The place is\n\ntold apart.", []),
+    ],
+)
+def test_a_phrase_across_a_line_break_is_found(text: str, findings: list[tuple[int, str]]) -> None:
+    found = tool("check_prose").findings(text)
+    assert [(number, phrase) for number, phrase, _ in found] == findings
+
+
+def test_the_listed_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_prose = tool("check_prose")
+    monkeypatch.setattr(check_prose, "ROOT", tmp_path)
+    (tmp_path / ".ci").mkdir()
+    for name in ("Makefile", "tools.sh", ".ci/run"):
+        (tmp_path / name).write_text("# Whoever runs this.\n")
+    subprocess.run(["git", "init", "--quiet"], check=True, cwd=tmp_path)
+    assert check_prose.main() == 0
+    subprocess.run(["git", "add", "."], check=True, cwd=tmp_path)
+    assert check_prose.main() == 1
+
+
+def test_contributing_lists_each_phrase_to_avoid() -> None:
+    rows = (TOOLS.parent / "CONTRIBUTING.md").read_text()
+    for phrase in ("is told", "goes on with", "for want of", "whoever", "what is there", "of that which", "Where it"):
+        assert tool("check_prose").findings(phrase)
+        assert phrase in rows
+
+
 def test_a_demonstration_installs_no_tools_of_tests() -> None:
     install = tool("install")
     project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())
@@ -120,6 +154,20 @@ def test_a_demonstration_installs_no_tools_of_tests() -> None:
     everything = install.requirements(project, list(project["project"]["optional-dependencies"]))
     assert {"maturin>=1.9,<2", "torch>=2.7", "tqdm>=4.66"} < set(demo) < set(everything)
     assert not any(requirement.startswith("pytest") for requirement in demo)
+
+
+@pytest.mark.parametrize(
+    ("system", "environment", "size"),
+    [
+        ("linux", {}, "3 GB"),
+        ("linux", {"PIP_EXTRA_INDEX_URL": ""}, "3 GB"),
+        ("linux", {"PIP_EXTRA_INDEX_URL": "https://packages.example/cpu"}, "400 MB"),
+        ("linux", {"PIP_INDEX_URL": "https://mirror.example/simple"}, "400 MB"),
+        ("darwin", {}, "400 MB"),
+    ],
+)
+def test_the_size_of_the_download_is_shown(system: str, environment: dict[str, str], size: str) -> None:
+    assert f"about {size}" in tool("install").download_notice(system, environment).splitlines()[0]
 
 
 def test_a_package_that_is_being_downloaded_counts(tmp_path: Path) -> None:

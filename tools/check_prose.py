@@ -1,7 +1,7 @@
 """Check that the project's prose avoids phrases that a reader with school English must read twice.
 
-The phrases are listed in CONTRIBUTING.md with examples of what to write instead. Names are read as sentences too:
-``test_a_worker_is_told`` contains "is told".
+CONTRIBUTING.md lists the phrases, with examples of what to write instead. Names are read as sentences too:
+``test_a_worker_is_told`` contains "is told". A phrase may begin on one line and end on the next.
 """
 
 import re
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SUFFIXES: Final = {".md", ".py", ".pyi", ".rs", ".toml", ".yml", ".yaml"}
+SUFFIXES: Final = {".md", ".py", ".pyi", ".rs", ".sh", ".toml", ".yml", ".yaml"}
+# Files without a suffix.
+NAMES: Final = {".ci/run", "Makefile"}
 # This file lists the phrases; CONTRIBUTING.md and a test quote them; others wrote the examples of the original.
 EXEMPT: Final = {"tools/check_prose.py", "CONTRIBUTING.md", "tests/test_tools.py", "tests/original_examples.md"}
 
@@ -27,21 +29,30 @@ PHRASES: Final = {
         "'If …'"
     ),
 }
-_PATTERNS: Final = [(re.compile(phrase, re.IGNORECASE), advice) for phrase, advice in PHRASES.items()]
-# "Where" is a finding at the beginning of a sentence only, with its capital.
-_LEADING: Final = re.compile(r"^[\s#/!*\"]+")
+# A space of a phrase may be the end of a line.
+_PATTERNS: Final = [
+    (re.compile(phrase.replace(" ", r"[ \n]"), re.IGNORECASE | re.MULTILINE), advice)
+    for phrase, advice in PHRASES.items()
+]
+# What surrounds the text of a line: marks of comments and lists, quotes of texts, a backslash that continues the line.
+_LEADING: Final = re.compile(r"^(?:[\s#/!*>]|[bfr]?\"+)+")
+_TRAILING: Final = re.compile(r"[\s\"\\]+$")
 
 
 def findings(text: str) -> list[tuple[int, str, str]]:
     """Return line number, phrase and advice for each phrase to avoid."""
+    lines = [_TRAILING.sub("", _LEADING.sub("", line)) for line in text.splitlines()]
+    sentences = "\n".join(lines).replace("_", " ")
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        sentence = _LEADING.sub("", line).replace("_", " ")
-        for pattern, advice in _PATTERNS:
-            match = pattern.search(sentence)
-            if match and not ("where" in match[0].lower() and "Where" not in match[0]):
-                found.append((number, match[0].strip(), advice))
-    return found
+    for pattern, advice in _PATTERNS:
+        for match in pattern.finditer(sentences):
+            phrase = match[0].lstrip('.;:" \n')
+            # "Where" is a finding at the beginning of a sentence only, with its capital.
+            if phrase.startswith("where"):
+                continue
+            begin = match.end() - len(phrase)
+            found.append((sentences.count("\n", 0, begin) + 1, phrase.replace("\n", " "), advice))
+    return sorted(found)
 
 
 def main() -> int:
@@ -50,7 +61,7 @@ def main() -> int:
     count = 0
     for name in listed.splitlines():
         path = ROOT / name
-        if path.suffix not in SUFFIXES or name in EXEMPT or not path.is_file():
+        if (path.suffix not in SUFFIXES and name not in NAMES) or name in EXEMPT or not path.is_file():
             continue
         for number, phrase, advice in findings(path.read_text(encoding="utf-8")):
             print(f"{name}:{number}: {phrase!r}: {advice}", file=sys.stderr)

@@ -14,7 +14,7 @@ import tempfile
 import time
 import tomllib
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,8 +27,15 @@ _LOG_SECONDS: Final = 15.0
 _LARGE_DOWNLOAD: Final = """\
 download: about 3 GB, because PyTorch from the index of Python packages brings the CUDA libraries with it.
   The CPU build needs less than 400 MB: press Ctrl-C, choose "CPU" in the selector of PyTorch's "Get started" page,
-  set PIP_INDEX_URL or PIP_EXTRA_INDEX_URL to the address of the command it shows, and run make again."""
+  set PIP_EXTRA_INDEX_URL to the address of the command it shows, and run make again."""
 _SMALL_DOWNLOAD: Final = "download: about 400 MB, most of it PyTorch."
+
+
+def download_notice(system: str, environment: Mapping[str, str]) -> str:
+    """Return what to print before PyTorch is downloaded: how large it is, and how to get the CPU build."""
+    # Only the wheels for Linux depend on the CUDA libraries. If an index was chosen, it has been read already.
+    chosen = environment.get("PIP_EXTRA_INDEX_URL") or environment.get("PIP_INDEX_URL")
+    return _LARGE_DOWNLOAD if system == "linux" and not chosen else _SMALL_DOWNLOAD
 
 
 def requirements(project: dict[str, Any], extras: list[str]) -> list[str]:
@@ -125,7 +132,7 @@ class Environment:
     def install(self, wanted: list[str]) -> None:
         """Install requirements with pip."""
         if not self.has_torch():
-            print(_LARGE_DOWNLOAD if sys.platform == "linux" else _SMALL_DOWNLOAD, flush=True)
+            print(download_notice(sys.platform, os.environ), flush=True)
         # On the disk of the environment: the system's folder for temporary files may be memory.
         with tempfile.TemporaryDirectory(dir=self._folder, prefix="download-") as temporary:
             packages = set(self._folder.glob("lib/python*/site-packages/*.dist-info"))
@@ -174,7 +181,7 @@ class Environment:
                         progress.show(describe(path.read_text(errors="replace")))
             except KeyboardInterrupt:
                 process.wait()
-                raise SystemExit(f"\n{stage}: interrupted; the next run begins this stage anew") from None
+                raise SystemExit(f"\n{stage}: interrupted; the next run begins this stage again") from None
         if status:
             print(f"\nerror: {stage}: {command[0]} failed; its log is {path}", file=sys.stderr)
             print(_from_first(path.read_text(errors="replace"), "error"), file=sys.stderr)

@@ -130,7 +130,7 @@ class OssCheckpointIO(CheckpointIO):
         """Return the URI of the complete checkpoint that was stored last directly below a directory, or None.
 
         Use it as ``ckpt_path``. Lightning's own ``ckpt_path="last"`` drops ``oss://`` from the path, finds no
-        checkpoint, and starts the training anew.
+        checkpoint, and starts the training from the beginning.
 
         Args:
             dirpath: The directory, as for ``ModelCheckpoint``.

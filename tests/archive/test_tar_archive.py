@@ -45,7 +45,7 @@ def source(client: OssClient, bucket: str) -> str:
 
 
 @pytest.fixture
-def connection(emulator: Emulator) -> dict[str, Any]:
+def arguments(emulator: Emulator) -> dict[str, Any]:
     return {
         "endpoint": emulator.endpoint,
         "cred_path": emulator.cred_path,
@@ -63,10 +63,10 @@ def assert_index_matches(archive: bytes, index: bytes) -> None:
 
 
 def test_a_prefix_becomes_an_archive_that_tar_reads(
-    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+    client: OssClient, bucket: str, source: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     tar, index = f"oss://{bucket}/out/all.tar", f"oss://{bucket}/out/all.idx"
-    generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **connection)
+    generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **arguments)
     archive = client.get(tar)
     assert_index_matches(archive, client.get(index))
     header, _ = index_of(client.get(index))
@@ -87,7 +87,7 @@ def test_a_prefix_becomes_an_archive_that_tar_reads(
 
 
 def test_the_same_objects_give_the_same_bytes_in_oss_and_in_a_directory(
-    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+    client: OssClient, bucket: str, source: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     directory = tmp_path / "data"
     for name in NAMES:
@@ -100,16 +100,16 @@ def test_the_same_objects_give_the_same_bytes_in_oss_and_in_a_directory(
 
     for source_path in (source, str(directory) + "/"):
         tar, index = f"oss://{bucket}/all.tar", f"oss://{bucket}/all.idx"
-        generate_tar_archive(tar_path=tar, index_path=index, source_path=source_path, **connection)
+        generate_tar_archive(tar_path=tar, index_path=index, source_path=source_path, **arguments)
         assert (client.get(tar), client.get(index)) == written
-    generate_tar_archive(tar_path=local_tar + "2", index_path=local_index + "2", source_path=source, **connection)
+    generate_tar_archive(tar_path=local_tar + "2", index_path=local_index + "2", source_path=source, **arguments)
     assert Path(local_tar + "2").read_bytes() == written[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.idx", "all.idx2", "all.tar", "all.tar2", "data"]
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 def test_an_index_is_made_for_an_existing_archive(
-    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, tar_format: int
+    client: OssClient, bucket: str, arguments: dict[str, Any], tmp_path: Path, tar_format: int
 ) -> None:
     tar, index = tmp_path / "all.tar", tmp_path / "all.idx"
     with tarfile.open(tar, "w", format=tar_format) as archive:
@@ -126,27 +126,27 @@ def test_an_index_is_made_for_an_existing_archive(
 
     uri = f"oss://{bucket}/all.tar"
     client.put(uri, tar.read_bytes())
-    generate_tar_archive(tar_path=uri, index_path=str(index) + "2", source_path="", index_only=True, **connection)
+    generate_tar_archive(tar_path=uri, index_path=str(index) + "2", source_path="", index_only=True, **arguments)
     assert Path(str(index) + "2").read_bytes() == index.read_bytes()
 
 
 # webdataset does not close the file that it has read.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_the_archive(
-    bucket: str, client: OssClient, connection: dict[str, Any], tmp_path: Path
+    bucket: str, client: OssClient, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     for number in range(20):
         client.put(f"oss://{bucket}/samples/{number:04}.txt", f"text {number}".encode())
         client.put(f"oss://{bucket}/samples/{number:04}.cls", str(number % 3).encode())
     tar = tmp_path / "samples.tar"
     generate_tar_archive(
-        tar_path=str(tar), index_path=str(tmp_path / "i"), source_path=f"oss://{bucket}/samples/", **connection
+        tar_path=str(tar), index_path=str(tmp_path / "i"), source_path=f"oss://{bucket}/samples/", **arguments
     )
     read = webdataset.WebDataset(str(tar), shardshuffle=False).decode().to_tuple("txt", "cls")
     assert list(read) == [(f"text {number}", number % 3) for number in range(20)]
 
 
-def test_labels_are_the_first_directory(bucket: str, source: str, connection: dict[str, Any], tmp_path: Path) -> None:
+def test_labels_are_the_first_directory(bucket: str, source: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     del bucket
     index = tmp_path / "index"
     counts: list[tuple[int, int]] = []
@@ -156,7 +156,7 @@ def test_labels_are_the_first_directory(bucket: str, source: str, connection: di
         source_path=source,
         labels_from_prefix=True,
         progress=lambda *count: counts.append(count),
-        **connection,
+        **arguments,
     )
     _, members = index_of(index.read_bytes())
     assert {member.name: member.label for member in members} == {
@@ -166,7 +166,7 @@ def test_labels_are_the_first_directory(bucket: str, source: str, connection: di
 
 
 def test_a_member_larger_than_what_is_read_ahead_streams(
-    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
+    client: OssClient, bucket: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     large = os.urandom(3_000_000)
     client.put(f"oss://{bucket}/data/large", large)
@@ -177,7 +177,7 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
         tar_path=str(tar),
         index_path=str(tmp_path / "index"),
         source_path=f"oss://{bucket}/data/",
-        **{**connection, "config_path": str(config)},
+        **{**arguments, "config_path": str(config)},
     )
     with tarfile.open(tar) as archive:
         file = archive.extractfile("large")
@@ -186,7 +186,7 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("changed", "reason"),
     [
         ({"tar_path": ""}, "tar_path must be"),
         ({"index_path": "oss://b"}, "is not a bucket name"),
@@ -198,17 +198,17 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
     ],
 )
 def test_wrong_arguments_are_reported(
-    connection: dict[str, Any], tmp_path: Path, arguments: dict[str, str], reason: str
+    arguments: dict[str, Any], tmp_path: Path, changed: dict[str, str], reason: str
 ) -> None:
     (tmp_path / "data").mkdir()
-    texts = {"tar_path": "{tmp}/all.tar", "index_path": "{tmp}/all.idx", "source_path": "{tmp}/data", **arguments}
+    texts = {"tar_path": "{tmp}/all.tar", "index_path": "{tmp}/all.idx", "source_path": "{tmp}/data", **changed}
     given: dict[str, Any] = {name: text.format(tmp=tmp_path) for name, text in texts.items()}
     with pytest.raises(OssConfigError, match=reason):
-        generate_tar_archive(**connection, **given)
+        generate_tar_archive(**arguments, **given)
 
 
 def test_nothing_is_left_if_the_source_fails(
-    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
+    client: OssClient, bucket: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     client.put(f"oss://{bucket}/all.tar", b"before")
     (tmp_path / "data").mkdir()
@@ -217,37 +217,37 @@ def test_nothing_is_left_if_the_source_fails(
     for tar in (f"oss://{bucket}/all.tar", str(tmp_path / "all.tar")):
         with pytest.raises(OssNotFoundError, match="/b: No such file"):
             generate_tar_archive(
-                tar_path=tar, index_path=str(tmp_path / "index"), source_path=str(tmp_path / "data"), **connection
+                tar_path=tar, index_path=str(tmp_path / "index"), source_path=str(tmp_path / "data"), **arguments
             )
     assert client.get(f"oss://{bucket}/all.tar") == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_nothing_appears_if_the_index_cannot_be_written(
-    client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
+    client: OssClient, bucket: str, source: str, arguments: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "before").write_bytes(b"before")
     for tar in (f"oss://{bucket}/all.tar", str(tmp_path / "all.tar")):
         for index in (str(tmp_path / "absent" / "index"), str(tmp_path)):
             with pytest.raises(OssConfigError, match="cannot be written"):
-                generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **connection)
+                generate_tar_archive(tar_path=tar, index_path=index, source_path=source, **arguments)
     assert [item.name for item in client.list(f"oss://{bucket}/") if not item.name.startswith("data/")] == []
     assert [path.name for path in tmp_path.iterdir()] == ["before"]
 
 
 def test_an_index_that_is_not_stored_leaves_the_whole_archive(
-    client: OssClient, bucket: str, source: str, connection: dict[str, Any]
+    client: OssClient, bucket: str, source: str, arguments: dict[str, Any]
 ) -> None:
     tar, index = f"oss://{bucket}/all.tar", f"oss://{bucket}/all.idx"
     with pytest.raises(OssNotFoundError, match="NoSuchBucket"):
-        generate_tar_archive(tar_path=tar, index_path=f"oss://{bucket}-2/index", source_path=source, **connection)
-    generate_tar_archive(tar_path=tar, index_path=index, source_path="", index_only=True, **connection)
+        generate_tar_archive(tar_path=tar, index_path=f"oss://{bucket}-2/index", source_path=source, **arguments)
+    generate_tar_archive(tar_path=tar, index_path=index, source_path="", index_only=True, **arguments)
     assert_index_matches(client.get(tar), client.get(index))
 
 
 @pytest.mark.parametrize("name", ["", "sub/"])
 def test_a_name_that_tar_takes_for_a_directory_is_reported(
-    client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
+    client: OssClient, bucket: str, arguments: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     client.put(f"oss://{bucket}/data/{name}", b"bytes")
     with pytest.raises(
@@ -257,7 +257,7 @@ def test_a_name_that_tar_takes_for_a_directory_is_reported(
             tar_path=str(tmp_path / "tar"),
             index_path=str(tmp_path / "index"),
             source_path=f"oss://{bucket}/data/",
-            **connection,
+            **arguments,
         )
     assert list(tmp_path.iterdir()) == []
 

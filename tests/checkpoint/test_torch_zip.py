@@ -63,7 +63,7 @@ def test_what_matches_is_loaded_with_few_bytes(server: Emulator, *, weights_only
     assert all(torch.equal(loaded[name], state[name]) for name in loaded)
     asked = sum(tensor.nbytes for tensor in loaded.values())
     assert fetched(server) <= 1.2 * asked
-    # A header comes with the bytes behind it.
+    # A header comes with the bytes after it.
     assert len(server.requests(operation="GetObject")) <= 2 + 20
 
 
@@ -262,13 +262,13 @@ def test_a_file_that_torch_did_not_write_is_reported(server: Emulator) -> None:
     with zipfile.ZipFile(archive, "w") as target:
         target.writestr("a", b"content")
     for content, message in (
-        (b"", "no zip file"),
-        (b"x" * 1000, "no zip file"),
+        (b"", "not a zip file"),
+        (b"x" * 1000, "not a zip file"),
         (archive.getvalue(), "torch.save did not write it"),
     ):
         with pytest.raises(OssConfigError, match=message):
             load_partial(stored(server, content), "*")
-    with pytest.raises(OssConfigError, match="no zip file"):
+    with pytest.raises(OssConfigError, match="not a zip file"):
         load_partial(stored(server, {"a": torch.ones(2)}, _use_new_zipfile_serialization=False), "*")
     with pytest.raises(OssConfigError, match="holds a list"):
         load_partial(stored(server, [torch.ones(2)]), "*")

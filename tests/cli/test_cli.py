@@ -125,12 +125,12 @@ def test_fast_etags_still_store(tmp_path: Path) -> None:
     ("arguments", "complaint"),
     [
         ([], "required: COMMAND"),
-        (["emulator", "--port", "65536"], "'65536' is no port"),
+        (["emulator", "--port", "65536"], "'65536' is not a port"),
         (["emulator", "--port", "-1"], "--port"),
         (["emulator", "--access-key-id", "id"], "needs an ID and a secret"),
         (["emulator", "--etag", "sha"], "--etag"),
         (["emulator", "--tls-key", "key.pem"], "--tls-certificate and --tls-key together"),
-        (["emulator", "--restore-seconds", "-1"], "'-1' is no number of seconds"),
+        (["emulator", "--restore-seconds", "-1"], "'-1' is not a number of seconds"),
         (["nothing"], "nothing"),
     ],
 )

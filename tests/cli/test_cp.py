@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssConfigError
+from osstorchconnector import OssClient
 from osstorchconnector.cli.__main__ import main
-from osstorchconnector.files.progress import progress_bar
-from osstorchconnector.files.transfer import Stopped, Transfer
 from osstorchconnector.testing import Emulator
 
 OSST = [sys.executable, "-m", "osstorchconnector.cli", "cp"]
@@ -26,25 +24,25 @@ Run = Callable[..., int]
 
 
 @pytest.fixture
-def connection(emulator: Emulator) -> list[str]:
+def connection_options(emulator: Emulator) -> list[str]:
     return ["--endpoint", emulator.endpoint, "--cred-path", emulator.cred_path, "--region", emulator.region]
 
 
 @pytest.fixture
-def cp(connection: list[str]) -> Run:
+def cp(connection_options: list[str]) -> Run:
     handler = signal.getsignal(signal.SIGTERM)
 
     def cp(*arguments: object) -> int:
         try:
-            return main(["cp", *map(str, arguments), *connection])
+            return main(["cp", *map(str, arguments), *connection_options])
         finally:
             signal.signal(signal.SIGTERM, handler)
 
     return cp
 
 
-def start(connection: list[str], *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
-    command = [*OSST, *map(str, arguments), *connection]
+def start(connection_options: list[str], *arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+    command = [*OSST, *map(str, arguments), *connection_options]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 
@@ -110,14 +108,14 @@ def test_a_target_with_a_slash_is_a_directory_for_the_file(
     assert (tmp_path / "directory" / "a.txt").read_bytes() == SMALL
 
 
-def test_standard_input_and_output(connection: list[str], bucket: str) -> None:
-    with start(connection, "-", f"oss://{bucket}/a") as process:
+def test_standard_input_and_output(connection_options: list[str], bucket: str) -> None:
+    with start(connection_options, "-", f"oss://{bucket}/a") as process:
         assert process.communicate(LARGE) == (b"", b"")
     assert process.returncode == 0
-    with start(connection, f"oss://{bucket}/a", "-") as process:
+    with start(connection_options, f"oss://{bucket}/a", "-") as process:
         assert process.communicate() == (LARGE, b"")
     assert process.returncode == 0
-    with start(connection, f"oss://{bucket}/a", "-") as process:
+    with start(connection_options, f"oss://{bucket}/a", "-") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.read(10)
@@ -224,14 +222,16 @@ def test_a_link_to_a_directory_is_reported(
     assert "links are not followed" in capsys.readouterr().err
 
 
-def test_a_full_disk_leaves_nothing(connection: list[str], client: OssClient, bucket: str, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(
+    connection_options: list[str], client: OssClient, bucket: str, tmp_path: Path
+) -> None:
     client.put(f"oss://{bucket}/a", LARGE)
     (tmp_path / "a").write_bytes(b"previous")
 
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
 
-    with start(connection, f"oss://{bucket}/a", tmp_path / "a", preexec_fn=no_room) as process:
+    with start(connection_options, f"oss://{bucket}/a", tmp_path / "a", preexec_fn=no_room) as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, b"")
     assert f"{tmp_path}/a cannot be written: {os.strerror(errno.EFBIG)}; no partial file is left" in errors.decode()
@@ -241,13 +241,18 @@ def test_a_full_disk_leaves_nothing(connection: list[str], client: OssClient, bu
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_download_leaves_nothing(
-    connection: list[str], client: OssClient, bucket: str, tmp_path: Path, emulator: Emulator, number: signal.Signals
+    connection_options: list[str],
+    client: OssClient,
+    bucket: str,
+    tmp_path: Path,
+    emulator: Emulator,
+    number: signal.Signals,
 ) -> None:
     client.put(f"oss://{bucket}/a", LARGE)
     emulator.clear_requests()
     with (
         emulator.fault(operation="GetObject", key="a", bandwidth=1 << 20),
-        start(connection, f"oss://{bucket}/a", tmp_path / "a") as process,
+        start(connection_options, f"oss://{bucket}/a", tmp_path / "a") as process,
     ):
         while not emulator.requests(operation="GetObject"):
             assert process.poll() is None
@@ -257,24 +262,15 @@ def test_an_interrupted_download_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_upload_publishes_nothing(connection: list[str], client: OssClient, bucket: str) -> None:
+def test_an_interrupted_upload_publishes_nothing(connection_options: list[str], client: OssClient, bucket: str) -> None:
     client.put(f"oss://{bucket}/a", b"previous")
-    with start(connection, "-", f"oss://{bucket}/a") as process:
+    with start(connection_options, "-", f"oss://{bucket}/a") as process:
         assert process.stdin is not None
         process.stdin.write(LARGE)
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert client.get(f"oss://{bucket}/a") == b"previous"
-
-
-def test_a_large_object_is_copied_in_parts(client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("osstorchconnector.connection.client._LARGEST_COPY", 1000)
-    client.put(f"oss://{bucket}/a", LARGE)
-    counts: list[int] = []
-    Transfer(client, counts.append, (sys.stdin.buffer, sys.stdout.buffer)).run(f"oss://{bucket}/a", f"oss://{bucket}/b")
-    assert client.get(f"oss://{bucket}/b") == LARGE
-    assert sum(counts) == len(LARGE)
 
 
 def test_the_bar_counts_bytes(
@@ -294,24 +290,8 @@ def test_without_tqdm_progress_is_an_error(
     cp: Run, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with (
-        pytest.raises(OssConfigError, match=r'pip install "osstorchconnector\[progress\]"'),
-        progress_bar("x", None, shown=True),
-    ):
-        pass
     (tmp_path / "a").touch()
     assert cp("--progress", tmp_path / "a", f"oss://{bucket}/a") == 1
     assert "osstorchconnector[progress]" in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cp(tmp_path / "a", f"oss://{bucket}/a") == 0
-
-
-def test_a_transfer_that_is_stopped_leaves_nothing(client: OssClient, bucket: str, tmp_path: Path) -> None:
-    client.put(f"oss://{bucket}/a", LARGE)
-    counts: list[int] = []
-    transfer = Transfer(client, counts.append, (sys.stdin.buffer, sys.stdout.buffer))
-    transfer.stop()
-    with pytest.raises(Stopped):
-        transfer.run(f"oss://{bucket}/a", str(tmp_path / "a"))
-    assert counts == []
-    assert list(tmp_path.iterdir()) == []

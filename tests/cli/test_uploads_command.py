@@ -65,4 +65,4 @@ def test_wrong_arguments_are_reported(emulator: Emulator, capsys: pytest.Capture
     with pytest.raises(SystemExit) as caught:
         main(["uploads", "sweep", "oss://bucket/", "--older-than", "soon"])
     assert caught.value.code == 2
-    assert "'soon' is no age" in capsys.readouterr().err
+    assert "'soon' is not an age" in capsys.readouterr().err

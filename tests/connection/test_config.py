@@ -293,11 +293,11 @@ def test_a_given_field_wins_over_the_file_even_if_it_equals_the_default(write: W
 
 
 def test_the_resolved_configuration_holds_no_secret() -> None:
-    connection = resolve(ENDPOINT, config=OssConfig(access_key_id="id", access_key_secret=SECRET, max_attempts=2))
-    assert connection.config.access_key_secret is None
-    assert connection.config.max_attempts == 2
-    assert connection.credentials is not None
-    assert connection.credentials().access_key_secret == SECRET
+    resolved = resolve(ENDPOINT, config=OssConfig(access_key_id="id", access_key_secret=SECRET, max_attempts=2))
+    assert resolved.config.access_key_secret is None
+    assert resolved.config.max_attempts == 2
+    assert resolved.credentials is not None
+    assert resolved.credentials().access_key_secret == SECRET
 
 
 def test_a_missing_ca_bundle_is_named(tmp_path: Path) -> None:

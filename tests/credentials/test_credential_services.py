@@ -120,7 +120,7 @@ def test_the_metadata_service_is_reached_past_proxies(monkeypatch: pytest.Monkey
         assert EcsRoleCredentials(endpoint=service.url)().access_key_id == "STS.ecs"
 
 
-def test_an_oidc_token_is_exchanged_and_read_anew_each_time(token_file: Path) -> None:
+def test_an_oidc_token_is_exchanged_and_read_again_each_time(token_file: Path) -> None:
     with standing_in(sts) as service:
         source = OidcRoleCredentials(
             "acs:ram::1:role/r", "acs:ram::1:oidc-provider/p", str(token_file), "session", 900, "{}", service.url

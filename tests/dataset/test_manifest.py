@@ -108,7 +108,7 @@ def test_a_malformed_line_is_reported_by_its_number(
 
 
 @MALFORMED
-def test_a_stream_reports_a_malformed_line_behind_the_objects_before_it(
+def test_a_stream_reports_a_malformed_line_after_the_objects_before_it(
     emulator: Emulator, images: str, tmp_path: Path, line: bytes, reason: str
 ) -> None:
     manifest = tmp_path / "manifest"
@@ -123,7 +123,7 @@ def test_a_stream_reports_a_malformed_line_behind_the_objects_before_it(
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_the_error_of_a_parser_comes_behind_the_objects_that_it_yielded(
+def test_the_error_of_a_parser_comes_after_the_objects_that_it_yielded(
     emulator: Emulator, images: str, tmp_path: Path, dataset: Any
 ) -> None:
     def broken(_: Any) -> Iterator[tuple[str, str]]:
@@ -210,7 +210,7 @@ def test_a_reader_that_leaves_early_ends_the_parsing_thread(emulator: Emulator, 
     assert not thread.is_alive()
 
 
-def test_a_pickle_reads_the_manifest_anew(emulator: Emulator, images: str) -> None:
+def test_a_pickle_reads_the_manifest_again(emulator: Emulator, images: str) -> None:
     read = OssMapDataset.from_manifest_file(
         f"oss://{images}/manifest",
         line_manifest_parser,

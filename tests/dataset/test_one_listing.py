@@ -122,7 +122,7 @@ def test_two_iterators_over_one_loader(emulator: Emulator, build: Build) -> None
     assert listings(emulator) == PAGES
 
 
-def test_refreshing_lists_anew(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_refreshing_lists_again(emulator: Emulator, client: OssClient, bucket: str) -> None:
     client.put(f"oss://{bucket}/a", b"")
     dataset = OssIterableDataset.from_prefix(f"oss://{bucket}/", transform=NAME, **emulator.connection)
     loader = load(dataset, 2, persistent_workers=True)

@@ -256,7 +256,7 @@ def test_a_cursor_from_a_count_is_for_one_iterator_with_all_its_workers(
     assert list(loader) == whole
 
 
-def test_a_loader_that_seeds_torch_anew_does_not_resume_twice(build: Build) -> None:
+def test_a_loader_that_seeds_torch_again_does_not_resume_twice(build: Build) -> None:
     import torch  # noqa: PLC0415
 
     dataset = build(batch_size=4)
@@ -299,7 +299,7 @@ def test_a_changed_listing_raises_or_is_resumed(client: OssClient, bucket: str, 
     iterator = iter(dataset)
     consumed = list(islice(iterator, 10))
     state = dataset.state_dict()
-    # The listing may change behind the cursor.
+    # The listing may change after the cursor.
     client.put(f"oss://{bucket}/999", b"new")
     again = build()
     again.load_state_dict(state)

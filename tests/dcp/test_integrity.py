@@ -155,7 +155,7 @@ def test_no_checkpoint_is_reported(file_system: OssFileSystem, client: OssClient
     with pytest.raises(dcp.CheckpointException, match=r"there is no checkpoint at oss://.*/nothing: \.metadata"):
         load(file_system, f"oss://{bucket}/nothing")
     client.put(f"oss://{bucket}/broken/.metadata", b"broken")
-    with pytest.raises(dcp.CheckpointException, match="is no metadata of a checkpoint"):
+    with pytest.raises(dcp.CheckpointException, match="is not the metadata of a checkpoint"):
         load(file_system, f"oss://{bucket}/broken")
     with pytest.raises(OssNotFoundError):
         file_system.reader(f"oss://{bucket}/nothing").read_metadata()

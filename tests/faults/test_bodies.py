@@ -237,7 +237,7 @@ def test_an_object_replaced_while_it_is_read_is_never_mixed() -> None:
 
 
 @with_each(WHOLE)
-def test_an_object_replaced_while_it_breaks_off_is_read_anew(reader: Reader) -> None:
+def test_an_object_replaced_while_it_breaks_off_is_read_again(reader: Reader) -> None:
     def replaced(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, upto=len(answer.body) - 1000)
         server.contents["b"] = CONTENT[::-1]

@@ -73,7 +73,7 @@ def test_one_listing_serves_all_streams(server: Emulator, native: Client, direct
 
 
 @pytest.mark.slow(60)
-def test_the_next_reader_goes_on_where_a_killed_lister_stopped(
+def test_the_next_reader_continues_where_a_killed_lister_stopped(
     server: Emulator, native: Client, directory: str
 ) -> None:
     with server.fault(operation="ListObjectsV2", nth=2, delay=60):
@@ -92,7 +92,7 @@ def test_the_next_reader_goes_on_where_a_killed_lister_stopped(
 
 
 @pytest.mark.slow(60)
-def test_the_next_parser_goes_on_where_a_killed_one_stopped(server: Emulator, directory: str) -> None:
+def test_the_next_parser_continues_where_a_killed_one_stopped(server: Emulator, directory: str) -> None:
     listing = listing_at(directory)
     with Program("producing", "parse", server.endpoint, server.cred_path, "bucket", directory) as program:
         program.expect("begun 1500")
@@ -117,7 +117,7 @@ def test_the_next_parser_goes_on_where_a_killed_one_stopped(server: Emulator, di
         rows.digest(COUNT + 1)
 
 
-def test_closing_the_stream_that_lists_lets_the_next_go_on(server: Emulator, native: Client, directory: str) -> None:
+def test_closing_the_stream_that_lists_lets_the_next_continue(server: Emulator, native: Client, directory: str) -> None:
     with server.fault(operation="ListObjectsV2", nth=2, delay=60):
         first = native.stream(listing_at(directory), Order(), prefix=EVERYTHING)
         second = native.stream(listing_at(directory), Order(), prefix=EVERYTHING)
@@ -202,13 +202,13 @@ def test_every_reader_raises_what_the_listing_failed_with(
     for rows in (listing, other):
         with pytest.raises(expected):
             len(rows)
-    # The next iteration begins anew.
+    # The next iteration begins again.
     again = native.stream(other, Order(), prefix=EVERYTHING)
     assert len(list(again)) == COUNT
 
 
 def test_a_listing_that_fails_in_the_service_keeps_its_fields(native: Client, directory: str) -> None:
-    # First, since a stream that comes after the failure begins anew.
+    # First, since a stream that comes after the failure begins again.
     other = native.stream(listing_at(directory), Order())
     stream = native.stream(listing_at(directory), Order(), prefix=PrefixToList("no-such-bucket", ""))
     for reader in (stream, other):

@@ -277,7 +277,7 @@ def fetched_of(server: Emulator, reader: OssReader) -> int:
     return sum(request.response_bytes for request in requests[opened:] if request.operation == "GetObject")
 
 
-def test_a_reader_that_goes_on_far_away_does_not_wait_for_what_was_ahead(server: Emulator) -> None:
+def test_a_reader_that_continues_far_away_does_not_wait_for_what_was_ahead(server: Emulator) -> None:
     content = content_of(24 * MIB)
     server.client().put("oss://objects/far", content)
     reader = open_with(server, "far")

@@ -104,6 +104,28 @@ def _write_store(folder: Path) -> None:
     shutil.rmtree(root)
 
 
+def write_snapshot(emulator: Emulator, folder: Path) -> None:
+    """Write a snapshot of the listing with labels."""
+    arguments = ["--endpoint", emulator.endpoint, "--region", emulator.region, "--cred-path", emulator.cred_path]
+    output = ["--snapshot", "--labels-from-prefix", "--output", str(folder / "snapshot")]
+    if osst(["manifest", f"oss://{BUCKET}/train/", *output, *arguments]):
+        raise SystemExit(1)
+
+
+def write_archive(emulator: Emulator, folder: Path) -> None:
+    """Write a tar archive of the objects, and its index."""
+    generate_tar_archive(
+        emulator.endpoint,
+        emulator.cred_path,
+        "",
+        str(folder / "archive.tar"),
+        str(folder / "archive.index"),
+        f"oss://{BUCKET}/train/",
+        region=emulator.region,
+        labels_from_prefix=True,
+    )
+
+
 def main(folder: Path) -> None:
     """Write all files into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,20 +133,8 @@ def main(folder: Path) -> None:
     with Emulator(buckets=[BUCKET]) as emulator:
         put_objects(emulator)
         (folder / "states.json").write_text(json.dumps(_states(emulator), indent=1) + "\n")
-        arguments = ["--endpoint", emulator.endpoint, "--region", emulator.region, "--cred-path", emulator.cred_path]
-        output = ["--snapshot", "--labels-from-prefix", "--output", str(folder / "snapshot")]
-        if osst(["manifest", f"oss://{BUCKET}/train/", *output, *arguments]):
-            raise SystemExit(1)
-        generate_tar_archive(
-            emulator.endpoint,
-            emulator.cred_path,
-            "",
-            str(folder / "archive.tar"),
-            str(folder / "archive.index"),
-            f"oss://{BUCKET}/train/",
-            region=emulator.region,
-            labels_from_prefix=True,
-        )
+        write_snapshot(emulator, folder)
+        write_archive(emulator, folder)
         file_system = OssFileSystem(**emulator.connection)
         dcp.save(tensors(), storage_writer=file_system.writer(f"oss://{BUCKET}/checkpoint"))
         (folder / "checkpoint").mkdir(exist_ok=True)

@@ -39,4 +39,4 @@ def test_what_exceeds_the_memory_limit_is_refused_with_its_reason() -> None:
 def test_a_size_is_a_whole_number_with_a_unit(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["emulator", f"--memory-limit={size}"])
-    assert "is no size" in capsys.readouterr().err
+    assert "is not a size" in capsys.readouterr().err

@@ -44,7 +44,7 @@ def members_of(reader: IO[bytes] | Any, name: str) -> Iterator[TarMember]:  # no
             elif not member.isdir():
                 left_out += 1
     except tarfile.ReadError as error:
-        raise OssIntegrityError(f"{name} is damaged or cut short behind byte {archive.offset}: {error}") from error
+        raise OssIntegrityError(f"{name} is damaged or cut short after byte {archive.offset}: {error}") from error
     _check_end(reader, archive.offset, name)
     if left_out:
         _logger.warning("%s: %d links or special files are left out: they have no bytes", name, left_out)

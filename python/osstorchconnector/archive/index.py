@@ -118,7 +118,7 @@ class TarIndexHeader:
 
 
 def write_members(target: IO[bytes], members: Iterable[TarMember]) -> int:
-    """Write the lines of an index behind its header and return their number."""
+    """Write the lines of an index after its header and return their number."""
     count = 0
     for count, member in enumerate(members, start=1):  # noqa: B007 - the last number is the count
         label = (member.label,) if member.label else ()

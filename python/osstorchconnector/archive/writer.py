@@ -1,4 +1,4 @@
-"""Tar archives of small objects: one object that is listed and read in long runs, instead of many."""
+"""Writes tar archives and their index."""
 
 import logging
 import os
@@ -79,7 +79,7 @@ def generate_tar_archive(
             raise OssConfigError(f"{name} must be the URI of an object or a local path, not {path!r}")
     if tar_path == index_path:
         raise OssConfigError(f"tar_path and index_path are the same, {tar_path!r}: give the index another name")
-    tar_path, index_path = (_place(path, remote) for path in (tar_path, index_path))
+    tar_path, index_path = (_absolute(path, remote) for path in (tar_path, index_path))
     with tempfile.SpooledTemporaryFile(_INDEX_IN_MEMORY) as rows:
         report = _Report(progress, labels_from_prefix)
         if index_only:
@@ -110,7 +110,7 @@ def _write_index(
         target.write(piece)
 
 
-def _place(path: str, remote: OssClient | None) -> str:
+def _absolute(path: str, remote: OssClient | None) -> str:
     """Return a URI as it is, and a local path as an absolute one."""
     if path.startswith("oss://"):
         return path if remote is not None else "/" + "/".join(split_local(path))
@@ -120,7 +120,7 @@ def _place(path: str, remote: OssClient | None) -> str:
 def _source(path: str, remote: OssClient | None, targets: tuple[str, ...]) -> str:
     if not isinstance(path, str) or not path:
         raise OssConfigError(f"source_path must be a prefix like 'oss://bucket/prefix/' or a directory, not {path!r}")
-    source = _place(path, remote)
+    source = _absolute(path, remote)
     if not source.startswith("oss://"):
         if not Path(source).is_dir():
             raise OssConfigError(f"source_path {path!r} is not a directory")

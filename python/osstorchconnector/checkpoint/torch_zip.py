@@ -101,7 +101,7 @@ class _Archive:
             self._zip = zipfile.ZipFile(reader)
         except zipfile.BadZipFile:
             raise OssConfigError(
-                f"{reader.uri} is no zip file, and only the zip files of torch.save can be loaded by keys: load it "
+                f"{reader.uri} is not a zip file, and only the zip files of torch.save can be loaded by keys: load it "
                 "without keys, or save it without _use_new_zipfile_serialization=False"
             ) from None
         self._infos = {info.filename: info for info in self._zip.infolist()}

@@ -17,7 +17,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: give a number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds: give a number of at least 0")
     return value
 
 
@@ -27,7 +27,7 @@ def size(text: str) -> int:
     value = int(digits) * _SIZE_UNITS.get(unit, 1) if digits.isascii() and digits.isdigit() else 0
     # The native core counts in 64 bits.
     if not 0 < value < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: give a whole number, with K, M, G or T if you like")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: give a whole number, with K, M, G or T if you like")
     return value
 
 
@@ -36,7 +36,7 @@ def port(text: str) -> int:
     value = int(text) if text.isascii() and text.isdigit() else -1
     # The largest port number of TCP.
     if not 0 <= value <= 65535:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a whole number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a whole number from 0 to 65535")
     return value
 
 
@@ -44,5 +44,5 @@ def age(text: str) -> timedelta:
     """Read an age, such as ``12h``."""
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no age: give a number with s, m, h or d, such as 12h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age: give a number with s, m, h or d, such as 12h")
     return timedelta(seconds=int(match[1]) * _AGE_UNITS[match[2]])

@@ -61,7 +61,9 @@ class OssClient:
 
         Args:
             endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``. Without
-                a scheme: HTTPS, or HTTP for an IP address or ``localhost``.
+                a scheme: HTTPS, or HTTP for an IP address or ``localhost``. The datasets and
+                :func:`generate_tar_archive` also take an empty endpoint: then objects are files of this machine, and
+                their URIs are absolute paths.
             cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
                 ``Expiration``.
             config_path: JSON configuration file.
@@ -112,7 +114,7 @@ class OssClient:
         Args:
             uri: The object.
             start: The first byte. Default: 0.
-            end: The byte behind the last one. Default: the object's size.
+            end: The byte after the last one. Default: the object's size.
 
         Raises:
             OssNotFoundError: The object does not exist.

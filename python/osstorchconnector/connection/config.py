@@ -46,7 +46,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class OssConfig:
-    """The settings of a client, but for endpoint, region and files.
+    """The settings of a client, except endpoint, region and files.
 
     A field that is given here wins over the environment and over the configuration file. They decide about a field that
     is left out. ``dataclasses.replace`` gives every field.

@@ -82,8 +82,7 @@ class OssIterableDataset(IterableDataset[Any]):
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
@@ -115,8 +114,7 @@ class OssIterableDataset(IterableDataset[Any]):
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once; see :meth:`refresh`.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
@@ -156,8 +154,7 @@ class OssIterableDataset(IterableDataset[Any]):
             oss_base_uri: The beginning of each URI, like ``oss://bucket/prefix/``; the key follows it. A key that
                 begins with ``oss://`` is a complete URI.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
@@ -194,8 +191,7 @@ class OssIterableDataset(IterableDataset[Any]):
             tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
                 None: the headers in the archive are read instead, one after the other.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             shuffle: Deliver the members in an order that seed and epoch decide: it moves chunks, and mixes the members
                 inside each chunk.

@@ -58,6 +58,8 @@ def worker_states(loader_state: Mapping[str, Any]) -> tuple[list[Mapping[str, An
     Raises:
         OssConfigError: It is not the state of such a loader.
     """
+    # torchdata has no public way to the states of the workers. These keys are private: 0.11.0, the oldest supported
+    # version, writes them, and `tests/dataset/test_resume.py` fails if a newer version does not.
     try:
         if "_snapshot" not in loader_state:
             return [_checked(loader_state["dataset_state"])], 0

@@ -67,8 +67,7 @@ class OssMapDataset(Dataset[Any]):
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
@@ -100,8 +99,7 @@ class OssMapDataset(Dataset[Any]):
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once, when it is needed first.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
@@ -141,8 +139,7 @@ class OssMapDataset(Dataset[Any]):
             oss_base_uri: The beginning of each URI, like ``oss://bucket/prefix/``; the key follows it. A key that
                 begins with ``oss://`` is a complete URI.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
@@ -177,8 +174,7 @@ class OssMapDataset(Dataset[Any]):
             tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
                 None: the headers in the archive are read instead, one after the other.
             endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
-                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
-                paths.
+                :class:`OssClient`.
             transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 

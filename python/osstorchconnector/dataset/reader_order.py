@@ -55,7 +55,7 @@ class ReaderOrder:
         return self.formula().length(count)
 
     def groups_end(self, consumed: int) -> int:
-        """Return the place behind the group that holds the reader's last consumed position."""
+        """Return the place after the group that holds the reader's last consumed position."""
         if consumed == 0:
             return self.start
         group = self.worker + self.workers * ((consumed - 1) // self.batch_size)

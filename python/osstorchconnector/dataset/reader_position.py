@@ -16,7 +16,7 @@ class ReaderPosition:
     """How far one iteration is."""
 
     def __init__(self, order: ReaderOrder, consumed: int, rows: Rows, resumed: ResumePoint | None) -> None:
-        """Begin behind the positions that are consumed already.
+        """Begin after the positions that are consumed already.
 
         Args:
             order: What the iteration delivers.

@@ -15,7 +15,7 @@ class LastIteration(NamedTuple):
 
     epoch: int
     start: int
-    #: Positions behind the start that its first worker had consumed before.
+    #: Positions after the start that its first worker had consumed before.
     skip: int
     #: 0 if no DataLoader worker iterates.
     workers: int

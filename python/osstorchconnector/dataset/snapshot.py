@@ -75,7 +75,7 @@ def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, st
             _check_end(line, {"objects": objects, "bytes": size_of_all, "sha256": digest.hexdigest()})
             if next(lines, None) is not None:
                 raise OssIntegrityError(
-                    f"the snapshot continues behind its last line, which is line {number}; write it again"
+                    f"the snapshot continues after its last line, which is line {number}; write it again"
                 )
             return
         digest.update(line)

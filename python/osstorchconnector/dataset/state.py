@@ -62,7 +62,7 @@ class Seen:
 
 def _changed(how: str) -> OssListingChangedError:
     return OssListingChangedError(
-        f"the listing changed since this state was taken: {how}. Restore the objects, or begin the epoch anew without "
+        f"the listing changed since this state was taken: {how}. Restore the objects, or begin the epoch again without "
         'the state, or continue with load_state_dict(state, on_listing_change="continue"), which may repeat some '
         "objects and leave others out"
     )
@@ -186,7 +186,7 @@ def reader_state(order: ReaderOrder, consumed: int, rows: Rows) -> ResumePoint:
 
 
 def cursor_after(order: ReaderOrder, consumed: int, rows: Rows) -> ResumePoint:
-    """Return the cursor behind what the ranks have consumed.
+    """Return the cursor after what the ranks have consumed.
 
     Args:
         order: The order of any reader of a rank.

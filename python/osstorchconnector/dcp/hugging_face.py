@@ -69,7 +69,7 @@ class OssHuggingFaceStorageReader(OssStorageReader):
 
         Raises:
             OssNotFoundError: The directory has no safetensors file.
-            OssFormatError: A file is no safetensors file, or not complete.
+            OssFormatError: A file is not a safetensors file, or not complete.
         """
         with portable_errors():
             uris = [uri for uri in self._file_system.ls(self._uri) if uri.endswith(SUFFIX)]

@@ -123,7 +123,7 @@ class Sidecar:
         """Read the object's content.
 
         Raises:
-            OssIntegrityError: The content is no sidecar; the message names `uri`.
+            OssIntegrityError: The content is not a sidecar; the message names `uri`.
         """
         try:
             fields: dict[str, Any] = json.loads(content)

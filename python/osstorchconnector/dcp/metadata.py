@@ -33,9 +33,9 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
         # As in torch: unpickling runs code of the checkpoint, so load only checkpoints that you trust.
         metadata = pickle.loads(content)  # noqa: S301
     except Exception as error:
-        raise OssIntegrityError(f"{uri} is no metadata of a checkpoint: {error!r}") from error
+        raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint: {error!r}") from error
     if not isinstance(metadata, Metadata):
-        raise OssIntegrityError(f"{uri} is no metadata of a checkpoint, but a {type(metadata).__name__}")
+        raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint, but a {type(metadata).__name__}")
     return metadata
 
 

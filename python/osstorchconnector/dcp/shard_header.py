@@ -32,7 +32,7 @@ def write_shard_header(items: Sequence[WriteItem]) -> tuple[bytes, list[WriteIte
     for item in items:
         name, data = item.index.fqn, item.tensor_data
         if data is None:
-            raise OssConfigError(f"{name!r} is no tensor: the safetensors format holds tensors only")
+            raise OssConfigError(f"{name!r} is not a tensor: the safetensors format holds tensors only")
         by_name[name] = item
         shards[name] = torch.empty(data.chunk.sizes, dtype=data.properties.dtype, device="meta")
         offsets[name] = {_OFFSETS_KEY: list(data.chunk.offsets)}

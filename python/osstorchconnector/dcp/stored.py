@@ -42,7 +42,7 @@ class StoredItem:
 
     @property
     def end(self) -> int:
-        """First byte behind it in the file."""
+        """First byte after it in the file."""
         return self.offset + self.length
 
     @property
@@ -82,7 +82,7 @@ def blocks_of(start: int, end: int, length: int) -> Iterator[tuple[int, int, int
 
     Args:
         start: First wanted byte.
-        end: First byte behind the wanted ones.
+        end: First byte after the wanted ones.
         length: Number of bytes of all blocks.
     """
     if start < end:

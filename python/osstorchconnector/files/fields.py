@@ -29,4 +29,4 @@ def _unescape(match: re.Match[str]) -> str:
     try:
         return _PLAIN[match.group(1)]
     except KeyError:
-        raise ValueError(f"{match.group()!r} is no escaped character") from None
+        raise ValueError(f"{match.group()!r} is not an escaped character") from None

@@ -1,7 +1,7 @@
 """The header of a safetensors object, read, checked and written as the library ``safetensors`` does it.
 
 The library parses a header only together with its file. So this module gives it a sparse file of the object's size that
-holds the header alone: the library checks the text, the tensors' places and the file's size, and no memory is needed.
+holds the header alone: the library checks the text, the tensors' ranges and the file's size, and no memory is needed.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ _PACKED: Final = "F4"
 
 
 @dataclass(frozen=True, slots=True)
-class TensorPlace:
+class TensorRange:
     """One tensor of a safetensors object.
 
     Attributes:
@@ -91,11 +91,11 @@ class Header:
     """The tensors and texts of a safetensors object.
 
     Attributes:
-        tensors: The place of each tensor, in the order of the places.
+        tensors: The range of each tensor, in the order of the ranges.
         metadata: The texts that are stored beside the tensors.
     """
 
-    tensors: dict[str, TensorPlace]
+    tensors: dict[str, TensorRange]
     metadata: dict[str, str]
 
 
@@ -146,7 +146,7 @@ def read_header(head: bytes, size: int, name: str) -> Header:
     for key in order:
         begin, end = parsed[key]["data_offsets"]
         shape = tuple(parsed[key]["shape"])
-        tensors[key] = TensorPlace(parsed[key]["dtype"], shape, start + begin, start + end)
+        tensors[key] = TensorRange(parsed[key]["dtype"], shape, start + begin, start + end)
     return Header(tensors, dict(metadata or {}))
 
 

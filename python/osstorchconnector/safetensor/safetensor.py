@@ -17,7 +17,7 @@ from osstorchconnector.files.progress import Advance, progress_bar
 from osstorchconnector.process.owner import Owner
 from osstorchconnector.safetensor.header import (
     LENGTH_BYTES,
-    TensorPlace,
+    TensorRange,
     length_in,
     library,
     read_header,
@@ -214,8 +214,8 @@ class OssSafeOpen:
         Raises:
             OssKeyError: There is no tensor of that name.
         """
-        _, place = self._find(name)
-        return place.end - place.start
+        _, tensor_range = self._find(name)
+        return tensor_range.end - tensor_range.start
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """Return a tensor.
@@ -224,8 +224,10 @@ class OssSafeOpen:
             OssKeyError: There is no tensor of that name.
             OssError: The tensor could not be fetched.
         """
-        shard, place = self._find(name)
-        return shard.tensor(place, place.torch_shape(), place.start, place.end, self._device)
+        shard, tensor_range = self._find(name)
+        return shard.tensor(
+            tensor_range, tensor_range.torch_shape(), tensor_range.start, tensor_range.end, self._device
+        )
 
     def get_slice(self, name: str) -> "OssSlice":
         """Return an object that fetches a part of a tensor: ``get_slice("weight")[10:20]`` fetches these ten rows.
@@ -271,11 +273,11 @@ class OssSafeOpen:
                 shard = self._shards[uri] = _Shard(self._client, uri)
             return shard
 
-    def _find(self, name: str) -> "tuple[_Shard, TensorPlace]":
+    def _find(self, name: str) -> "tuple[_Shard, TensorRange]":
         uri = self._uri if self._map is None else self._map.get(name)
-        place = None if uri is None else self._shard(uri).tensors.get(name)
-        if uri is not None and place is not None:
-            return self._shard(uri), place
+        tensor_range = None if uri is None else self._shard(uri).tensors.get(name)
+        if uri is not None and tensor_range is not None:
+            return self._shard(uri), tensor_range
         if uri is not None and self._map is not None:
             raise OssFormatError(f"{uri} has no tensor {name!r}, but the index of {self._uri} says that it has")
         raise OssKeyError(f"{self._uri} has no tensor {name!r}")
@@ -288,19 +290,19 @@ class OssSlice:
     applied to the fetched rows.
     """
 
-    def __init__(self, shard: "_Shard", place: TensorPlace, device: torch.device) -> None:
+    def __init__(self, shard: "_Shard", tensor_range: TensorRange, device: torch.device) -> None:
         """Fetch nothing yet."""
         self._shard = shard
-        self._place = place
+        self._range = tensor_range
         self._device = device
 
     def get_shape(self) -> list[int]:
         """Return the tensor's shape."""
-        return list(self._place.shape)
+        return list(self._range.shape)
 
     def get_dtype(self) -> str:
         """Return the name of the tensor's type in the format, such as ``"BF16"``."""
-        return self._place.dtype
+        return self._range.dtype
 
     def __getitem__(self, index: Index) -> torch.Tensor:
         """Return what a tensor returns for the index.
@@ -309,9 +311,9 @@ class OssSlice:
             IndexError: The index is out of bounds.
             OssError: The rows could not be fetched.
         """
-        shape = self._place.torch_shape()
+        shape = self._range.torch_shape()
         rest = list(index) if isinstance(index, tuple) else [index]
-        start, length = self._place.start, self._place.end - self._place.start
+        start, length = self._range.start, self._range.end - self._range.start
         while rest and shape and _is_whole_number(rest[0]):
             at, rows = int(rest.pop(0)), shape[0]  # type: ignore[arg-type]
             if not -rows <= at < rows:
@@ -328,7 +330,7 @@ class OssSlice:
             start, length = start + first * each, count * each
             shape = (count, *shape[1:])
             rest[0] = slice(None, None, chosen.step)
-        whole = self._shard.tensor(self._place, shape, start, start + length, torch.device("cpu"))
+        whole = self._shard.tensor(self._range, shape, start, start + length, torch.device("cpu"))
         selected = whole[tuple(rest)] if rest else whole
         # A copy, unless it is all of the fetched memory: a small selection must not keep large memory alive.
         if selected.numel() != whole.numel():
@@ -351,11 +353,11 @@ class _Shard:
         self.metadata = header.metadata
 
     def tensor(
-        self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
+        self, tensor_range: TensorRange, shape: tuple[int, ...], start: int, end: int, device: torch.device
     ) -> torch.Tensor:
         """Fetch bytes straight into the memory of a new tensor."""
         _check_process(self._owner, self._file.uri)
-        dtype = place.torch_dtype()
+        dtype = tensor_range.torch_dtype()
         if start == end:
             return torch.empty(shape, dtype=dtype, device=device)
         memory = torch.empty(end - start, dtype=torch.uint8)

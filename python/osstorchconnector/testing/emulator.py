@@ -41,7 +41,7 @@ class ConnectionArguments(TypedDict):
 
 
 Connection = ConnectionArguments
-"""Deprecated: the old name of :class:`ConnectionArguments`."""
+"""Deprecated: the old name of :class:`ConnectionArguments`. Its use gives no warning."""
 
 
 @dataclass(frozen=True)
