@@ -65,6 +65,14 @@ pub enum StartError {
         /// What is wrong.
         reason: String,
     },
+    /// The policy of a key is wrong.
+    #[error("the policy of access key {access_key_id:?} cannot be used: {reason}")]
+    Policy {
+        /// The access key's ID.
+        access_key_id: String,
+        /// What is wrong with it, with the statement.
+        reason: String,
+    },
     /// A configured fault cannot be obeyed.
     #[error("the faults cannot be used: {reason}")]
     Fault {

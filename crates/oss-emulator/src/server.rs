@@ -31,10 +31,10 @@ use crate::fault::{AnswerBody, Effects, Ending, Faults, Line, Pace, Wire};
 use crate::import::import;
 use crate::ops::{self, Context};
 use crate::record::{RequestLog, RequestRecord};
-use crate::request::{Request, Target};
+use crate::request::{Arrival, Request, Target};
 use crate::response::{Response, ServiceError};
 use crate::route::{Operation, route};
-use crate::store::{Acl, OpenError, StorageClass, Store};
+use crate::store::{Acl, OpenError, StorageClass, Store, StoreError};
 use crate::tls::Tls;
 use crate::traffic;
 
@@ -111,7 +111,7 @@ impl Emulator {
         let local_addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let store = Arc::new(open_store(&config)?);
         for name in &config.buckets {
-            if let Err(error) = store.create_bucket(name, Acl::Private, StorageClass::default()).await
+            if let Err(error) = create_bucket(&store, name, config.block_public_access).await
                 && let Some(error) = StartError::from_store(name, error)
             {
                 return Err(error);
@@ -124,8 +124,9 @@ impl Emulator {
         }
         let log = RequestLog::default();
         let admin = config.admin_token.clone().map(|token| Admin::new(token, faults.clone(), log.clone()));
+        let authenticator = Authenticator::new(&config)?;
         let shared = Shared {
-            authenticator: Authenticator::new(&config),
+            authenticator,
             context: Context {
                 store,
                 etag: config.etag,
@@ -133,6 +134,7 @@ impl Emulator {
                 address: local_addr,
                 scheme: if tls.is_some() { "https" } else { "http" },
                 restore_delay: config.restore_delay,
+                block_public_access: config.block_public_access,
             },
             domain: config.domain,
             log,
@@ -187,8 +189,9 @@ impl Emulator {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(serve_connection(stream, Arc::clone(&self.shared), stopped.clone()));
+                    Ok((stream, source)) => {
+                        let shared = Arc::clone(&self.shared);
+                        connections.spawn(serve_connection(stream, source, shared, stopped.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -222,6 +225,11 @@ async fn listen(address: &str) -> io::Result<TcpListener> {
     Err(refused)
 }
 
+async fn create_bucket(store: &Arc<Store>, name: &str, block_public_access: bool) -> Result<(), StoreError> {
+    let configurations = ops::new_bucket_configurations(block_public_access)?;
+    store.create_bucket(name, Acl::Private, StorageClass::default(), configurations).await
+}
+
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {
     let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit)) };
     Store::open(root, config.fsync).map_err(|error| match error {
@@ -240,21 +248,27 @@ async fn import_files(store: &Store, config: &EmulatorConfig) -> Result<(), Star
     import(store, &bucket, config.etag, directory).await.map_err(|error| failed(error.to_string()))
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+async fn serve_connection(
+    stream: TcpStream,
+    source: SocketAddr,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<()>,
+) {
     // Answers are written whole; waiting to fill a packet would only delay the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let line = Arc::new(Line::default());
     let stream = Wire::new(stream, Arc::clone(&line));
-    let Some(tls) = &shared.tls else { return serve_http(stream, line, shared, stopped).await };
+    let arrival = Arrival { source, secure: shared.tls.is_some() };
+    let Some(tls) = &shared.tls else { return serve_http(stream, arrival, line, shared, stopped).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream));
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         _ = stopped.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => serve_http(stream, line, shared, stopped).await,
+        Ok(Ok(stream)) => serve_http(stream, arrival, line, shared, stopped).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -262,6 +276,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: w
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    arrival: Arrival,
     line: Arc<Line>,
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<()>,
@@ -269,7 +284,7 @@ async fn serve_http(
     let of_requests = Arc::clone(&line);
     let service = service_fn(move |request| {
         let (shared, line) = (Arc::clone(&shared), Arc::clone(&of_requests));
-        async move { Ok::<_, Infallible>(answer(&shared, &line, request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, arrival, &line, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -292,7 +307,12 @@ async fn serve_http(
     }
 }
 
-async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incoming>) -> http::Response<AnswerBody> {
+async fn answer(
+    shared: &Shared,
+    arrival: Arrival,
+    line: &Arc<Line>,
+    request: hyper::Request<Incoming>,
+) -> http::Response<AnswerBody> {
     let started = Instant::now();
     line.clear();
     let (parts, body) = request.into_parts();
@@ -317,6 +337,7 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
         faults: Vec::new(),
     };
     let mut effects = Effects::default();
+    let origin = parts.headers.contains_key(standard::ORIGIN).then(|| (parts.method.clone(), parts.headers.clone()));
     let head = parts.method == Method::HEAD;
     let mut body = Some(body);
     let expects = parts.headers.contains_key(standard::EXPECT);
@@ -325,7 +346,7 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (host, perform(shared, parts, target, &mut body, &mut record.operation, &mut effects, line).await)
+            (host, perform(shared, arrival, parts, target, &mut body, &mut record.operation, &mut effects, line).await)
         }
         Err(error) => (String::new(), Err(error)),
     };
@@ -359,6 +380,9 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(header::REQUEST_ID, value);
     }
+    if let (Some((method, sent)), Some(bucket)) = (origin, &record.bucket) {
+        response.headers_mut().extend(ops::answer_headers(&shared.context, bucket, &method, &sent));
+    }
     effects.change_headers(&mut response);
     record.request_id = request_id;
     record.status = response.status().as_u16();
@@ -386,6 +410,7 @@ enum Performed {
 /// Routes, authenticates and performs. A body that was not wanted stays where it is.
 async fn perform(
     shared: &Shared,
+    arrival: Arrival,
     parts: http::request::Parts,
     target: Target,
     body: &mut Option<Incoming>,
@@ -406,13 +431,21 @@ async fn perform(
     if let Some(refusal) = effects.refusal() {
         return Err(refusal);
     }
-    let anonymous = shared.authenticator.check(&parts, &target, effects.now())?;
+    let sender = shared.authenticator.check(&parts, &target, effects.now()).map_err(|refusal| {
+        // The service looks for the bucket first, so that a missing one is not taken for a wrong key.
+        match target.bucket.as_deref() {
+            Some(bucket) if routed != Operation::PutBucket && shared.context.store.bucket(bucket).is_none() => {
+                ServiceError::no_such_bucket(bucket)
+            }
+            _ => refusal,
+        }
+    })?;
     if let Some(rate) = traffic::limit(&parts.headers, &target.query)?
         && effects.pace.as_ref().is_none_or(|pace| rate < pace.bytes_per_second())
     {
         line.pace(Arc::new(Pace::new(rate)));
     }
-    let mut request = Request::new(parts, target, anonymous, body);
+    let mut request = Request::new(parts, target, sender, arrival, body);
     ops::perform(&shared.context, routed, &mut request).await.map(Performed::Answer)
 }
 

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::action::{Delay, LONGEST_SECONDS, Position};
-use super::pattern;
 use crate::route::Operation;
 
 /// Largest rate of a rule: a terabyte per second, which is no limit.
@@ -191,7 +190,7 @@ impl FaultRule {
 }
 
 fn fits(wanted: Option<&str>, found: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| found.is_some_and(|found| pattern::matches(wanted, found)))
+    wanted.is_none_or(|wanted| found.is_some_and(|found| crate::pattern::matches(wanted, found)))
 }
 
 fn is_code(code: &str) -> bool {

@@ -7,8 +7,8 @@ use oss_protocol::header;
 use super::tagging;
 use crate::condition::ConditionHeaders;
 use crate::request::{Request, header_text};
-use crate::response::ServiceError;
-use crate::store::{Acl, Attributes, Headers, StorageClass};
+use crate::response::{Response, ServiceError};
+use crate::store::{Acl, Attributes, Bucket, Headers, StorageClass};
 
 /// Headers kept and returned as they came.
 const KEPT: [HeaderName; 9] = [
@@ -27,7 +27,7 @@ const KEPT: [HeaderName; 9] = [
 const LARGEST_METADATA: usize = 8 * 1024;
 
 /// Reads the attributes of an object that is about to be written.
-pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
+pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes, ServiceError> {
     let headers = &request.headers;
     refuse_unsupported(headers)?;
     let mut kept = Headers::default();
@@ -48,6 +48,16 @@ pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
     {
         return Err(ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError));
     }
+    if !headers.contains_key(header::SERVER_SIDE_ENCRYPTION)
+        && let Some(rule) = bucket.configurations().encryption.clone()
+    {
+        let named = [Some(&rule.algorithm), rule.key_id.as_ref(), rule.data_encryption.as_ref()];
+        for (name, value) in ENCRYPTION.into_iter().zip(named) {
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                kept.push((name, value));
+            }
+        }
+    }
     let mut size = 0;
     for (name, value) in headers {
         let Some(suffix) = name.as_str().strip_prefix(header::META_PREFIX) else { continue };
@@ -63,12 +73,43 @@ pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
             ServiceError::new(ErrorCode::InvalidArgument).with_message("The user metadata is larger than 8 KB.")
         );
     }
+    let acl = acl(request)?.unwrap_or_default();
+    check_acl(bucket, acl)?;
     Ok(Attributes {
         headers: kept,
-        acl: acl(request)?.unwrap_or_default(),
+        acl,
         storage_class: storage_class(request)?,
         tags: tagging::from_header(request)?,
     })
+}
+
+/// The refusal of what would open something to everyone while the bucket blocks that.
+pub(super) fn public_access_is_blocked(message: &'static str) -> ServiceError {
+    ServiceError::new(ErrorCode::AccessDenied).with_message(message)
+}
+
+/// Refuses an access control list that opens an object to everyone while its bucket blocks that.
+pub(super) fn check_acl(bucket: &Bucket, acl: Acl) -> Result<(), ServiceError> {
+    if acl.is_public() && bucket.blocks_public_access() {
+        return Err(public_access_is_blocked("Put public object acl is not allowed"));
+    }
+    Ok(())
+}
+
+/// The headers that say how an object is encrypted.
+const ENCRYPTION: [HeaderName; 3] = [
+    header::SERVER_SIDE_ENCRYPTION,
+    header::SERVER_SIDE_ENCRYPTION_KEY_ID,
+    header::SERVER_SIDE_DATA_ENCRYPTION,
+];
+
+/// Adds how an object is encrypted to the answer to a write.
+pub(super) fn echo_encryption(response: &mut Response, attributes: &Attributes) {
+    for (name, value) in &attributes.headers {
+        if ENCRYPTION.contains(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
 }
 
 /// The access control list named by `x-oss-object-acl`.

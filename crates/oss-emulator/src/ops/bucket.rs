@@ -1,5 +1,8 @@
 //! Making, describing and deleting buckets.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
@@ -13,7 +16,7 @@ use super::{Context, attributes};
 use crate::ingest::receive_document;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, xml};
-use crate::store::{Acl, Bucket, StorageClass, StoreError};
+use crate::store::{Acl, Bucket, ConfigurationKind, Configurations, StorageClass, StoreError};
 
 /// Buckets on a page when the client does not say.
 const DEFAULT_BUCKETS: u32 = 100;
@@ -24,6 +27,13 @@ const MOST_BUCKETS: u32 = 1000;
 /// Largest description of a bucket. Real ones have some hundred bytes.
 const LARGEST_CONFIGURATION: usize = 64 * 1024;
 
+/// How often the bytes of every bucket are said to be kept: within one zone.
+const REDUNDANCY: &str = "LRS";
+
+/// What a new bucket says about access for everyone.
+const PUBLIC_ACCESS_BLOCKED: &[u8] =
+    b"<PublicAccessBlockConfiguration><BlockPublicAccess>true</BlockPublicAccess></PublicAccessBlockConfiguration>";
+
 /// The name under which everything is owned; all buckets belong to one account.
 const OWNER: &str = "1000000000000000";
 
@@ -33,19 +43,73 @@ pub(super) fn owner() -> Owner {
 }
 
 pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
-    let acl = acl(request)?.unwrap_or(Acl::Private);
+    let acl = acl(request)?;
     let body = receive_document(request, LARGEST_CONFIGURATION).await?;
-    let mut storage_class = StorageClass::default();
+    let mut storage_class = None;
+    let mut redundancy = None;
     if !body.is_empty() {
         let configuration =
             CreateBucketConfiguration::parse(&body).map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
         if let Some(named) = configuration.storage_class {
-            storage_class = attributes::check_storage_class(&named)?;
+            storage_class = Some(attributes::check_storage_class(&named)?);
+        }
+        redundancy = configuration.data_redundancy_type.filter(|named| !named.is_empty());
+        if let Some(named) = redundancy.as_deref().filter(|named| !["LRS", "ZRS"].contains(named)) {
+            return Err(ServiceError::invalid_argument("DataRedundancyType", named));
         }
     }
-    let created = context.store.create_bucket(&request.bucket, acl, storage_class).await;
+    if let Some(bucket) = context.store.bucket(&request.bucket) {
+        return put_again(context, &bucket, acl, storage_class, redundancy.as_deref()).await;
+    }
+    let acl = acl.unwrap_or(Acl::Private);
+    if context.block_public_access && acl.is_public() {
+        return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
+    }
+    let configurations = new_bucket_configurations(context.block_public_access)?;
+    let created = context
+        .store
+        .create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations)
+        .await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::OK))
+}
+
+/// What a bucket is configured with at first.
+pub(crate) fn new_bucket_configurations(block_public_access: bool) -> Result<Configurations, StoreError> {
+    let mut configurations = Configurations::default();
+    if block_public_access {
+        configurations
+            .set(ConfigurationKind::PublicAccessBlock, Some(Bytes::from_static(PUBLIC_ACCESS_BLOCKED)))
+            .map_err(StoreError::Configuration)?;
+    }
+    Ok(configurations)
+}
+
+/// What the owner of a bucket gets for creating it once more: only what cannot be changed is refused.
+async fn put_again(
+    context: &Context,
+    bucket: &Arc<Bucket>,
+    acl: Option<Acl>,
+    storage_class: Option<StorageClass>,
+    redundancy: Option<&str>,
+) -> Result<Response, ServiceError> {
+    let other_class = storage_class.is_some_and(|class| class != bucket.storage_class);
+    if other_class || redundancy.is_some_and(|redundancy| redundancy != REDUNDANCY) {
+        return Err(ServiceError::new(ErrorCode::BucketAlreadyExists)
+            .with_message("The bucket exists with another storage class or redundancy type.")
+            .with_field("BucketName", &bucket.name));
+    }
+    if let Some(acl) = acl {
+        change_acl(context, bucket, acl).await?;
+    }
+    Ok(empty(StatusCode::OK))
+}
+
+async fn change_acl(context: &Context, bucket: &Arc<Bucket>, acl: Acl) -> Result<(), ServiceError> {
+    if acl.is_public() && bucket.blocks_public_access() {
+        return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
+    }
+    Ok(context.store.set_bucket_acl(bucket, acl).await?)
 }
 
 pub(super) async fn delete(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -87,6 +151,21 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
     Ok(xml(result.to_xml()))
 }
 
+/// The one region that the emulator has.
+pub(super) fn regions(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
+    let location = context.location();
+    let wanted = request.query.text("regions");
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != location) {
+        return Err(ServiceError::new(ErrorCode::NoSuchRegion).with_message(wanted.to_owned()));
+    }
+    let endpoint = context.address;
+    Ok(xml(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<RegionInfoList><RegionInfo><Region>{location}</Region>\
+         <InternetEndpoint>{endpoint}</InternetEndpoint><InternalEndpoint>{endpoint}</InternalEndpoint>\
+         <AccelerateEndpoint>{endpoint}</AccelerateEndpoint></RegionInfo></RegionInfoList>"
+    )))
+}
+
 pub(super) fn info(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     Ok(xml(describe(context, &bucket).to_xml()))
@@ -101,7 +180,7 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
         extranet_endpoint: endpoint.clone(),
         intranet_endpoint: endpoint,
         storage_class: bucket.storage_class.as_str().to_owned(),
-        data_redundancy_type: "LRS".to_owned(),
+        data_redundancy_type: REDUNDANCY.to_owned(),
         owner: owner(),
         acl: bucket.acl().as_str().to_owned(),
         versioning: None,
@@ -109,7 +188,7 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
             ("TransferAcceleration", "Disabled"),
             ("CrossRegionReplication", "Disabled"),
             ("AccessMonitor", "Disabled"),
-            ("BlockPublicAccess", "false"),
+            ("BlockPublicAccess", if bucket.blocks_public_access() { "true" } else { "false" }),
             ("ResourceGroupId", ""),
             ("Comment", ""),
         ]
@@ -144,7 +223,7 @@ pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<
     let Some(acl) = acl(request)? else {
         return Err(ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::ACL.as_str()));
     };
-    context.store.set_bucket_acl(&bucket, acl).await?;
+    change_acl(context, &bucket, acl).await?;
     Ok(empty(StatusCode::OK))
 }
 

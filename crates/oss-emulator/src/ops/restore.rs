@@ -97,14 +97,22 @@ pub(super) fn check_readable(object: &Object, key: &str) -> Result<(), ServiceEr
         .with_field("Key", key))
 }
 
-/// Tells how far a restoration is, as `x-oss-restore` does.
+/// Adds how far a restoration is.
 pub(super) fn describe(response: &mut Response, object: &Object) {
+    if let Some(progress) = progress(object) {
+        set(response, header::RESTORE, progress);
+    }
+}
+
+/// How far a restoration is, as `x-oss-restore` says; nothing for an object that nobody asked to restore.
+pub(super) fn progress(object: &Object) -> Option<String> {
+    object.restoration.as_ref()?;
     match state(object, SystemTime::now()) {
-        State::Archived => {}
-        State::Ongoing => set(response, header::RESTORE, "ongoing-request=\"true\""),
+        State::Archived => None,
+        State::Ongoing => Some("ongoing-request=\"true\"".to_owned()),
         State::Restored(restoration) => {
             let expiry = format_http_date(restoration.expiry);
-            set(response, header::RESTORE, format!("ongoing-request=\"false\", expiry-date=\"{expiry}\""));
+            Some(format!("ongoing-request=\"false\", expiry-date=\"{expiry}\""))
         }
     }
 }

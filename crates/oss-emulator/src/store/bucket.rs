@@ -6,14 +6,17 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, RwLock};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::StoreError;
+use super::configuration::{ConfigurationKind, Configurations};
 use super::directory::BucketDirectory;
 use super::headers::SharedHeaders;
 use super::object::{Acl, Object};
 use super::storage_class::StorageClass;
 use super::upload::{Part, Upload};
+use crate::rights::Policy;
 
 /// Key and upload identifier, which is also the order of a listing of uploads.
 pub(crate) type UploadName = (Arc<str>, String);
@@ -26,6 +29,7 @@ pub(crate) struct Bucket {
     pub(crate) created: SystemTime,
     pub(crate) storage_class: StorageClass,
     acl: Mutex<Acl>,
+    configurations: RwLock<Configurations>,
     objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
     uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
     /// Held while a change is made, so that disk and index change in the same order and readers of the index never wait for
@@ -41,6 +45,7 @@ impl Bucket {
         created: SystemTime,
         storage_class: StorageClass,
         acl: Acl,
+        configurations: Configurations,
         disk: Option<BucketDirectory>,
     ) -> Self {
         Self {
@@ -48,6 +53,7 @@ impl Bucket {
             created,
             storage_class,
             acl: Mutex::new(acl),
+            configurations: RwLock::new(configurations),
             objects: RwLock::default(),
             uploads: RwLock::default(),
             commit: Mutex::new(false),
@@ -67,6 +73,35 @@ impl Bucket {
 
     pub(crate) fn acl(&self) -> Acl {
         *self.acl.lock()
+    }
+
+    /// The present configurations.
+    pub(crate) fn configurations(&self) -> RwLockReadGuard<'_, Configurations> {
+        self.configurations.read()
+    }
+
+    pub(crate) fn policy(&self) -> Option<Arc<Policy>> {
+        self.configurations.read().policy.clone()
+    }
+
+    pub(crate) fn blocks_public_access(&self) -> bool {
+        self.configurations.read().block_public_access
+    }
+
+    pub(super) fn configure(&self, kind: ConfigurationKind, document: Option<Bytes>) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        // Checked before it is written, and seen by readers after.
+        let mut changed = self.configurations.read().clone();
+        changed.set(kind, document.clone()).map_err(StoreError::Configuration)?;
+        if let Some(disk) = &self.disk {
+            match &document {
+                Some(document) => disk.write_configuration(kind, document)?,
+                None => disk.remove_configuration(kind)?,
+            }
+        }
+        *self.configurations.write() = changed;
+        Ok(())
     }
 
     pub(crate) fn object(&self, key: &str) -> Option<Arc<Object>> {

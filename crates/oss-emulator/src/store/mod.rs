@@ -2,6 +2,7 @@
 
 mod bucket;
 mod budget;
+mod configuration;
 mod content;
 mod description;
 mod directory;
@@ -19,10 +20,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 
 pub(crate) use bucket::{Bucket, Walk};
 pub(crate) use budget::Budget;
+pub(crate) use configuration::{ConfigurationKind, Configurations};
 pub(crate) use content::{Content, ContentWriter, DataFile, READ_CHUNK, Segment, blocking, read_chunk};
 pub(crate) use directory::OpenError;
 pub(crate) use etag::{Etag, EtagDigits};
@@ -45,6 +48,8 @@ pub(crate) enum StoreError {
     BucketNotEmpty,
     #[error("the upload does not exist")]
     NoSuchUpload,
+    #[error("the configuration is wrong: {0}")]
+    Configuration(String),
     #[error("the part does not follow the parts so far")]
     PartNotSequential,
     #[error("the disk refused: {0}")]
@@ -101,6 +106,7 @@ impl Store {
         name: &str,
         acl: Acl,
         storage_class: StorageClass,
+        configurations: Configurations,
     ) -> Result<(), StoreError> {
         let store = Arc::clone(self);
         let name = name.to_owned();
@@ -115,11 +121,15 @@ impl Store {
                 None => None,
                 Some(directory) => {
                     let disk = directory.create_bucket(&name)?;
+                    for (kind, document) in configurations.documents() {
+                        disk.write_configuration(kind, document)?;
+                    }
                     disk.write_bucket(created, storage_class, acl)?;
                     Some(disk)
                 }
             };
-            buckets.insert(name.clone(), Arc::new(Bucket::new(name, created, storage_class, acl, disk)));
+            let bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, disk);
+            buckets.insert(name, Arc::new(bucket));
             Ok(())
         })
         .await
@@ -140,6 +150,17 @@ impl Store {
     pub(crate) async fn set_bucket_acl(&self, bucket: &Arc<Bucket>, acl: Acl) -> Result<(), StoreError> {
         let bucket = Arc::clone(bucket);
         self.run(move || bucket.set_acl(acl)).await
+    }
+
+    /// Takes a document of a configuration, or removes the present one.
+    pub(crate) async fn configure(
+        &self,
+        bucket: &Arc<Bucket>,
+        kind: ConfigurationKind,
+        document: Option<Bytes>,
+    ) -> Result<(), StoreError> {
+        let bucket = Arc::clone(bucket);
+        self.run(move || bucket.configure(kind, document)).await
     }
 
     /// Where a body that arrives for any bucket is gathered.

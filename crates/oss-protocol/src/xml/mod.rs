@@ -6,6 +6,7 @@
 //! official SDKs look elements up by bare names.
 
 pub mod bucket;
+pub mod configuration;
 pub mod copy;
 mod cursor;
 pub mod delete;
@@ -15,6 +16,7 @@ pub mod listed;
 pub mod multipart;
 pub mod restore;
 pub mod tagging;
+pub mod versions;
 mod writer;
 
 use cursor::Cursor;
