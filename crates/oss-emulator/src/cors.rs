@@ -17,9 +17,10 @@ impl CorsRules {
     /// The headers of the answer to a preflight request; `None` if no rule allows what it asks for.
     pub(crate) fn preflight(&self, origin: &str, method: &str, headers: &str) -> Option<HeaderMap> {
         let wanted: Vec<&str> = headers.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-        let rule = self.0.rules.iter().find(|rule| {
-            allows(rule, origin, method) && wanted.iter().all(|name| any(&rule.allowed_headers, name))
-        })?;
+        let rule =
+            self.0.rules.iter().find(|rule| {
+                allows(rule, origin, method) && wanted.iter().all(|name| any(&rule.allowed_headers, name))
+            })?;
         let mut answer = self.headers(rule, origin);
         set(&mut answer, standard::ACCESS_CONTROL_ALLOW_METHODS, &rule.allowed_methods.join(", "));
         if !wanted.is_empty() {

@@ -161,7 +161,14 @@ const CONFIGURATIONS: &[(&str, Verbs)] = {
         ("logging", (O::GetBucketLogging, Some(O::PutBucketLogging), Some(O::DeleteBucketLogging))),
         ("policy", (O::GetBucketPolicy, Some(O::PutBucketPolicy), Some(O::DeleteBucketPolicy))),
         ("policyStatus", (O::GetBucketPolicyStatus, None, None)),
-        ("publicAccessBlock", (O::GetBucketPublicAccessBlock, Some(O::PutBucketPublicAccessBlock), Some(O::DeleteBucketPublicAccessBlock))),
+        (
+            "publicAccessBlock",
+            (
+                O::GetBucketPublicAccessBlock,
+                Some(O::PutBucketPublicAccessBlock),
+                Some(O::DeleteBucketPublicAccessBlock),
+            ),
+        ),
         ("referer", (O::GetBucketReferer, Some(O::PutBucketReferer), None)),
         ("replication", (O::GetBucketReplication, None, None)),
         ("requestPayment", (O::GetBucketRequestPayment, Some(O::PutBucketRequestPayment), None)),

@@ -75,12 +75,7 @@ pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes,
     }
     let acl = acl(request)?.unwrap_or_default();
     check_acl(bucket, acl)?;
-    Ok(Attributes {
-        headers: kept,
-        acl,
-        storage_class: storage_class(request)?,
-        tags: tagging::from_header(request)?,
-    })
+    Ok(Attributes { headers: kept, acl, storage_class: storage_class(request)?, tags: tagging::from_header(request)? })
 }
 
 /// The refusal of what would open something to everyone while the bucket blocks that.
@@ -97,11 +92,8 @@ pub(super) fn check_acl(bucket: &Bucket, acl: Acl) -> Result<(), ServiceError> {
 }
 
 /// The headers that say how an object is encrypted.
-const ENCRYPTION: [HeaderName; 3] = [
-    header::SERVER_SIDE_ENCRYPTION,
-    header::SERVER_SIDE_ENCRYPTION_KEY_ID,
-    header::SERVER_SIDE_DATA_ENCRYPTION,
-];
+const ENCRYPTION: [HeaderName; 3] =
+    [header::SERVER_SIDE_ENCRYPTION, header::SERVER_SIDE_ENCRYPTION_KEY_ID, header::SERVER_SIDE_DATA_ENCRYPTION];
 
 /// Adds how an object is encrypted to the answer to a write.
 pub(super) fn echo_encryption(response: &mut Response, attributes: &Attributes) {

@@ -66,10 +66,8 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
         return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
     }
     let configurations = new_bucket_configurations(context.block_public_access)?;
-    let created = context
-        .store
-        .create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations)
-        .await;
+    let created =
+        context.store.create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations).await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::OK))
 }

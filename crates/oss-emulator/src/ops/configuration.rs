@@ -93,9 +93,7 @@ pub(super) async fn perform(
         O::DeleteBucketWebsite => delete(context, request, Kind::Website).await,
         O::GetBucketInventory => none(context, request, ErrorCode::NoSuchInventory),
         O::GetBucketReplication => none(context, request, ErrorCode::NoSuchReplicationConfiguration),
-        O::GetBucketTransferAcceleration => {
-            none(context, request, ErrorCode::NoSuchTransferAccelerationConfiguration)
-        }
+        O::GetBucketTransferAcceleration => none(context, request, ErrorCode::NoSuchTransferAccelerationConfiguration),
         O::GetBucketPolicyStatus => policy_status(context, request),
         O::GetBucketVersioning => fixed(context, request, "VersioningConfiguration", ""),
         O::ListBucketInventory => {

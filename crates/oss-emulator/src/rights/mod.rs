@@ -23,7 +23,11 @@ use crate::store::Bucket;
 
 /// Refuses a request whose sender has no right to it. What only access control lists can open is left to
 /// [`Permission::ByAccessControlList`].
-pub(crate) fn check(context: &Context, operation: Operation, request: &Request<'_>) -> Result<Permission, ServiceError> {
+pub(crate) fn check(
+    context: &Context,
+    operation: Operation,
+    request: &Request<'_>,
+) -> Result<Permission, ServiceError> {
     let bucket = context.store.bucket(&request.bucket);
     let bucket_policy = bucket.as_ref().and_then(|bucket| bucket.policy());
     // The many requests of an account that uses no policies.
@@ -35,7 +39,8 @@ pub(crate) fn check(context: &Context, operation: Operation, request: &Request<'
     if operation == Operation::DeleteMultipleObjects && !request.is_anonymous() {
         return Ok(Permission::Granted);
     }
-    let permission = judge(bucket, bucket_policy.as_deref(), request, action::of_operation(operation), &resource(request))?;
+    let permission =
+        judge(bucket, bucket_policy.as_deref(), request, action::of_operation(operation), &resource(request))?;
     for (extra, key) in further_actions(operation, request) {
         judge(bucket, bucket_policy.as_deref(), request, extra, &format!("{}/{key}", request.bucket))?;
     }
@@ -109,9 +114,7 @@ fn judge(
             Verdict::Denied => Err(refusal("Access denied by authorizer's policy.", action)),
             Verdict::Allowed => Ok(Permission::Granted),
             Verdict::Silent if by_bucket == Verdict::Allowed => Ok(Permission::Granted),
-            Verdict::Silent => {
-                Err(refusal("You have no right to access this object because of bucket acl.", action))
-            }
+            Verdict::Silent => Err(refusal("You have no right to access this object because of bucket acl.", action)),
         },
     }
 }
@@ -130,15 +133,15 @@ fn resource<'a>(request: &'a Request<'_>) -> Cow<'a, str> {
 }
 
 /// Rights that headers of a write need beside the right to write.
-fn further_actions<'a>(operation: Operation, request: &'a Request<'_>) -> impl Iterator<Item = (&'static str, &'a str)> {
+fn further_actions<'a>(
+    operation: Operation,
+    request: &'a Request<'_>,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
     use oss_protocol::header;
     let writes = action::of_operation(operation) == "PutObject";
     let named = |name: &http::HeaderName| writes && request.headers.contains_key(name);
-    [
-        named(&header::OBJECT_ACL).then_some("PutObjectAcl"),
-        named(&header::TAGGING).then_some("PutObjectTagging"),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|action| (action, request.key.as_str()))
+    [named(&header::OBJECT_ACL).then_some("PutObjectAcl"), named(&header::TAGGING).then_some("PutObjectTagging")]
+        .into_iter()
+        .flatten()
+        .map(|action| (action, request.key.as_str()))
 }

@@ -477,9 +477,8 @@ mod tests {
 
     #[test]
     fn negated_fields() {
-        let policy = policy(
-            r#"{"Effect": "Allow", "NotAction": "oss:Delete*", "NotResource": "acs:oss:*:*:b/private*"}"#,
-        );
+        let policy =
+            policy(r#"{"Effect": "Allow", "NotAction": "oss:Delete*", "NotResource": "acs:oss:*:*:b/private*"}"#);
         assert_eq!(policy.judge(&ask("PutObject", "b/k")), Verdict::Allowed);
         assert_eq!(policy.judge(&ask("DeleteObject", "b/k")), Verdict::Silent);
         assert_eq!(policy.judge(&ask("PutObject", "b/private/k")), Verdict::Silent);
@@ -510,7 +509,10 @@ mod tests {
         let good = r#"{"Effect": "Allow", "Action": "oss:*", "Resource": "*"}"#;
         for (statement, expected) in [
             (r#"{"Sid": "x", "Effect": "allow", "Action": "oss:*", "Resource": "*"}"#, "statement 2 (x): Effect is"),
-            (r#"{"Effect": "Allow", "Action": "oss:GetObjekt", "Resource": "*"}"#, r#"statement 2: action "oss:GetObjekt""#),
+            (
+                r#"{"Effect": "Allow", "Action": "oss:GetObjekt", "Resource": "*"}"#,
+                r#"statement 2: action "oss:GetObjekt""#,
+            ),
             (r#"{"Effect": "Allow", "Action": "ecs:*", "Resource": "*"}"#, "begin with"),
             (r#"{"Effect": "Allow", "Action": "oss:*", "Resource": "bucket"}"#, "acs:oss"),
             (r#"{"Effect": "Allow", "Action": [], "Resource": "*"}"#, "Action is empty"),
@@ -537,7 +539,8 @@ mod tests {
         };
         let locked = parse(r#"{"Effect": "Deny", "Action": "oss:*", "Principal": ["*"], "Resource": "*"}"#);
         assert!(locked.unwrap_err().to_string().contains("statement 1"));
-        let policy = parse(r#"{"Effect": "Allow", "Action": "oss:GetObject", "Principal": "*", "Resource": "*"}"#).unwrap();
+        let policy =
+            parse(r#"{"Effect": "Allow", "Action": "oss:GetObject", "Principal": "*", "Resource": "*"}"#).unwrap();
         assert!(policy.is_public());
         parse(r#"{"Effect": "Deny", "Action": "oss:PutObject", "Principal": "*", "Resource": "*"}"#).unwrap();
         parse(r#"{"Effect": "Deny", "Action": "oss:*", "Principal": "somebody", "Resource": "*"}"#).unwrap();

@@ -86,7 +86,8 @@ impl Configurations {
         match kind {
             ConfigurationKind::Cors => self.cors = text.map(CorsRules::parse).transpose()?.map(Arc::new),
             ConfigurationKind::Policy => {
-                self.policy = text.map(Policy::parse_of_bucket).transpose().map_err(|error| error.to_string())?.map(Arc::new);
+                self.policy =
+                    text.map(Policy::parse_of_bucket).transpose().map_err(|error| error.to_string())?.map(Arc::new);
             }
             ConfigurationKind::PublicAccessBlock => {
                 let blocked = text.map(parse_public_access_block).transpose().map_err(|error| error.to_string())?;

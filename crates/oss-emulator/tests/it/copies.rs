@@ -90,5 +90,5 @@ async fn bad_sources_are_refused() {
     for source in ["", "/", "key", "/examplebucket", "/examplebucket/", "/examplebucket/%zz", "/Bad/key"] {
         client.call(from(source)).await.refused(400, "InvalidArgument");
     }
-    client.call(from("/examplebucket/key?versionId=1")).await.refused(400, "NotImplemented");
+    client.call(from("/examplebucket/key?versionId=1")).await.refused(404, "NoSuchVersion");
 }
