@@ -209,9 +209,9 @@ pub(super) fn list_uploads(context: &Context, request: &Request<'_>) -> Result<R
     let id_marker = if key_marker.is_empty() { "" } else { bounded(query, "upload-id-marker")? };
     let selection = Selection { prefix, delimiter, limit: max_uploads as usize };
     let page = page::uploads(&bucket, selection, key_marker, id_marker);
-    let is_truncated = page.next.is_some();
-    // Both are always there, if empty: one of the official SDKs insists.
-    let (next_key, next_id) = page.next.unwrap_or_default();
+    let is_truncated = page.is_truncated;
+    // Of the last page, too: the service fills them in, and the clean-up code of an SDK goes by them.
+    let (next_key, next_id) = page.last;
     let result = ListMultipartUploadsResult {
         encoding_type,
         bucket: bucket.name.clone(),
