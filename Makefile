@@ -12,14 +12,20 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Length of each fuzz target; they run side by side.
 FUZZ_SECONDS ?= 60
 
-EXTRAS := bench,contract,demo,dev,test
+# One process for each processor, which pytest-xdist starts; JOBS=0 runs the tests in pytest's own process.
+JOBS ?= auto
+# The processes share the processors, so torch and numpy start no threads of their own for each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+
+EXTRAS := bench contract demo dev test
 
 .PHONY: help
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Train a model on images streamed from an emulated bucket
+demo: toolchain ## Train a model on images streamed from an emulated bucket
+	@$(PYTHON) tools/install.py $(VENV) demo
 	$(BIN)/python examples/train_digits.py
 
 .PHONY: test
@@ -30,8 +36,13 @@ test-rust: toolchain ## Run the Rust tests
 	cargo test --workspace --quiet
 
 .PHONY: test-python
-test-python: build ## Run the Python tests
-	$(BIN)/python -m pytest
+test-python: build ## Run the Python tests, in JOBS processes (as many as processors)
+	$(PYTEST)
+
+.PHONY: test-fast
+test-fast: build ## An answer in 90 seconds: one case of each quick Python test, the Rust unit tests of protocol and client
+	cargo test --package oss-protocol --package oss-client --lib --quiet
+	$(PYTEST) --fast
 
 .PHONY: check
 check: format-check lint types test ## All that has to pass before a commit
@@ -67,7 +78,7 @@ size: ## Files with more lines before their tests than a file should have
 	done
 
 .PHONY: wheel
-wheel: toolchain $(VENV)/.installed ## Build the wheel into dist/, run the main job from it alone, print its size
+wheel: build ## Build the wheel into dist/, run the main job from it alone, print its size
 	rm -rf dist
 	$(BIN)/maturin build --release --out dist --quiet
 	$(BIN)/python tools/try_wheel.py dist/*.whl
@@ -102,23 +113,13 @@ test-torch-oldest: build ## Run the Python tests with the oldest supported torch
 	$(BIN)/python tools/test_torch_oldest.py
 
 .PHONY: build
-build: toolchain $(VENV)/.installed ## Create .venv and build the native module into the package
-	@$(BIN)/maturin develop --release --skip-install --quiet
+build: toolchain ## Create .venv, install what is missing for every target, build the native module into the package
+	@$(PYTHON) tools/install.py $(VENV) $(EXTRAS)
 
-# Dependencies and the editable installation; again only when what they are made from changes.
-$(VENV)/.installed: pyproject.toml
-	$(MAKE) --no-print-directory toolchain
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
-	$(BIN)/maturin develop --release --extras $(EXTRAS) --quiet
-	@touch $@
-
+# Before anything is downloaded.
 .PHONY: toolchain
 toolchain:
-	@command -v cargo >/dev/null || { \
-	  echo "error: cargo is missing; install Rust 1.89 or newer (rustup, or your distribution's cargo package)" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@tools/toolchain.sh "$(PYTHON)"
 
 .PHONY: clean
 clean: ## Remove what was built, but not .venv

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from osstorchconnector._native import Listing, Order
+from osstorchconnector._native import ListingFile, Order
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "bench"
@@ -48,7 +48,7 @@ def measure(count: int, folder: str) -> dict[str, float]:
     """Write and read a listing of a number of keys."""
     made, writing, most = 0.0, 0.0, 0
     before = resident()
-    listing = Listing(f"{folder}/{count}", limit=LIMIT)
+    listing = ListingFile(f"{folder}/{count}", limit=LIMIT)
     listing.acquire()
     rows = pages(count)
     while True:

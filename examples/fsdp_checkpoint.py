@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from osstorchconnector import OssFileSystem
-from osstorchconnector.testing import Connection, Emulator
+from osstorchconnector.testing import ConnectionArguments, Emulator
 
 BUCKET = "checkpoints"
 PLACE = f"oss://{BUCKET}/demo/step-20"
@@ -58,9 +58,9 @@ def state_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, An
     return {"model": model_state, "optimizer": optimizer_state}
 
 
-def connection(stack: ExitStack) -> Connection:
+def connection(stack: ExitStack) -> ConnectionArguments:
     """Start a server on the first rank, and send its address and access key to all ranks."""
-    sent: list[Connection | None] = [None]
+    sent: list[ConnectionArguments | None] = [None]
     if dist.get_rank() == 0:
         sent = [stack.enter_context(Emulator(buckets=[BUCKET])).connection]
     dist.broadcast_object_list(sent, src=0)

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from osstorchconnector import DataObject, OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset
-from osstorchconnector.testing import Connection, Emulator
+from osstorchconnector.testing import ConnectionArguments, Emulator
 
 BUCKET = "images"
 CHECKPOINTS = f"oss://{BUCKET}/checkpoints/"
@@ -167,7 +167,7 @@ def evaluate(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]]) -> flo
 
 
 @contextlib.contextmanager
-def bucket_of(options: argparse.Namespace) -> Iterator[Connection]:
+def bucket_of(options: argparse.Namespace) -> Iterator[ConnectionArguments]:
     """Yield the connection arguments of the server: the user's, or one that runs until the program ends."""
     if options.endpoint:
         yield {"endpoint": options.endpoint, "cred_path": options.cred_path, "region": options.region}

@@ -1,12 +1,13 @@
-"""What all tests share: bounds, a clean environment, one emulator and a bucket of the test's own."""
+"""Shared by all tests: time limits, a clean environment, one emulator, and a bucket for each test."""
 
+import multiprocessing
 import os
 import signal
 import uuid
 from collections.abc import Iterator
 
-# Workers of a DataLoader import it while they start. Where the garbage collector runs inside that import, an object
-# whose end imports something in turn breaks it (CPython before 3.12); imported here, a forked worker finds it in place.
+# Workers of a DataLoader import it while they start. If the garbage collector runs during this import and deletes an
+# object whose end imports something, the import breaks (CPython before 3.12). Forked workers find it imported already.
 import numpy.random  # noqa: F401
 import pytest
 
@@ -15,13 +16,23 @@ from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
 
-# A shell starts what runs in the background with Ctrl-C ignored, and programs pass that on to those they start: tests
-# that interrupt one would wait for ever.
+# Importing torch takes two seconds of a processor. A forkserver that has torch spends them once, not for each worker.
+# The forkserver does not import the package itself: a started process gets its data in a pickle and nothing else.
+multiprocessing.set_forkserver_preload(["torch.utils.data"])
+
+# A shell starts background programs with Ctrl-C ignored, and the programs that they start inherit that. Tests that
+# interrupt a program would then wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run one case of each test that is not marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        _keep_fast(config, items)
     for item in items:
         slow = item.get_closest_marker("slow")
         if slow is not None:
@@ -31,19 +42,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(seconds))
 
 
+def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the first case of each test, unless it is marked as slow."""
+    kept: dict[str, pytest.Item] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            kept.setdefault(item.nodeid.partition("[")[0], item)
+    selected = set(kept.values())
+    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    items[:] = kept.values()
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in os.environ:
         if name.startswith(("OSS_", "ALIBABA_CLOUD_")):
             monkeypatch.delenv(name)
-    # No access key of the developer's own is found, and no test looks for one outside of this machine.
+    # So tests find no access key of the developer, and look for none outside of this machine.
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
     monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """One server for all tests that write to a bucket of their own."""
+    """One server for all tests that write only to their own buckets."""
     with Emulator() as server:
         yield server
 
@@ -55,7 +77,7 @@ def client(emulator: Emulator) -> OssClient:
 
 @pytest.fixture
 def bucket(client: OssClient) -> str:
-    """An empty bucket that no other test knows."""
+    """An empty bucket that no other test uses."""
     name = f"test-{uuid.uuid4().hex[:16]}"
     client.create_bucket(name)
     return name

@@ -71,11 +71,17 @@ def weights_in(output: str) -> str:
     return weights[1]
 
 
+@pytest.fixture(scope="module")
+def undisturbed_weights() -> str:
+    with Emulator(buckets=["images"]) as undisturbed:
+        return weights_in(output_of(train_digits(undisturbed, "--workers", "2")))
+
+
 @pytest.mark.slow(240)
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_train_digits_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(workers: str) -> None:
-    with Emulator(buckets=["images"]) as undisturbed:
-        expected = weights_in(output_of(train_digits(undisturbed, "--workers", "2")))
+def test_train_digits_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(
+    undisturbed_weights: str, workers: str
+) -> None:
     with Emulator(buckets=["images"]) as emulator:
         killed = train_digits(emulator, "--workers", workers, "--checkpoint-batches", "3")
         client = emulator.client()
@@ -89,4 +95,4 @@ def test_train_digits_killed_in_the_middle_of_an_epoch_ends_with_the_same_weight
         output = output_of(train_digits(emulator, "--workers", workers))
         assert "resuming from oss://images/checkpoints/" in output
         assert "epoch 1" not in output
-        assert weights_in(output) == expected
+        assert weights_in(output) == undisturbed_weights

@@ -52,7 +52,7 @@ def fields_of(error: OssError) -> dict[str, Any]:
         ("OssCredentialsError", {"OssConfigError"}),
     ],
 )
-def test_the_tree_is_the_one_promised(name: str, bases: set[str]) -> None:
+def test_the_tree_is_as_promised(name: str, bases: set[str]) -> None:
     error = getattr(exceptions, name)
     expected = {getattr(exceptions, base, None) or getattr(builtins, base) for base in bases}
     assert set(error.__bases__) == expected

@@ -1,4 +1,4 @@
-"""What the guides show does what they say."""
+"""The examples in the guides pass."""
 
 import re
 import subprocess

@@ -19,7 +19,7 @@ PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
 
 pytestmark = [
     pytest.mark.slow(120),
-    # Lightning's own, about this machine and this small model.
+    # Lightning warns about this machine and this small model.
     pytest.mark.filterwarnings("ignore"),
 ]
 
@@ -31,7 +31,7 @@ def checkpoint_io(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Any:
     from osstorchconnector.fsspec.file_system import OssObjects  # noqa: PLC0415 - as below
     from osstorchconnector.lightning import OssCheckpointIO  # noqa: PLC0415 - it takes seconds, and only here
 
-    # Another test may have used ossfs, or may come to.
+    # Another test may use ossfs in this process.
     monkeypatch.setitem(_registry, "oss", OssObjects)
     return OssCheckpointIO(**emulator.connection)
 
@@ -76,7 +76,7 @@ def names(client: OssClient, bucket: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_best_checkpoints_are_kept_and_training_goes_on_from_one(
+def test_the_best_checkpoints_are_kept_and_training_resumes_from_one(
     checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
 ) -> None:
     package = importlib.import_module(name)
@@ -99,14 +99,14 @@ def test_the_best_checkpoints_are_kept_and_training_goes_on_from_one(
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_training_goes_on_from_what_was_stored_last(
+def test_training_resumes_from_the_checkpoint_that_was_stored_last(
     checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
 ) -> None:
     package = importlib.import_module(name)
     callbacks = importlib.import_module(f"{name}.callbacks")
 
     def run(epochs: int) -> Any:
-        # The best one is the first, so that what is kept beside last.ckpt is old.
+        # The best one is the first, so the other kept checkpoint is older than last.ckpt.
         kept = callbacks.ModelCheckpoint(
             dirpath=f"oss://{bucket}/run", filename="{epoch}", monitor="loss", mode="min", save_last=True
         )
@@ -118,13 +118,13 @@ def test_training_goes_on_from_what_was_stored_last(
     assert run(3).global_step == 6
     assert names(client, bucket) == ["run/epoch=0.ckpt", "run/last.ckpt"]
     assert checkpoint_io.latest(f"oss://{bucket}/run/") == f"oss://{bucket}/run/last.ckpt"
-    # Two epochs more, and not five.
+    # Two more epochs, not five.
     assert run(5).fit_loop.epoch_progress.current.completed == 5
     assert client.get(f"oss://{bucket}/run/last.ckpt") != b""
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_what_was_stored_on_an_exception_is_found_as_the_last(
+def test_a_checkpoint_of_an_exception_is_found_as_the_last(
     checkpoint_io: Any, client: OssClient, bucket: str, tmp_path: Path, name: str
 ) -> None:
     package = importlib.import_module(name)
@@ -152,18 +152,20 @@ def test_what_was_stored_on_an_exception_is_found_as_the_last(
     assert epochs.begun == [2, 3]
 
 
-def test_the_last_is_chosen_by_time_and_among_equals_by_name(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_the_last_is_chosen_by_time_and_among_equals_by_name(
+    checkpoint_io: Any, client: OssClient, bucket: str
+) -> None:
     directory = f"oss://{bucket}/run"
     for name in ("epoch=7.ckpt", "epoch=9.ckpt", "last.ckpt", "deep/last.ckpt"):
         checkpoint_io.save_checkpoint({"name": name}, f"{directory}/{name}")
     before = client.head(f"{directory}/last.ckpt").last_modified
     assert before is not None
     assert checkpoint_io.latest(directory) == f"{directory}/last.ckpt"
-    # What was stored in another second is not judged by its name.
+    # The name decides only among objects of the same second.
     while client.head(f"{directory}/epoch=7.ckpt").last_modified == before:
         checkpoint_io.save_checkpoint({"name": "again"}, f"{directory}/epoch=7.ckpt")
     assert checkpoint_io.latest(directory) == f"{directory}/epoch=7.ckpt"
-    # One that is cut short is none.
+    # A truncated one does not count.
     client.put(f"{directory}/epoch=8.ckpt", client.get(f"{directory}/epoch=7.ckpt")[:-10])
     assert checkpoint_io.latest(directory) == f"{directory}/epoch=7.ckpt"
 
@@ -183,12 +185,12 @@ def test_under_async_checkpoint_io(
 
     run("run")
     assert names(client, bucket) == ["run/epoch=0.ckpt", "run/epoch=1.ckpt"]
-    # A save that fails in the background is told in the end.
+    # If a save fails in the background, the end of the training raises.
     with emulator.fault(operation="PutObject", key="refused/*", error="AccessDenied"), pytest.raises(OssError):
         run("refused")
 
 
-def test_what_is_saved_is_loaded(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_a_saved_checkpoint_is_loaded(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
     uri = f"oss://{bucket}/a.ckpt"
     state = {"state_dict": {"weight": torch.arange(6.0).reshape(2, 3)}, "epoch": 3}
     checkpoint_io.save_checkpoint(state, uri)
@@ -213,7 +215,7 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_the_last(checkpoint_io: Any, b
 
 
 def test_wrong_arguments_are_reported(checkpoint_io: Any) -> None:
-    with pytest.raises(OssConfigError, match="a path makes oss:/ of oss://"):
+    with pytest.raises(OssConfigError, match="a path turns oss:// into oss:/"):
         checkpoint_io.save_checkpoint({}, Path("oss://bucket/a"))
     with pytest.raises(OssConfigError, match="oss://"):
         checkpoint_io.load_checkpoint("here.ckpt")
@@ -228,7 +230,7 @@ def test_it_is_the_interface_of_both_packages_and_pickles(checkpoint_io: Any, em
     assert isinstance(pickle.loads(pickle.dumps(checkpoint_io)), type(checkpoint_io))
 
 
-def test_what_fsspec_is_reported(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+def test_fsspec_lists_reads_and_writes_objects(checkpoint_io: Any, client: OssClient, bucket: str) -> None:
     import fsspec  # noqa: PLC0415 - with the module above
 
     for key in ("a", "run/b", "run/deep/c"):
@@ -254,11 +256,11 @@ def test_what_fsspec_is_reported(checkpoint_io: Any, client: OssClient, bucket: 
     system.cp_file(f"{bucket}/new", f"{bucket}/newer")
     system.rm(f"{bucket}/new")
     assert names(client, bucket) == ["a", "newer", "run/b", "run/deep/c"]
-    with pytest.raises(OssConfigError, match="'ab': allowed"):
+    with pytest.raises(OssConfigError, match="with mode 'ab': use"):
         fsspec.open(f"oss://{bucket}/new", "ab").open()
 
 
-def test_what_fsspec_uses_already_stays(checkpoint_io: Any, emulator: Emulator) -> None:
+def test_another_implementation_in_fsspec_stays(checkpoint_io: Any, emulator: Emulator) -> None:
     import fsspec  # noqa: PLC0415 - with the module above
 
     from osstorchconnector import lightning  # noqa: PLC0415 - as above
@@ -287,7 +289,7 @@ def test_the_guides_code_runs(
     (block,) = re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
     assert given in block
     assert "Trainer(" in block
-    # Lightning's own log, and less of it.
+    # Lightning's own log, shortened.
     monkeypatch.chdir(tmp_path)
     block = block.replace("Trainer(", "Trainer(max_epochs=1, accelerator='cpu', ", 1)
     assert checkpoint_io is not None

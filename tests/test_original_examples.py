@@ -1,4 +1,4 @@
-"""The dataset examples that the original's documentation shows run as they are, but for endpoint and paths."""
+"""The dataset examples of the original's documentation run unchanged, except for endpoint and paths."""
 
 import io
 import json
@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).with_name("original_examples.md")
 BUCKET = "ossconnectorbucket"
 BASE = "EnglistImg/"
 FOLDER = "Img/BadImag/Bmp/Sample001/"
-# More than one batch of 256, and more than ten for each of 32 workers.
+# More than one batch of 256, and more than ten objects for each of 32 workers.
 COUNT = 330
 KEYS = [f"{FOLDER}img001-{number:05}.png" for number in range(1, COUNT + 1)]
 
@@ -46,7 +46,7 @@ def server(contents: list[bytes]) -> Iterator[Emulator]:
 
 
 def labelled_manifest() -> bytes:
-    """The documentation's three lines."""
+    """The three lines of the documentation."""
     return "".join(f"{KEYS[index]} label{index + 1}\n" for index in range(3)).encode()
 
 
@@ -83,13 +83,13 @@ class Example:
 @pytest.fixture
 def example(server: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Example:
     monkeypatch.chdir(tmp_path)
-    # The documented endpoint tells its region; a server on this machine does not.
+    # The documented endpoint names its region, but a server on this machine does not.
     monkeypatch.setenv("OSS_REGION", server.region)
     return Example(server, tmp_path)
 
 
 def described(contents: list[bytes], *numbers: int) -> list[object]:
-    """What the examples print of objects: key, size and the number of bytes read."""
+    """The lines that the examples print: key, size and number of bytes read."""
     lines: list[object] = []
     for number in numbers:
         lines += [f"/{BUCKET}/{BASE}{KEYS[number]}", len(contents[number]), len(contents[number])]
@@ -168,7 +168,7 @@ def test_data_loader(example: Example) -> None:
     example.run("DataLoader")
     batches, keys = example.printed[::2], example.printed[1::2]
     assert all(batch.shape == (len(names), 3, 224, 224) for batch, names in zip(batches, keys, strict=True))
-    # The iterable dataset's 32 workers each deliver a batch of their own; the map dataset's batches are the sampler's.
+    # Each of the iterable dataset's 32 workers makes its own batch. The sampler makes the map dataset's batches.
     names = [name for batch in keys for name in batch]
     expected = [f"/{BUCKET}/{BASE}{key}" for key in KEYS]
     assert sorted(names[:COUNT]) == expected

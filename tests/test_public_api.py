@@ -20,7 +20,7 @@ def test_all_is_what_can_be_imported_sorted() -> None:
 
 
 def test_everything_of_the_exceptions_module_is_at_the_top() -> None:
-    from osstorchconnector import exceptions  # noqa: PLC0415 - in vars() it would count as public above
+    from osstorchconnector import exceptions  # noqa: PLC0415 - at the top it would count as public
 
     assert set(exceptions.__all__) <= set(osstorchconnector.__all__)
 
@@ -57,6 +57,7 @@ def test_torch_is_not_imported_before_it_is_needed(statement: str) -> None:
     assert result.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.slow(90)
 def test_a_lazy_name_imports_torch() -> None:
     check = "from osstorchconnector import OssIterableDataset; import sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
@@ -64,7 +65,7 @@ def test_a_lazy_name_imports_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "place"),
+    ("path", "name", "new_path"),
     [
         ("iterable_dataset", "OssIterableDataset", "osstorchconnector"),
         ("map_dataset", "OssMapDataset", "osstorchconnector"),
@@ -72,16 +73,16 @@ def test_a_lazy_name_imports_torch() -> None:
         ("dcp.catalogue", "checkpoints", "osstorchconnector.dcp.history"),
     ],
 )
-def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, place: str) -> None:
+def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, new_path: str) -> None:
     sys.modules.pop(f"osstorchconnector.{path}", None)
     with pytest.warns(
         DeprecationWarning, match=f"osstorchconnector.{path} is deprecated; import from osstorchconnector"
     ):
         old = importlib.import_module(f"osstorchconnector.{path}")
-    assert getattr(old, name) is getattr(importlib.import_module(place), name)
+    assert getattr(old, name) is getattr(importlib.import_module(new_path), name)
 
 
-# The public modules of release 2.0.0a1, and what could be imported from them.
+# The public modules of release 2.0.0a1, and their public names.
 @pytest.mark.parametrize(
     ("path", "names"),
     [
@@ -94,14 +95,23 @@ def test_an_old_import_path_works_and_names_the_new_one(path: str, name: str, pl
         ("dcp.reader", ["OssStorageReader", "ReadReport"]),
         ("dcp.writer", ["OssStorageWriter"]),
         ("exceptions", ["OssError"]),
-        ("lightning", ["OssCheckpointIO"]),
+        # The first import of lightning takes long.
+        pytest.param("lightning", ["OssCheckpointIO"], marks=pytest.mark.slow(120)),
         ("safetensor", ["OssSafeOpen", "OssSafetensor", "OssSlice"]),
-        ("testing", ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]),
+        (
+            "testing",
+            ["Connection", "ConnectionArguments", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"],
+        ),
     ],
 )
 def test_a_public_module_keeps_its_place(path: str, names: list[str]) -> None:
     module = importlib.import_module(f"osstorchconnector.{path}")
     assert all(getattr(module, name) is not None for name in names)
+
+
+def test_the_old_name_of_the_connection_arguments_still_works() -> None:
+    testing = importlib.import_module("osstorchconnector.testing")
+    assert testing.Connection is testing.ConnectionArguments
 
 
 @pytest.mark.parametrize(

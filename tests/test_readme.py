@@ -1,4 +1,4 @@
-"""The README's code does what it says, as written but for endpoint, port and paths."""
+"""The code in the README works as written, except for endpoint, port and paths."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def test_the_first_example_reads_a_prefix(
     for name, value in values.items():
         code, count = re.subn(rf'^{name} = ".*"$', f"{name} = {value!r}", code, flags=re.MULTILINE)
         assert count == 1, name
-    # The documented endpoint tells its region; a server on this machine does not.
+    # The documented endpoint names its region, but a server on this machine does not.
     monkeypatch.setenv("OSS_REGION", emulator.region)
     exec(compile(code, str(README), "exec"), {})
     lines = capsys.readouterr().out.split()
@@ -56,17 +56,17 @@ def test_the_first_example_reads_a_prefix(
 
 
 @pytest.mark.slow(60)
-def test_the_example_without_an_account_works_as_it_is_pasted(tmp_path: Path) -> None:
+def test_the_example_without_an_account_works_when_pasted(tmp_path: Path) -> None:
     section = README.read_text().partition("## Without an account\n")[2].partition("\n## ")[0]
     shell, python, *_ = re.findall(r"```(?:sh|python)\n(.*?)```", section, flags=re.DOTALL)
-    # As written but for the port, which may be taken.
+    # As written, except for the port, which may be taken.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     assert "9400" in shell
     assert "9400" in python
     script = f"set -m\n{shell}python - <<'END'\n{python}END\nstatus=$?\nkill %1\nexit $status\n".replace("9400", port)
-    # A fresh shell: no setting of this process helps it.
+    # Like a new shell, without settings of this process.
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     result = subprocess.run(
         ["bash", "-s"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

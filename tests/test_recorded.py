@@ -26,7 +26,7 @@ def name_of(item: Any) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulator]:
-    """A server with the objects that the recorded files are about."""
+    """A server with the objects that the recorded files describe."""
     with Emulator(buckets=[BUCKET]) as emulator:
         client = emulator.client()
         for name in NAMES:
@@ -46,7 +46,7 @@ def test_a_state_resumes_where_it_was_taken(server: Emulator, which: str) -> Non
     dataset = dataset_with(server, recorded["options"])
     state = recorded["state"]
     if "_snapshot" in state:
-        # A cursor is made from a loader's state by a dataset that has listed its objects.
+        # A dataset must have listed its objects before it makes a cursor from a loader's state.
         assert sorted(dataset) == [f"train/{name}" for name in sorted(NAMES)]
         state = dataset.cursor_from(state)
     dataset.load_state_dict(state)

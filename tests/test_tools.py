@@ -1,6 +1,9 @@
-"""The checks of the source find what they are for."""
+"""The checks of the source find what they must, and an installation has what its commands need."""
 
 import importlib.util
+import os
+import subprocess
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -40,10 +43,65 @@ def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str,
 
 
 @pytest.mark.parametrize(
+    ("module", "line", "name"),
+    [
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import FileSystemReader", None),
+        ("dcp/reader.py", "from torch.distributed.checkpoint.filesystem import _StorageInfo as Info", "_StorageInfo"),
+        ("dcp/reader.py", "from torch._utils import ExceptionWrapper", "torch._utils.ExceptionWrapper"),
+        ("dcp/reader.py", "import torch._utils", "torch._utils"),
+        ("dcp/reader.py", "def f():\n    torch.serialization._load(1)", "torch.serialization._load"),
+        ("dcp/reader.py", "torch.__version__", None),
+        ("_torch/distributed.py", "from torch._utils import ExceptionWrapper", None),
+    ],
+)
+def test_a_private_name_of_torch_is_found(tmp_path: Path, module: str, line: str, name: str | None) -> None:
+    path = tmp_path / module
+    path.parent.mkdir()
+    path.write_text(line)
+    found = tool("check_layers").torch_findings(tmp_path)
+    assert len(found) == (name is not None)
+    assert all(f"{name} is private" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "finding"),
+    [
+        ("transport/body.rs", "use crate::error::Result;", ""),
+        (
+            "transport/body.rs",
+            "use crate::{\n    error::{self, Result},\n    client::Client,\n};",
+            "body.rs:3: transport must not use",
+        ),
+        ("transport/mod.rs", "fn f() {\n    crate::ops::get::verify();\n}", "mod.rs:2: transport must not use ops"),
+        ("ops/get.rs", "use crate::{client::Client, transport::{Body, Response}};", ""),
+        ("error.rs", '//! See [`crate::ops`].\nconst TEXT: &str = "crate::ops";', ""),
+        ("error.rs", "#[cfg(test)]\nmod tests {\n    use crate::ops;\n}", ""),
+        ("error.rs", "#[cfg(test)]\nmod tests {}\nuse crate::ops;", "error.rs:3: error must not use ops"),
+        ("listing/parallel.rs", "use crate::Client;", "crate::Client is no module"),
+        ("novel.rs", "", "novel belongs to no layer"),
+    ],
+)
+def test_a_path_of_the_core_that_runs_up_is_found(tmp_path: Path, module: str, text: str, finding: str) -> None:
+    path = tmp_path / module
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    found = tool("check_layers").rust_findings(tmp_path)
+    assert len(found) == bool(finding)
+    assert all(finding in line for line in found)
+
+
+def test_files_of_tests_may_use_every_layer(tmp_path: Path) -> None:
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "mod.rs").write_text("#[cfg(test)]\nmod tests;\n")
+    (tmp_path / "catalogue" / "tests.rs").write_text("use crate::ops;\n")
+    assert tool("check_layers").rust_findings(tmp_path) == []
+
+
+@pytest.mark.parametrize(
     ("line", "phrase"),
     [
         ("# The reader is told.", "is told"),
-        ("def test_a_worker_is_reported() -> None:", "is told"),
+        ("def test_a_worker_is_told() -> None:", "is told"),
         ("//! A cursor is gone on with.", "gone on with"),
         ("# Where there is none, it raises.", "Where there"),
         ("the places where it looks", None),
@@ -53,3 +111,48 @@ def test_an_import_that_runs_up_is_found(tmp_path: Path, module: str, line: str,
 def test_a_phrase_to_avoid_is_found(line: str, phrase: str | None) -> None:
     found = tool("check_prose").findings(f"first line\n{line}\n")
     assert [(number, text) for number, text, _ in found] == ([] if phrase is None else [(2, phrase)])
+
+
+def test_a_demonstration_installs_no_tools_of_tests() -> None:
+    install = tool("install")
+    project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())
+    demo = install.requirements(project, ["demo"])
+    everything = install.requirements(project, list(project["project"]["optional-dependencies"]))
+    assert {"maturin>=1.9,<2", "torch>=2.7", "tqdm>=4.66"} < set(demo) < set(everything)
+    assert not any(requirement.startswith("pytest") for requirement in demo)
+
+
+def test_a_package_that_is_being_downloaded_counts(tmp_path: Path) -> None:
+    (tmp_path / "pip-unpack-1").mkdir()
+    (tmp_path / "pip-unpack-1" / "torch.whl").write_bytes(bytes(1000))
+    # The copy that pip's cache gets is not counted twice.
+    (tmp_path / "tmp1").write_bytes(bytes(700))
+    assert tool("install").downloaded(tmp_path) == 1000
+
+
+@pytest.mark.parametrize(
+    ("programs", "message"),
+    [
+        ({}, "python is not installed; install Python 3.11 or newer, or run make PYTHON="),
+        ({"python": "exit 1"}, "but 3.11 or newer is needed; run make PYTHON="),
+        ({"python": "exit 0"}, "cargo is missing; install Rust with rustup"),
+        ({"python": "exit 0", "cargo": "exit 0"}, "a C compiler is missing"),
+    ],
+)
+def test_a_missing_tool_is_reported_before_anything_is_downloaded(
+    tmp_path: Path, programs: dict[str, str], message: str
+) -> None:
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("bash", "dirname", "env"):
+        (tmp_path / name).symlink_to(f"/usr/bin/{name}")
+    done = subprocess.run(
+        [TOOLS / "toolchain.sh", "python"],
+        env={**os.environ, "PATH": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert message in done.stderr

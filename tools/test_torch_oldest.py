@@ -29,7 +29,8 @@ def main() -> int:
         venv.create(environment, with_pip=True)
     install = [str(python), "-m", "pip", "install", "--quiet", f"torch=={version}", "numpy", f"{ROOT}[demo,test]"]
     subprocess.run(install, check=True)
-    return subprocess.run([python, "-P", "-m", "pytest"], check=False, cwd=ROOT).returncode
+    pytest = [str(python), "-P", "-m", "pytest", "--numprocesses", "auto", "--dist", "worksteal"]
+    return subprocess.run(pytest, check=False, cwd=ROOT).returncode
 
 
 if __name__ == "__main__":

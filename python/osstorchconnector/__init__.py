@@ -12,8 +12,8 @@
     for item in dataset:
         content = item.read()
 
-Names that need torch, or another slow import, are loaded at their first use, so that the command line tool and the
-emulator start without it.
+Names that need torch, or another slow import, are loaded at their first use, so the command line tool and the emulator
+start without torch.
 """
 
 import io
@@ -101,11 +101,11 @@ _LATER: Final = {
     "OssStorageWriter": "osstorchconnector.dcp.writer",
 }
 
-# Native classes cannot inherit from it; torch, PIL and zipfile ask with isinstance.
+# Native classes cannot inherit from it, but torch, PIL and zipfile check for it with isinstance.
 io.BufferedIOBase.register(DataObject)
 io.BufferedIOBase.register(OssReader)
 io.BufferedIOBase.register(Writer)
 
 if not TYPE_CHECKING:
-    # A type checker would take it for any name.
+    # A type checker would accept every name because of it.
     __getattr__, __dir__ = _lazy_names(__name__, __all__, _LATER)

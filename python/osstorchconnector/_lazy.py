@@ -1,4 +1,4 @@
-"""Names that a package loads at their first use, because their modules import torch or are slow to import."""
+"""Names that a package loads at their first use, because their modules import torch or load slowly."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ def lazy_names(
     Args:
         package: The package's ``__name__``.
         public: Its ``__all__``.
-        modules: For each lazy name the module that defines it.
+        modules: The module that defines each lazy name.
     """
 
     def load(name: str) -> object:

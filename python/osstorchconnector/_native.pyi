@@ -6,20 +6,22 @@ changes nothing. Errors are those of `osstorchconnector.exceptions`.
 
 import builtins
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, Self, SupportsIndex, final
+from typing import Any, BinaryIO, Literal, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
 
 __all__ = [
     "Client",
     "DataObject",
-    "Listing",
+    "FetchedRange",
+    "ListingFile",
     "ObjectListing",
     "ObjectStream",
     "ObjectTable",
     "Order",
     "OssReader",
-    "PrefixListing",
+    "PrefixToList",
+    "RangeFetcher",
     "Writer",
     "__version__",
     "build_profile",
@@ -170,11 +172,11 @@ class Client:
 
     def stream(
         self,
-        rows: ObjectTable | Listing,
+        rows: ObjectTable | ListingFile,
         order: Order,
         *,
         arrival: bool = False,
-        producer: PrefixListing | None = None,
+        producer: PrefixToList | None = None,
     ) -> ObjectStream:
         """Fetch objects ahead of the reader. A listing that has failed or was discarded is begun anew.
 
@@ -189,7 +191,7 @@ class Client:
             OssError: The listing cannot be opened.
         """
 
-    def fetch(self, rows: ObjectTable | Listing, positions: Iterable[int]) -> builtins.list[DataObject]:
+    def fetch(self, rows: ObjectTable | ListingFile, positions: Iterable[int]) -> builtins.list[DataObject]:
         """Fetch rows of a table or of a complete listing concurrently and return them in the order of `positions`.
 
         Raises:
@@ -198,7 +200,9 @@ class Client:
             RuntimeError: The listing is not complete.
         """
 
-    def stream_at(self, rows: ObjectTable | Listing, positions: Iterable[int], *, ahead: bool = False) -> ObjectStream:
+    def stream_at(
+        self, rows: ObjectTable | ListingFile, positions: Iterable[int], *, ahead: bool = False
+    ) -> ObjectStream:
         """Fetch rows that are known, ahead of the reader, in the order of `positions`.
 
         Args:
@@ -224,6 +228,29 @@ class Client:
             OssNotFoundError: It does not exist.
         """
 
+    def range_fetcher(
+        self,
+        ranges: Iterable[builtins.list[tuple[Any, str, str, int | None, int, int, int | None, Buffer | None]]],
+        *,
+        allocate: Callable[[int], Buffer],
+        gap: int,
+        run_limit: int,
+        concurrency: int,
+        budget: int,
+    ) -> RangeFetcher:
+        """Fetch many ranges of many objects at the same time.
+
+        Args:
+            ranges: Lists of ranges. The next list is asked for when there is room for more requests. A range is a tag,
+                the bucket and the key, the size that the object must have or None, the first byte, the number of bytes,
+                their CRC-64 or None, and the memory that receives them or None. No two memories may overlap.
+            allocate: Returns writable memory of a size. It receives ranges that bring no memory of their own.
+            gap: Most bytes between two ranges of a list that are received and dropped, to have both with one request.
+            run_limit: Most bytes of a request for several ranges. Memory of this size is used again.
+            concurrency: Most requests in flight.
+            budget: Most bytes of `allocate` in use. A single larger range is fetched alone.
+        """
+
     def writer(self, bucket: str, key: str, size_hint: int | None = None) -> Writer:
         """Open an object for sequential writing.
 
@@ -243,8 +270,8 @@ class Client:
         """Give up an upload and remove its parts. It is no error where there is none."""
 
 @final
-class PrefixListing:
-    """What to list into a `Listing`: every object under a prefix, in key order."""
+class PrefixToList:
+    """What to list into a `ListingFile`: every object under a prefix, in key order."""
 
     def __new__(cls, bucket: str, prefix: str, *, directory_markers: bool = False) -> Self:
         """Describe a listing; nothing is sent.
@@ -268,7 +295,7 @@ class PrefixListing:
         """Whether objects that stand for a directory only are kept."""
 
 @final
-class Listing:
+class ListingFile:
     """The listing of a dataset, as a file that all its processes share: one of them makes it, all read it.
 
     In another process, after a fork, it opens the file again. It is pickled, by the path of its directory, only to
@@ -300,15 +327,15 @@ class Listing:
     def markers(self) -> int:
         """Number of objects left out so far because they stand for a directory only."""
 
-    def acquire(self, timeout: float | None = None) -> bool | None:
-        """Wait for one's turn to append rows, behind the `count` that are there.
+    def acquire(self, timeout: float | None = None) -> Literal["ours", "over", "taken"]:
+        """Wait for this process's turn to append rows behind the first `count`.
 
         Args:
             timeout: Seconds to wait at most. None: as long as it takes.
 
         Returns:
-            True where it is one's turn; False where nothing is to be appended any more, since the listing is complete
-            or has failed; None after the timeout.
+            ``"ours"``: It is this process's turn. ``"over"``: The listing is complete or has failed, so no row follows.
+            ``"taken"``: Another process appends rows, and the timeout has passed.
 
         Raises:
             OssError: The file cannot be made, or was discarded meanwhile.
@@ -336,7 +363,7 @@ class Listing:
     def wait(
         self,
         client: Client | None = None,
-        producer: PrefixListing | None = None,
+        producer: PrefixToList | None = None,
         *,
         progress: Callable[[int], object] | None = None,
     ) -> None:
@@ -455,7 +482,7 @@ class ObjectTable:
     def from_objects(
         objects: Iterable[tuple[str, str, int | None, str | None, str, tuple[str, int] | None]],
     ) -> ObjectTable:
-        """Pack bucket, key, size, ETag, label and span of objects, in their order; see `Listing.put`."""
+        """Pack bucket, key, size, ETag, label and span of objects, in their order; see `ListingFile.put`."""
 
     @staticmethod
     def from_file(path: str) -> ObjectTable:
@@ -473,7 +500,7 @@ class ObjectTable:
         """
 
     def digest(self, count: int) -> int:
-        """Return the CRC-64 of the first `count` rows, as `Listing.digest` does.
+        """Return the CRC-64 of the first `count` rows, as `ListingFile.digest` does.
 
         Raises:
             ValueError: There are fewer.
@@ -589,13 +616,16 @@ class DataObject:
         """
 
     def read1(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes with at most one request."""
+        """Return up to `size` bytes of those in memory, or of one request; none only at the end."""
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Read into memory and return how many bytes; 0 at the end. Nothing is written to it after the return."""
+        """Fill writable, contiguous memory and return how many bytes; fewer than fit only at the end.
+
+        Nothing is written to the memory after the return, also if it raises.
+        """
 
     def readinto1(self, buffer: Buffer, /) -> int:
-        """Read into memory with at most one request."""
+        """Read into memory what :meth:`read1` would return."""
 
     def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
@@ -629,7 +659,26 @@ class DataObject:
         """Do nothing: it is not written to."""
 
     def close(self) -> None:
-        """Let go of the bytes."""
+        """Let go of the bytes. Closing again does nothing.
+
+        Raises:
+            OssIntegrityError: All bytes were received, are not what OSS stores, and no read has said so.
+        """
+
+    def fileno(self) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def detach(self) -> Any:
+        """Raise `io.UnsupportedOperation`."""
+
+    def write(self, _data: Any, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def writelines(self, _lines: Any, /) -> None:
+        """Raise `io.UnsupportedOperation`."""
+
+    def truncate(self, _size: int | None = None, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
 
     def copy(self) -> DataObject:
         """Return an independent stream over the same bytes, at the start."""
@@ -798,6 +847,66 @@ class OssReader(BinaryIO):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Raise TypeError: it belongs to its process."""
+
+@final
+class RangeFetcher:
+    """Iterator of ranges in the order of their arrival; see `Client.range_fetcher`.
+
+    An object is opened by the first request for it, and all its ranges come from that version. A range that fails
+    carries its error, and the other ranges still arrive. Bytes whose CRC-64 differs are received once more.
+    An interrupted call can be made again. It does not pickle.
+    """
+
+    def __iter__(self) -> Self:
+        """Return the fetcher itself."""
+
+    def __next__(self) -> FetchedRange:
+        """Return the next range. Its memory is the caller's until the next call.
+
+        Raises:
+            StopIteration: There is none left.
+            ValueError: The fetcher is closed.
+        """
+
+    def close(self) -> None:
+        """Cancel what is in flight. No memory is written to after the return."""
+
+    def __enter__(self) -> Self:
+        """Return the fetcher."""
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close it."""
+
+@final
+class FetchedRange:
+    """A range that has arrived, or has failed."""
+
+    @property
+    def tag(self) -> Any:
+        """What the caller gave for this range."""
+
+    @property
+    def memory(self) -> Buffer:
+        """Memory with the bytes of this range, and perhaps with others around them."""
+
+    @property
+    def offset(self) -> int:
+        """The first byte of this range in the memory."""
+
+    @property
+    def object_size(self) -> int | None:
+        """Bytes of the object; None if the range has failed."""
+
+    @property
+    def intact(self) -> bool:
+        """Whether the bytes were received, and have the CRC-64 that was given.
+
+        They were not received if the object has another size than it must, or ends before the range does.
+        """
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the range could not be fetched."""
 
 @final
 class Writer:

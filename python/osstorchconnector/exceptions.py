@@ -8,10 +8,10 @@
     ├── OssThrottledError                         still throttled after the last attempt
     ├── OssTimeoutError      (TimeoutError)       connecting, reading or the whole request took too long
     ├── OssConnectionError   (ConnectionError)    no connection, or it broke, and no attempt was left
-    ├── OssIntegrityError                         bytes or their length do not agree with what was announced
-    ├── OssListingChangedError                    the listing is not the one that a dataset's state was taken of
-    ├── OssErrorLimitError                        more objects of a dataset failed than error_limit bears
-    ├── OssFormatError       (ValueError)         an object is not in the format that it is read as
+    ├── OssIntegrityError                         bytes do not have the announced checksum, length or ETag
+    ├── OssListingChangedError                    the listing changed since a dataset's state was taken
+    ├── OssErrorLimitError                        more objects of a dataset failed than error_limit allows
+    ├── OssFormatError       (ValueError)         an object does not have the expected format
     ├── OssKeyError          (KeyError)           an object has no entry of that name
     └── OssConfigError       (ValueError)         an argument, a configuration file or a URI is wrong
         └── OssCredentialsError                   no usable access key
@@ -20,7 +20,7 @@ Every class can be built from one string. ``str(error)`` ends with the fields th
 
     object not found [code="NoSuchKey", status=404, request_id="66F0", bucket="b", key="k", attempts=1]
 
-and an exception built from a text that holds such a form has the fields again. That is how they survive a
+An exception that is built from a text with such a form gets these fields again. So the fields survive the way from a
 ``torch.utils.data.DataLoader`` worker, whose exceptions arrive as ``type(error)(traceback_text)``.
 """
 
@@ -45,7 +45,7 @@ __all__ = [
     "OssTimeoutError",
 ]
 
-# Brackets inside a value are escaped when written, so no value can contain, end or imitate the form around it.
+# Brackets inside a value are escaped, so no value can contain, end or imitate the form around it.
 _TEXT_FIELD: Final = r'(code|ec|request_id|bucket|key)=("(?:[^"\\\[\]]|\\.)*")'
 _NUMBER_FIELD: Final = r"(status|attempts)=(\d+)"
 _FIELD: Final = re.compile(f"{_TEXT_FIELD}|{_NUMBER_FIELD}")
@@ -58,8 +58,8 @@ class OssError(Exception):
     Attributes:
         code: The service's error code, such as ``NoSuchKey``.
         status: The HTTP status of the response.
-        ec: The service's fine-grained error code, such as ``0026-00000001``.
-        request_id: The service's identifier of the request, which its support asks for.
+        ec: The service's detailed error code, such as ``0026-00000001``.
+        request_id: The service's identifier of the request; its support asks for it.
         bucket: The bucket concerned.
         key: The object's key inside the bucket.
         attempts: How many times the request was sent.
@@ -88,11 +88,11 @@ class OssError(Exception):
         """Build the exception from its message and fields, or from the text of an earlier one.
 
         Args:
-            message: What failed, on which object, and what to do. Where no field is given, the fields are those of
-                the last bracketed form in this text.
+            message: What failed, on which object, and what to do. If no field is given, the fields are read from the
+                last bracketed form in this text.
             code: The service's error code.
             status: The HTTP status.
-            ec: The service's fine-grained error code.
+            ec: The service's detailed error code.
             request_id: The service's identifier of the request.
             bucket: The bucket concerned.
             key: The object's key inside the bucket.
@@ -130,7 +130,7 @@ class OssPermissionError(OssError, PermissionError):
 
 
 class OssThrottledError(OssError):
-    """The service still asked for a lower request rate after the last attempt."""
+    """The service asked for a lower request rate, still after the last attempt."""
 
 
 class OssTimeoutError(OssError, TimeoutError):
@@ -144,26 +144,26 @@ class OssConnectionError(OssError, ConnectionError):
 
 
 class OssIntegrityError(OssError):
-    """The bytes received or stored do not agree with the announced checksum, length or ETag."""
+    """The received or stored bytes do not have the announced checksum, length or ETag."""
 
 
 class OssFormatError(OssError, ValueError):
-    """An object's content is not in the format that it is read as."""
+    """The content of an object does not have the expected format."""
 
 
 class OssKeyError(OssError, KeyError):
     """An object has no entry of that name, such as a tensor."""
 
-    # KeyError shows its message in quotes, with line breaks and quotes in it escaped.
+    # KeyError would show the message in quotes, and escape its line breaks and quotes.
     __str__ = Exception.__str__
 
 
 class OssListingChangedError(OssError):
-    """The listing is not the one that a dataset's state was taken of."""
+    """The listing has changed since a dataset's state was taken."""
 
 
 class OssErrorLimitError(OssError):
-    """More objects of a dataset could not be delivered than its ``error_limit`` bears; the message counts them."""
+    """More objects of a dataset failed than its ``error_limit`` allows; the message counts them."""
 
 
 class OssConfigError(OssError, ValueError):
@@ -171,7 +171,7 @@ class OssConfigError(OssError, ValueError):
 
 
 class OssCredentialsError(OssConfigError):
-    """There is no usable access key, or a secret would have left the process in a pickle."""
+    """There is no usable access key, or a pickle would have carried a secret out of the process."""
 
 
 def _encode(value: str | int) -> str:

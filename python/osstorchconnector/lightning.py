@@ -30,7 +30,7 @@ __all__ = ["OssCheckpointIO"]
 
 
 def _interfaces() -> list[Any]:
-    """Return the interface of each Lightning that is installed: the two packages do not know each other."""
+    """Return the interface of each installed Lightning: ``lightning`` and ``pytorch_lightning`` have one each."""
     found = [
         importlib.import_module(f"{package}.plugins").CheckpointIO
         for package in ("lightning.fabric", "lightning_fabric")
@@ -48,13 +48,13 @@ if not TYPE_CHECKING:
 
 
 class OssCheckpointIO(CheckpointIO):
-    """Saves, loads and removes the checkpoints of a ``Trainer`` in OSS: give it in ``Trainer(plugins=[...])``.
+    """Saves, loads and removes the checkpoints of a ``Trainer`` in OSS. Use it as ``Trainer(plugins=[...])``.
 
-    A checkpoint appears whole or not at all, and the one that it replaces stays until then. It may be wrapped in
+    A checkpoint appears whole or not at all, and until then the previous one stays. This object may be wrapped in
     ``AsyncCheckpointIO``.
 
-    ``ModelCheckpoint(dirpath="oss://...")`` asks ``fsspec`` what is there already. Where nothing in this process stands
-    for ``oss://`` in ``fsspec`` yet, this connection does from now on.
+    ``ModelCheckpoint(dirpath="oss://...")`` asks ``fsspec`` which files exist. If ``fsspec`` has no implementation for
+    ``oss://`` in this process yet, it uses this object's client from now on.
     """
 
     def __init__(
@@ -67,15 +67,7 @@ class OssCheckpointIO(CheckpointIO):
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with an access key.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
@@ -83,23 +75,23 @@ class OssCheckpointIO(CheckpointIO):
         """
         super().__init__()
         self._checkpoint = OssCheckpoint(endpoint, cred_path, config_path, cred_provider, region, config=config)
-        self._client = self._checkpoint._client  # noqa: SLF001 - one connection for both
+        self._client = self._checkpoint._client  # noqa: SLF001 - one client for both
         register(self._client)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ANN401 - the interface's type
         """Store a checkpoint.
 
         Args:
-            checkpoint: What to store.
-            path: Where to: ``oss://bucket/key``.
-            storage_options: There are none.
+            checkpoint: The checkpoint.
+            path: The object to write, ``oss://bucket/key``.
+            storage_options: Must be None.
 
         Raises:
-            OssError: It was not stored; what was there before still is.
+            OssError: The checkpoint was not stored; the previous object is unchanged.
         """
         if storage_options is not None:
             raise OssConfigError("OssCheckpointIO has no storage_options: give them to its constructor, as config")
-        # Here and below, what is a Path is refused by what it is given to.
+        # Here and below, the called method refuses a Path.
         self._checkpoint.save(checkpoint, path)  # type: ignore[arg-type]
 
     def load_checkpoint(
@@ -111,40 +103,40 @@ class OssCheckpointIO(CheckpointIO):
         """Return a checkpoint.
 
         Args:
-            path: Where it is: ``oss://bucket/key``.
-            map_location: Where its tensors go, as of ``torch.load``. Default: main memory, as in Lightning's own, so
-                that not every rank fills the first GPU.
-            weights_only: Whether nothing but tensors and plain values is loaded. Default: what torch's is.
+            path: The object, ``oss://bucket/key``.
+            map_location: The device that tensors go to, as in ``torch.load``. Default: main memory, as in Lightning's
+                own plugin, because otherwise every rank would fill the first GPU.
+            weights_only: Load only tensors and plain values. Default: torch's default.
 
         Raises:
-            OssNotFoundError: There is none.
-            OssError: It could not be read.
+            OssNotFoundError: The object does not exist.
+            OssError: The object could not be read.
         """
         loaded: dict[str, Any] = self._checkpoint.load(path, map_location, weights_only)  # type: ignore[arg-type]
         return loaded
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete a checkpoint. It is no error where there is none.
+        """Delete a checkpoint. A missing object is no error.
 
         Args:
-            path: Where it is: ``oss://bucket/key``.
+            path: The object, ``oss://bucket/key``.
 
         Raises:
-            OssError: It could not be deleted.
+            OssError: The object could not be deleted.
         """
         self._client.delete(path)  # type: ignore[arg-type]
 
     def latest(self, dirpath: str) -> str | None:
-        """Return the URI of the complete checkpoint directly below a directory that was stored last, or None.
+        """Return the URI of the complete checkpoint that was stored last directly below a directory, or None.
 
-        Give it as ``ckpt_path``. Lightning's own ``ckpt_path="last"`` looks without ``oss://`` for what a
-        ``ModelCheckpoint`` stored, finds nothing, and starts anew.
+        Use it as ``ckpt_path``. Lightning's own ``ckpt_path="last"`` drops ``oss://`` from the path, finds no
+        checkpoint, and starts the training anew.
 
         Args:
-            dirpath: The directory, as of ``ModelCheckpoint``.
+            dirpath: The directory, as for ``ModelCheckpoint``.
 
         Raises:
-            OssError: The directory could not be listed, or an object not be looked at.
+            OssError: The directory could not be listed, or an object could not be read.
         """
         return history.stored_last(self._client, f"{dirpath.rstrip('/')}/")
 

@@ -1,4 +1,4 @@
-"""Deprecated: the old place of :mod:`osstorchconnector.testing.pytest_plugin`."""
+"""Deprecated: the old name of :mod:`osstorchconnector.testing.pytest_plugin`."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Archives and their indexes, as written and as other programs read them."""
+"""Archives and their indexes, and other programs that read them."""
 
 import hashlib
 import io
@@ -86,7 +86,7 @@ def test_a_prefix_becomes_an_archive_that_tar_reads(
             assert file.read() == content_of(member.name)
 
 
-def test_the_same_objects_give_the_same_bytes_wherever_they_lie(
+def test_the_same_objects_give_the_same_bytes_in_oss_and_in_a_directory(
     client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     directory = tmp_path / "data"
@@ -108,7 +108,7 @@ def test_the_same_objects_give_the_same_bytes_wherever_they_lie(
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-def test_an_index_is_made_of_an_archive_that_is_there(
+def test_an_index_is_made_for_an_existing_archive(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, tar_format: int
 ) -> None:
     tar, index = tmp_path / "all.tar", tmp_path / "all.idx"
@@ -130,7 +130,7 @@ def test_an_index_is_made_of_an_archive_that_is_there(
     assert Path(str(index) + "2").read_bytes() == index.read_bytes()
 
 
-# webdataset leaves the file it has read to the garbage collector.
+# webdataset does not close the file that it has read.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_the_archive(
     bucket: str, client: OssClient, connection: dict[str, Any], tmp_path: Path
@@ -191,9 +191,9 @@ def test_a_member_larger_than_what_is_read_ahead_streams(
         ({"tar_path": ""}, "tar_path must be"),
         ({"index_path": "oss://b"}, "is not a bucket name"),
         ({"index_path": "{tmp}/all.tar"}, "are the same"),
-        ({"source_path": "{tmp}/absent"}, "is no directory"),
+        ({"source_path": "{tmp}/absent"}, "is not a directory"),
         ({"source_path": ""}, "source_path must be"),
-        ({"tar_path": "{tmp}/data/all.tar"}, "lies in source_path"),
+        ({"tar_path": "{tmp}/data/all.tar"}, "is inside source_path"),
         ({"tar_path": "{tmp}/absent/all.tar"}, "cannot be written"),
     ],
 )
@@ -207,7 +207,7 @@ def test_wrong_arguments_are_reported(
         generate_tar_archive(**connection, **given)
 
 
-def test_nothing_is_left_where_the_source_fails(
+def test_nothing_is_left_if_the_source_fails(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     client.put(f"oss://{bucket}/all.tar", b"before")
@@ -223,7 +223,7 @@ def test_nothing_is_left_where_the_source_fails(
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_nothing_appears_where_the_index_cannot_be_written(
+def test_nothing_appears_if_the_index_cannot_be_written(
     client: OssClient, bucket: str, source: str, connection: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "before").write_bytes(b"before")
@@ -246,11 +246,13 @@ def test_an_index_that_is_not_stored_leaves_the_whole_archive(
 
 
 @pytest.mark.parametrize("name", ["", "sub/"])
-def test_what_tar_takes_for_a_directory_is_reported(
+def test_a_name_that_tar_takes_for_a_directory_is_reported(
     client: OssClient, bucket: str, connection: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     client.put(f"oss://{bucket}/data/{name}", b"bytes")
-    with pytest.raises(OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes .* takes for a directory"):
+    with pytest.raises(
+        OssConfigError, match=rf"oss://{bucket}/data/{name} has 5 bytes, and tar takes its name .* for a directory"
+    ):
         generate_tar_archive(
             tar_path=str(tmp_path / "tar"),
             index_path=str(tmp_path / "index"),
@@ -279,7 +281,7 @@ def test_a_damaged_or_shortened_archive_is_reported() -> None:
         with pytest.raises(OssIntegrityError, match="it is damaged or cut short"):
             list(members_of(io.BytesIO(archive), "it"))
     for archive in (b"", b"x" * 1000, whole[:100]):
-        with pytest.raises(OssConfigError, match="it is no uncompressed tar archive"):
+        with pytest.raises(OssConfigError, match="it is not an uncompressed tar archive"):
             list(members_of(io.BytesIO(archive), "it"))
 
 
@@ -316,7 +318,7 @@ def test_an_index_that_does_not_fit_is_reported() -> None:
         with pytest.raises(OssIntegrityError):
             index_of(header.line() + broken)
     for first in (b"", b"\n", b"{}\n", b'{"format": "osst-tar-index"}\n', b"\x1f\x8b\n", b"[1]\n"):
-        with pytest.raises(OssConfigError, match="index is no tar index"):
+        with pytest.raises(OssConfigError, match="index is not a tar index"):
             index_of(first + lines)
     document = json.loads(header.line())
     with pytest.raises(OssConfigError, match="version 2"):

@@ -1,4 +1,4 @@
-"""Programs in processes of their own, for what must not happen to the process that runs the tests."""
+"""Programs in other processes, for things that must not happen to the process of the tests."""
 
 import os
 import queue
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
-# A started interpreter on a machine that is doing something else too; tests have bounds of their own.
+# Enough to start an interpreter on a busy machine; the tests have their own bounds.
 PATIENCE = 20.0
 
 
 class Program:
-    """A program of ``tests.border.programs`` that is spoken with line by line, as a context manager."""
+    """A program of ``tests.border.programs`` that talks to the test line by line, as a context manager."""
 
     def __init__(self, name: str, *arguments: str, options: tuple[str, ...] = ()) -> None:
         self._process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Program:
         self._process.stdin.flush()
 
     def interrupt(self) -> float:
-        """Send what Ctrl-C sends, and return when."""
+        """Send the signal of Ctrl-C, and return the time."""
         self._process.send_signal(signal.SIGINT)
         return time.monotonic()
 

@@ -1,4 +1,4 @@
-"""A fork copies native objects: the copies raise and change nothing, and the originals go on."""
+"""A fork copies native objects: the copies raise and change nothing, and the originals continue to work."""
 
 import pytest
 

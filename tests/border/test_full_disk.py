@@ -1,4 +1,4 @@
-"""A disk that is full is an error that says so, at once, in every process; with room again, all goes on."""
+"""A full disk raises an error that says so, at once, in every process. With free space, everything works again."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def run(server: Emulator, directory: Path, cases: list[Any], expected: str) -> N
 def test_no_room_for_the_listing(server: Emulator, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest"
     manifest.write_text("".join(f"{number:04}\n" for number in range(COUNT)))
-    # Not even the header fits; a part of a page does; a page does, and no second one.
+    # There is no space for the header; for a part of a page; for a second page.
     sources = [
         *(("from_prefix", [PREFIX], limit) for limit in (40, 200, 40_000)),
         *(("from_manifest_file", [str(manifest), None, PREFIX], limit) for limit in (40, 200, 14_000)),
@@ -52,7 +52,7 @@ def test_no_room_for_the_listing(server: Emulator, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(120)
-def test_no_room_for_the_table_of_processes_that_are_started(server: Emulator, tmp_path: Path) -> None:
+def test_no_room_for_the_table_of_started_processes(server: Emulator, tmp_path: Path) -> None:
     uris = [f"{PREFIX}{number:04}" for number in range(COUNT)]
     cases = [(kind, "from_objects", [uris], "spawn", 2, 10_000) for kind in KINDS]
     run(server, tmp_path / "temporary", cases, "OssConfigError")

@@ -13,12 +13,12 @@ from tests.faults.objects import ObjectServer
 from tests.faults.server import PATIENCE, Answer, Exchange
 
 CONTENTS = {"small": b"content", "other": b"content", "large": LARGE}
-#: How far another thread has to get while one request is waited for: far more than fits between two byte codes.
+#: How far another thread must count during one request: much further than between two byte codes.
 STEPS = 10_000
 
 
 class Runner:
-    """A Python thread that counts, and a fault that answers only once it has counted on."""
+    """A Python thread that counts, and a fault that answers only after it has counted further."""
 
     def __init__(self) -> None:
         self._steps = 0
@@ -99,15 +99,15 @@ CALLS: dict[str, Callable[[OssClient], Any]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_another_thread_runs_while_an_answer_is_waited_for(
+def test_another_thread_runs_while_one_waits_for_an_answer(
     server: ObjectServer, call: Callable[[OssClient], Any]
 ) -> None:
-    # The server's threads are Python's too: without the interpreter it could not answer at all.
+    # The server's threads are Python threads too: without the interpreter it could not answer.
     call(client_of(server.endpoint, upload_concurrency=2))
     assert server.count() > 0
 
 
-def test_another_thread_runs_while_a_provider_is_asked(server: ObjectServer) -> None:
+def test_another_thread_runs_during_a_call_of_a_provider(server: ObjectServer) -> None:
     asked = threading.Event()
 
     class Provider:
@@ -115,7 +115,7 @@ def test_another_thread_runs_while_a_provider_is_asked(server: ObjectServer) -> 
         access_key_secret = "secret"
 
         def get_credentials(self) -> "Provider":
-            # Needs the interpreter, which the thread that waits for the answer must not hold.
+            # This needs the interpreter, which the thread that waits for the answer must not hold.
             asked.set()
             return self
 
@@ -128,7 +128,7 @@ def test_threads_wait_side_by_side() -> None:
     together = threading.Barrier(8)
 
     def answer_all_at_once(exchange: Exchange, answer: Answer) -> None:
-        # Never passed where one thread's wait keeps another one from asking.
+        # The barrier opens only if all threads send their requests, so no thread's wait may stop another one.
         together.wait(PATIENCE)
         exchange.reply(answer)
 
@@ -158,7 +158,7 @@ def test_threads_share_one_object_one_after_the_other() -> None:
         for thread in threads:
             thread.join(PATIENCE)
         assert sum(map(len, pieces)) == len(LARGE)
-        # Each byte was delivered once: the pieces are the object's, in some order.
+        # Each byte was delivered once: the pieces are those of the object, in any order.
         starts = range(0, len(LARGE), 100_000)
         assert sorted(pieces) == sorted(LARGE[start : start + 100_000] for start in starts)
 

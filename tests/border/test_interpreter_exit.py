@@ -1,4 +1,4 @@
-"""The interpreter's end, and the loss of an object before it: quick, quiet, and nothing is published by accident."""
+"""The end of the interpreter, and objects that are dropped before it: quick, quiet, and nothing is published."""
 
 import gc
 import time
@@ -17,7 +17,7 @@ CONTENTS = {
     "written": b"previous",
     **{f"held-{number}": b"content" for number in range(3)},
 }
-#: From the last statement to the end of the process, on a machine that is doing something else too.
+#: From the last statement to the end of the process, on a busy machine.
 SOON = 3.0
 
 
@@ -76,7 +76,7 @@ def test_open_objects_do_not_delay_the_end(what: str, how: str, status: int, tol
 
 
 @pytest.mark.parametrize("how", ["return", "sys.exit", "exception", "signal"])
-def test_an_unfinished_upload_is_taken_back_when_the_interpreter_ends(how: str) -> None:
+def test_an_unfinished_upload_is_aborted_when_the_interpreter_ends(how: str) -> None:
     with (
         ObjectServer(CONTENTS, held := Held(), where=is_part) as server,
         held,
@@ -86,16 +86,17 @@ def test_an_unfinished_upload_is_taken_back_when_the_interpreter_ends(how: str) 
         program.tell("end")
         program.end(10)
         held.release()
-        # Whatever the program sent has arrived: its connections are closed.
+        # All requests of the program have arrived, because its connections are closed.
         server.drain()
         assert server.count(is_abort) == 1
     assert server.aborted == ["UPLOAD-1"]
     assert server.contents == CONTENTS
 
 
-def test_the_end_waits_for_the_request_that_takes_an_upload_back() -> None:
+def test_the_end_waits_for_the_request_that_aborts_an_upload() -> None:
     with (
-        # Over a network the answer takes longer than the interpreter's end; here a second request has to be made.
+        # On a network, the answer takes longer than the end of the interpreter. Here a second request is necessary for
+        # that.
         ObjectServer(CONTENTS, Refusal(503, "SlowDown"), where=is_abort, times=1) as server,
         Program("exiting", server.endpoint, "unfinished_writer", "return") as program,
     ):
@@ -107,7 +108,7 @@ def test_the_end_waits_for_the_request_that_takes_an_upload_back() -> None:
     assert server.aborted == ["UPLOAD-1"]
 
 
-def test_a_writer_that_is_open_at_the_end_is_warned_about() -> None:
+def test_an_open_writer_at_the_end_is_warned_about() -> None:
     with (
         ObjectServer(CONTENTS) as server,
         Program("exiting", server.endpoint, "small_unfinished_writer", "return", options=("-W", "default")) as program,
@@ -138,7 +139,7 @@ def test_threads_that_wait_do_not_disturb_the_end(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["return", "slowly"])
-def test_a_provider_that_is_being_asked_does_not_disturb_the_end(how: str) -> None:
+def test_a_call_of_a_provider_does_not_disturb_the_end(how: str) -> None:
     with ObjectServer(CONTENTS) as server, Program("exiting", server.endpoint, "waiting_provider", how) as program:
         program.tell("end")
         assert program.end(10) == (0, "")
@@ -166,7 +167,7 @@ def test_the_core_works_in_exit_handlers() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 250_000])
-def test_a_lost_writer_warns_publishes_nothing_and_is_taken_back(size: int) -> None:
+def test_a_lost_writer_warns_publishes_nothing_and_is_aborted(size: int) -> None:
     with ObjectServer(CONTENTS, held := Held(), where=is_part) as server, held:
         writer: Any = client_of(server.endpoint, upload_concurrency=4).writer(uri("written"))
         writer.write(LARGE[:size])
@@ -203,7 +204,7 @@ def test_a_lost_stream_stops_fetching() -> None:
         del stream
         gc.collect()
         held.release()
-        # Requests go over the same I/O thread, so that the stream's end is behind this one.
+        # This request uses the same I/O thread, so the stream has ended before it.
         assert client.get(uri("0000")) == b"content"
         assert server.count(Request.is_object_get) == 5
 

@@ -1,4 +1,4 @@
-"""Iterating for long takes no more than iterating once, and the death of a worker is told."""
+"""Iterating for long takes no more than iterating once, and the death of a worker raises in its parent."""
 
 import gc
 import operator
@@ -42,7 +42,7 @@ def native_threads() -> int:
 
 
 class Measured:
-    """What the process that transforms has, beside the object's size."""
+    """Returns the object's size, and the open files, threads and memory of the process that transforms."""
 
     def __call__(self, item: Any) -> tuple[int, int, int, int]:
         return len(item.read()), descriptors(), native_threads(), resident()
@@ -51,7 +51,7 @@ class Measured:
 @pytest.mark.slow(120)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, workers: int) -> None:
-    # So many requests are in flight from the first epoch on: how many later ones would have is the machine's mood.
+    # Without a bound, the number of requests in flight would depend on how busy the machine is.
     config = OssConfig(prefetch_concurrency=8, max_concurrency=8)
     dataset = OssIterableDataset.from_prefix(
         f"oss://{filled}/", transform=Measured(), shuffle=True, batch_size=10, config=config, **emulator.connection
@@ -76,13 +76,13 @@ def test_ten_epochs_take_no_more_than_two(emulator: Emulator, filled: str, worke
     (files, threads, memory), late = most[1], most[2:]
     assert max(row[0] for row in late) <= files + 2
     assert max(row[1] for row in late) <= threads
-    # An epoch is 15 MB; what is kept of each would be 120 MB by the end.
+    # An epoch is 15 MB. If each were kept, that would be 120 MB at the end.
     assert max(row[2] for row in late) <= memory + 20 * MIB
     assert own[-1] <= own[1]
 
 
-def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: str) -> None:
-    # As above: a stream that is left has as many connections as it has requests in flight.
+def test_iterators_that_are_dropped_leave_nothing_behind(emulator: Emulator, filled: str) -> None:
+    # As above: a dropped stream has as many connections as requests in flight.
     config = OssConfig(prefetch_concurrency=24, max_concurrency=24)
     dataset = OssIterableDataset.from_prefix(f"oss://{filled}/", config=config, **emulator.connection)
     counted = []
@@ -93,9 +93,13 @@ def test_iterators_that_are_left_take_nothing_along(emulator: Emulator, filled: 
         del iterator
         gc.collect()
         counted.append((native_threads(), descriptors()))
-    # Connections that were in use when the stream was closed are closed by the I/O thread, in its own time.
     assert counted[-1][0] <= counted[1][0]
-    assert counted[-1][1] <= max(files for _, files in counted[:5]) + 16
+    # The I/O thread closes connections that were in use when a stream was closed: later, if the machine is busy.
+    most = max(files for _, files in counted[:5]) + 16
+    deadline = time.monotonic() + 10
+    while descriptors() > most and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert descriptors() <= most
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -137,6 +141,6 @@ def test_an_object_far_above_the_budget_streams(
             read += len(chunk)
             most = max(most, resident())
     assert read == size + 20 * MIB
-    # The budget, which the large object's window is part of, and the allocator's slack.
+    # The budget, which includes the large object's window, and unused memory of the allocator.
     assert most - before < budget + 48 * MIB
     client.delete(f"oss://{bucket}/large")

@@ -1,4 +1,4 @@
-"""What travels in a pickle: configuration, names and bytes, but no secret, no connection and no unfinished upload."""
+"""A pickle holds configuration, names and bytes, but no secret, no native client and no unfinished upload."""
 
 import contextlib
 import copy
@@ -60,7 +60,7 @@ def cred_path(tmp_path: Path) -> str:
 
 
 class Starter:
-    """What multiprocessing asks for the descriptors of a process that it starts; here they are for this one."""
+    """The object that gives descriptors to a process that multiprocessing starts; here they stay in this process."""
 
     def duplicate_for_child(self, descriptor: int) -> int:
         return os.dup(descriptor)
@@ -111,11 +111,11 @@ WAYS: list[Callable[[ObjectServer, str], DataObject]] = [fetched, opened, listed
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", CONTENTS)
 @pytest.mark.parametrize("way", WAYS)
-def test_an_object_travels_with_its_bytes(server: ObjectServer, way: Any, name: str, protocol: int) -> None:
+def test_an_object_is_pickled_with_its_bytes(server: ObjectServer, way: Any, name: str, protocol: int) -> None:
     item = way(server, name)
     position = item.tell()
     pickled = pickle.dumps(item, protocol)
-    # The original is as it was.
+    # The original has not changed.
     assert item.tell() == position
     assert item.read() == CONTENTS[name][position:]
     server.stop()
@@ -126,7 +126,7 @@ def test_an_object_travels_with_its_bytes(server: ObjectServer, way: Any, name: 
         assert getattr(restored, field) == getattr(item, field)
 
 
-def test_a_label_travels(server: ObjectServer) -> None:
+def test_a_label_is_pickled(server: ObjectServer) -> None:
     item = pickle.loads(pickle.dumps(fetched(server, "a b")))
     assert item.label == ""
     from osstorchconnector._native import data_object_from_bytes  # noqa: PLC0415 - private, and only needed here
@@ -144,19 +144,19 @@ def test_a_copy_is_independent(server: ObjectServer, duplicate: Callable[[DataOb
     assert item.read() == CONTENTS["a b+c"][3:]
 
 
-def test_a_description_without_a_connection_has_no_bytes_to_travel() -> None:
-    with pytest.raises(ValueError, match="without a connection"):
+def test_a_description_without_a_client_has_no_bytes_to_pickle() -> None:
+    with pytest.raises(ValueError, match="without a client"):
         pickle.dumps(new_data_object(uri("a"), 10))
 
 
-def test_a_closed_object_does_not_travel(server: ObjectServer) -> None:
+def test_a_closed_object_does_not_pickle(server: ObjectServer) -> None:
     item = fetched(server, "a b")
     item.close()
     with pytest.raises(ValueError, match="closed"):
         pickle.dumps(item)
 
 
-def test_an_object_that_cannot_be_read_tells_why(server: ObjectServer) -> None:
+def test_an_object_that_cannot_be_read_says_why(server: ObjectServer) -> None:
     item = listed(server, "a b")
     del server.contents["a b+c"]
     with pytest.raises(FileNotFoundError):
@@ -164,7 +164,7 @@ def test_an_object_that_cannot_be_read_tells_why(server: ObjectServer) -> None:
 
 
 @pytest.mark.parametrize("circumstances", [spawning, contextlib.nullcontext])
-def test_native_handles_do_not_travel(server: ObjectServer, circumstances: Any) -> None:
+def test_native_values_do_not_pickle(server: ObjectServer, circumstances: Any) -> None:
     client = client_of(server.endpoint)
     native = client._native_client
     with client.writer(uri("written")) as writer:
@@ -179,7 +179,7 @@ def table_of(native: Client) -> ObjectTable:
     return ObjectTable.from_objects((item.bucket, item.name, item.size, item.etag, "", None) for item in found)
 
 
-def test_a_table_travels(server: ObjectServer) -> None:
+def test_a_table_is_pickled(server: ObjectServer) -> None:
     native = client_of(server.endpoint)._native_client
     table = table_of(native)
     for protocol in PROTOCOLS:
@@ -198,7 +198,7 @@ def test_a_damaged_table_is_refused(server: ObjectServer, damage: slice) -> None
         rebuild(packed[damage])
 
 
-def test_a_client_travels_as_configuration(server: ObjectServer, cred_path: str) -> None:
+def test_a_client_is_pickled_as_configuration(server: ObjectServer, cred_path: str) -> None:
     client = OssClient(server.endpoint, cred_path, region="cn-hangzhou", config=OssConfig(max_attempts=2))
     assert client.get(uri("a b+c")) == CONTENTS["a b+c"]
     for protocol in PROTOCOLS:
@@ -211,7 +211,7 @@ def test_a_client_travels_as_configuration(server: ObjectServer, cred_path: str)
         assert restored.get(uri("a b+c")) == CONTENTS["a b+c"]
 
 
-def test_a_clients_environment_does_not_travel(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clients_environment_is_not_pickled(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", SECRET)
     client = OssClient(server.endpoint, region="cn-hangzhou")
@@ -239,7 +239,7 @@ HOLDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("how", [with_explicit_key, with_provider])
 @pytest.mark.parametrize("holder", HOLDERS.values(), ids=HOLDERS)
-def test_a_secret_does_not_travel_but_to_a_process_being_started(
+def test_a_secret_is_pickled_only_to_start_a_process(
     server: ObjectServer, holder: Any, how: Any, protocol: int
 ) -> None:
     held = holder(how(server))
@@ -254,7 +254,7 @@ def test_a_secret_does_not_travel_but_to_a_process_being_started(
 
 
 @pytest.mark.parametrize("given", ["access_key_id", "security_token"])
-def test_a_configuration_with_any_part_of_a_key_does_not_travel(given: str) -> None:
+def test_a_configuration_with_any_part_of_a_key_does_not_pickle(given: str) -> None:
     assert getattr(EXPLICIT, given)
     with pytest.raises(OssCredentialsError, match="cred_path"):
         pickle.dumps(EXPLICIT)
@@ -264,9 +264,9 @@ def test_a_configuration_with_any_part_of_a_key_does_not_travel(given: str) -> N
     assert pickle.loads(pickle.dumps(without)) == without
 
 
-def test_a_secret_does_not_travel_through_a_queue(server: ObjectServer) -> None:
+def test_a_secret_does_not_pass_through_a_queue(server: ObjectServer) -> None:
     client = OssClient(**with_explicit_key(server))
-    # A queue pickles in a thread of its own, which may be while this one starts a process.
+    # A queue pickles in its own thread, perhaps while this thread starts a process.
     with spawning(), ThreadPoolExecutor(1) as thread:
         pickled = thread.submit(pickle.dumps, client)
         with pytest.raises(OssCredentialsError, match="cred_path"):
@@ -280,7 +280,7 @@ def read_in_child(dataset: Any, results: Any) -> None:
 @pytest.mark.slow(60)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("how", [with_explicit_key, with_provider])
-def test_a_secret_travels_to_a_process_being_started(server: ObjectServer, how: Any, method: Any) -> None:
+def test_a_started_process_gets_the_secret(server: ObjectServer, how: Any, method: Any) -> None:
     context = multiprocessing.get_context(method)
     dataset = OssMapDataset.from_prefix(uri(""), **how(server))
     results = context.SimpleQueue()
@@ -292,7 +292,7 @@ def test_a_secret_travels_to_a_process_being_started(server: ObjectServer, how: 
 
 
 @pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
-def test_named_objects_are_read_from_one_file_by_processes_that_are_started(
+def test_started_processes_read_named_objects_from_one_file(
     server: ObjectServer, cred_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
     temporary = tmp_path / "temporary"
@@ -307,7 +307,7 @@ def test_named_objects_are_read_from_one_file_by_processes_that_are_started(
     assert max(len(pickled) for pickled in pickles) < 4000
     workers = [pickle.loads(pickled) for pickled in pickles]
     with spawning():
-        # One that is started in turn.
+        # A process that a started process starts.
         workers.append(pickle.loads(ForkingPickler.dumps(workers[0])))
     del dataset
     for worker in workers:
@@ -322,7 +322,7 @@ def test_named_objects_are_read_from_one_file_by_processes_that_are_started(
         stream = workers[0]._listing.stream(Order(shuffle=True, seed=5, skip=position))
         assert next(stream).name == uris[entry].removeprefix(uri(""))
         stream.close()
-    # Any other pickle takes the rows along.
+    # Any other pickle contains the rows.
     restored = pickle.loads(pickle.dumps(workers[0]))
     assert restored._listing.rows.digest(50_002) == table.digest(50_002)
     files = [os.fstat(worker._listing._source._shared) for worker in workers]

@@ -1,4 +1,4 @@
-"""Ctrl-C ends every wait at once, and what is interrupted is neither lost nor written to later."""
+"""Ctrl-C ends every wait at once. Interrupted objects are not lost, and buffers are not written to later."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.faults.server import Answer, Exchange, Request
 
 SMALL = {f"small-{number:02}": f"content of small-{number:02}".encode() for number in range(40)}
 CONTENTS = {**SMALL, "large": LARGE}
-#: From Ctrl-C to the exception; a tenth of it is what a wait takes to look for signals.
+#: Seconds from Ctrl-C to the exception. A wait looks for signals after a tenth of it.
 AT_ONCE = 1.0
 
 
@@ -46,7 +46,7 @@ class HeldInTheMiddle(Held):
 @pytest.mark.parametrize("held_type", [Held, HeldInTheMiddle])
 def test_readinto_gives_the_buffer_back(held_type: type[Held]) -> None:
     with (
-        # The first answers are spoiled, however many requests the read is made of; the second read gets its bytes.
+        # All answers to the first read are held back, however many requests it sends; the second read gets its bytes.
         ObjectServer(CONTENTS, held := held_type(), where=is_get_of_large) as server,
         held,
         Program("interrupted", server.endpoint, "readinto") as program,
@@ -112,21 +112,21 @@ def test_an_interrupted_listing_does_not_end_as_if_it_were_complete() -> None:
 
 
 @pytest.mark.parametrize("kind", ["put", "write", "close"])
-def test_an_interrupted_upload_publishes_nothing_and_is_taken_back(kind: str) -> None:
+def test_an_interrupted_upload_publishes_nothing_and_is_aborted(kind: str) -> None:
     with (
         ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
         held,
         Program("interrupted", server.endpoint, kind) as program,
     ):
         program.expect("ready")
-        # Two parts are on their way when closing sends the third.
+        # Two parts are in flight when `close` sends the third.
         server.wait_for(3 if kind == "close" else 1, is_put)
         sent = program.interrupt()
         assert program.expect("interrupted") - sent < AT_ONCE
         server.wait_for(1, is_abort)
         program.tell("go on")
         if kind != "put":
-            # Closing does not make up for it.
+            # Closing does not publish the object.
             program.expect("interrupted")
         program.expect("finished")
         assert program.end() == (0, "")
@@ -134,7 +134,7 @@ def test_an_interrupted_upload_publishes_nothing_and_is_taken_back(kind: str) ->
     assert server.contents == {"written": b"previous"}
 
 
-def test_an_upload_that_ctrl_c_ends_with_the_program_is_taken_back() -> None:
+def test_an_upload_that_ctrl_c_ends_with_the_program_is_aborted() -> None:
     with (
         ObjectServer({"written": b"previous"}, held := Held(), where=is_put) as server,
         held,
@@ -179,23 +179,39 @@ def is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.slow(60)
+def seconds_of_ctrl_c(program: Program) -> float:
+    """Send Ctrl-C as a terminal does, to a program and its workers; return how long the program took to end."""
+    os.killpg(program.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    status, errors = program.end()
+    seconds = time.monotonic() - interrupted
+    assert status == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+    assert errors.count("Traceback") == 1, errors
+    assert is_gone(program.pid)
+    return seconds
+
+
+def seconds_of_ctrl_c_without_this_package(method: str) -> float:
+    """Return how long torch alone takes now to end a loader and its workers."""
+    with Program("interrupted_loader", method) as program:
+        for line in ("ready", "asleep", "asleep"):
+            program.expect(line)
+        return seconds_of_ctrl_c(program)
+
+
+@pytest.mark.slow(120)
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_ctrl_c_ends_a_loader_and_its_workers(method: str) -> None:
     with (
         ObjectServer(CONTENTS, held := Held(), page=40) as server,
         held,
-        Program("interrupted_loader", server.endpoint, method) as program,
+        Program("interrupted_loader", method, server.endpoint) as program,
     ):
         program.expect("ready")
         # Both workers wait for objects.
         server.wait_for(40, Request.is_object_get)
-        # A terminal sends it to the program and its workers alike.
-        os.killpg(program.pid, signal.SIGINT)
-        interrupted = time.monotonic()
-        status, errors = program.end()
-        assert time.monotonic() - interrupted < 1
-        assert status == -signal.SIGINT
-        assert "KeyboardInterrupt" in errors
-        assert errors.count("Traceback") == 1, errors
-        assert is_gone(program.pid)
+        seconds = seconds_of_ctrl_c(program)
+    # The grace periods, of torch for its workers and of this package for uploads, are five seconds each. A busy machine
+    # takes more than a second without any: then torch alone is as slow.
+    assert seconds < AT_ONCE or seconds < 2 * seconds_of_ctrl_c_without_this_package(method)

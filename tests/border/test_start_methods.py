@@ -1,4 +1,4 @@
-"""Datasets in DataLoader workers, however these are started."""
+"""Datasets in DataLoader workers, under each start method."""
 
 import operator
 import pickle
@@ -19,7 +19,7 @@ from osstorchconnector.testing import Emulator
 
 CONTENTS = [f"content {number}".encode() for number in range(23)]
 DATASETS = [OssIterableDataset, OssMapDataset]
-# Each started worker imports torch, which takes seconds on a machine that is doing something else too.
+# Each started worker imports torch, which takes seconds on a busy machine.
 METHODS = [
     pytest.param("fork"),
     pytest.param("forkserver", marks=pytest.mark.slow(120)),
@@ -71,7 +71,7 @@ def test_a_dataset_used_before_is_used_in_workers_and_after(
     first = iter(dataset)
     assert next(first) == CONTENTS[0]
     assert sorted(load(dataset, method, workers)) == sorted(CONTENTS)
-    # The iteration from before the workers goes on where it stood.
+    # The iteration that began before the workers continues at its position.
     assert list(first) == CONTENTS[1:]
     assert list(dataset) == CONTENTS
 
@@ -93,12 +93,12 @@ def test_secrets_reach_the_workers(
 def test_a_workers_error_keeps_its_class_and_fields(
     emulator: Emulator, bucket: str, dataset_type: Any, method: str
 ) -> None:
-    # One worker: a second one might still be starting while the error takes the loader down, and then it ends badly.
+    # One worker: a second one might still start while the error ends the loader, and then it fails too.
     dataset = dataset_type.from_objects(f"oss://{bucket}/missing [x]", transform=READ, **emulator.connection)
     iterator = iter(DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=method))
     with pytest.raises(OssNotFoundError, match="in DataLoader worker process") as caught:
         next(iterator)
-    # Left to the collector, which the error's traceback makes it, its end takes torch five seconds.
+    # The error's traceback holds the iterator. If the garbage collector ends it, torch needs five seconds.
     iterator._shutdown_workers()  # type: ignore[attr-defined]
     error = caught.value
     assert (error.code, error.status, error.bucket, error.key) == ("NoSuchKey", 404, bucket, "missing [x]")
@@ -122,7 +122,7 @@ def test_a_dataset_with_its_secret_does_not_pickle(emulator: Emulator, filled: s
             pickle.dumps(dataset)
 
 
-def test_native_handles_do_not_pickle(client: OssClient, bucket: str) -> None:
+def test_native_values_do_not_pickle(client: OssClient, bucket: str) -> None:
     with client.writer(f"oss://{bucket}/a") as writer:
         for handle in (client._native_client, client.list(f"oss://{bucket}/"), writer):
             with pytest.raises(TypeError, match="pickle"):

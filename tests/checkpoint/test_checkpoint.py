@@ -1,4 +1,4 @@
-"""Checkpoints: torch writes and reads them as it does files, and the catalogue loses none."""
+"""Checkpoints: torch writes and reads them as it does files, and the history loses none."""
 
 import gc
 import io
@@ -29,7 +29,7 @@ from osstorchconnector import (
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
-#: Quantized tensors need more than bytes, and torch computes nothing with the types of less than a byte.
+#: Without quantized types, which need more than bytes, and types below a byte, with which torch does not compute.
 DTYPES = [
     value
     for name, value in sorted(vars(torch).items())
@@ -138,7 +138,7 @@ def test_what_is_stored_is_byte_for_byte_what_a_file_holds(
     assert_same(torch.load(tmp_path / "archive.pt"), checkpoint.load(uri))
 
 
-def test_modules_and_optimizers_go_on_where_they_were(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_modules_and_optimizers_continue_where_they_were(checkpoint: OssCheckpoint, prefix: str) -> None:
     model, optimizer = model_and_optimizer()
     checkpoint.save(model, f"{prefix}module.pt")
     with pytest.raises(pickle.UnpicklingError, match="weights_only"):
@@ -151,7 +151,7 @@ def test_modules_and_optimizers_go_on_where_they_were(checkpoint: OssCheckpoint,
     assert_same(other.state_dict(), optimizer.state_dict())
 
 
-def test_tensors_go_where_they_are_reported(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_tensors_go_where_map_location_says(checkpoint: OssCheckpoint, prefix: str) -> None:
     uri = f"{prefix}a.pt"
     checkpoint.save(OrderedDict(a=torch.ones(5), b=torch.zeros(100_000)), uri)
     assert all(tensor.is_meta for tensor in checkpoint.load(uri, map_location="meta").values())
@@ -191,7 +191,7 @@ def test_a_reader_and_a_writer_outlive_the_checkpoint_object(emulator: Emulator,
     assert_same(OssCheckpoint(**emulator.connection).load(f"{prefix}b.pt"), {"a": torch.ones(3)})
 
 
-def test_a_save_that_fails_leaves_what_was_there(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_a_save_that_fails_leaves_the_previous_checkpoint(checkpoint: OssCheckpoint, prefix: str) -> None:
     class Unpicklable:
         def __reduce__(self) -> Any:
             raise ZeroDivisionError
@@ -205,7 +205,7 @@ def test_a_save_that_fails_leaves_what_was_there(checkpoint: OssCheckpoint, pref
     assert checkpoint._client._native_client.list_uploads(uri.split("/")[2], "") == []
 
 
-def test_it_shows_a_bar_where_asked(
+def test_it_shows_a_bar_if_asked(
     checkpoint: OssCheckpoint, prefix: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = {"a": torch.arange(300_000)}
@@ -214,9 +214,9 @@ def test_it_shows_a_bar_where_asked(
     assert capsys.readouterr().err == ""
     checkpoint.save(state, f"{prefix}b.pt", progress=True)
     assert_same(checkpoint.load(f"{prefix}b.pt", progress=True), state)
-    told = capsys.readouterr().err
-    assert f"{prefix}b.pt" in told
-    assert "2.29M" in told
+    shown = capsys.readouterr().err
+    assert f"{prefix}b.pt" in shown
+    assert "2.29M" in shown
     assert_same(checkpoint.load(f"{prefix}b.pt", keys="a", progress=True), state)
     assert "2.29M" in capsys.readouterr().err
     monkeypatch.setitem(__import__("sys").modules, "tqdm", None)
@@ -228,7 +228,7 @@ def test_it_shows_a_bar_where_asked(
 @pytest.mark.parametrize("method", ["reader", "writer", "load", "exists"])
 def test_what_names_no_object_is_reported(checkpoint: OssCheckpoint, method: str) -> None:
     use = getattr(checkpoint, method)
-    with pytest.raises(OssConfigError, match=r"a path makes oss:/ of oss://"):
+    with pytest.raises(OssConfigError, match=r"a path turns oss:// into oss:/"):
         use(Path("oss://bucket/a.pt"))
     with pytest.raises(OssConfigError, match=r"names a directory: a checkpoint is an object, like .*epoch-1\.pt"):
         use("oss://bucket/run/")
@@ -237,7 +237,7 @@ def test_what_names_no_object_is_reported(checkpoint: OssCheckpoint, method: str
             use(wrong)
 
 
-def test_what_is_not_there_is_reported(checkpoint: OssCheckpoint, prefix: str) -> None:
+def test_a_missing_object_is_reported(checkpoint: OssCheckpoint, prefix: str) -> None:
     with pytest.raises(OssNotFoundError) as caught:
         checkpoint.load(f"{prefix}missing.pt")
     assert caught.value.key == "run/missing.pt"
@@ -255,10 +255,10 @@ def test_what_torch_cannot_read_is_named(
         expected = type(error)
     with pytest.raises(expected) as caught:
         checkpoint.load(f"{prefix}a.pt")
-    assert caught.value.__notes__ == [f"while {prefix}a.pt was loaded, which has {len(content)} bytes"]
+    assert caught.value.__notes__ == [f"this happened while {prefix}a.pt was loaded; it has {len(content)} bytes"]
 
 
-def test_exists_is_false_only_where_nothing_is_there() -> None:
+def test_exists_is_false_only_if_nothing_exists() -> None:
     with Emulator(buckets=["bucket"]) as emulator:
         checkpoint = OssCheckpoint(**emulator.connection)
         assert not checkpoint.exists("oss://bucket/run/a.pt")
@@ -316,7 +316,7 @@ def test_latest_is_the_newest_that_is_whole(checkpoint: OssCheckpoint, client: O
         "7.safetensors": (1 << 30).to_bytes(8, "little") + b"{}",
     }
     tensors = safetensors_bytes({"a": torch.ones(300), "b": torch.ones(3)})
-    # A file that was cut off before it was uploaded, and what only looks as if it had a header.
+    # Files that were truncated before the upload, and a text that looks like a header.
     contents |= {"8.safetensors": tensors[:-1], "9.safetensors": tensors[:-1200], "10": b"epoch 9 {not a checkpoint"}
     expected = None
     for name, content in contents.items():
@@ -326,7 +326,7 @@ def test_latest_is_the_newest_that_is_whole(checkpoint: OssCheckpoint, client: O
         assert checkpoint.latest(prefix) == expected
 
 
-def test_keep_leaves_what_is_no_checkpoint(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
+def test_keep_leaves_objects_that_are_no_checkpoints(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
     for name, content in {
         "1": b"epoch 1 {not a checkpoint",
         "2": (30).to_bytes(8, "little") + b"{neither is this" * 4,
@@ -336,7 +336,9 @@ def test_keep_leaves_what_is_no_checkpoint(checkpoint: OssCheckpoint, client: Os
     assert checkpoint.keep(prefix, 1) == []
 
 
-def test_keep_goes_by_the_newest_that_has_its_end(checkpoint: OssCheckpoint, client: OssClient, prefix: str) -> None:
+def test_keep_counts_from_the_newest_that_has_its_end(
+    checkpoint: OssCheckpoint, client: OssClient, prefix: str
+) -> None:
     tensors = safetensors_bytes({"a": torch.ones(300)})
     for name, content in {"1": tensors, "2": tensors, "3": tensors[:-1]}.items():
         client.put(f"{prefix}{name}.safetensors", content)
@@ -366,9 +368,9 @@ def test_keep_keeps_at_least_one(checkpoint: OssCheckpoint, prefix: str, n: Any)
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_keep_deletes_nothing_where_the_newest_is_damaged(*, own: bool) -> None:
+def test_keep_deletes_nothing_if_the_newest_is_damaged(*, own: bool) -> None:
     with Emulator(buckets=["bucket"]) as emulator:
-        # What another process wrote is read through, so that a damaged byte shows.
+        # A checkpoint of another process is read through, so a damaged byte shows.
         checkpoint = OssCheckpoint(**emulator.connection, config=OssConfig(max_attempts=2))
         for epoch in range(3):
             checkpoint.save({"weights": torch.arange(50_000)}, f"oss://bucket/{epoch}.pt")
@@ -376,7 +378,7 @@ def test_keep_deletes_nothing_where_the_newest_is_damaged(*, own: bool) -> None:
             emulator.client().put("oss://bucket/2.pt", saved({"weights": torch.arange(50_001)}))
         with emulator.fault(operation="GetObject", key="2.pt", flip=1000):
             if own:
-                # Its own version was compared when it was published, and is not read again.
+                # The checksum of its own version was compared when it was published, so it is not read again.
                 assert len(checkpoint.keep("oss://bucket/", 2)) == 1
             else:
                 with pytest.raises(OssIntegrityError):
@@ -384,7 +386,7 @@ def test_keep_deletes_nothing_where_the_newest_is_damaged(*, own: bool) -> None:
                 assert len(checkpoint.list("oss://bucket/")) == 3
 
 
-def test_keep_tells_what_it_deleted_before_it_failed() -> None:
+def test_keep_notes_what_it_deleted_before_it_failed() -> None:
     with Emulator(buckets=["bucket"]) as emulator:
         checkpoint = OssCheckpoint(**emulator.connection)
         for epoch in range(4):
@@ -392,7 +394,7 @@ def test_keep_tells_what_it_deleted_before_it_failed() -> None:
         emulator.fault(operation="DeleteObject", nth=2, error="AccessDenied")
         with pytest.raises(OssPermissionError) as caught:
             checkpoint.keep("oss://bucket/", 1)
-        assert caught.value.__notes__[-1] == "deleted before: oss://bucket/0.pt"
+        assert caught.value.__notes__[-1] == "already deleted: oss://bucket/0.pt"
         assert checkpoint.list("oss://bucket/") == [f"oss://bucket/{epoch}.pt" for epoch in (1, 2, 3)]
 
 
@@ -413,7 +415,7 @@ def test_distributed_checkpoints_are_whole_with_their_metadata_and_all_files() -
         client.put(f"{prefix}step-25/__0_0.distcp", b"data")
         (data,) = [item.uri for item in client.list(f"{prefix}step-20/") if item.uri.endswith(".distcp")]
         client.delete(data)
-        client.put(f"{prefix}step-5/notes.txt", b"what a checkpoint is not made of stays")
+        client.put(f"{prefix}step-5/notes.txt", b"a file that is no part of the checkpoint stays")
         assert checkpoint.list(prefix) == [f"{prefix}step-{step}" for step in (5, 10, 15, 20)]
         assert checkpoint.latest(prefix) == f"{prefix}step-15"
         emulator.clear_requests()
@@ -443,5 +445,5 @@ def test_the_guides_code_runs(emulator: Emulator, bucket: str) -> None:
     names: dict[str, Any] = {"model": model, "train": lambda _: None, "epochs": 5}
     for block in re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL):
         exec(block.replace(given, here).replace("oss://bucket/", f"oss://{bucket}/"), names)
-    # The second block goes on after the epoch that the first has saved.
+    # The second block continues after the epoch that the first has saved.
     assert names["checkpoint"].list(f"oss://{bucket}/run/") == [f"oss://{bucket}/run/epoch-{n}.pt" for n in (2, 3, 4)]

@@ -99,7 +99,7 @@ def test_more_access_keys_come_from_files(tmp_path: Path) -> None:
     assert "missing' cannot be read" in missing.stderr
 
 
-def test_tls_tells_what_to_trust(tmp_path: Path) -> None:
+def test_tls_writes_the_certificates_to_trust(tmp_path: Path) -> None:
     ca_bundle = tmp_path / "ca.pem"
     with running("--tls", "--write-ca-bundle", str(ca_bundle), "--bucket", "bucket") as (_, line):
         assert line.startswith("https://127.0.0.1:")
@@ -127,9 +127,9 @@ def test_fast_etags_still_store(tmp_path: Path) -> None:
         ([], "required: COMMAND"),
         (["emulator", "--port", "65536"], "'65536' is no port"),
         (["emulator", "--port", "-1"], "--port"),
-        (["emulator", "--access-key-id", "id"], "needs both its ID and its secret"),
+        (["emulator", "--access-key-id", "id"], "needs an ID and a secret"),
         (["emulator", "--etag", "sha"], "--etag"),
-        (["emulator", "--tls-key", "key.pem"], "need each other"),
+        (["emulator", "--tls-key", "key.pem"], "--tls-certificate and --tls-key together"),
         (["emulator", "--restore-seconds", "-1"], "'-1' is no number of seconds"),
         (["nothing"], "nothing"),
     ],

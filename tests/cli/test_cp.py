@@ -88,17 +88,17 @@ def test_a_pipe_or_device_is_written_to_and_stays_one(
 
 def test_a_link_to_a_file_stays_one(cp: Run, client: OssClient, bucket: str, tmp_path: Path) -> None:
     client.put(f"oss://{bucket}/a", SMALL)
-    (tmp_path / "place").mkdir()
-    (tmp_path / "place" / "file").write_bytes(b"previous")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_bytes(b"previous")
     for name in ("file", "new"):
         link = tmp_path / name
-        link.symlink_to(tmp_path / "place" / name)
+        link.symlink_to(tmp_path / "elsewhere" / name)
         assert cp(f"oss://{bucket}/a", link) == 0
         assert link.is_symlink()
-        assert (tmp_path / "place" / name).read_bytes() == SMALL
+        assert (tmp_path / "elsewhere" / name).read_bytes() == SMALL
 
 
-def test_a_slash_at_the_end_is_a_directory_to_put_it_in(
+def test_a_target_with_a_slash_is_a_directory_for_the_file(
     cp: Run, client: OssClient, bucket: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a.txt").write_bytes(SMALL)
@@ -148,7 +148,7 @@ def test_directories(cp: Run, client: OssClient, bucket: str, tmp_path: Path) ->
     assert (tmp_path / "target" / "marker").is_dir()
 
 
-def test_what_cannot_be_copied_is_reported_and_the_rest_is_copied(
+def test_keys_without_a_local_path_are_reported_and_the_rest_is_copied(
     cp: Run, client: OssClient, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for key in ("a/../../escaped", "a//b", "./c", "good", "file", "file/below"):
@@ -156,7 +156,7 @@ def test_what_cannot_be_copied_is_reported_and_the_rest_is_copied(
     assert cp("-r", f"oss://{bucket}/p/", tmp_path / "in" / "target") == 1
     errors = capsys.readouterr().err
     for key in ("a/../../escaped", "a//b", "./c"):
-        assert f"the key '{key}' is no path below a local directory" in errors
+        assert f"the key '{key}' cannot become a path below {tmp_path}/in/target" in errors
     assert "osst cp: 4 could not be copied" in errors
     assert (tmp_path / "in" / "target" / "good").read_bytes() == SMALL
     assert [path.name for path in tmp_path.rglob("escaped")] == []
@@ -184,18 +184,18 @@ def test_wrong_arguments_are_reported(
     ("arguments", "complaint"),
     [
         (["{b}/absent", "{d}/a"], "does not exist"),
-        (["{b}/a", "{d}"], "is a directory: write {d}/ to put the file in it"),
+        (["{b}/a", "{d}"], "is a directory: give {d}/ to put the file in it"),
         (["{b}/a", "{d}/absent/a"], "absent/a cannot be written: No such file or directory"),
         (["{d}/absent", "{b}/a"], "absent cannot be read: No such file or directory"),
         (["{d}", "{b}/a"], "is a directory: give --recursive"),
         (["{b}/p/", "{d}/a"], "is a directory: give --recursive"),
-        (["-", "{b}/p/"], "has no name: give one"),
+        (["-", "{b}/p/"], "has no name: give the name of the target"),
         (["-r", "{d}/file", "{b}/p/"], "is not a directory: leave out --recursive"),
-        (["-r", "{b}/nothing", "{d}/a"], "nothing lies below"),
+        (["-r", "{b}/nothing", "{d}/a"], "there is nothing below"),
         (["{b}/a", "oss://no-such-bucket-here/a"], "no-such-bucket-here"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
+def test_a_failure_is_one_line(
     cp: Run,
     client: OssClient,
     bucket: str,
@@ -206,11 +206,11 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     (tmp_path / "file").touch()
     client.put(f"oss://{bucket}/a", SMALL)
-    places = {"b": f"oss://{bucket}", "d": tmp_path}
-    assert cp(*(argument.format(**places) for argument in arguments)) == 1
+    paths = {"b": f"oss://{bucket}", "d": tmp_path}
+    assert cp(*(argument.format(**paths) for argument in arguments)) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("osst cp: ")
-    assert complaint.format(**places) in errors
+    assert complaint.format(**paths) in errors
     assert len(errors.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_nothing(connection: list[str], client: OssClient, bu
     with start(connection, f"oss://{bucket}/a", tmp_path / "a", preexec_fn=no_room) as process:
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, b"")
-    assert f"{tmp_path}/a cannot be written: {os.strerror(errno.EFBIG)}; nothing of it is left" in errors.decode()
+    assert f"{tmp_path}/a cannot be written: {os.strerror(errno.EFBIG)}; no partial file is left" in errors.decode()
     assert (tmp_path / "a").read_bytes() == b"previous"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -290,7 +290,7 @@ def test_the_bar_counts_bytes(
     assert capsys.readouterr().err == ""
 
 
-def test_without_tqdm_a_bar_that_is_asked_for_is_an_error(
+def test_without_tqdm_progress_is_an_error(
     cp: Run, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)

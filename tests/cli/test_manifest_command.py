@@ -62,7 +62,7 @@ def test_lines_are_the_documented_ones(images: str, run: Any, capfd: pytest.Capt
     assert run(f"oss://{images}/train/") == 0
     output, errors = capfd.readouterr()
     assert output.splitlines() == KEYS
-    assert errors.splitlines() == ["osst manifest: 1 directory markers are left out", "osst manifest: 4 objects"]
+    assert errors.splitlines() == ["osst manifest: left out 1 directory markers", "osst manifest: 4 objects"]
     assert run(f"oss://{images}/train/", "--labels-from-prefix") == 0
     assert capfd.readouterr().out.splitlines()[:1] == ["train/cat/1.jpg cat"]
 
@@ -80,7 +80,7 @@ def test_keys_with_spaces_are_separated_by_a_tab(client: OssClient, bucket: str,
         assert list(default_manifest_parser(io.BytesIO(output.read_bytes()))) == expected
 
 
-def test_what_a_manifest_cannot_hold_goes_into_a_snapshot(
+def test_a_snapshot_holds_keys_that_a_manifest_cannot(
     client: OssClient, bucket: str, run: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hostile = ["p/tab\tand\nline\r\\", "p/ä\u2028ö"]
@@ -88,7 +88,7 @@ def test_what_a_manifest_cannot_hold_goes_into_a_snapshot(
         client.put(f"oss://{bucket}/{key}", b"123")
     output = tmp_path / "manifest"
     assert run(f"oss://{bucket}/p/", "--output", str(output)) == 1
-    assert "write one with --snapshot" in capfd.readouterr().err
+    assert "use --snapshot" in capfd.readouterr().err
     assert not output.exists()
     assert run(f"oss://{bucket}/p/", "--output", str(output), "--snapshot") == 0
     found = list(snapshot_parser(io.BytesIO(output.read_bytes())))
@@ -109,7 +109,7 @@ def test_failures_are_one_line(images: str, run: Any, tmp_path: Path, capfd: pyt
         assert reason in line
 
 
-def test_without_an_endpoint_it_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_endpoint_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert "OSS_ENDPOINT" not in os.environ
     assert main(["manifest", "oss://bucket/"]) == 1
     assert "give --endpoint, or set OSS_ENDPOINT" in capfd.readouterr().err
@@ -124,7 +124,7 @@ def snapshot() -> bytes:
     return target.getvalue()
 
 
-def test_a_snapshot_says_what_was_listed() -> None:
+def test_a_snapshot_holds_the_listed_objects() -> None:
     data = snapshot()
     rows = [("oss://bucket/p/a", "", 10, "AA"), ("oss://bucket/p/b", "label", 20, "BB")]
     assert list(snapshot_parser(io.BytesIO(data))) == rows
@@ -146,7 +146,7 @@ def test_a_snapshot_that_was_cut_or_edited_is_refused() -> None:
     ]:
         with pytest.raises(OssIntegrityError):
             list(snapshot_parser(io.BytesIO(damaged)))
-    with pytest.raises(OssConfigError, match="no snapshot"):
+    with pytest.raises(OssConfigError, match="not a snapshot"):
         list(snapshot_parser(io.BytesIO(b"a b\n")))
     with pytest.raises(OssConfigError, match="version 2"):
         list(snapshot_parser(io.BytesIO(data.replace(b'"version": 1', b'"version": 2'))))

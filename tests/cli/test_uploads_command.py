@@ -1,4 +1,4 @@
-"""``osst uploads`` finds what writers have left, and removes what is old."""
+"""``osst uploads`` finds the unfinished uploads of writers, and removes old ones."""
 
 import contextlib
 import re
@@ -35,7 +35,7 @@ def test_uploads_are_listed_and_swept(emulator: Emulator, bucket: str, capsys: p
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  \w+  oss://", line) for line in lines)
     assert main(["uploads", "ls", f"oss://{bucket}", "--older-than", "1h", *options(emulator)]) == 0
     assert capsys.readouterr().out == ""
-    # A day is what is old where nothing is said.
+    # By default, an upload is old after a day.
     assert main(["uploads", "sweep", f"oss://{bucket}", *options(emulator)]) == 0
     assert capsys.readouterr().out == "0 given up\n"
     assert main(["uploads", "sweep", f"oss://{bucket}/run/", "--older-than", "0s", *options(emulator)]) == 0
@@ -53,13 +53,13 @@ def test_an_upload_whose_identifier_was_lost_is_swept(
         client.put(uri, content)
         assert lost.acted == 1
     assert client.get(uri) == content
-    # It was begun anew. The first may be another writer's, by all that OSS tells, and is left to be swept.
+    # The client began a second upload. For all OSS says, the first may be of another writer, so it stays.
     assert main(["uploads", "sweep", uri, "--older-than", "0s", *options(emulator)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 given up"
     assert client.get(uri) == content
 
 
-def test_what_is_wrong_is_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_reported(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["uploads", "ls", "oss://no-such-bucket-here/", *options(emulator)]) == 1
     assert "osst uploads: NoSuchBucket" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:

@@ -66,8 +66,8 @@ def test_listed_objects_can_be_read(client: OssClient, bucket: str) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, None), (0, -1), (5, 4)])
-def test_a_range_that_is_none_is_refused(client: OssClient, bucket: str, start: int, end: int | None) -> None:
-    with pytest.raises(OssConfigError, match=f"starts at {start} and ends before {end}"):
+def test_an_invalid_range_is_refused(client: OssClient, bucket: str, start: int, end: int | None) -> None:
+    with pytest.raises(OssConfigError, match=f"invalid range {start}–{'' if end is None else end} for "):  # noqa: RUF001
         client.get(f"oss://{bucket}/a", start, end)
 
 
@@ -162,7 +162,7 @@ def test_a_writer_uploads_in_parts(emulator: Emulator, bucket: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["oss://bucket", "oss://bucket/", "bucket/key", "oss://b/key", "oss://bucket//key"])
-def test_a_uri_that_names_no_object_is_refused(client: OssClient, uri: str) -> None:
+def test_a_uri_without_an_object_is_refused(client: OssClient, uri: str) -> None:
     with pytest.raises(OssConfigError) as caught:
         client.get(uri)
     assert uri in str(caught.value)
@@ -211,11 +211,11 @@ def test_explicit_keys_and_providers_work(emulator: Emulator, bucket: str) -> No
 def test_it_pickles_as_configuration(client: OssClient, bucket: str) -> None:
     client.put(f"oss://{bucket}/a", b"content")
     restored = pickle.loads(pickle.dumps(client))
-    assert restored._native_clients == {}
+    assert restored._native_clients.by_pid == {}
     assert restored.get(f"oss://{bucket}/a") == b"content"
 
 
-def test_what_it_tells(emulator: Emulator) -> None:
+def test_it_shows_its_configuration(emulator: Emulator) -> None:
     client = OssClient(**emulator.connection, config=OssConfig(max_attempts=2))
     assert client.endpoint == emulator.endpoint
     assert client.region == "cn-hangzhou"
@@ -225,11 +225,11 @@ def test_what_it_tells(emulator: Emulator) -> None:
 
 def test_io_threads_follow_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     from osstorchconnector.connection import client as client_module  # noqa: PLC0415
-    from osstorchconnector.process.worker import Shard  # noqa: PLC0415
+    from osstorchconnector.process.worker import Share  # noqa: PLC0415
 
     for processors, threads in ((None, 1), (1, 1), (8, 4), (128, 8)):
         monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
         assert client_module._io_threads(OssConfig()) == threads
-    monkeypatch.setattr(client_module, "worker_shard", lambda: Shard(0, 2))
+    monkeypatch.setattr(client_module, "worker_share", lambda: Share(0, 2))
     assert client_module._io_threads(OssConfig()) == 1
     assert client_module._io_threads(OssConfig(io_threads=3)) == 3

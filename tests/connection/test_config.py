@@ -112,7 +112,7 @@ def test_a_wrong_value_is_refused_by_name_and_value(field: str, value: Any) -> N
     assert f"OssConfig.{field} is {value!r}: allowed is" in str(caught.value)
 
 
-def test_concurrency_bounds_give_way_to_the_one_that_is_given() -> None:
+def test_a_given_concurrency_bound_moves_the_other_one() -> None:
     assert OssConfig(prefetch_concurrency=1000).max_concurrency == 1000
     assert OssConfig(max_concurrency=8).prefetch_concurrency == 8
     with pytest.raises(OssConfigError, match="prefetch_concurrency is 9: allowed is at most max_concurrency"):
@@ -148,9 +148,9 @@ def test_half_an_access_key_is_refused(given: dict[str, Any], missing: str) -> N
 
 
 def test_anonymous_excludes_access_keys(tmp_path: Path) -> None:
-    with pytest.raises(OssConfigError, match="anonymous is True, yet access_key_id is given"):
+    with pytest.raises(OssConfigError, match="anonymous is True, but access_key_id is given"):
         OssConfig(anonymous=True, access_key_id="id", access_key_secret="secret")
-    with pytest.raises(OssConfigError, match="anonymous is True, yet cred_path is given"):
+    with pytest.raises(OssConfigError, match="anonymous is True, but cred_path is given"):
         resolve(ENDPOINT, str(tmp_path), config=ANONYMOUS)
     assert resolve(ENDPOINT, config=ANONYMOUS).credentials is None
 
@@ -285,7 +285,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         resolve(ENDPOINT, config_path=path, config=ANONYMOUS)
 
 
-def test_a_given_field_wins_over_the_file_even_where_it_equals_the_default(write: Write) -> None:
+def test_a_given_field_wins_over_the_file_even_if_it_equals_the_default(write: Write) -> None:
     path = write({"datasetConfig": {"maxConcurrency": 64, "prefetchMB": 1}})
     config = config_of(path, OssConfig(anonymous=True, max_concurrency=512))
     assert config.max_concurrency == 512

@@ -75,7 +75,7 @@ def test_the_region_is_derived_from_the_endpoint(endpoint: str, region: str) -> 
     assert resolve(endpoint, config=SIGNED).region == region
 
 
-def test_a_region_that_cannot_be_derived_is_asked_for() -> None:
+def test_a_region_that_cannot_be_derived_raises() -> None:
     with pytest.raises(OssConfigError, match="give the argument region"):
         resolve(UNKNOWN, config=SIGNED)
     assert resolve(UNKNOWN, config=ANONYMOUS).region == ""

@@ -6,7 +6,8 @@ import pytest
 
 from osstorchconnector import OssConfig, OssConfigError
 from osstorchconnector.connection.log import write_log
-from osstorchconnector.process.log import LOGGER
+
+LOGGER = logging.getLogger("osstorchconnector")
 
 
 @pytest.fixture(autouse=True)
@@ -56,5 +57,5 @@ def test_an_audit_file_is_not_written_and_the_log_says_so_once(tmp_path: Path) -
     write_log(config)
     write_log(config)
     (line,) = path.read_text().splitlines()
-    assert line.endswith(f"no audit lines are written: audit file {audit} is neither made nor changed")
+    assert line.endswith(f"this connector writes no audit lines: audit file {audit} is neither made nor changed")
     assert not audit.exists()

@@ -1,9 +1,9 @@
-"""Other people's clients against the emulator."""
+"""Clients of others against the emulator."""
 
 import warnings
 
 with warnings.catch_warnings():
-    # Said of their source code where an installation has not compiled it yet, by older Python and by newer.
+    # Python warns about their source code when it compiles it; older and newer versions use different categories.
     for category in (DeprecationWarning, SyntaxWarning):
         warnings.filterwarnings("ignore", ".*invalid escape sequence", category)
     import alibabacloud_oss_v2  # noqa: F401

@@ -1,4 +1,4 @@
-"""Checksums as an implementation that is not ours computes them."""
+"""Checksums by an implementation of others."""
 
 import hashlib
 

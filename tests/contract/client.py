@@ -1,4 +1,4 @@
-"""What the contract tests ask of a client, in one vocabulary for all of them."""
+"""The interface that the contract tests give to all clients."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from osstorchconnector.testing import Emulator
 
 @dataclass(frozen=True)
 class Access:
-    """Where a server is and how to sign for it."""
+    """The address of a server, and an access key for it."""
 
     endpoint: str
     region: str
@@ -30,7 +30,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Head:
-    """What a client tells about an object; None is what it does not tell."""
+    """What a client reports about an object; None if it does not report a field."""
 
     size: int
     etag: str | None = None
@@ -46,7 +46,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a listing. `after` asks for the next one and is empty on the last."""
+    """One page of a listing. `after` requests the next page; it is empty on the last page."""
 
     sizes: dict[str, int]
     prefixes: list[str]
@@ -61,9 +61,9 @@ class Part:
 
 
 class ObjectClient(ABC):
-    """What every client can do."""
+    """A client that reads, writes and lists objects."""
 
-    # What its operations raise.
+    # The exception of its operations.
     error: ClassVar[type[Exception] | tuple[type[Exception], ...]]
 
     @abstractmethod
@@ -71,7 +71,7 @@ class ObjectClient(ABC):
 
     @abstractmethod
     def put_in_parts(self, bucket: str, key: str, data: bytes) -> None:
-        """Store more than one part's worth of bytes the way users of this client upload large objects."""
+        """Store more bytes than one part, as users of this client upload large objects."""
 
     @abstractmethod
     def get(self, bucket: str, key: str) -> bytes: ...
@@ -94,7 +94,7 @@ class ObjectClient(ABC):
 
     @abstractmethod
     def list_all(self, bucket: str, prefix: str = "") -> dict[str, int]:
-        """Return the sizes of all objects under a prefix, in the order they were listed."""
+        """Return the sizes of all objects under a prefix, in the order of the listing."""
 
     @abstractmethod
     def list_buckets(self) -> list[str]: ...
@@ -161,7 +161,7 @@ class ApiClient(BucketClient):
 
     @abstractmethod
     def list_uploads(self, bucket: str) -> list[tuple[str, str]]:
-        """Return key and upload ID of what is in progress."""
+        """Return key and upload ID of unfinished uploads."""
 
     @abstractmethod
     def complete(self, bucket: str, key: str, upload_id: str, parts: Sequence[Part]) -> str:
@@ -174,7 +174,7 @@ class ApiClient(BucketClient):
     def put_with(
         self, bucket: str, key: str, data: bytes, *, storage_class: str = "", acl: str = "", tagging: str = ""
     ) -> None:
-        """Store an object with what a writer can say about it; the tags are in form encoding."""
+        """Store an object with its attributes; the tags are in form encoding."""
 
     @abstractmethod
     def append(self, bucket: str, key: str, position: int, data: bytes) -> int:
@@ -218,7 +218,7 @@ class ApiClient(BucketClient):
 
     @abstractmethod
     def restoration(self, bucket: str, key: str) -> str | None:
-        """Return what the description of an object says about its restoration."""
+        """Return the state of an object's restoration."""
 
     @abstractmethod
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str: ...

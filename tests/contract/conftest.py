@@ -1,4 +1,4 @@
-"""The clients, each connected to the shared emulator, as fixtures that run a test once for each of them."""
+"""Fixtures that run a test once for each client, connected to the shared emulator."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,7 +28,7 @@ BUCKET_CLIENTS: dict[str, Callable[[Access], BucketClient]] = {
 }
 CLIENTS: dict[str, Callable[[Access], ObjectClient]] = {**BUCKET_CLIENTS, "ossfs-v1": OssfsClient}
 
-# Python 3.12 and later say so of every signature V4 that oss2 makes.
+# Python 3.12 and later warn about every signature V4 that oss2 makes.
 UTCNOW = r"ignore:datetime\.datetime\.utcnow\(\) is deprecated:DeprecationWarning:oss2\.auth"
 
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    # These clients would ask the machine's proxy for the loopback interface.
+    # These clients would use the machine's proxy even for the loopback interface.
     monkeypatch.setenv("no_proxy", "*")
 
 
@@ -51,7 +51,7 @@ def access(emulator: Emulator) -> Access:
 
 @pytest.fixture(params=CLIENTS)
 def connect(request: pytest.FixtureRequest) -> Callable[[Access], ObjectClient]:
-    """Return what makes a client."""
+    """Return a function that makes a client."""
     return CLIENTS[request.param]
 
 

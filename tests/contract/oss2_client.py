@@ -121,7 +121,7 @@ class Oss2Client(ApiClient):
         return Part(number, last - first + 1, result.etag)
 
     def list_parts(self, bucket: str, key: str, upload_id: str) -> list[Part]:
-        # Two to a page, so that a few parts are several pages.
+        # Two on a page, so a few parts need several pages.
         parts = oss2.PartIterator(self._bucket(bucket), key, upload_id, max_parts=2)
         return [Part(part.part_number, part.size, part.etag) for part in parts]
 
@@ -191,8 +191,8 @@ class Oss2Client(ApiClient):
         return status
 
     def restoration(self, bucket: str, key: str) -> str | None:
-        told: str | None = self._bucket(bucket).head_object(key).headers.get("x-oss-restore")
-        return told
+        restoration: str | None = self._bucket(bucket).head_object(key).headers.get("x-oss-restore")
+        return restoration
 
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str:
         headers = {"Content-Type": content_type} if content_type else None

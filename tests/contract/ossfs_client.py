@@ -7,7 +7,7 @@ import ossfs
 
 from .client import Access, Failure, Head, ObjectClient
 
-# Its uploads have parts of 5 MiB, and up to twice as much is sent as one.
+# It uploads in parts of 5 MiB, and sends up to twice as much in one request.
 SMALLEST_IN_PARTS = 10 * 1024 * 1024
 
 
@@ -51,12 +51,12 @@ class OssfsClient(ObjectClient):
         self.files.rm_file(f"{bucket}/{key}")
 
     def delete_many(self, bucket: str, keys: Sequence[str]) -> None:
-        # Its public `rm` takes names as patterns, and sends what they match through this.
+        # Its public `rm` takes names as patterns, and uses this for the matches.
         self.files._bulk_delete([f"{bucket}/{key}" for key in keys])
 
     def list_all(self, bucket: str, prefix: str = "") -> dict[str, int]:
-        # Other clients change what is there, and it lists into a cache only. Its public `find` uses this where it is
-        # given a prefix; without one it walks directories, and a key such as "a//b" has none.
+        # It lists only into a cache, but other clients change objects. With a prefix, its public `find` uses this too;
+        # without a prefix it walks directories, and a key such as "a//b" has none.
         self.files.invalidate_cache()
         listed = self.files._ls_dir(bucket, delimiter="", prefix=prefix)
         return {info["name"].removeprefix(f"{bucket}/"): info["size"] for info in listed}

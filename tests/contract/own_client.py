@@ -24,10 +24,10 @@ class OwnClient(BucketClient):
         self._client = OssClient(access.endpoint, region=access.region, config=config)
 
     def close(self) -> None:
-        """Do nothing: there is no such operation."""
+        """Do nothing: this client has no such operation."""
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        # Larger than a part would be sent in parts.
+        # An object larger than a part would be sent in parts.
         assert len(data) <= PART_SIZE
         self._client.put(f"oss://{bucket}/{key}", data)
 

@@ -150,7 +150,7 @@ class SdkClient(ApiClient):
         return Part(number, last - first + 1, result.etag.strip('"'))
 
     def list_parts(self, bucket: str, key: str, upload_id: str) -> list[Part]:
-        # Two to a page, so that a few parts are several pages.
+        # Two on a page, so a few parts need several pages.
         request = oss.ListPartsRequest(bucket, key, upload_id, max_parts=2)
         pages = self._client.list_parts_paginator().iter_page(request)
         return [Part(part.part_number, part.size, part.etag.strip('"')) for page in pages for part in page.parts or ()]
@@ -223,8 +223,8 @@ class SdkClient(ApiClient):
         return status
 
     def restoration(self, bucket: str, key: str) -> str | None:
-        told: str | None = self._client.head_object(oss.HeadObjectRequest(bucket, key)).restore
-        return told
+        restoration: str | None = self._client.head_object(oss.HeadObjectRequest(bucket, key)).restore
+        return restoration
 
     def presign(self, method: str, bucket: str, key: str, seconds: int, content_type: str = "") -> str:
         request = {

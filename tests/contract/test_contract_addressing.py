@@ -1,4 +1,4 @@
-"""Buckets in the host name, which is how the service itself wants them."""
+"""Buckets in the host name, as the service itself requires."""
 
 import socket
 import urllib.request
@@ -23,14 +23,14 @@ CONTENTS = {key: f"content of {key}".encode() for key in HOSTILE_KEYS.values()}
 
 @pytest.fixture(scope="module")
 def named() -> Iterator[Access]:
-    """A server whose buckets are names below a domain."""
+    """A server whose buckets are host names below a domain."""
     with Emulator(domain=DOMAIN) as emulator:
         yield replace(Access.to(emulator), endpoint=f"http://{DOMAIN}:{urlsplit(emulator.endpoint).port}")
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Make the names below the domain resolve, and return those that were asked for."""
+    """Make the names below the domain resolve, and return the names that were resolved."""
     resolve = socket.getaddrinfo
     names: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""What is said about an object beside its content: tags, access rules, storage class, appending."""
+"""Attributes of objects: tags, access rules, storage class; and appending."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -88,7 +88,7 @@ def test_an_object_grows_by_appending(api_client: ApiClient, bucket: str) -> Non
 
 
 @pytest.mark.parametrize("connect", API_CLIENTS.values(), ids=API_CLIENTS)
-def test_an_archived_object_is_read_once_it_is_restored(
+def test_an_archived_object_can_be_read_after_its_restoration(
     connect: Callable[[Access], ApiClient], fast_archive: Access, slow_archive: Access
 ) -> None:
     with closing(connect(slow_archive)) as client:
@@ -107,9 +107,9 @@ def test_an_archived_object_is_read_once_it_is_restored(
         assert client.restore("archived", "a", 2) == 202
         assert client.get("archived", "a") == b"content"
         assert client.restore("archived", "a", 3) == 200
-        told = client.restoration("archived", "a")
-        assert told is not None
-        assert told.startswith('ongoing-request="false", expiry-date="')
+        restoration = client.restoration("archived", "a")
+        assert restoration is not None
+        assert restoration.startswith('ongoing-request="false", expiry-date="')
         client.put("archived", "b", b"content")
         failure, _ = refused(client, lambda: client.restore("archived", "b", 1))
         assert (failure.code, failure.status) == ("OperationNotSupported", 400)

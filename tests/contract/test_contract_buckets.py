@@ -1,4 +1,4 @@
-"""Buckets: created, described, listed, deleted, and refused where they are missing or full."""
+"""Buckets: created, described, listed and deleted; a missing or full bucket is refused."""
 
 import uuid
 from collections.abc import Callable

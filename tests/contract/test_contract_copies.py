@@ -1,4 +1,4 @@
-"""A copy in parts is what a copy in one request is, as an official SDK sees both."""
+"""For an official SDK, a copy in parts looks like a copy in one request."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def described(sdk: Any, key: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", ["plain", "数据/a b+%?#&"])
-def test_a_copy_in_parts_is_described_as_a_copy_is(
+def test_a_copy_in_parts_is_described_like_a_copy_in_one_request(
     sdk: Any, client: OssClient, bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(sdk, key, DESCRIPTION)

@@ -1,4 +1,4 @@
-"""What is refused is refused with the code of the service, and nobody is shown a secret."""
+"""Refusals have the code of the service, and show no secret."""
 
 import logging
 import traceback
@@ -13,7 +13,7 @@ WRONG_SECRET = "wrong-0a1b2c3d4e5f"
 
 
 def refused(client: ObjectClient, attempt: Callable[[], object]) -> tuple[Failure, str]:
-    """Return how an attempt failed, and everything that a person could see of it."""
+    """Return how an attempt failed, and every text of the failure."""
     with pytest.raises(client.error) as caught:
         attempt()
     return client.failure(caught.value), "".join(traceback.format_exception(caught.value)) + repr(caught.value)
@@ -32,7 +32,7 @@ def test_a_missing_object_is_reported(any_client: ObjectClient, bucket: str) -> 
 
 def test_a_missing_object_has_no_head(bucket_client: BucketClient, bucket: str) -> None:
     failure, _ = refused(bucket_client, lambda: bucket_client.head(bucket, "missing"))
-    # The answer to HEAD has no body, so the code travels in a header.
+    # The answer to HEAD has no body, so the code is in a header.
     assert (failure.code, failure.status) == ("NoSuchKey", 404)
 
 

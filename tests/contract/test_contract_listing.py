@@ -1,4 +1,4 @@
-"""Both listings, page by page: every key once, in the order of its bytes, and groups behind a delimiter."""
+"""Both listings, page by page: every key once, sorted by bytes, and groups with a delimiter."""
 
 import uuid
 from typing import Protocol
@@ -31,13 +31,13 @@ def fill(client: OssClient, contents: dict[str, bytes]) -> str:
 
 @pytest.fixture(scope="module")
 def filled(client: OssClient) -> str:
-    """A bucket with all keys, of which each object is one byte larger than the one before."""
+    """A bucket with all keys; each object is one byte larger than the previous one."""
     return fill(client, {key: b"x" * number for number, key in enumerate(KEYS)})
 
 
 @pytest.fixture(params=["v1", "v2"])
 def pages(request: pytest.FixtureRequest, api_client: ApiClient, filled: str) -> ListToTheEnd:
-    """Return what lists the filled bucket to the end with one of the two operations."""
+    """Return a function that lists the filled bucket to its end with one of the two operations."""
 
     def list_to_the_end(*, prefix: str = "", delimiter: str = "", max_keys: int = 1000) -> list[Page]:
         found: list[Page] = []
@@ -80,7 +80,7 @@ def test_a_delimiter_groups_keys(pages: ListToTheEnd, max_keys: int) -> None:
     assert all(len(page.sizes) + len(page.prefixes) == max_keys for page in found[:-1])
 
 
-def test_a_delimiter_works_behind_a_prefix(pages: ListToTheEnd) -> None:
+def test_a_delimiter_works_after_a_prefix(pages: ListToTheEnd) -> None:
     (page,) = pages(prefix="d1", delimiter="/")
     assert (list(page.sizes), page.prefixes) == (["d1", "d10"], ["d1/"])
     (page,) = pages(prefix="a/", delimiter="/")
@@ -102,7 +102,7 @@ def test_a_prefix_of_nothing_is_an_empty_page(pages: ListToTheEnd) -> None:
 
 
 @pytest.mark.parametrize("after", [*KEYS[::5], "d1/bb", "zz", "\U0010ffff"])
-def test_a_listing_starts_behind_any_key(api_client: ApiClient, filled: str, after: str) -> None:
+def test_a_listing_starts_after_any_key(api_client: ApiClient, filled: str, after: str) -> None:
     expected = [key for key in KEYS if key.encode() > after.encode()]
     assert list(api_client.list_v1(filled, marker=after).sizes) == expected
     assert list(api_client.list_v2(filled, start_after=after).sizes) == expected
@@ -115,7 +115,7 @@ def test_a_marker_that_is_a_group_skips_it(api_client: ApiClient, filled: str) -
 
 @pytest.fixture(scope="module")
 def crowded(client: OssClient) -> str:
-    """A bucket with more keys than any page has."""
+    """A bucket with more keys than fit on a page."""
     return fill(client, dict.fromkeys(NUMBERED_KEYS, b""))
 
 

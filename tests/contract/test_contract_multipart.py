@@ -1,4 +1,4 @@
-"""Multipart uploads: in one go by every client, and step by step by those that show the steps."""
+"""Multipart uploads: in one call by every client, and step by step by the clients that offer the steps."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from .client import ApiClient, Failure, ObjectClient, Part
 from .keys import HOSTILE_KEYS
 
 SMALLEST_PART = 100 * 1024
-# More than ossfs sends as one, and not a whole number of anybody's parts.
+# More than ossfs sends in one request, and not a whole number of parts for any client.
 LARGE = bytes(range(256)) * 41_000 + b"the end"
 PARTS = [b"a" * SMALLEST_PART, b"b" * (SMALLEST_PART + 1), b"c" * SMALLEST_PART, b"d"]
 

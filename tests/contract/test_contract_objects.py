@@ -24,7 +24,7 @@ def test_a_key_round_trips(any_client: ObjectClient, bucket: str, key: str) -> N
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 100 * 1024])
-def test_a_head_tells_what_was_put(any_client: ObjectClient, bucket: str, size: int) -> None:
+def test_a_head_describes_the_object(any_client: ObjectClient, bucket: str, size: int) -> None:
     data = (CONTENT * 100)[:size]
     any_client.put(bucket, "a", data)
     head = any_client.head(bucket, "a")
@@ -56,7 +56,7 @@ def test_a_range_is_read(any_client: ObjectClient, bucket: str, first: int, last
     assert any_client.get_range(bucket, "a", first, last) == expected
 
 
-def test_a_range_behind_the_end_is_refused(api_client: ApiClient, bucket: str) -> None:
+def test_a_range_after_the_end_is_refused(api_client: ApiClient, bucket: str) -> None:
     api_client.put(bucket, "a", CONTENT)
     with pytest.raises(api_client.error) as caught:
         api_client.get_range(bucket, "a", 1024, 1025)
@@ -76,7 +76,7 @@ def test_a_copy_is_the_same_object_under_another_key(any_client: ObjectClient, b
     assert (failure.code, failure.status) == ("NoSuchKey", 404)
 
 
-def test_deleting_what_is_not_there_is_no_error(any_client: ObjectClient, bucket: str) -> None:
+def test_deleting_a_missing_object_is_no_error(any_client: ObjectClient, bucket: str) -> None:
     any_client.delete(bucket, "missing")
     any_client.delete_many(bucket, ["missing", "missing too"])
 

@@ -1,4 +1,4 @@
-"""What ``ossfs`` is beyond a client: directories, files that are opened, and files that grow."""
+"""What ``ossfs`` adds to a client: directories, open files, and files that grow."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -48,7 +48,7 @@ def test_an_opened_file_is_read_in_pieces(files: OssfsClient, bucket: str) -> No
 
 def test_a_written_file_grows_by_appending(files: OssfsClient, bucket: str) -> None:
     path = f"{bucket}/log"
-    # It loses count where a file is longer than one of its blocks.
+    # It miscounts if a file is longer than one of its blocks.
     with files.files.open(path, "wb") as file:
         for word in (b"first ", b"second ", b"third "):
             file.write(word)

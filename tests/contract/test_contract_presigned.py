@@ -75,14 +75,14 @@ def test_a_signed_url_is_for_what_was_signed(api_client: ApiClient, access: Acce
 
 
 def test_a_signed_url_expires(access: Access, bucket: str) -> None:
-    # All clients in one test, so that the time passes once. A client may round the seconds down.
+    # All clients in one test, to wait only once. A client may round the seconds down.
     urls = {}
     for name, connect in API_CLIENTS.items():
         with closing(connect(access)) as client:
             client.put(bucket, "a", CONTENT)
             urls[name] = client.presign("GET", bucket, "a", 2)
     for name, url in urls.items():
-        # The test's own time limit ends this where it never does.
+        # If it never expires, the test's time limit ends this.
         while fetch(url)[0] == 200:
             pass
         status, code, message = refusal(url)

@@ -58,7 +58,7 @@ def test_each_key_opens_the_account(connect: Callable[[Access], BucketClient], s
     ],
     ids=["expired", "other-token", "no-token", "wrong-secret", "other-secret"],
 )
-def test_what_does_not_belong_together_is_refused(
+def test_a_wrong_combination_of_key_and_token_is_refused(
     connect: Callable[[Access], BucketClient], server: Access, pair: KeyPair, code: str
 ) -> None:
     with closing(connect(key(server, pair))) as client:
@@ -79,7 +79,7 @@ def test_a_url_signed_with_a_token_carries_it(server: Access, name: str) -> None
 
 
 def read_for_ever(client: ObjectClient) -> NoReturn:
-    # The test's own time limit ends this where nothing else does.
+    # If the token never expires, the test's time limit ends this.
     while True:
         client.get(BUCKET, "a")
 

@@ -1,6 +1,6 @@
-"""The published wheel that this package stands in for reads datasets from the emulator, in processes of its own.
+"""The published wheel of the original reads datasets from the emulator, in processes of its own.
 
-Its client always puts the bucket into the host name, so ``bucket.localhost`` has to resolve.
+Its client always puts the bucket into the host name, so ``bucket.localhost`` must resolve.
 """
 
 import ctypes
@@ -24,11 +24,11 @@ from osstorchconnector.testing import Emulator
 
 from .keys import HOSTILE_KEYS
 
-# Installing takes seconds where the package index is slow, and each process imports torch.
+# Installing takes seconds if the package index is slow, and each process imports torch.
 pytestmark = pytest.mark.slow(180)
 
 FOLDER = Path(__file__).resolve().parents[2] / ".venv" / "original-1.2.3"
-# What it imports beside torch; not more of what it requires, since torch is here.
+# The packages that it imports, except torch, which is installed already.
 REQUIREMENTS = {"osstorchconnector": "osstorchconnector==1.2.3", "safetensors": "safetensors>=0.3,<1"}
 INSTALL_SECONDS = 120
 
@@ -84,7 +84,7 @@ if target:
 
 
 def unavailable(reason: str) -> None:
-    """Skip, or fail where the environment says that everything has to be there."""
+    """Skip; or fail, if the environment demands that no test is skipped."""
     if os.environ.get("OSSTORCHCONNECTOR_REQUIRE_CONTRACT") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -92,7 +92,7 @@ def unavailable(reason: str) -> None:
 
 @pytest.fixture(scope="module")
 def original() -> Path:
-    """Return the folder that the wheel is installed in; the first run installs it."""
+    """Return the folder of the installed wheel; the first run installs it."""
     if all((FOLDER / name).is_dir() for name in REQUIREMENTS):
         return FOLDER
     FOLDER.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def original() -> Path:
             unavailable(f"pip did not install {REQUIREMENTS['osstorchconnector']} within {INSTALL_SECONDS} seconds")
         if done.returncode != 0:
             unavailable(f"pip cannot install {REQUIREMENTS['osstorchconnector']}: {done.stderr.strip()}")
-        # Moved into place at the end, so that what is there is complete.
+        # Renamed at the end, so that the folder is always complete.
         shutil.rmtree(FOLDER, ignore_errors=True)
         Path(unfinished, "site").rename(FOLDER)
     return FOLDER
@@ -126,7 +126,7 @@ def filled(client: OssClient) -> str:
     client.create_bucket(bucket)
     for key, content in {**NUMBERED, **HOSTILE}.items():
         client.put(f"oss://{bucket}/{key}", content)
-    # It leaves these out of every listing.
+    # It leaves these two out of every listing.
     client.put(f"oss://{bucket}/data/empty", b"")
     client.put(f"oss://{bucket}/data/directory/", b"content")
     return bucket
@@ -136,7 +136,7 @@ def filled(client: OssClient) -> str:
 def connection(emulator: Emulator, endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("original")
     config_path = folder / "config.json"
-    # It does not start without this file, and writes its logs to system folders without these paths.
+    # Without this file it does not start, and without these paths it writes its logs to system folders.
     config_path.write_text(json.dumps({"logLevel": 2, "logPath": f"{folder}/log", "auditPath": f"{folder}/audit"}))
     return {
         "endpoint": endpoint,
@@ -160,7 +160,7 @@ def run(original: Path, program: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def found(original: Path, filled: str, connection: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what its datasets deliver."""
+    """Return the objects that its datasets deliver."""
     result = tmp_path_factory.mktemp("found") / "found.json"
     run(original, READ_DATASETS, filled, json.dumps(connection), str(result))
     return json.loads(result.read_text())

@@ -1,4 +1,4 @@
-"""A scripted HTTP server on the loopback interface, in the place of a service that hands out access keys."""
+"""A scripted HTTP server on the loopback interface, in the place of a service that issues access keys."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ Answer = tuple[int, Any]
 
 @dataclass
 class StandIn:
-    """What was asked so far, and where to ask."""
+    """The requests so far, and the address."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
@@ -41,7 +41,7 @@ class StandIn:
 
 @contextmanager
 def standing_in(answer: Callable[[Asked], Answer]) -> Iterator[StandIn]:
-    """Run a server that answers as told: a status, and a text or what becomes JSON."""
+    """Run a server with given answers: a status, and a text or a value for JSON."""
     stand_in = StandIn()
 
     class Handler(BaseHTTPRequestHandler):

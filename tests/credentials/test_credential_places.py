@@ -1,4 +1,4 @@
-"""Profiles of other tools, and the order in which places are looked at."""
+"""Profiles of other tools, and the order of places."""
 
 import json
 import logging
@@ -116,14 +116,14 @@ def test_ini_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"ram": RamRoleCredentials, "oidc": OidcRoleCredentials, "ecs": EcsRoleCredentials}
     for name, kind in kinds.items():
         assert type(IniProfileCredentials(profile=name).source()) is kind
-    with pytest.raises(OssCredentialsError, match=r"'rsa_key_pair' of section \[rsa\] is not understood"):
+    with pytest.raises(OssCredentialsError, match=r"'rsa_key_pair' of section \[rsa\] is not supported"):
         IniProfileCredentials(profile="rsa")()
     moved = path.rename(path.with_name("elsewhere"))
     monkeypatch.setenv("ALIBABA_CLOUD_CREDENTIALS_FILE", str(moved))
     assert IniProfileCredentials()().access_key_id == "ini-id"
 
 
-def test_the_connectors_json_where_others_keep_their_ini(write: Write) -> None:
+def test_the_connectors_json_is_read_in_the_place_of_an_ini_file(write: Write) -> None:
     write(".alibabacloud/credentials", {"AccessKeyId": "json-id", "AccessKeySecret": SECRET})
     assert isinstance(IniProfileCredentials().source(), FileCredentials)
     assert DefaultCredentials()().access_key_id == "json-id"
@@ -138,10 +138,10 @@ def test_the_connectors_json_where_others_keep_their_ini(write: Write) -> None:
         ([SECRET], "must hold a JSON object"),
         (cli({"mode": "AK", "access_key_id": SECRET}), "has no access_key_secret"),
         (cli({"mode": "AK", **KEY, "access_key_secret": [SECRET]}), "access_key_secret must be a string"),
-        (cli({"mode": "CloudSSO", **KEY}), "mode 'CloudSSO' of profile 'default' is not understood"),
+        (cli({"mode": "CloudSSO", **KEY}), "mode 'CloudSSO' of profile 'default' is not supported"),
         (cli({"mode": "RamRoleArn", **KEY}), "has no ram_role_arn"),
         (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": "9"}), "must be a whole number"),
-        (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": 9}), "allowed are 900 and more"),
+        (cli({"mode": "RamRoleArn", **KEY, "ram_role_arn": "r", "expired_seconds": 9}), "must be at least 900, not 9"),
         (cli({"mode": "ChainableRamRoleArn", "source_profile": "default"}), "leads in a circle"),
     ],
 )
@@ -155,8 +155,8 @@ def test_a_malformed_cli_profile_is_reported_at_construction(write: Write, conte
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (f"access_key_secret = {SECRET}", "is no INI file"),
-        (f"[default]\n{SECRET}", "is no INI file"),
+        (f"access_key_secret = {SECRET}", "is not an INI file"),
+        (f"[default]\n{SECRET}", "is not an INI file"),
         (f"[default]\ntype = access_key\naccess_key_secret = {SECRET}", "has no access_key_id"),
         (f"[other]\naccess_key_secret = {SECRET}", r"has no section \[default\]"),
     ],
@@ -233,7 +233,7 @@ def test_a_place_that_is_configured_and_fails_does_not_give_way_to_the_next(
             DefaultCredentials()()
 
 
-def test_the_place_that_gave_a_key_is_kept(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_keys_come_from_the_same_place(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(".aliyun/config.json", cli({**KEY, "mode": "AK"}))
     source = DefaultCredentials()
     assert source().access_key_id == "profile-id"
@@ -244,7 +244,7 @@ def test_the_place_that_gave_a_key_is_kept(write: Write, monkeypatch: pytest.Mon
     assert SECRET.encode() not in pickle.dumps(source)
 
 
-def test_where_nothing_is_configured_each_place_tells_why(home: Path) -> None:
+def test_if_nothing_is_configured_the_error_names_each_place(home: Path) -> None:
     with pytest.raises(OssCredentialsError) as caught:
         resolve(ENDPOINT)
     text = str(caught.value)
@@ -260,7 +260,7 @@ def test_where_nothing_is_configured_each_place_tells_why(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_without_a_metadata_service_the_first_request_tells_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_metadata_service_the_first_request_names_each_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED")
     monkeypatch.setattr("osstorchconnector.credentials.ecs.METADATA_ENDPOINT", "http://127.0.0.1:9")
     client = OssClient(ENDPOINT)
@@ -272,7 +272,7 @@ def test_without_a_metadata_service_the_first_request_tells_what_was_tried(monke
     assert "credentials URI: ALIBABA_CLOUD_CREDENTIALS_URI is not set" in str(caught.value)
 
 
-def test_profiles_with_nothing_in_them_are_passed_over(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_profiles_are_ignored(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(".aliyun/config.json", cli({"mode": "AK", "access_key_id": "", "access_key_secret": ""}))
     write(".alibabacloud/credentials.ini", "")
     with standing_in(lambda _: (200, key_document("STS.uri", SECRET, "token"))) as service:
@@ -280,7 +280,7 @@ def test_profiles_with_nothing_in_them_are_passed_over(write: Write, monkeypatch
         assert DefaultCredentials()().access_key_id == "STS.uri"
 
 
-def test_the_guide_names_what_is_read() -> None:
+def test_the_guide_names_every_variable_and_file() -> None:
     root = Path(__file__).parents[2]
     guide = (root / "docs" / "guides" / "credentials.md").read_text()
     source = "".join(path.read_text() for path in (root / "python" / "osstorchconnector" / "credentials").glob("*.py"))

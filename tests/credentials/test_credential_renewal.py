@@ -1,4 +1,4 @@
-"""Keys that expire while they are used, against a server that refuses them then."""
+"""Keys that expire while they are used, with a server that refuses expired keys."""
 
 import multiprocessing
 import multiprocessing.forkserver
@@ -19,7 +19,7 @@ COUNT = 4
 
 
 class Vending:
-    """A credentials URI that hands out one key after the other, with the expiration it is told."""
+    """A credentials URI that returns a new key each time, with the expiration that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 3600.0
@@ -48,7 +48,7 @@ def vending() -> Iterator[Vending]:
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Emulator]:
-    """A server that knows the keys, of which the first is refused as expired from the start."""
+    """A server that knows the keys, and refuses the first one as expired."""
     past = datetime.now(UTC) - timedelta(hours=1)
     pairs = [KeyPair(f"STS.{n}", SECRET, f"token-{n}", past if n == 0 else None) for n in range(COUNT)]
     with Emulator(buckets=["bucket"], key_pairs=pairs) as server:
@@ -69,7 +69,7 @@ def test_a_key_that_is_refused_as_expired_is_renewed_once(strict: Emulator, vend
 def test_a_key_that_stays_refused_is_an_error(strict: Emulator, vending: Vending) -> None:
     vending.number = -COUNT
     client = client_of(strict, UriCredentials(vending.service.url))
-    # A read is one request; after a write that failed, it is asked whether it was stored all the same.
+    # A read is one request. After a failed write, one more request asks whether the object was stored.
     with pytest.raises(OssPermissionError) as caught:
         client.get("oss://bucket/a")
     assert SECRET not in str(caught.value)
@@ -93,7 +93,7 @@ def test_an_upload_outlives_its_key(strict: Emulator, vending: Vending) -> None:
 
 
 class Short(CredentialSource):
-    """Keys that expire sooner than they are renewed ahead."""
+    """Keys whose whole validity is shorter than the time of renewal before the expiration."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -139,7 +139,7 @@ def test_workers_fetch_keys_of_their_own(
     client = client_of(strict, DefaultCredentials())
     client.put("oss://bucket/parent", b"")
     context: Any = multiprocessing.get_context(method)
-    # A server that an earlier test started has the environment of that time.
+    # A forkserver that an earlier test started has the environment of that time.
     forkserver: Any = multiprocessing.forkserver
     forkserver._forkserver._stop()
     process = context.Process(target=_put, args=(client, f"oss://bucket/{method}"))

@@ -73,7 +73,7 @@ def test_an_ecs_role_is_found_and_asked_with_a_token() -> None:
 
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
-def test_a_named_ecs_role_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+def test_a_named_ecs_role_is_requested_directly(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     if way == "environment":
         monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", "a-role")
     with standing_in(metadata) as service:
@@ -81,7 +81,7 @@ def test_a_named_ecs_role_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch, wa
         assert service.paths() == ["PUT /latest/api/token", f"GET {ROLE}a-role"]
 
 
-def test_a_metadata_service_without_tokens_serves_unless_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metadata_service_without_tokens_is_used_unless_that_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
     with standing_in(without_tokens) as service:
         assert EcsRoleCredentials(endpoint=service.url)().access_key_id == "STS.ecs"
         monkeypatch.setenv("ALIBABA_CLOUD_IMDSV1_DISABLED", "true")
@@ -104,12 +104,12 @@ def test_a_machine_without_a_metadata_service_raises_quickly() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         source = EcsRoleCredentials(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
-        with pytest.raises(OssCredentialsError, match="this is no ECS instance"):
+        with pytest.raises(OssCredentialsError, match="this is not an ECS instance"):
             source()
         assert time.monotonic() - started < 5
-        # Whoever waited for that is told the same, without waiting once more.
+        # A call right after it raises the same error, without another wait.
         started = time.monotonic()
-        with pytest.raises(OssCredentialsError, match="this is no ECS instance"):
+        with pytest.raises(OssCredentialsError, match="this is not an ECS instance"):
             source()
         assert time.monotonic() - started < 0.5
 
@@ -127,7 +127,7 @@ def test_an_oidc_token_is_exchanged_and_read_anew_each_time(token_file: Path) ->
         )
         assert source()[:3] == ("STS.session", SECRET, TOKEN)
         (asked,) = service.asked
-        # No secret in the address, which proxies log.
+        # The address has no secret, because proxies log it.
         assert (asked.method, asked.path) == ("POST", "/")
         form = asked.form
         assert form.pop("Timestamp").endswith("Z")
@@ -229,7 +229,7 @@ def sources(url: str, token_file: Path) -> list[CredentialSource]:
         (0, "", "(did not answer|cannot be reached)"),
     ],
 )
-def test_what_a_service_does_wrong_is_reported_without_a_secret(
+def test_a_wrong_answer_of_a_service_is_reported_without_a_secret(
     token_file: Path, status: int, content: Any, complaint: str
 ) -> None:
     token_file.write_text(SECRET)
@@ -246,7 +246,7 @@ def test_what_a_service_does_wrong_is_reported_without_a_secret(
             assert SECRET not in "".join(traceback.format_exception(caught.value))
             assert SECRET not in repr(source)
         if status == 500:
-            # Two attempts of the metadata service after its token and role, three of each other.
+            # The metadata service gets two attempts after its token and role, each other service three.
             assert len(service.asked) == 4 + 3 * 3
 
 
@@ -256,7 +256,7 @@ def test_what_a_service_does_wrong_is_reported_without_a_secret(
         ({"Code": "Failed"}, "code is 'Failed'"),
         ({"AccessKeySecret": None}, "has no AccessKeySecret"),
         ({"SecurityToken": ""}, "has no SecurityToken"),
-        ({"Expiration": "soon"}, "Expiration is no time"),
+        ({"Expiration": "soon"}, "Expiration is not a time"),
     ],
 )
 def test_an_answer_without_a_key_is_reported_by_field(spoil: dict[str, Any], complaint: str) -> None:
@@ -277,8 +277,8 @@ def test_a_failure_that_passes_is_tried_again(token_file: Path) -> None:
         assert len(service.asked) == 3
 
 
-def test_an_address_that_is_none_is_reported() -> None:
-    with pytest.raises(OssCredentialsError, match="'file:///etc/shadow' is no HTTP address"):
+def test_an_invalid_address_is_reported() -> None:
+    with pytest.raises(OssCredentialsError, match="'file:///etc/shadow' is not an HTTP address"):
         UriCredentials("file:///etc/shadow")()
     with pytest.raises(OssCredentialsError) as caught:
         UriCredentials(f"http://user:{SECRET}@127.0.0.1:9/?{SECRET}")()
@@ -289,15 +289,15 @@ def test_an_address_that_is_none_is_reported() -> None:
     ("arguments", "complaint"),
     [(("", "p", "t"), "role_arn"), (("r", "", "t"), "oidc_provider_arn"), (("r", "p", ""), "oidc_token_file")],
 )
-def test_what_a_role_needs_is_reported(arguments: tuple[str, str, str], complaint: str) -> None:
+def test_a_missing_argument_of_a_role_is_reported(arguments: tuple[str, str, str], complaint: str) -> None:
     with pytest.raises(OssConfigError, match=f"{complaint} is missing"):
         OidcRoleCredentials(*arguments)
-    with pytest.raises(OssConfigError, match="allowed are 900 and more"):
+    with pytest.raises(OssConfigError, match="must be at least 900"):
         OidcRoleCredentials("r", "p", "t", duration_seconds=899)
 
 
 class Numbered:
-    """A credentials URI whose every answer is another key."""
+    """A credentials URI that answers with another key each time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -343,7 +343,7 @@ def test_a_key_lasts_while_the_service_fails(
     numbered.broken = True
     with caplog.at_level(logging.WARNING):
         assert source() == held
-    assert "the access key fetched earlier is used on" in caplog.text
+    assert "the access key that was fetched earlier is still used" in caplog.text
     with pytest.raises(OssCredentialsError, match="answered 403"):
         source(refused="STS.1")
     later = time.time() + 301
@@ -400,5 +400,5 @@ def test_no_fetched_key_is_in_a_pickle(token_file: Path) -> None:
             assert SECRET.encode() not in pickled
             assert TOKEN.encode() not in pickled
             assert pickle.loads(pickled)().access_key_id == source_id
-        with pytest.raises(OssCredentialsError, match="is not pickled"):
+        with pytest.raises(OssCredentialsError, match="cannot be pickled"):
             pickle.dumps(RamRoleCredentials(ExplicitCredentials("id", SECRET), "role"))

@@ -90,7 +90,7 @@ def test_provider_wins_over_keys_over_file_over_environment(write: Write, monkey
     assert source_of().access_key_id == "alibaba-id"
 
 
-def test_no_credentials_tells_the_ways() -> None:
+def test_without_credentials_the_error_names_the_ways_to_give_them() -> None:
     with pytest.raises(OssCredentialsError) as caught:
         resolve(ENDPOINT)
     for way in ("cred_path", "cred_provider", "OssConfig(access_key_id", "anonymous=True", "OSS_ACCESS_KEY_ID"):
@@ -137,7 +137,8 @@ def test_the_file_is_read_again_when_it_changes_and_only_then(write: Write, monk
     assert source().access_key_id == "file-id"
     assert source().access_key_id == "file-id"
     assert reads == 1
-    # The same size, replaced as a rotation does it; the time is set, so that no clock resolution hides the change.
+    # The new file has the same size, as after a rotation. The time is set, so that the clock's resolution cannot hide
+    # it.
     replacement = Path(f"{path}.new")
     replacement.write_text(json.dumps({**DOCUMENT, "AccessKeyId": "next-id"}))
     replacement.replace(path)
@@ -215,7 +216,7 @@ def test_providers_of_both_sdks(provider: object) -> None:
     assert source_of(cred_provider=provider) == ("sdk-id", SECRET, "token", None)
 
 
-def test_getters_serve_where_there_are_no_attributes() -> None:
+def test_getters_are_used_if_there_are_no_attributes() -> None:
     assert source_of(cred_provider=Provider(Getters())) == ("getter-id", SECRET, "token", None)
     provider = SimpleNamespace(get_credential=Getters)
     assert source_of(cred_provider=provider) == ("getter-id", SECRET, "token", None)
@@ -255,11 +256,11 @@ def test_an_expiration_is_understood(expiration: object, seconds: float | None) 
         ),
         (
             SimpleNamespace(access_key_id="id", access_key_secret=SECRET, expiration="soon"),
-            "returned an expiration that is no time",
+            "returned an expiration that is not a time",
         ),
     ],
 )
-def test_what_a_provider_does_wrong_is_reported(found: object, complaint: str) -> None:
+def test_a_wrong_result_of_a_provider_is_reported(found: object, complaint: str) -> None:
     with pytest.raises(OssCredentialsError) as caught:
         ProviderCredentials(Provider(found))()
     assert complaint in str(caught.value)
@@ -267,12 +268,12 @@ def test_what_a_provider_does_wrong_is_reported(found: object, complaint: str) -
     assert SECRET not in str(caught.value)
 
 
-def test_an_object_that_is_no_provider_is_reported_at_construction() -> None:
+def test_an_object_without_the_method_of_a_provider_is_reported_at_construction() -> None:
     with pytest.raises(OssCredentialsError, match=r"builtins\.dict has no method get_credentials"):
         OssClient(ENDPOINT, cred_provider={})
 
 
-def test_a_provider_is_not_asked_at_construction() -> None:
+def test_a_provider_is_not_called_at_construction() -> None:
     provider = Provider(SimpleNamespace(access_key_id="id", access_key_secret=SECRET))
     OssClient(ENDPOINT, cred_provider=provider)
     assert provider.calls == 0
@@ -291,14 +292,14 @@ def test_secrets_are_not_pickled_but_copied() -> None:
         with pytest.raises(OssCredentialsError, match="cred_path") as caught:
             pickle.dumps(client)
         assert SECRET not in str(caught.value)
-        assert copy.deepcopy(client)._connection.credentials is client._connection.credentials
+        assert copy.deepcopy(client)._resolved.credentials is client._resolved.credentials
 
 
 def test_of_a_file_only_the_path_is_pickled(write: Write) -> None:
     client = OssClient(ENDPOINT, write(DOCUMENT))
     pickled = pickle.dumps(client)
     assert SECRET.encode() not in pickled
-    source = pickle.loads(pickled)._connection.credentials
+    source = pickle.loads(pickled)._resolved.credentials
     assert source().access_key_secret == SECRET
 
 
@@ -308,7 +309,7 @@ def _report(source: Callable[[], Credentials], found: Any) -> None:
 
 @pytest.mark.slow(60)
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_a_process_that_is_started_gets_the_secret(method: str) -> None:
+def test_a_process_that_is_started_gets_the_key(method: str) -> None:
     context: Any = multiprocessing.get_context(method)
     source = ExplicitCredentials("id", SECRET, "token")
     found = context.SimpleQueue()

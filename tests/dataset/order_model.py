@@ -1,4 +1,4 @@
-"""The order formula of docs/concepts/order.md, written once more and as simply as can be."""
+"""The order formula of docs/concepts/order.md, written a second time, as simply as possible."""
 
 from dataclasses import dataclass
 

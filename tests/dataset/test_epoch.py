@@ -51,10 +51,11 @@ def test_an_epoch_reaches_the_workers(build: Build, method: str, *, persistent: 
         multiprocessing_context=method,
         persistent_workers=persistent,
     )
-    for epoch in (0, 1, 7):
+    # Workers that are started for each epoch import torch each time.
+    for epoch in (0, 7) if method == "spawn" and not persistent else (0, 1, 7):
         dataset.set_epoch(epoch)
         assert list(chain.from_iterable(loader)) == expected(epoch)
-    # It does not advance by itself.
+    # The epoch does not advance by itself.
     assert list(chain.from_iterable(loader)) == expected(7)
 
 
@@ -78,7 +79,7 @@ def test_a_copy_begins_with_the_epoch_and_has_its_own(build: Build, duplicate: A
 
 
 @pytest.mark.parametrize("epoch", [-1, 1.0, None, True, 1 << 63])
-def test_what_is_no_epoch_is_refused(build: Build, epoch: Any) -> None:
+def test_an_invalid_epoch_is_refused(build: Build, epoch: Any) -> None:
     with pytest.raises(OssConfigError, match="epoch must be an integer of at least 0"):
         build().set_epoch(epoch)
 

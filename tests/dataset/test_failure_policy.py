@@ -1,4 +1,4 @@
-"""What happens in the place of a failed object: the policy over any stream."""
+"""What the policy does about failed objects of a stream."""
 
 import copy
 import gc
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from osstorchconnector import DataObject, OssConfigError, OssConnectionError, OssErrorLimitError, OssNotFoundError
 from osstorchconnector._native import data_object_from_bytes, new_data_object
 from osstorchconnector.dataset.failure_counts import FailureCounts
-from osstorchconnector.dataset.iteration import Iteration, Progress
+from osstorchconnector.dataset.iteration import Iteration
 from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcomes
 from osstorchconnector.dataset.private_directory import PrivateDirectory
-from osstorchconnector.dataset.state import Plan
+from osstorchconnector.dataset.reader_order import ReaderOrder
+from osstorchconnector.dataset.reader_position import ReaderPosition
 
 
 class Listing:
@@ -75,7 +76,7 @@ class Run:
     ) -> None:
         stream = Scripted(script, skip)
         self.counts = FailureCounts(PrivateDirectory())
-        self.progress = Progress(Plan(batch_size=block), skip, Listing(len(script)), None)
+        self.progress = ReaderPosition(ReaderOrder(batch_size=block), skip, Listing(len(script)), None)
         outcomes = Outcomes(stream, transform, keep=policy.has("substitute"))
         self.iterator: Iteration[Any] = Iteration(
             outcomes, policy, self.counts, self.progress, block, Scripted(script).fetch
@@ -88,7 +89,7 @@ class Run:
                 found.append(next(self.iterator))
             except StopIteration:
                 return found
-            except Exception as error:  # noqa: BLE001 - they are what is looked at
+            except Exception as error:  # noqa: BLE001 - the test compares them
                 found.append(type(error))
 
 
@@ -183,12 +184,12 @@ def test_a_neighbour_is_transformed_again() -> None:
 def test_a_failed_listing_is_raised_under_every_policy() -> None:
     for action in ("raise", "skip", "substitute", lambda error, item: None):  # noqa: ARG005
         assert Run("alb", everywhere(action)).outcomes() == ["0", OssConnectionError, "2"]
-    # Also where it is met while a substitute is looked for: the failure comes after it.
+    # Also if it comes during the search for a substitute: then the failure comes after it.
     run = Run("mlb", everywhere("substitute"))
     assert run.outcomes() == [OssConnectionError, "2", "2"]
 
 
-def test_what_no_object_is_to_blame_for_is_raised() -> None:
+def test_an_error_that_is_not_about_one_object_is_raised() -> None:
     class Refused(Scripted):
         def fetch(self, index: int) -> DataObject:
             raise OssConfigError("no access key", bucket="bucket", key=str(index))
@@ -238,7 +239,7 @@ def test_closing_ends_it_with_what_was_read_ahead() -> None:
     assert not run.iterator._ahead
 
 
-def test_counts_go_with_a_copy_and_are_its_own_from_then() -> None:
+def test_a_copy_begins_with_the_counts_and_has_its_own() -> None:
     run = Run("mm", everywhere(lambda error, item: None))  # noqa: ARG005
     run.outcomes()
     twin = copy.deepcopy(run.counts)
@@ -262,7 +263,7 @@ def test_a_failure_that_cannot_be_counted_is_raised_as_it_is(action: Any) -> Non
     assert next(run.iterator) == "2"
 
 
-def test_stop_iteration_of_a_function_ends_nothing() -> None:
+def test_stop_iteration_of_a_function_does_not_end_the_iteration() -> None:
     def stop(*_arguments: Any) -> None:
         raise StopIteration
 

@@ -65,7 +65,7 @@ def test_one_uri_is_one_object(emulator: Emulator, client: OssClient, bucket: st
     assert [item.read() for item in dataset] == [b"alone"]
 
 
-def test_what_an_object_tells(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_an_object_has_a_description(emulator: Emulator, client: OssClient, bucket: str) -> None:
     etag = client.put(f"oss://{bucket}/dir/a.txt", b"line 1\nline 2\n")
     (item,) = OssIterableDataset.from_prefix(f"oss://{bucket}/", **emulator.connection)
     assert isinstance(item, DataObject)
@@ -212,7 +212,7 @@ def test_a_path_is_refused_with_a_reason() -> None:
         OssIterableDataset.from_prefix(Path("oss://bucket/key"), "127.0.0.1:1")  # type: ignore[arg-type]
 
 
-def test_construction_uses_no_network_and_iteration_tells_what_it_could_not_reach() -> None:
+def test_construction_uses_no_network_and_iteration_names_the_unreachable_server() -> None:
     config = OssConfig(anonymous=True, connect_timeout=1, total_timeout=5, max_attempts=2)
     # Port 1 of the loopback interface is refused at once.
     dataset = OssIterableDataset.from_prefix("oss://bucket/", "http://127.0.0.1:1", config=config)

@@ -103,13 +103,13 @@ def test_order_and_resuming_are_those_of_objects(root: str) -> None:
     assert consumed + list(second) == whole
 
 
-def test_a_file_travels_with_its_bytes(root: str) -> None:
+def test_a_file_is_pickled_with_its_bytes(root: str) -> None:
     item = OssMapDataset.from_objects(root + "b/2.bin", "")[0]
     found = pickle.loads(pickle.dumps(item))
     assert (found.key, found.read(), found.etag) == (root + "b/2.bin", b"two", item.etag)
 
 
-def test_what_cannot_be_read_is_reported_by_its_path(root: str) -> None:
+def test_an_unreadable_file_is_reported_by_its_path(root: str) -> None:
     for dataset in (OssIterableDataset, OssMapDataset):
         read: Any = dataset.from_objects([root + "absent", root + "top"], "")
         with pytest.raises(OssNotFoundError, match="absent: No such file") as caught:
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_reported_by_its_path(root: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["data/file", "/", "/file", "oss://", "oss:/dir/file", "", "oss://dir"])
-def test_a_path_that_is_none_is_reported_at_construction(uri: str) -> None:
+def test_an_invalid_path_is_reported_at_construction(uri: str) -> None:
     for build in (OssIterableDataset.from_prefix, OssMapDataset.from_objects):
-        with pytest.raises(OssConfigError, match="no absolute path below a directory"):
+        with pytest.raises(OssConfigError, match="not an absolute path below a directory"):
             build(uri, "")

@@ -28,7 +28,7 @@ COUNT = 2345
 
 
 def documented_parser(reader: io.IOBase) -> Iterable[tuple[str, str]]:
-    """The parser of the documentation, which reads the manifest at once."""
+    """The parser in the documentation, which reads the whole manifest at once."""
     lines = reader.read().decode("utf-8").strip().split("\n")
     for line in lines:
         items = line.strip().split(" ")
@@ -83,7 +83,7 @@ def test_the_imagenet_form_has_tabs_and_keys_with_spaces() -> None:
     assert list(imagenet_manifest_parser(io.BytesIO(lines))) == [("a b.png", "n01440764"), ("c.png", "")]
 
 
-def test_parsers_read_as_far_as_they_are_asked() -> None:
+def test_parsers_read_only_as_far_as_needed() -> None:
     reader = io.BytesIO(b"a 1\n" * 1000)
     next(iter(line_manifest_parser(reader)))
     assert reader.tell() == 4
@@ -95,7 +95,9 @@ MALFORMED = pytest.mark.parametrize(
 
 
 @MALFORMED
-def test_a_malformed_line_is_reported_by_its_number(emulator: Emulator, tmp_path: Path, line: bytes, reason: str) -> None:
+def test_a_malformed_line_is_reported_by_its_number(
+    emulator: Emulator, tmp_path: Path, line: bytes, reason: str
+) -> None:
     manifest = tmp_path / "manifest"
     manifest.write_bytes(b"a 1\nb 2\n" + line + b"d 4\n")
     read = OssMapDataset.from_manifest_file(
@@ -106,7 +108,7 @@ def test_a_malformed_line_is_reported_by_its_number(emulator: Emulator, tmp_path
 
 
 @MALFORMED
-def test_a_stream_tells_a_malformed_line_behind_the_objects_before_it(
+def test_a_stream_reports_a_malformed_line_behind_the_objects_before_it(
     emulator: Emulator, images: str, tmp_path: Path, line: bytes, reason: str
 ) -> None:
     manifest = tmp_path / "manifest"
@@ -121,7 +123,7 @@ def test_a_stream_tells_a_malformed_line_behind_the_objects_before_it(
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_what_a_parser_raises_reaches_the_reader_behind_what_it_yielded(
+def test_the_error_of_a_parser_comes_behind_the_objects_that_it_yielded(
     emulator: Emulator, images: str, tmp_path: Path, dataset: Any
 ) -> None:
     def broken(_: Any) -> Iterator[tuple[str, str]]:

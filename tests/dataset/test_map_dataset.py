@@ -37,7 +37,7 @@ def test_objects_by_index(dataset: OssMapDataset) -> None:
         assert item.read() == b"03"
 
 
-def test_a_long_listing_tells_how_far_it_is(
+def test_a_long_listing_logs_its_progress(
     emulator: Emulator,
     filled: str,
     dataset: OssMapDataset,
@@ -111,7 +111,7 @@ def test_the_length_of_named_objects_needs_no_network() -> None:
     assert len(OssMapDataset.from_objects(["oss://bucket/a", "oss://bucket/b"], "127.0.0.1:1", config=config)) == 2
 
 
-def test_the_listing_is_taken_once_at_the_first_use(emulator: Emulator, client: OssClient, filled: str) -> None:
+def test_the_prefix_is_listed_once_at_the_first_use(emulator: Emulator, client: OssClient, filled: str) -> None:
     dataset = OssMapDataset.from_prefix(f"oss://{filled}/", **emulator.connection)
     client.put(f"oss://{filled}/12", b"12")
     assert len(dataset) == 13

@@ -1,4 +1,4 @@
-"""Failures of objects in loaders: what takes their place, and who counts them."""
+"""Failures of objects in loaders: their substitutes and their counts."""
 
 from collections.abc import Callable
 from itertools import chain
@@ -153,7 +153,7 @@ def test_a_map_datasets_single_object_is_filled_from_beside(build: Build) -> Non
     assert dataset[10] == "OssError 10"
     with pytest.raises(ValueError, match="not an image"):
         dataset[13]
-    # 13 is no image, so the one before takes the place.
+    # 13 is not an image, so the object before it is the substitute.
     assert build(OssMapDataset, on_error="substitute")[14] == 15
     with pytest.raises(OssNotFoundError):
         build(OssMapDataset)[2]

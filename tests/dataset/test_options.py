@@ -52,7 +52,7 @@ def test_every_constructor_takes_every_option(constructor: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shufle": True}, "unknown option shufle: there are batch_size, directory_markers, error_limit"),
+        ({"shufle": True}, "unknown option shufle: the options are batch_size, directory_markers, error_limit"),
         ({"shuffle": 1}, "shuffle must be True or False"),
         ({"shuffle": True, "shuffle_block": 0}, "shuffle_block must be an integer of at least 1"),
         ({"shuffle_block": 10}, "shuffle_block needs shuffle=True"),
@@ -61,21 +61,24 @@ def test_every_constructor_takes_every_option(constructor: str) -> None:
         ({"seed": 1.0}, "seed must be an integer"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, not 0"),
         ({"batch_size": True}, "batch_size must be an integer"),
-        ({"shard": (2, 2)}, "the index is counted from 0 and below the count"),
-        ({"shard": (-1, 2)}, "the index is counted from 0"),
+        ({"shard": (2, 2)}, r"invalid shard \(2, 2\): 0 <= index < count is needed"),
+        ({"shard": (-1, 2)}, "0 <= index < count is needed"),
         ({"shard": "rank"}, "shard must be 'auto', None or a tuple"),
-        ({"shard": (0, 2), "process_group": object()}, "shard='auto' only"),
+        ({"shard": (0, 2), "process_group": object()}, "process_group needs shard='auto'"),
         ({"even": "wrap"}, "even must be one of 'pad', 'drop', 'none'"),
         ({"order": "random"}, "order must be one of 'listed', 'arrival'"),
         ({"on_error": "ignore"}, "on_error must be 'raise', 'substitute', 'skip' or a function"),
-        ({"on_error": {"lost": "raise"}}, "on_error names 'lost': the classes of failure are missing, unreadable"),
-        ({"on_error": "skip"}, 'shortens what a rank delivers.*even="none"'),
-        ({"on_error": {"missing": "skip"}, "even": "drop"}, "even='drop' cannot hold"),
+        (
+            {"on_error": {"lost": "raise"}},
+            "on_error has the unknown key 'lost': the failure classes are missing, unreadable",
+        ),
+        ({"on_error": "skip"}, 'makes a rank end early.*even="none"'),
+        ({"on_error": {"missing": "skip"}, "even": "drop"}, "does not go together with even='drop'"),
         ({"error_limit": -1}, "error_limit must be an integer of at least 0"),
         ({"directory_markers": None}, "directory_markers must be True or False"),
     ],
 )
-def test_what_does_not_hold_is_refused_at_construction(options: dict[str, Any], message: str) -> None:
+def test_a_wrong_option_is_refused_at_construction(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OssConfigError, match=message):
         build(OssIterableDataset, "from_prefix", **options)
 
@@ -83,12 +86,12 @@ def test_what_does_not_hold_is_refused_at_construction(options: dict[str, Any], 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shuffle": True}, "unknown option shuffle: there are directory_markers, error_limit, on_error"),
-        ({"on_error": "skip"}, "an object at every index, so none can be skipped"),
+        ({"shuffle": True}, "unknown option shuffle: the options are directory_markers, error_limit, on_error"),
+        ({"on_error": "skip"}, "an object at every index, so it cannot skip any"),
         ({"on_error": 3}, "on_error must be"),
     ],
 )
-def test_what_a_map_dataset_has_not_is_refused(options: dict[str, Any], message: str) -> None:
+def test_an_option_that_a_map_dataset_does_not_have_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OssConfigError, match=message):
         build(OssMapDataset, "from_prefix", **options)
 

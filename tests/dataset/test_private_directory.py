@@ -31,7 +31,7 @@ def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
     assert directory.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_it_goes_with_its_object() -> None:
+def test_it_is_removed_with_its_object() -> None:
     directory = PrivateDirectory()
     path = directory.make()
     (path / "file").write_text("content")
@@ -90,12 +90,12 @@ def test_the_end_of_its_process_removes_it(tmp_path: Path, end: str, left: bool)
     path = Path(ended.stdout.strip())
     assert path.parent == tmp_path
     assert path.exists() == left
-    # The next process to make one removes what was left.
+    # The next process that makes a directory removes the one that was left behind.
     PrivateDirectory().make()
     assert not path.exists()
 
 
-def test_what_belongs_to_others_is_not_swept(tmp_path: Path) -> None:
+def test_directories_of_others_are_not_removed(tmp_path: Path) -> None:
     own = PrivateDirectory().path.name.split("-")
     dead = [*own[:2], "4194304", *own[3:]]
     assert not Path("/proc/4194304").exists()
@@ -133,13 +133,13 @@ def test_a_directory_that_is_not_private_is_refused(tmp_path: Path) -> None:
             directory.make()
 
 
-def test_a_place_that_cannot_hold_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_cannot_be_made_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     with pytest.raises(OssConfigError, match=r"/nonexistent/.*No such file or directory.*TMPDIR"):
         PrivateDirectory().make()
 
 
-def test_a_program_that_is_killed_leaves_it_to_the_next(tmp_path: Path) -> None:
+def test_the_next_process_removes_the_directory_of_a_killed_one(tmp_path: Path) -> None:
     with Program("holding_directory", str(tmp_path)) as program:
         program.expect("made")
         (path,) = tmp_path.iterdir()

@@ -1,4 +1,4 @@
-"""Batches of a map dataset that are fetched before they are asked for."""
+"""Batches of a map dataset that are prefetched."""
 
 import pickle
 import time
@@ -47,7 +47,7 @@ def expected(positions: list[int]) -> list[bytes]:
 
 
 def foreseen(ahead: ReadAhead, batches: list[list[int]]) -> list[list[int]]:
-    """Return the batches that are started while these are read."""
+    """Return the batches that are foreseen while these are read."""
     started: list[list[int]] = []
 
     def start(positions: list[int]) -> ObjectStream:
@@ -56,11 +56,11 @@ def foreseen(ahead: ReadAhead, batches: list[list[int]]) -> list[list[int]]:
 
     for batch in batches:
         ahead.take(batch)
-        ahead.go_on(batch, LAST + 1, start)
+        ahead.foresee(batch, LAST + 1, start)
     return started
 
 
-def test_the_next_of_three_batches_in_order_is_under_way(
+def test_after_three_batches_in_order_the_next_one_is_in_flight(
     emulator: Emulator, bucket: str, dataset: OssMapDataset
 ) -> None:
     for batch in BATCHES[:3]:
@@ -68,7 +68,7 @@ def test_the_next_of_three_batches_in_order_is_under_way(
     wait_for(emulator, bucket, BATCHES[3][-1])
     for batch in BATCHES[3:]:
         assert dataset.__getitems__(batch) == expected(batch)
-    # Each once, and nothing of a last batch that is shorter and may be left out.
+    # Each object once, and none of the last batch, which is shorter and may be left out.
     assert requested(emulator, bucket) == list(range(LAST))
 
 
@@ -84,11 +84,11 @@ def test_the_next_of_three_batches_in_order_is_under_way(
         [[0, 1], [], [2, 3], []],
     ],
 )
-def test_nothing_is_foreseen_of_other_batches(batches: list[list[int]]) -> None:
+def test_other_batches_foresee_nothing(batches: list[list[int]]) -> None:
     assert foreseen(ReadAhead(), batches) == []
 
 
-def test_another_batch_than_the_one_under_way(dataset: OssMapDataset) -> None:
+def test_a_batch_that_was_not_foreseen_is_fetched(dataset: OssMapDataset) -> None:
     for batch in [*BATCHES[:3], [0, 15, 2], *BATCHES[1:]]:
         assert dataset.__getitems__(batch) == expected(batch)
 
@@ -106,16 +106,16 @@ def test_an_object_that_fails_ahead_fails_at_its_place(
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_have_their_own(dataset: OssMapDataset, context: str) -> None:
+def test_each_worker_foresees_its_own_batches(dataset: OssMapDataset, context: str) -> None:
     for batch in BATCHES[:3]:
         dataset.__getitems__(batch)
     loader = DataLoader(dataset, batch_size=2, num_workers=2, collate_fn=list, multiprocessing_context=context)
     assert [item for batch in loader for item in batch] == expected(list(range(LAST + 1)))
-    # That of this process is still under way.
+    # The batch that this process foresaw is still in flight.
     assert dataset.__getitems__(BATCHES[3]) == expected(BATCHES[3])
 
 
-def test_a_copy_knows_nothing() -> None:
+def test_a_copy_foresees_nothing() -> None:
     ahead = ReadAhead()
     assert foreseen(ahead, BATCHES[:2]) == []
     assert foreseen(pickle.loads(pickle.dumps(ahead)), BATCHES[2:3]) == []

@@ -1,4 +1,4 @@
-"""States and cursors: what was consumed is not fetched again, and the rest is."""
+"""States and cursors: consumed objects are not fetched again, and all others are delivered."""
 
 import json
 import operator
@@ -51,7 +51,9 @@ def through_json(state: Any) -> Any:
 
 @pytest.mark.parametrize("consumed", [0, 1, 7, 49, 50])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_an_iteration_goes_on_where_it_stood(emulator: Emulator, build: Build, consumed: int, *, shuffle: bool) -> None:
+def test_an_iteration_resumes_at_its_position(
+    emulator: Emulator, build: Build, consumed: int, *, shuffle: bool
+) -> None:
     dataset = build(shuffle=shuffle, seed=3)
     whole = list(dataset)
     iterator = iter(dataset)
@@ -59,7 +61,7 @@ def test_an_iteration_goes_on_where_it_stood(emulator: Emulator, build: Build, c
     state = dataset.state_dict()
     assert state["consumed"] == consumed
     assert len(json.dumps(state)) < 500
-    # To its end: what an iterator that is closed had on its way may still reach the server.
+    # To its end: requests in flight of a closed iterator may still reach the server.
     list(iterator)
     again = build(shuffle=shuffle, seed=3)
     again.load_state_dict(through_json(state))
@@ -67,11 +69,11 @@ def test_an_iteration_goes_on_where_it_stood(emulator: Emulator, build: Build, c
     emulator.clear_requests()
     assert list(again) == whole[consumed:]
     assert fetched(emulator) == sorted(whole[consumed:])
-    # The one after it begins at the start again.
+    # The next iteration begins at the start again.
     assert list(again) == whole
 
 
-def test_a_finished_epoch_asks_for_nothing(emulator: Emulator, build: Build) -> None:
+def test_a_finished_epoch_sends_no_request(emulator: Emulator, build: Build) -> None:
     dataset = build()
     list(dataset)
     state = dataset.state_dict()
@@ -84,7 +86,7 @@ def test_a_finished_epoch_asks_for_nothing(emulator: Emulator, build: Build) -> 
     assert again.state_dict() == state
 
 
-def test_a_state_is_of_the_objects_that_were_taken_not_of_those_fetched_ahead(build: Build) -> None:
+def test_a_state_counts_the_objects_that_were_taken_not_those_prefetched(build: Build) -> None:
     dataset = build()
     iterator = iter(dataset)
     next(iterator)
@@ -112,7 +114,7 @@ def test_torchdatas_loader_resumes(build: Build, workers: int, every: int, told:
         resumed = stateful(again, workers, snapshot_every_n_steps=every)
         resumed.load_state_dict(state)
         if steps == len(whole):
-            # The epoch ended, so the loader goes on with the next one.
+            # The epoch ended, so the loader continues with the next one.
             with pytest.raises(StopIteration):
                 next(iterator)
             resumed.load_state_dict(loader.state_dict())
@@ -159,9 +161,7 @@ def test_other_workers_resume_from_a_cursor_of_torchdatas_loader(build: Build, b
 
 @pytest.mark.parametrize("even", ["pad", "drop", "none"])
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (3, 1)])
-def test_other_ranks_resume_from_a_cursor(
-    emulator: Emulator, build: Build, before: int, after: int, even: str
-) -> None:
+def test_other_ranks_resume_from_a_cursor(emulator: Emulator, build: Build, before: int, after: int, even: str) -> None:
     def ranks(world: int, workers: int) -> list[tuple[OssIterableDataset, StatefulDataLoader]]:
         datasets = [build(batch_size=4, shuffle=True, shard=(rank, world), even=even) for rank in range(world)]
         return [(dataset, stateful(dataset, workers)) for dataset in datasets]
@@ -250,7 +250,7 @@ def test_a_cursor_from_a_count_is_for_one_iterator_with_all_its_workers(
     assert again.cursor(samples_consumed=4) == dataset.cursor(samples_consumed=16)
     assert list(loader) == whole
     assert again.cursor(samples_consumed=16) == dataset.cursor(samples_consumed=16)
-    # Also one that is loaded when the workers live already.
+    # Also if the state is loaded after the workers started.
     again.load_state_dict(cursor)
     assert list(loader) == whole[3:]
     assert list(loader) == whole
@@ -282,7 +282,7 @@ def test_the_epoch_of_a_state(build: Build) -> None:
     again = build(shuffle=True)
     again.load_state_dict(state)
     assert list(again) == third[10:]
-    # It stays, where the program does not say another.
+    # The epoch stays, unless the program sets another one.
     assert list(again) == third
 
     again.load_state_dict(state)
@@ -299,7 +299,7 @@ def test_a_changed_listing_raises_or_is_resumed(client: OssClient, bucket: str, 
     iterator = iter(dataset)
     consumed = list(islice(iterator, 10))
     state = dataset.state_dict()
-    # Behind the cursor it may change.
+    # The listing may change behind the cursor.
     client.put(f"oss://{bucket}/999", b"new")
     again = build()
     again.load_state_dict(state)
@@ -322,11 +322,11 @@ def test_a_listing_that_shrank_below_the_cursor_is_reported(client: OssClient, b
     client.delete_many(f"oss://{bucket}/{name}" for name in NAMES[5:])
     again = build()
     again.load_state_dict(state)
-    with pytest.raises(OssListingChangedError, match="it has 5 objects, where 10 had been seen"):
+    with pytest.raises(OssListingChangedError, match="it has 5 objects, and 10 had been seen"):
         next(iter(again))
 
 
-def test_what_a_main_process_cannot_know_it_does_not_say(build: Build) -> None:
+def test_a_main_process_does_not_guess_what_workers_consumed(build: Build) -> None:
     dataset = build(batch_size=4)
     loader = DataLoader(dataset, batch_size=4, collate_fn=list, num_workers=2, multiprocessing_context="fork")
     iterator = iter(loader)
@@ -336,7 +336,7 @@ def test_what_a_main_process_cannot_know_it_does_not_say(build: Build) -> None:
     assert dataset.cursor(samples_consumed=4)["start"] == 4
 
 
-def test_what_a_count_cannot_tell(build: Build) -> None:
+def test_a_count_that_does_not_define_a_position_is_refused(build: Build) -> None:
     dataset = build()
     with pytest.raises(OssConfigError, match="before the first iteration"):
         dataset.cursor(samples_consumed=4)
@@ -346,7 +346,7 @@ def test_what_a_count_cannot_tell(build: Build) -> None:
         dataset.cursor(samples_consumed=4)
     dataset = build(batch_size=4)
     list(dataset)
-    with pytest.raises(OssConfigError, match="no whole number of batches"):
+    with pytest.raises(OssConfigError, match="not a whole number of batches"):
         dataset.cursor(samples_consumed=6)
     with pytest.raises(OssConfigError, match="cannot have been consumed"):
         dataset.cursor(samples_consumed=51)
@@ -372,7 +372,7 @@ def test_a_count_of_nothing_after_a_resumed_iteration_is_refused(build: Build) -
     assert (dataset.cursor(samples_consumed=0)["start"], dataset.cursor(samples_consumed=0)["epoch"]) == (0, 1)
 
 
-def test_a_count_goes_on_from_a_state(build: Build) -> None:
+def test_a_count_adds_to_a_loaded_state(build: Build) -> None:
     dataset = build()
     whole = list(dataset)
     list(islice(iter(dataset), 10))
@@ -412,24 +412,24 @@ def test_arrival_has_no_state(build: Build) -> None:
 
 
 @pytest.mark.parametrize("state", [None, {}, {"_snapshot": {}}, {"dataset_state": None}, {"dataset_state": {"a": 1}}])
-def test_what_is_no_loaders_state_is_refused(build: Build, state: Any) -> None:
-    with pytest.raises(OssConfigError, match="no state of a"):
+def test_something_else_than_a_loaders_state_is_refused(build: Build, state: Any) -> None:
+    with pytest.raises(OssConfigError, match="not the state of a"):
         build().cursor_from(state)
 
 
 def test_a_state_of_other_options_is_refused(build: Build) -> None:
     dataset = build(seed=1)
     list(islice(iter(dataset), 4))
-    with pytest.raises(OssConfigError, match="seed=1 where this one has 0"):
+    with pytest.raises(OssConfigError, match="seed=1, and this one has 0"):
         build().load_state_dict(dataset.state_dict())
     again = build(seed=1, shard=(0, 2))
     again.load_state_dict(dataset.state_dict())
-    with pytest.raises(OssConfigError, match=r"world=1 where this one has 2.*cursor"):
+    with pytest.raises(OssConfigError, match=r"world=1, and this one has 2.*cursor"):
         iter(again)
 
 
 @pytest.mark.usefixtures("build")
-def test_what_is_skipped_counts_as_a_position(emulator: Emulator, bucket: str) -> None:
+def test_a_skipped_object_counts_as_a_position(emulator: Emulator, bucket: str) -> None:
     uris = [f"oss://{bucket}/{name}" for name in ("000", "nowhere", "001", "002")]
     options: dict[str, Any] = {"transform": NAME, "on_error": "skip", "even": "none", **emulator.connection}
     dataset = OssIterableDataset.from_objects(uris, **options)

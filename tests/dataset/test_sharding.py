@@ -1,4 +1,4 @@
-"""Ranks share the objects between them, as their process group, or the program, says."""
+"""Ranks share the objects between them, by their process group or by the argument shard."""
 
 import json
 import logging
@@ -16,14 +16,14 @@ import pytest
 from torch.utils.data import DataLoader
 
 from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
-from osstorchconnector.dataset import sharding
-from osstorchconnector.dataset.sharding import RankShard
-from osstorchconnector.process.worker import Shard
+from osstorchconnector.dataset import rank_share
+from osstorchconnector.dataset.rank_share import RankShare
+from osstorchconnector.process.worker import Share
 from osstorchconnector.testing import Emulator
 from tests.border.running import ROOT
 from tests.dataset.order_model import Reader
 
-# No multiple of the batches of any number of ranks below.
+# Not a multiple of the batches of any number of ranks below.
 COUNT = 47
 NAMES = [f"{number:03}" for number in range(COUNT)]
 EVEN = ["pad", "drop", "none"]
@@ -53,7 +53,7 @@ def expected(rank: int, world: int, even: str, batch: int = 4) -> list[list[str]
 
 
 def check_together(ranks: list[list[list[str]]], even: str) -> None:
-    """Compare what the ranks got with what the modes promise."""
+    """Compare the ranks' shares with the promises of the modes."""
     everything = sorted(name for batches in ranks for batch in batches for name in batch)
     lengths = {tuple(map(len, batches)) for batches in ranks}
     if even == "none":
@@ -100,16 +100,20 @@ def run_ranks(world: int, arguments: list[str], environment: dict[str, str]) -> 
 def test_ranks_of_a_process_group_share_under_every_start_method(
     emulator: Emulator, filled: str, tmp_path: Path, world: int, environment: dict[str, str]
 ) -> None:
-    # Each started worker imports torch, so the modes are tried with forked ones.
+    # The modes are tried with forked workers, which take the least time. Each worker that is spawned imports torch, so
+    # one world has them.
+    started = ["forkserver", "spawn"] if world == 3 else ["forkserver"]
     cases = [(even, "fork", workers) for even in EVEN for workers in (0, 2)]
-    cases += [("pad", method, 2) for method in ("forkserver", "spawn")]
-    arguments = [str(tmp_path / "store"), f"oss://{filled}/", json.dumps(emulator.connection), json.dumps(cases)]
+    cases += [("pad", method, 2) for method in started]
+    grouped = [("fork", 0), ("fork", 2), (started[-1], 1)]
+    arguments = [str(tmp_path / "store"), f"oss://{filled}/", json.dumps(emulator.connection)]
+    arguments += [json.dumps(cases), json.dumps(grouped)]
     ranks = run_ranks(world, arguments, environment)
     for case, (even, _, _) in enumerate(cases):
         got = [found[case] for found in ranks]
         assert got == [expected(rank, world, even) for rank in range(world)]
         check_together(got, even)
-    # Every second rank is in a group; those of a group share everything.
+    # Each group has every second rank; the ranks of a group share all objects.
     for rank, found in enumerate(ranks):
         size = len(range(rank % 2, world, 2))
         assert found[len(cases) :] == [expected(rank // 2, size, "pad")] * 3
@@ -117,7 +121,7 @@ def test_ranks_of_a_process_group_share_under_every_start_method(
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("even", EVEN)
-def test_a_shard_that_is_reported(build: Build, workers: int, even: str) -> None:
+def test_an_invalid_shard_is_reported(build: Build, workers: int, even: str) -> None:
     ranks = []
     for rank in range(3):
         dataset = build(shard=(rank, 3), batch_size=4, even=even)
@@ -146,7 +150,7 @@ def test_the_environment_does_not_decide_and_says_so_once(
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr(sharding, "_warned_of_environment", False)
+    monkeypatch.setattr(rank_share, "_warned_of_environment", False)
     dataset = build()
     with caplog.at_level(logging.WARNING, "osstorchconnector"):
         assert list(build(shard=None)) == NAMES
@@ -159,7 +163,7 @@ def test_the_environment_does_not_decide_and_says_so_once(
 
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A process group that this process seems to be in."""
+    """A process group that seems to contain this process."""
     import torch.distributed as dist  # noqa: PLC0415
 
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
@@ -169,8 +173,8 @@ def group(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    shard = RankShard("auto", None)
-    assert shard.resolve() == Shard(2, 4)
+    shard = RankShare("auto", None)
+    assert shard.resolve() == Share(2, 4)
     set_spawning_popen(object())  # type: ignore[arg-type]
     try:
         started = pickle.dumps(shard)
@@ -178,13 +182,13 @@ def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: p
         set_spawning_popen(None)
     sent = pickle.dumps(shard)
     monkeypatch.undo()
-    assert pickle.loads(started).resolve() == Shard(2, 4)
+    assert pickle.loads(started).resolve() == Share(2, 4)
     # Any other pickle may be read on another rank.
-    assert pickle.loads(sent).resolve() == Shard(0, 1)
+    assert pickle.loads(sent).resolve() == Share(0, 1)
     with pytest.raises(OssConfigError, match=r"process_group does not pickle: give shard=\(index, count\)"):
-        pickle.dumps(RankShard("auto", group))
+        pickle.dumps(RankShare("auto", group))
 
 
 def test_a_process_outside_of_the_group_is_reported(group: Any) -> None:
     with pytest.raises(OssConfigError, match="not in the dataset's process_group"):
-        RankShard("auto", group).resolve()
+        RankShare("auto", group).resolve()

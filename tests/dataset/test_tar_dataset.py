@@ -48,7 +48,7 @@ def expected(names: list[str] = NAMES) -> list[tuple[str, str, bytes]]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Emulator]:
-    """A server of this module's own, so that its log of requests is too."""
+    """A server for this module alone, so that its request log has only these requests."""
     with Emulator(buckets=[BUCKET]) as server:
         yield server
 
@@ -67,7 +67,7 @@ def client(server: Emulator, tmp_path_factory: pytest.TempPathFactory) -> OssCli
 
 @pytest.fixture
 def archive(client: OssClient, server: Emulator) -> Emulator:
-    """The server with the archive, and an empty log of requests."""
+    """The server with the archive, and an empty request log."""
     assert client.head(TAR).size > 0
     server.clear_requests()
     return server
@@ -87,7 +87,7 @@ def test_members_come_in_the_archives_order_with_one_request_for_many(archive: E
     assert len(gets(archive, "archives/all.idx")) >= 1
 
 
-def test_an_item_tells_where_it_lies(archive: Emulator, client: OssClient) -> None:
+def test_a_member_has_its_offset_and_archive(archive: Emulator, client: OssClient) -> None:
     item = OssMapDataset.from_tar(TAR, INDEX, **archive.connection)[3]
     key = f"archives/all.tar/{NAMES[3]}"
     for found in (item, item.copy(), pickle.loads(pickle.dumps(item))):
@@ -105,7 +105,7 @@ def test_without_an_index_the_headers_are_read(archive: Emulator, dataset: Any, 
     assert list(read) == [(name, content) for name, _, content in expected()]
 
 
-def test_a_local_index_serves_as_well(archive: Emulator, client: OssClient, tmp_path: Path) -> None:
+def test_a_local_index_gives_the_same_members(archive: Emulator, client: OssClient, tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(client.get(INDEX))
     read = OssIterableDataset.from_tar(TAR, str(tmp_path / "index"), transform=described, **archive.connection)
     assert list(read) == expected()
@@ -134,7 +134,7 @@ def test_a_shuffled_chunk_is_read_in_runs(archive: Emulator) -> None:
     assert len(gets(archive)) <= COUNT / 100 + 2
 
 
-def test_a_shuffle_of_more_than_is_planned_at_once_is_read_in_runs(archive: Emulator, client: OssClient) -> None:
+def test_a_shuffle_of_more_than_one_window_is_read_in_runs(archive: Emulator, client: OssClient) -> None:
     count, size = 4500, 16_000
     etag = client.put(f"oss://{BUCKET}/many", bytes(count * 16_384))
     rows = [(BUCKET, f"many/{i}", size, f'"{etag}"', "", ("many", i * 16_384)) for i in range(count)]
@@ -142,7 +142,8 @@ def test_a_shuffle_of_more_than_is_planned_at_once_is_read_in_runs(archive: Emul
         ObjectTable.from_objects(rows), Order(shuffle=450, chunks=True, batch=450, seed=3)
     )
     assert sorted(int(item.name) for item in stream) == list(range(count))
-    # Ten chunks of 7 MiB; the first plan ends inside the fifth, which alone would take a hundred more.
+    # Ten chunks of 7 MiB. The driver's first window ends inside the fifth: read separately, that chunk would need a
+    # hundred requests more.
     assert len(gets(archive, "many")) <= 15
 
 
@@ -168,7 +169,7 @@ def test_a_given_batch_size_gives_one_sequence_of_batches(archive: Emulator) -> 
     assert sequences[0] == sequences[1] == sequences[2]
 
 
-def test_an_interrupted_epoch_goes_on_where_it_was(archive: Emulator) -> None:
+def test_an_interrupted_epoch_resumes_where_it_was(archive: Emulator) -> None:
     def dataset() -> OssIterableDataset:
         return OssIterableDataset.from_tar(
             TAR, INDEX, transform=described, shuffle=True, shuffle_chunk_size=50, batch_size=10, **archive.connection
@@ -220,7 +221,9 @@ def test_an_archive_replaced_while_it_is_read_raises(archive: Emulator, client: 
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_what_is_missing_or_no_archive_is_reported(archive: Emulator, client: OssClient, dataset: Any) -> None:
+def test_a_missing_object_or_something_else_than_an_archive_is_reported(
+    archive: Emulator, client: OssClient, dataset: Any
+) -> None:
     client.put(f"oss://{BUCKET}/text", b"no archive" * 100)
     compressed = io.BytesIO()
     with tarfile.open(fileobj=compressed, mode="w:gz") as packed:
@@ -229,9 +232,9 @@ def test_what_is_missing_or_no_archive_is_reported(archive: Emulator, client: Os
     for tar, index, error, reason in [
         (f"oss://{BUCKET}/absent.tar", "", OssNotFoundError, "absent.tar"),
         (TAR, f"oss://{BUCKET}/absent.idx", OssNotFoundError, "absent.idx"),
-        (TAR, f"oss://{BUCKET}/text", OssConfigError, "no tar index"),
-        (f"oss://{BUCKET}/text", "", OssConfigError, "text is no uncompressed tar archive"),
-        (f"oss://{BUCKET}/a.tar.gz", "", OssConfigError, "gz is no uncompressed tar archive"),
+        (TAR, f"oss://{BUCKET}/text", OssConfigError, "not a tar index"),
+        (f"oss://{BUCKET}/text", "", OssConfigError, "text is not an uncompressed tar archive"),
+        (f"oss://{BUCKET}/a.tar.gz", "", OssConfigError, "gz is not an uncompressed tar archive"),
     ]:
         with pytest.raises(error, match=reason):
             list(dataset.from_tar(tar, index, **archive.connection))

@@ -1,4 +1,4 @@
-"""What the tests of distributed checkpoints share."""
+"""Fixtures of the tests of distributed checkpoints."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from osstorchconnector.testing import Emulator
 @pytest.fixture(autouse=True)
 def _without_process_group() -> Iterator[None]:
     with warnings.catch_warnings():
-        # torch says so on every save and load in a single process, which is what most of these tests are.
+        # torch warns at every save and load in a single process, and most of these tests run in one.
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
         warnings.filterwarnings("ignore", message="torch.distributed is unavailable")
         yield
@@ -24,6 +24,6 @@ def file_system(emulator: Emulator) -> OssFileSystem:
 
 
 @pytest.fixture
-def place(bucket: str) -> str:
-    """Where a test saves its checkpoint."""
+def checkpoint_uri(bucket: str) -> str:
+    """The URI that a test saves its checkpoint to."""
     return f"oss://{bucket}/checkpoints/step 1+ä"

@@ -1,4 +1,4 @@
-"""A compression extension, as torch's ZStandard is one."""
+"""An extension that compresses, like torch's ZStandard."""
 
 import io
 import zlib

@@ -1,4 +1,4 @@
-"""What the ranks of a world do."""
+"""The functions that the ranks of a world run."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten
 from osstorchconnector import OssConfig, OssFileSystem
 from osstorchconnector.dcp import reader as reading
 from osstorchconnector.dcp.writer import OssStorageWriter
-from osstorchconnector.testing import Connection
+from osstorchconnector.testing import ConnectionArguments
 from tests.dcp.stages import COORDINATOR_STAGES
 
 
@@ -54,47 +54,49 @@ def _equal(state: dict[str, Any], seed: float) -> bool:
     return int(whole.pop("step")) == int(seed) and all(torch.equal(whole[name], expected[name]) for name in expected)
 
 
-def _file_system(connection: Connection, max_attempts: int | None) -> OssFileSystem:
+def _file_system(connection: ConnectionArguments, max_attempts: int | None) -> OssFileSystem:
     config = None if max_attempts is None else OssConfig(max_attempts=max_attempts)
     return OssFileSystem(**connection, config=config)
 
 
-def save(connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any) -> None:
+def save(
+    connection: ConnectionArguments, checkpoint_uri: str, seed: float, max_attempts: int | None = None, **options: Any
+) -> None:
     """Save a state that the seed decides."""
-    dcp.save(_state(seed), storage_writer=_file_system(connection, max_attempts).writer(place, **options))
+    dcp.save(_state(seed), storage_writer=_file_system(connection, max_attempts).writer(checkpoint_uri, **options))
 
 
 def load(
-    connection: Connection, place: str, seed: float, max_attempts: int | None = None, **options: Any
+    connection: ConnectionArguments, checkpoint_uri: str, seed: float, max_attempts: int | None = None, **options: Any
 ) -> dict[str, Any]:
-    """Load a state and compare it with what the seed decides; return what was read."""
+    """Load a state and compare it with the state of the seed; return what was read."""
     state = _state(-1)
-    reader = _file_system(connection, max_attempts).reader(place, **options)
+    reader = _file_system(connection, max_attempts).reader(checkpoint_uri, **options)
     dcp.load(state, storage_reader=reader)
     assert _equal(state, seed)
     assert reader.report is not None
     return {"amplification": reader.report.amplification, "read_bytes": reader.report.read_bytes}
 
 
-def load_on_machines(connection: Connection, place: str, seed: float, machines: list[str]) -> None:
-    """Load a state and share what is common, where each rank takes itself to be on one of the machines."""
+def load_on_machines(connection: ConnectionArguments, checkpoint_uri: str, seed: float, machines: list[str]) -> None:
+    """Load a state and share common items, while each rank believes to run on one of the machines."""
     name = machines[dist.get_rank()]
     vars(reading)["this_machine"] = lambda: name
-    load(connection, place, seed, share_replicated=True)
+    load(connection, checkpoint_uri, seed, share_replicated=True)
 
 
-def load_while_replaced(connection: Connection, place: str) -> None:
-    """Load, but between the readings of the metadata by two ranks another save replaces the checkpoint."""
+def load_while_replaced(connection: ConnectionArguments, checkpoint_uri: str) -> None:
+    """Load, but another save replaces the checkpoint after one rank read the metadata and before the other does."""
     file_system = OssFileSystem(**connection)
 
     def save_alone(value: float) -> None:
-        dcp.save({"a": torch.full((1000,), value)}, storage_writer=file_system.writer(place), no_dist=True)
+        dcp.save({"a": torch.full((1000,), value)}, storage_writer=file_system.writer(checkpoint_uri), no_dist=True)
 
     def replace() -> None:
         save_alone(2.0)
         dist.send(torch.zeros(1), 1)
 
-    reader = file_system.reader(place)
+    reader = file_system.reader(checkpoint_uri)
     if dist.get_rank() == 0:
         save_alone(1.0)
         _after(reader, "read_metadata", replace)
@@ -104,10 +106,10 @@ def load_while_replaced(connection: Connection, place: str) -> None:
     dcp.load({"a": torch.zeros(1000)}, storage_reader=reader)
 
 
-def which(connection: Connection, place: str, seeds: list[float]) -> float:
-    """Load a state and return which of the seeds it has."""
+def which(connection: ConnectionArguments, checkpoint_uri: str, seeds: list[float]) -> float:
+    """Load a state and return its seed."""
     state = _state(-1)
-    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(checkpoint_uri))
     (found,) = [seed for seed in seeds if _equal(state, seed)]
     return found
 
@@ -132,7 +134,7 @@ def _train(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
 
 
 def _values(state: Any) -> list[Tensor]:
-    """Return the whole tensors of a state, those of other ranks included, in an order of their own."""
+    """Return the whole tensors of a state, with the shards of other ranks, in a fixed order."""
     leaves, _ = tree_flatten(state)
     return [
         leaf.full_tensor() if isinstance(leaf, DTensor) else leaf.clone() for leaf in leaves if isinstance(leaf, Tensor)
@@ -148,10 +150,10 @@ def _fill(state: Any, values: list[Tensor]) -> None:
             leaf.copy_(value)
 
 
-def train_and_save(connection: Connection, place: str, kept: str) -> list[float]:
-    """Train a model of FSDP2, save it with its optimizer, train on; return the losses after the save.
+def train_and_save(connection: ConnectionArguments, checkpoint_uri: str, kept: str) -> list[float]:
+    """Train a model of FSDP2, save it with its optimizer, and train on; return the losses after the save.
 
-    The state is kept in a local file too, by torch alone.
+    torch alone keeps the state in a local file too.
     """
     model, optimizer = _model()
     _train(model, optimizer)
@@ -160,12 +162,12 @@ def train_and_save(connection: Connection, place: str, kept: str) -> list[float]
     values = _values(state)
     if dist.get_rank() == 0:
         torch.save(values, kept)
-    dcp.save(state, storage_writer=OssFileSystem(**connection).writer(place))
+    dcp.save(state, storage_writer=OssFileSystem(**connection).writer(checkpoint_uri))
     return [_train(model, optimizer) for _ in range(3)]
 
 
-def load_and_train(connection: Connection, place: str, kept: str) -> list[float]:
-    """Load what :func:`train_and_save` saved into a fresh model, and train on beside one that the local file filled."""
+def load_and_train(connection: ConnectionArguments, checkpoint_uri: str, kept: str) -> list[float]:
+    """Load what :func:`train_and_save` saved into a new model and train on; do the same with the local file."""
     losses = []
     values = torch.load(kept)
     for from_oss in (True, False):
@@ -173,7 +175,7 @@ def load_and_train(connection: Connection, place: str, kept: str) -> list[float]
         model_state, optimizer_state = get_state_dict(model, optimizer)
         state: dict[str, Any] = {"model": model_state, "optimizer": optimizer_state}
         if from_oss:
-            dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+            dcp.load(state, storage_reader=OssFileSystem(**connection).reader(checkpoint_uri))
             loaded = _values(state)
             assert len(loaded) == len(values) > 10
             assert all(map(torch.equal, loaded, values))
@@ -189,25 +191,25 @@ def _own_state(seed: float) -> dict[str, Any]:
     return {**_state(seed), "of this rank": torch.full((3000,), seed + dist.get_rank()), "rank": dist.get_rank()}
 
 
-def save_alone(connection: Connection, place: str, seed: float) -> None:
+def save_alone(connection: ConnectionArguments, checkpoint_uri: str, seed: float) -> None:
     """Save without collective operations: each rank writes a checkpoint of its own."""
-    dcp.save(_own_state(seed), storage_writer=OssFileSystem(**connection).writer(place), use_collectives=False)
+    dcp.save(_own_state(seed), storage_writer=OssFileSystem(**connection).writer(checkpoint_uri), use_collectives=False)
 
 
-def load_alone(connection: Connection, place: str, seed: float) -> None:
-    """Load what :func:`save_alone` has saved."""
+def load_alone(connection: ConnectionArguments, checkpoint_uri: str, seed: float) -> None:
+    """Load what :func:`save_alone` saved."""
     state = _own_state(-1)
     state["rank"] = -1
-    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place, share_replicated=True))
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(checkpoint_uri, share_replicated=True))
     assert state.pop("rank") == dist.get_rank()
     assert torch.equal(state.pop("of this rank"), torch.full((3000,), seed + dist.get_rank()))
     assert _equal(state, seed)
 
 
-def load_columns(connection: Connection, place: str, seed: float) -> None:
+def load_columns(connection: ConnectionArguments, checkpoint_uri: str, seed: float) -> None:
     """Load by columns what was saved by rows."""
     state = {"by rows": _sharded(_matrix(-1), Shard(1))}
-    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(place))
+    dcp.load(state, storage_reader=OssFileSystem(**connection).reader(checkpoint_uri))
     assert torch.equal(state["by rows"].full_tensor(), _matrix(seed))
 
 
@@ -234,7 +236,7 @@ def _after(target: object, name: str, action: Callable[[], None]) -> None:
 
 
 class _Upload:
-    """An upload that does something at a stage of it."""
+    """An upload that runs an action at one of its stages."""
 
     def __init__(self, upload: Any, stage: str, action: Callable[[], None]) -> None:
         self._upload = upload
@@ -259,23 +261,25 @@ class _Upload:
             self._action()
 
 
-def which_and_save(connection: Connection, place: str, seeds: list[float], seed: float) -> float:
-    """Return which of the seeds is there, after another one was saved in its place."""
-    found = which(connection, place, seeds)
-    save(connection, place, seed)
-    load(connection, place, seed)
+def which_and_save(connection: ConnectionArguments, checkpoint_uri: str, seeds: list[float], seed: float) -> float:
+    """Return the seed of the checkpoint, then save another one to the same URI."""
+    found = which(connection, checkpoint_uri, seeds)
+    save(connection, checkpoint_uri, seed)
+    load(connection, checkpoint_uri, seed)
     return found
 
 
-def save_and_die(connection: Connection, place: str, seeds: list[float], victim: int, stage: str) -> None:
-    """Save twice, but one rank is killed at some stage of the second save.
+def save_and_die(
+    connection: ConnectionArguments, checkpoint_uri: str, seeds: list[float], victim: int, stage: str
+) -> None:
+    """Save twice; one rank is killed at a stage of the second save.
 
-    It kills itself, or the coordinator does, where it waits for that.
+    The rank kills itself. At a stage of the coordinator, during which the rank waits, the coordinator kills it.
     """
     first, seed = seeds
-    save(connection, place, first)
+    save(connection, checkpoint_uri, first)
     file_system = OssFileSystem(**connection)
-    writer = file_system.writer(place, thread_count=2)
+    writer = file_system.writer(checkpoint_uri, thread_count=2)
     state = _state(seed)
     processes = [0] * dist.get_world_size()
     dist.all_gather_object(processes, os.getpid())

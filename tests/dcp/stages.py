@@ -1,4 +1,4 @@
-"""The stages of a save, in order: of every rank, and of the coordinator while the others wait."""
+"""The stages of a save, in order: those of every rank, and those of the coordinator while the others wait."""
 
 RANK_STAGES = [
     "prepare_local_plan",

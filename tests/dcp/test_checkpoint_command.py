@@ -28,7 +28,7 @@ def run(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def prefix(file_system: OssFileSystem, client: OssClient, bucket: str) -> str:
-    """A prefix with a whole checkpoint, one that misses a file, one that was not finished, and something else."""
+    """A prefix with a complete checkpoint, one without a file, an unfinished one, and another object."""
     prefix = f"oss://{bucket}/run"
     state = {"a": torch.randn(1_000_000), "b": torch.ones(5)}
     for name in ("whole", "missing", "unfinished"):
@@ -90,23 +90,23 @@ def test_rm_deletes_one_checkpoint_and_nothing_else(run: Run, client: OssClient,
 def test_rm_leftovers_leaves_checkpoints_alone(
     run: Run, client: OssClient, file_system: OssFileSystem, emulator: Emulator, prefix: str
 ) -> None:
-    place = f"{prefix}/whole"
+    checkpoint_uri = f"{prefix}/whole"
     with (
         emulator.fault(key="*/.metadata", operation="PutObject", error="AccessDenied"),
         pytest.raises(dcp.CheckpointException),
     ):
-        dcp.save({"a": torch.zeros(9)}, storage_writer=file_system.writer(place))
-    assert "2 objects of" in run("ls", place)[1]
-    status, out, _ = run("rm", place, "--leftovers")
+        dcp.save({"a": torch.zeros(9)}, storage_writer=file_system.writer(checkpoint_uri))
+    assert "2 objects of" in run("ls", checkpoint_uri)[1]
+    status, out, _ = run("rm", checkpoint_uri, "--leftovers")
     assert status == 0
     assert len(out.splitlines()) == 2
-    assert run("verify", place)[0] == 0
+    assert run("verify", checkpoint_uri)[0] == 0
     run("rm", prefix, "--leftovers")
     assert list(client.list(f"{prefix}/unfinished/")) == []
 
 
 @pytest.mark.parametrize("action", ["ls", "verify", "rm"])
-def test_what_is_no_uri_is_reported(run: Run, action: str) -> None:
+def test_a_local_path_is_reported(run: Run, action: str) -> None:
     status, _, error = run(action, "/tmp/checkpoint")
     assert status == 1
     assert "is a path of this machine" in error

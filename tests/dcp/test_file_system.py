@@ -1,4 +1,4 @@
-"""OSS as torch's file system."""
+"""OSS as a file system of torch."""
 
 import pickle
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_stream_reads_what_a_stream_wrote(file_system: OssFileSystem, bucket: 
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
-def test_a_block_that_raises_leaves_what_was_there(
+def test_a_block_that_raises_leaves_the_previous_object(
     file_system: OssFileSystem, client: OssClient, bucket: str, mode: str
 ) -> None:
     client.put(f"oss://{bucket}/a", b"before")
@@ -58,7 +58,7 @@ def test_paths_are_joined(file_system: OssFileSystem) -> None:
     assert file_system.init_path("oss://bucket/a//") == "oss://bucket/a"
 
 
-def test_only_what_is_missing_does_not_exist(
+def test_only_a_missing_object_does_not_exist(
     file_system: OssFileSystem, client: OssClient, emulator: Emulator, bucket: str
 ) -> None:
     client.put(f"oss://{bucket}/a", b"")
@@ -81,7 +81,7 @@ def test_rename_takes_any_name(file_system: OssFileSystem, client: OssClient, bu
     assert client.get(f"oss://{other}/{name}") == b"content"
 
 
-def test_renaming_what_is_missing_is_reported(file_system: OssFileSystem, bucket: str) -> None:
+def test_renaming_a_missing_object_is_reported(file_system: OssFileSystem, bucket: str) -> None:
     with pytest.raises(OssNotFoundError):
         file_system.rename(f"oss://{bucket}/a", f"oss://{bucket}/b")
 
@@ -93,7 +93,7 @@ def test_removing_twice_is_no_error(file_system: OssFileSystem, client: OssClien
     assert not file_system.exists(f"oss://{bucket}/a")
 
 
-def test_ls_tells_what_is_directly_below(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+def test_ls_lists_what_is_directly_below(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
     for name in ("c/1", "c/d/2", "c/d/3", "c/e", "cc", "c/.metadata"):
         client.put(f"oss://{bucket}/{name}", b"")
     assert file_system.ls(f"oss://{bucket}/c/") == [f"oss://{bucket}/c/{name}" for name in (".metadata", "1", "d", "e")]
@@ -102,10 +102,10 @@ def test_ls_tells_what_is_directly_below(file_system: OssFileSystem, client: Oss
 
 
 @pytest.mark.skipif(not hasattr(FileSystem, "ls"), reason="this torch's file system has no ls")
-def test_ls_tells_what_torchs_file_system_tells(
+def test_ls_lists_what_torchs_file_system_lists(
     file_system: OssFileSystem, client: OssClient, bucket: str, tmp_path: Path
 ) -> None:
-    # Not recursive, with whole paths, directories and hidden files among them: what torch's own readers build on.
+    # torch's own readers rely on this: not recursive, whole paths, with directories and hidden files.
     for name in ("a.safetensors", "b.safetensors", "config.json", ".metadata", "original/c.safetensors", "x/y/z"):
         client.put(f"oss://{bucket}/m/{name}", b"")
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def test_ls_tells_what_torchs_file_system_tells(
     assert len(ours) == len(torchs) == 6
 
 
-def test_every_abstract_method_of_torchs_file_system_is_there() -> None:
+def test_it_has_every_abstract_method_of_torchs_file_system() -> None:
     assert FileSystemBase.__abstractmethods__ <= vars(OssFileSystem).keys()
 
 
@@ -132,7 +132,7 @@ def test_a_path_object_is_refused_with_the_reason(file_system: OssFileSystem) ->
 
 
 @pytest.mark.parametrize("path", ["/tmp/checkpoint", "s3://bucket/a", "bucket/a", "", "oss://", "oss://B/a"])
-def test_what_is_no_uri_of_oss_is_refused(file_system: OssFileSystem, path: str) -> None:
+def test_a_path_that_is_no_uri_of_oss_is_refused(file_system: OssFileSystem, path: str) -> None:
     assert not OssFileSystem.validate_checkpoint_id(path)
     with pytest.raises(OssConfigError):
         file_system.writer(path)

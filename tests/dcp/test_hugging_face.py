@@ -1,4 +1,4 @@
-"""Directories of safetensors files, beside torch's own reader."""
+"""Directories of safetensors files, compared with torch's own reader."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def model() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def directory(client: OssClient, bucket: str, tmp_path: Path) -> tuple[str, Path]:
-    """The same model on OSS and here, in two files."""
+    """The same model on OSS and in a local directory, in two files."""
     tensors = model()
     names = sorted(tensors)
     for number, part in enumerate((names[:2], names[2:]), 1):
@@ -60,12 +60,12 @@ def test_a_part_is_loaded_with_its_bytes_only(
     dcp.load(target, storage_reader=reader)
     assert reader.report is not None
     assert reader.report.amplification == 1.0
-    # Two heads and two headers, besides.
+    # And the first bytes of two files.
     fetched = sum(request.response_bytes for request in emulator.requests(operation="GetObject"))
     assert fetched < 120_000 + 2 * 65_536 + 1
 
 
-def test_what_is_no_model_is_reported(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+def test_a_directory_without_a_model_is_reported(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
     with pytest.raises(dcp.CheckpointException, match=r"there is no \.safetensors file directly below"):
         dcp.load({"a": torch.zeros(1)}, storage_reader=file_system.hugging_face_reader(f"oss://{bucket}/nothing"))
     client.put(f"oss://{bucket}/m/a.safetensors", b"\xff" * 100)

@@ -1,4 +1,4 @@
-"""What a load reads: how much, in how many ranges, how many at once, and with how much memory."""
+"""What a load reads: bytes, ranges, ranges in flight, and memory."""
 
 from itertools import accumulate, pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from osstorchconnector.dcp import OssStorageReader
 from osstorchconnector.dcp.integrity import BLOCK
 from osstorchconnector.dcp.stored import StoredItem, blocks_of, coalesced
 from osstorchconnector.testing import Emulator
-from tests.dcp.parts import load_box
+from tests.dcp.partial_loads import load_box
 
 
 def model() -> dict[str, Any]:
@@ -27,9 +27,9 @@ def model() -> dict[str, Any]:
 
 
 @pytest.fixture
-def state(file_system: OssFileSystem, place: str) -> dict[str, Any]:
+def state(file_system: OssFileSystem, checkpoint_uri: str) -> dict[str, Any]:
     state = model()
-    dcp.save(state, storage_writer=file_system.writer(place, thread_count=2))
+    dcp.save(state, storage_writer=file_system.writer(checkpoint_uri, thread_count=2))
     return state
 
 
@@ -40,15 +40,15 @@ def load(reader: OssStorageReader, state: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("gap", [0, 4096, 1 << 30])
 def test_the_model_is_loaded_without_the_optimizer(
-    file_system: OssFileSystem, emulator: Emulator, place: str, state: dict[str, Any], gap: int
+    file_system: OssFileSystem, emulator: Emulator, checkpoint_uri: str, state: dict[str, Any], gap: int
 ) -> None:
-    reader = file_system.reader(place, gap=gap)
+    reader = file_system.reader(checkpoint_uri, gap=gap)
     emulator.clear_requests()
     loaded = load(reader, {"model": model()["model"]})
     assert torch.equal(loaded["model"]["layer.7"]["weight"], state["model"]["layer.7"]["weight"])
     report = reader.report
     assert report is not None
-    # The frame of each tensor is 1.5 KB; scales are nothing but frame.
+    # The frame of each tensor is 1.5 KB; the scales are almost only frame.
     assert report.amplification < 1.02
     gets = [request for request in emulator.requests(operation="GetObject") if (request.key or "").endswith(".distcp")]
     assert sum(request.response_bytes for request in gets) == report.read_bytes
@@ -57,8 +57,10 @@ def test_the_model_is_loaded_without_the_optimizer(
         assert report.ranges < 12
 
 
-def test_one_layer_is_loaded_with_few_ranges(file_system: OssFileSystem, place: str, state: dict[str, Any]) -> None:
-    reader = file_system.reader(place)
+def test_one_layer_is_loaded_with_few_ranges(
+    file_system: OssFileSystem, checkpoint_uri: str, state: dict[str, Any]
+) -> None:
+    reader = file_system.reader(checkpoint_uri)
     loaded = load(reader, {"model": {"layer.3": model()["model"]["layer.3"]}})
     assert torch.equal(loaded["model"]["layer.3"]["bias"], state["model"]["layer.3"]["bias"])
     assert reader.report is not None
@@ -67,70 +69,70 @@ def test_one_layer_is_loaded_with_few_ranges(file_system: OssFileSystem, place: 
 
 
 def test_ranges_are_in_flight_together_and_within_the_bound(
-    file_system: OssFileSystem, emulator: Emulator, place: str, state: dict[str, Any]
+    file_system: OssFileSystem, emulator: Emulator, checkpoint_uri: str, state: dict[str, Any]
 ) -> None:
     with emulator.fault(operation="GetObject", key="*.distcp", delay=0.1):
         emulator.clear_requests()
-        load(file_system.reader(place, concurrency=4, gap=0), model())
+        load(file_system.reader(checkpoint_uri, concurrency=4, gap=0), model())
         assert emulator.peak_concurrency() == 4
         emulator.clear_requests()
-        # A budget below one range lets one at a time pass, beside those that are received in their place.
-        load(file_system.reader(place, budget=1, gap=0), {"model": model()["model"]})
+        # A budget below one range allows one range at a time; ranges received directly in a tensor do not count.
+        load(file_system.reader(checkpoint_uri, budget=1, gap=0), {"model": model()["model"]})
         assert emulator.peak_concurrency() == 1
     assert state
 
 
-def test_only_the_blocks_of_a_part_are_fetched(file_system: OssFileSystem, place: str) -> None:
+def test_only_the_blocks_of_a_part_are_fetched(file_system: OssFileSystem, checkpoint_uri: str) -> None:
     matrix = torch.randn(5000, 2000)
-    dcp.save({"w": matrix}, storage_writer=file_system.writer(place))
-    metadata = file_system.reader(place).read_metadata()
+    dcp.save({"w": matrix}, storage_writer=file_system.writer(checkpoint_uri))
+    metadata = file_system.reader(checkpoint_uri).read_metadata()
     # 40 MB in five blocks: rows of the second and third, and columns of all.
-    part, report = load_box(file_system, place, metadata, "w", (1200, 0), (1000, 2000))
+    part, report = load_box(file_system, checkpoint_uri, metadata, "w", (1200, 0), (1000, 2000))
     assert torch.equal(part, matrix[1200:2200])
     assert report.read_bytes == 2 * BLOCK
-    part, report = load_box(file_system, place, metadata, "w", (0, 700), (5000, 30))
+    part, report = load_box(file_system, checkpoint_uri, metadata, "w", (0, 700), (5000, 30))
     assert torch.equal(part, matrix[:, 700:730])
     assert report.read_bytes == matrix.nbytes
-    part, report = load_box(file_system, place, metadata, "w", (10, 700), (20, 30))
+    part, report = load_box(file_system, checkpoint_uri, metadata, "w", (10, 700), (20, 30))
     assert torch.equal(part, matrix[10:30, 700:730])
     assert report.read_bytes == BLOCK
 
 
-def test_planner_options_are_kept_to(file_system: OssFileSystem, place: str, state: dict[str, Any]) -> None:
+def test_planner_options_are_respected(file_system: OssFileSystem, checkpoint_uri: str, state: dict[str, Any]) -> None:
     target = {"optimizer": {"step": 0}, "unknown": torch.ones(3)}
     with pytest.raises(dcp.CheckpointException, match="Missing key"):
-        load(file_system.reader(place), target)
+        load(file_system.reader(checkpoint_uri), target)
     planner = DefaultLoadPlanner(allow_partial_load=True)
-    dcp.load(target, storage_reader=file_system.reader(place), planner=planner)
+    dcp.load(target, storage_reader=file_system.reader(checkpoint_uri), planner=planner)
     assert target["optimizer"] == {"step": 100}
     assert torch.equal(target["unknown"], torch.ones(3))  # type: ignore[arg-type]
     with pytest.raises(dcp.CheckpointException, match="Size mismatch"):
-        load(file_system.reader(place), {"optimizer": {"moments": torch.zeros(5)}})
+        load(file_system.reader(checkpoint_uri), {"optimizer": {"moments": torch.zeros(5)}})
     assert state
 
 
 def test_autograd_notices_what_is_received_in_place(
-    file_system: OssFileSystem, place: str, state: dict[str, Any]
+    file_system: OssFileSystem, checkpoint_uri: str, state: dict[str, Any]
 ) -> None:
     weight = torch.nn.Parameter(torch.zeros(4_000_000))
     result = (weight * weight).sum()
-    load(file_system.reader(place), {"optimizer": {"moments": weight}})
+    load(file_system.reader(checkpoint_uri), {"optimizer": {"moments": weight}})
     assert torch.equal(weight.detach(), state["optimizer"]["moments"])
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         result.backward()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("options", [{"budget": 0}, {"concurrency": 0}, {"gap": -1}])
-def test_wrong_bounds_are_refused(file_system: OssFileSystem, place: str, options: dict[str, int]) -> None:
+def test_wrong_bounds_are_refused(file_system: OssFileSystem, checkpoint_uri: str, options: dict[str, int]) -> None:
     with pytest.raises(OssConfigError, match="out of range"):
-        file_system.reader(place, **options)
+        file_system.reader(checkpoint_uri, **options)
 
 
 places = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1000), st.integers(1, 300)), max_size=30).map(sorted)
 
 
 @given(places, st.integers(0, 200), st.integers(1, 500))
-def test_runs_hold_every_item_once_and_keep_to_their_bounds(
+def test_runs_hold_every_item_once_and_respect_their_bounds(
     found: list[tuple[str, int, int]], gap: int, limit: int
 ) -> None:
     items = [StoredItem(str(number), *where) for number, where in enumerate(found)]

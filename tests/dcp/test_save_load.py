@@ -1,4 +1,4 @@
-"""Saving and loading in one process, beside torch's own writer and reader."""
+"""Saving and loading in one process, compared with torch's own writer and reader."""
 
 import re
 from concurrent.futures import Future
@@ -62,7 +62,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
         if one.dtype != other.dtype or one.shape != other.shape:
             return False
-        # Bit for bit, which also types without arithmetic can be compared by.
+        # Bit for bit, because some types have no arithmetic.
         return one.numel() == 0 or torch.equal(
             *(tensor.contiguous().view(-1).view(torch.uint8) for tensor in (one, other))
         )
@@ -76,13 +76,13 @@ def same(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("single_file_per_rank", [True, False])
 def test_what_is_saved_is_loaded(
-    file_system: OssFileSystem, place: str, threads: int, *, single_file_per_rank: bool
+    file_system: OssFileSystem, checkpoint_uri: str, threads: int, *, single_file_per_rank: bool
 ) -> None:
     saved = state()
-    writer = file_system.writer(place, thread_count=threads, single_file_per_rank=single_file_per_rank)
+    writer = file_system.writer(checkpoint_uri, thread_count=threads, single_file_per_rank=single_file_per_rank)
     dcp.save(saved, storage_writer=writer)
     loaded = zeros(saved)
-    reader = file_system.reader(place)
+    reader = file_system.reader(checkpoint_uri)
     dcp.load(loaded, storage_reader=reader)
     assert same(saved, loaded)
     assert reader.report is not None
@@ -91,11 +91,11 @@ def test_what_is_saved_is_loaded(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_torch_reads_what_was_saved(
-    file_system: OssFileSystem, client: OssClient, place: str, tmp_path: Path, threads: int
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str, tmp_path: Path, threads: int
 ) -> None:
     saved = state()
-    dcp.save(saved, storage_writer=file_system.writer(place, thread_count=threads))
-    for item in client.list(f"{place}/"):
+    dcp.save(saved, storage_writer=file_system.writer(checkpoint_uri, thread_count=threads))
+    for item in client.list(f"{checkpoint_uri}/"):
         (tmp_path / item.name.rpartition("/")[2]).write_bytes(client.get(item.uri))
     loaded = zeros(saved)
     dcp.load(loaded, storage_reader=FileSystemReader(tmp_path))
@@ -104,30 +104,30 @@ def test_torch_reads_what_was_saved(
 
 @pytest.mark.parametrize("gap", [0, 1 << 30])
 def test_what_torch_saved_is_read(
-    file_system: OssFileSystem, client: OssClient, place: str, tmp_path: Path, gap: int
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str, tmp_path: Path, gap: int
 ) -> None:
     saved = state()
     dcp.save(saved, storage_writer=FileSystemWriter(tmp_path, thread_count=2))
     for path in tmp_path.iterdir():
-        client.put(f"{place}/{path.name}", path.read_bytes())
+        client.put(f"{checkpoint_uri}/{path.name}", path.read_bytes())
     loaded = zeros(saved)
-    dcp.load(loaded, storage_reader=file_system.reader(place, gap=gap))
+    dcp.load(loaded, storage_reader=file_system.reader(checkpoint_uri, gap=gap))
     assert same(saved, loaded)
 
 
-def test_a_tensor_that_is_not_in_one_piece_is_loaded(file_system: OssFileSystem, place: str) -> None:
+def test_a_tensor_that_is_not_in_one_piece_is_loaded(file_system: OssFileSystem, checkpoint_uri: str) -> None:
     saved = torch.randn(2000, 1500)
-    dcp.save({"w": saved}, storage_writer=file_system.writer(place))
+    dcp.save({"w": saved}, storage_writer=file_system.writer(checkpoint_uri))
     target = torch.zeros(1500, 2000).t()
-    dcp.load({"w": target}, storage_reader=file_system.reader(place))
+    dcp.load({"w": target}, storage_reader=file_system.reader(checkpoint_uri))
     assert torch.equal(target, saved)
 
 
-def test_loading_converts_types(file_system: OssFileSystem, place: str) -> None:
+def test_loading_converts_types(file_system: OssFileSystem, checkpoint_uri: str) -> None:
     saved = torch.randn(1000, 1500)
-    dcp.save({"w": saved}, storage_writer=file_system.writer(place))
+    dcp.save({"w": saved}, storage_writer=file_system.writer(checkpoint_uri))
     target = torch.zeros(1000, 1500, dtype=torch.bfloat16)
-    dcp.load({"w": target}, storage_reader=file_system.reader(place))
+    dcp.load({"w": target}, storage_reader=file_system.reader(checkpoint_uri))
     assert torch.equal(target, saved.bfloat16())
 
 
@@ -160,25 +160,27 @@ class Trainer:
         self.step = state_dict["step"]
 
 
-def test_stateful_objects(file_system: OssFileSystem, place: str) -> None:
+def test_stateful_objects(file_system: OssFileSystem, checkpoint_uri: str) -> None:
     saved, loaded = Trainer(), Trainer()
     saved.step = 1200
-    dcp.save({"trainer": saved}, storage_writer=file_system.writer(place))
-    dcp.load({"trainer": loaded}, storage_reader=file_system.reader(place))
+    dcp.save({"trainer": saved}, storage_writer=file_system.writer(checkpoint_uri))
+    dcp.load({"trainer": loaded}, storage_reader=file_system.reader(checkpoint_uri))
     assert loaded.step == 1200
     assert torch.equal(saved.model.weight, loaded.model.weight)
 
 
-def test_the_safetensors_format(file_system: OssFileSystem, place: str) -> None:
+def test_the_safetensors_format(file_system: OssFileSystem, checkpoint_uri: str) -> None:
     saved = state()
-    dcp.save(saved, storage_writer=file_system.writer(place, serialization_format="safetensors", thread_count=2))
+    dcp.save(
+        saved, storage_writer=file_system.writer(checkpoint_uri, serialization_format="safetensors", thread_count=2)
+    )
     loaded = zeros(saved)
-    reader = file_system.reader(place)
+    reader = file_system.reader(checkpoint_uri)
     dcp.load(loaded, storage_reader=reader)
     assert same(saved, loaded)
     tensors = {name: value for name, value in saved.items() if isinstance(value, Tensor)}
     loaded = zeros(tensors)
-    dcp.load(loaded, storage_reader=file_system.hugging_face_reader(place))
+    dcp.load(loaded, storage_reader=file_system.hugging_face_reader(checkpoint_uri))
     assert same(tensors, loaded)
 
 

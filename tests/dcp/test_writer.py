@@ -1,4 +1,4 @@
-"""What a save leaves behind, when it succeeds and when it does not."""
+"""What a save leaves behind, both after success and after failure."""
 
 import logging
 import threading
@@ -17,33 +17,33 @@ from osstorchconnector.testing import Emulator
 from tests.dcp.extension import Deflate, registry
 
 
-def names(client: OssClient, place: str) -> set[str]:
-    return {item.uri.removeprefix(f"{place}/") for item in client.list(f"{place}/")}
+def names(client: OssClient, checkpoint_uri: str) -> set[str]:
+    return {item.uri.removeprefix(f"{checkpoint_uri}/") for item in client.list(f"{checkpoint_uri}/")}
 
 
-def loaded(file_system: OssFileSystem, place: str, **like: torch.Tensor) -> dict[str, Any]:
+def loaded(file_system: OssFileSystem, checkpoint_uri: str, **like: torch.Tensor) -> dict[str, Any]:
     target = {name: torch.zeros_like(tensor) for name, tensor in like.items()}
-    dcp.load(target, storage_reader=file_system.reader(place))
+    dcp.load(target, storage_reader=file_system.reader(checkpoint_uri))
     return target
 
 
 def test_a_second_save_uses_no_name_of_the_first_and_replaces_it(
-    file_system: OssFileSystem, client: OssClient, place: str
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str
 ) -> None:
-    writer = file_system.writer(place, thread_count=2)
+    writer = file_system.writer(checkpoint_uri, thread_count=2)
     dcp.save({"a": torch.ones(10), "b": torch.ones(3)}, storage_writer=writer)
-    first = names(client, place)
+    first = names(client, checkpoint_uri)
     dcp.save({"a": torch.full((10,), 2.0), "b": torch.ones(3)}, storage_writer=writer)
-    second = names(client, place)
+    second = names(client, checkpoint_uri)
     assert first & second == {".metadata"}
     assert len(first) == len(second) == 4
-    assert torch.equal(loaded(file_system, place, a=torch.ones(10))["a"], torch.full((10,), 2.0))
+    assert torch.equal(loaded(file_system, checkpoint_uri, a=torch.ones(10))["a"], torch.full((10,), 2.0))
 
 
-def test_no_key_is_written_twice(file_system: OssFileSystem, emulator: Emulator, place: str) -> None:
+def test_no_key_is_written_twice(file_system: OssFileSystem, emulator: Emulator, checkpoint_uri: str) -> None:
     emulator.clear_requests()
     for number in range(3):
-        dcp.save({"a": torch.full((10,), float(number))}, storage_writer=file_system.writer(place))
+        dcp.save({"a": torch.full((10,), float(number))}, storage_writer=file_system.writer(checkpoint_uri))
     written = [request.key for request in emulator.requests(operation="PutObject")]
     others = [key for key in written if key is not None and not key.endswith("/.metadata")]
     assert len(others) == len(set(others)) == 6
@@ -52,7 +52,7 @@ def test_no_key_is_written_twice(file_system: OssFileSystem, emulator: Emulator,
 
 
 def test_a_planner_that_caches_plans_writes_to_new_names_too(
-    file_system: OssFileSystem, client: OssClient, place: str
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str
 ) -> None:
     class Caching(DefaultSavePlanner):
         """torch caches by the class's name."""
@@ -64,51 +64,51 @@ def test_a_planner_that_caches_plans_writes_to_new_names_too(
             planner = Caching(enable_plan_caching=True)
         except TypeError:
             pytest.skip("this torch does not cache plans")
-        dcp.save(state, storage_writer=file_system.writer(place), planner=planner)
-        files = names(client, place) - {".metadata"}
+        dcp.save(state, storage_writer=file_system.writer(checkpoint_uri), planner=planner)
+        files = names(client, checkpoint_uri) - {".metadata"}
         assert not files & seen
         seen |= files
-        assert torch.equal(loaded(file_system, place, a=state["a"])["a"], state["a"])
+        assert torch.equal(loaded(file_system, checkpoint_uri, a=state["a"])["a"], state["a"])
 
 
 @pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CompleteMultipartUpload"])
-def test_a_failed_save_leaves_what_was_there(
-    file_system: OssFileSystem, client: OssClient, emulator: Emulator, place: str, operation: str
+def test_a_failed_save_leaves_the_previous_checkpoint(
+    file_system: OssFileSystem, client: OssClient, emulator: Emulator, checkpoint_uri: str, operation: str
 ) -> None:
-    # Above one part, so that every operation is used.
+    # Larger than one part, so every operation is used.
     state = {"a": torch.ones(6_000_000), "b": torch.ones(6_000_000)}
-    dcp.save(state, storage_writer=file_system.writer(place, thread_count=2))
-    before = names(client, place)
+    dcp.save(state, storage_writer=file_system.writer(checkpoint_uri, thread_count=2))
+    before = names(client, checkpoint_uri)
     changed = {name: tensor * 2 for name, tensor in state.items()}
     for nth in (1, 2) if operation != "PutObject" else (1,):
         with (
             emulator.fault(operation=operation, nth=nth, error="AccessDenied"),
             pytest.raises(dcp.CheckpointException, match="AccessDenied") as raised,
         ):
-            dcp.save(changed, storage_writer=file_system.writer(place, thread_count=2))
+            dcp.save(changed, storage_writer=file_system.writer(checkpoint_uri, thread_count=2))
         assert isinstance(raised.value.failures[0][0], OssError)
-        now = loaded(file_system, place, **state)
+        now = loaded(file_system, checkpoint_uri, **state)
         assert all(torch.equal(now[name], state[name]) for name in state)
-    # What the failed saves had uploaded was deleted again.
-    assert names(client, place) == before
+    # The files that the failed saves uploaded were deleted.
+    assert names(client, checkpoint_uri) == before
 
 
-def test_files_stay_where_it_is_not_known_whether_they_are_published(
-    file_system: OssFileSystem, client: OssClient, emulator: Emulator, place: str
+def test_files_stay_if_they_may_have_been_published(
+    file_system: OssFileSystem, client: OssClient, emulator: Emulator, checkpoint_uri: str
 ) -> None:
-    dcp.save({"a": torch.ones(2)}, storage_writer=file_system.writer(place))
-    before = names(client, place)
+    dcp.save({"a": torch.ones(2)}, storage_writer=file_system.writer(checkpoint_uri))
+    before = names(client, checkpoint_uri)
     with (
         emulator.fault(key="*/.metadata", operation="PutObject", error="AccessDenied"),
         pytest.raises(dcp.CheckpointException, match="AccessDenied"),
     ):
-        dcp.save({"a": torch.zeros(2)}, storage_writer=file_system.writer(place))
-    assert before < names(client, place)
-    assert torch.equal(loaded(file_system, place, a=torch.ones(2))["a"], torch.ones(2))
+        dcp.save({"a": torch.zeros(2)}, storage_writer=file_system.writer(checkpoint_uri))
+    assert before < names(client, checkpoint_uri)
+    assert torch.equal(loaded(file_system, checkpoint_uri, a=torch.ones(2))["a"], torch.ones(2))
 
 
 def test_an_item_that_was_not_written_is_reported_and_nothing_is_published(
-    file_system: OssFileSystem, client: OssClient, place: str
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str
 ) -> None:
     class Forgetful(DefaultSavePlanner):
         def finish_plan(self, new_plan: SavePlan) -> SavePlan:
@@ -116,9 +116,11 @@ def test_an_item_that_was_not_written_is_reported_and_nothing_is_published(
 
     with pytest.raises(dcp.CheckpointException, match=r"1 of 2 items .* were not written: 'b'"):
         dcp.save(
-            {"a": torch.ones(1), "b": torch.ones(1)}, storage_writer=file_system.writer(place), planner=Forgetful()
+            {"a": torch.ones(1), "b": torch.ones(1)},
+            storage_writer=file_system.writer(checkpoint_uri),
+            planner=Forgetful(),
         )
-    assert ".metadata" not in names(client, place)
+    assert ".metadata" not in names(client, checkpoint_uri)
 
 
 class UnsendableError(Exception):
@@ -126,33 +128,39 @@ class UnsendableError(Exception):
         super().__init__("cannot be sent", lock)
 
 
-def test_an_error_that_cannot_be_sent_to_other_ranks_is_replaced(file_system: OssFileSystem, place: str) -> None:
+def test_an_error_that_cannot_be_sent_to_other_ranks_is_replaced(
+    file_system: OssFileSystem, checkpoint_uri: str
+) -> None:
     class Failing(DefaultSavePlanner):
         def resolve_data(self, write_item: WriteItem) -> Any:  # noqa: ARG002
             raise UnsendableError(threading.Lock())
 
     with pytest.raises(dcp.CheckpointException, match="cannot be sent") as raised:
-        dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(place), planner=Failing())
+        dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(checkpoint_uri), planner=Failing())
     assert type(raised.value.failures[0][0]) is OssError
 
 
-def test_overwriting_can_be_refused(file_system: OssFileSystem, client: OssClient, place: str) -> None:
-    dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(place, overwrite=False))
-    before = names(client, place)
+def test_overwriting_can_be_refused(file_system: OssFileSystem, client: OssClient, checkpoint_uri: str) -> None:
+    dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(checkpoint_uri, overwrite=False))
+    before = names(client, checkpoint_uri)
     with pytest.raises(dcp.CheckpointException, match="overwrite=True replaces it"):
-        dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(place, overwrite=False))
-    assert names(client, place) == before
+        dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(checkpoint_uri, overwrite=False))
+    assert names(client, checkpoint_uri) == before
 
 
 def test_old_files_that_cannot_be_deleted_do_not_fail_the_save(
-    file_system: OssFileSystem, client: OssClient, emulator: Emulator, place: str, caplog: pytest.LogCaptureFixture
+    file_system: OssFileSystem,
+    client: OssClient,
+    emulator: Emulator,
+    checkpoint_uri: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    dcp.save({"a": torch.ones(2)}, storage_writer=file_system.writer(place))
+    dcp.save({"a": torch.ones(2)}, storage_writer=file_system.writer(checkpoint_uri))
     with emulator.fault(operation="DeleteMultipleObjects", error="AccessDenied"), caplog.at_level(logging.WARNING):
-        dcp.save({"a": torch.zeros(2)}, storage_writer=file_system.writer(place))
+        dcp.save({"a": torch.zeros(2)}, storage_writer=file_system.writer(checkpoint_uri))
     assert "osst checkpoint rm --leftovers" in caplog.text
-    assert len(names(client, place)) == 5
-    assert torch.equal(loaded(file_system, place, a=torch.ones(2))["a"], torch.zeros(2))
+    assert len(names(client, checkpoint_uri)) == 5
+    assert torch.equal(loaded(file_system, checkpoint_uri, a=torch.ones(2))["a"], torch.zeros(2))
 
 
 @pytest.mark.parametrize(
@@ -166,13 +174,13 @@ def test_old_files_that_cannot_be_deleted_do_not_fail_the_save(
     ],
 )
 def test_files_go_where_the_prefix_strategy_says(
-    file_system: OssFileSystem, client: OssClient, place: str, strategy: PrefixStrategy | None, expected: str
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str, strategy: PrefixStrategy | None, expected: str
 ) -> None:
     state = {"a": torch.arange(5.0)}
-    dcp.save(state, storage_writer=file_system.writer(place, prefix_strategy=strategy))
-    (file,) = (name for name in names(client, place) if name.endswith(".distcp"))
+    dcp.save(state, storage_writer=file_system.writer(checkpoint_uri, prefix_strategy=strategy))
+    (file,) = (name for name in names(client, checkpoint_uri) if name.endswith(".distcp"))
     assert file.rpartition("__0_")[0] == expected
-    assert torch.equal(loaded(file_system, place, **state)["a"], state["a"])
+    assert torch.equal(loaded(file_system, checkpoint_uri, **state)["a"], state["a"])
 
 
 def test_prefixes_of_neighbouring_ranks_differ_at_their_beginning() -> None:
@@ -194,29 +202,33 @@ def test_wrong_strategies_are_refused(make: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("options", [{"thread_count": 0}, {"serialization_format": "zip"}])
-def test_wrong_options_are_refused(file_system: OssFileSystem, place: str, options: dict[str, Any]) -> None:
+def test_wrong_options_are_refused(file_system: OssFileSystem, checkpoint_uri: str, options: dict[str, Any]) -> None:
     with pytest.raises(OssConfigError):
-        file_system.writer(place, **options)
+        file_system.writer(checkpoint_uri, **options)
     with pytest.raises(OssConfigError):
-        file_system.writer(place, serialization_format="safetensors", _extensions=[Deflate()])
+        file_system.writer(checkpoint_uri, serialization_format="safetensors", _extensions=[Deflate()])
 
 
 @pytest.mark.parametrize("directory", ["/absolute", 3, "oss://other/x"])
-def test_a_strategy_that_leaves_the_checkpoint_is_reported(file_system: OssFileSystem, place: str, directory: Any) -> None:
-    writer = file_system.writer(place, prefix_strategy=lambda _rank: directory)
+def test_a_strategy_that_leaves_the_checkpoint_is_reported(
+    file_system: OssFileSystem, checkpoint_uri: str, directory: Any
+) -> None:
+    writer = file_system.writer(checkpoint_uri, prefix_strategy=lambda _rank: directory)
     with pytest.raises(dcp.CheckpointException, match="a path below the checkpoint is needed"):
         dcp.save({"a": torch.ones(1)}, storage_writer=writer)
 
 
-def test_compressed_items_are_loaded_also_in_part(file_system: OssFileSystem, client: OssClient, place: str) -> None:
+def test_compressed_items_are_loaded_also_in_part(
+    file_system: OssFileSystem, client: OssClient, checkpoint_uri: str
+) -> None:
     state = {"a": torch.zeros(1_000_000), "b": torch.arange(1000.0), "c": "text"}
-    dcp.save(state, storage_writer=file_system.writer(place, _extensions=[Deflate()]))
-    assert sum(item.size for item in client.list(f"{place}/")) < 100_000
+    dcp.save(state, storage_writer=file_system.writer(checkpoint_uri, _extensions=[Deflate()]))
+    assert sum(item.size for item in client.list(f"{checkpoint_uri}/")) < 100_000
     target: dict[str, Any] = {"a": torch.ones(1_000_000), "b": torch.zeros(1000), "c": ""}
-    dcp.load(target, storage_reader=file_system.reader(place, _extension_registry=registry()))
+    dcp.load(target, storage_reader=file_system.reader(checkpoint_uri, _extension_registry=registry()))
     assert torch.equal(target["a"], state["a"])  # type: ignore[arg-type]
     assert target["c"] == "text"
     part = {"b": torch.zeros(1000)}
-    reader = file_system.reader(place, _extension_registry=registry())
+    reader = file_system.reader(checkpoint_uri, _extension_registry=registry())
     dcp.load(part, storage_reader=reader)
     assert torch.equal(part["b"], state["b"])  # type: ignore[arg-type]

@@ -20,14 +20,14 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-# More than a collective operation takes; what hangs longer has lost a rank.
+# No collective operation takes so long unless it has lost a rank.
 GROUP_TIMEOUT = timedelta(seconds=30)
 WORLD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one rank ended: what its function returned, or the exception's text, or the signal that killed it."""
+    """How one rank ended: its result, the text of its exception, or the signal that killed it."""
 
     result: Any = None
     error: str | None = None
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Worlds:
-    """Runs worlds one after the other, as a context manager."""
+    """Runs worlds one after the other; a context manager."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -57,7 +57,7 @@ class Worlds:
         return [Outcome(**outcome) for outcome in json.loads(self._process.stdout.readline())]
 
     def results(self, size: int, function: str, **arguments: Any) -> list[Any]:
-        """Run a function that succeeds in each rank."""
+        """Run a function that must succeed in each rank, and return the results."""
         outcomes = self.run(size, function, **arguments)
         assert all(outcome.error is None and outcome.killed_by is None for outcome in outcomes), outcomes
         return [outcome.result for outcome in outcomes]
@@ -75,12 +75,12 @@ class Worlds:
 
 
 def _serve() -> None:
-    # Only this process and its ranks need torch; the first use of a DTensor would import the rest in each of them.
+    # Imported here, because only this process and its ranks need torch. The first use of a DTensor imports this too.
     importlib.import_module("torch._dynamo")
     ranks = importlib.import_module("tests.dcp.ranks")
 
     answers = os.fdopen(os.dup(1), "w")
-    # What a rank prints is no answer.
+    # The output of a rank is no answer.
     os.dup2(2, 1)
     for line in sys.stdin:
         order = json.loads(line)
@@ -96,7 +96,7 @@ def _serve() -> None:
 
 
 def _start(rank: int, size: int, store: str, function: Any, arguments: dict[str, Any]) -> tuple[int, int]:
-    """Fork a rank; return its id and the pipe that its outcome comes through."""
+    """Fork a rank; return its process id and the pipe for its outcome."""
     reading, writing = os.pipe()
     process = os.fork()
     if process:
@@ -109,10 +109,10 @@ def _start(rank: int, size: int, store: str, function: Any, arguments: dict[str,
 
             dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=GROUP_TIMEOUT)
             outcome = {"result": function(**arguments)}
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test is told
+        except BaseException as error:  # noqa: BLE001 - the test gets any exception as an outcome
             outcome = {"error": "".join(traceback.format_exception(error))}
         pipe.write(json.dumps(outcome))
-    # Groups are not destroyed: a rank that failed would wait for the others there.
+    # The group is not destroyed: a rank that failed would wait for the others.
     os._exit(0)
 
 

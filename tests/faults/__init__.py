@@ -1,1 +1,1 @@
-"""What the package does when something is wrong: the input, the service, or the network in between."""
+"""How the package behaves if the input, the service or the network is wrong."""

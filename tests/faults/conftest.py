@@ -1,4 +1,4 @@
-"""Every test of this folder also shows that no secret is shown."""
+"""Every test of this folder also checks that no secret is shown."""
 
 import logging
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ def secrets(emulator: Emulator) -> list[str]:
 def evidence(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], secrets: list[str]
 ) -> Iterator[Evidence]:
-    """All that is logged, raised and made during the test; it must not contain a secret."""
+    """All logs, errors and objects of the test. They must not contain a secret."""
     found = Evidence()
     package, root = logging.getLogger("osstorchconnector"), logging.getLogger()
     level = package.level
-    # Each native client takes the level over from here.
+    # Each native client takes its level from here.
     package.setLevel(logging.DEBUG)
     _native.set_log_level(logging.DEBUG)
     root.addHandler(found)

@@ -6,19 +6,19 @@ import threading
 from contextlib import suppress
 from typing import Self
 
-#: What is changed: no head of a request has it.
+#: The bytes that are changed; no head of a request contains them.
 MARK = b"\0"
 
 
 class Damage:
-    """Passes connections on to a server, and changes bytes that are ``MARK`` in the requests."""
+    """Passes connections on to a server, and changes ``MARK`` bytes in the requests."""
 
     def __init__(self, endpoint: str, times: int | None = None) -> None:
         """Listen.
 
         Args:
             endpoint: The server, ``http://host:port``.
-            times: How many bytes to change. Default: all that are ``MARK``.
+            times: How many bytes to change. Default: all ``MARK`` bytes.
         """
         host, _, port = endpoint.removeprefix("http://").rpartition(":")
         self._server = (host, int(port))
@@ -57,7 +57,7 @@ class Damage:
                 self._threads.append(thread)
                 thread.start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, change: bool) -> None:  # noqa: FBT001 - of a thread
+    def _pass(self, source: socket.socket, target: socket.socket, change: bool) -> None:  # noqa: FBT001 - a thread passes it by position
         with suppress(OSError):
             while data := source.recv(1 << 16):
                 target.sendall(self._changed(data) if change else data)

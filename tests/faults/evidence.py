@@ -1,4 +1,4 @@
-"""Everything a user, a log file or a bug report gets to see."""
+"""Everything that a user, a log file or a bug report may show."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 
 class Evidence(logging.Handler):
-    """Log lines, errors and objects, with all the texts that each of them shows itself as."""
+    """Log lines, errors and objects, with all their texts."""
 
     def __init__(self) -> None:
         super().__init__(logging.NOTSET)
@@ -26,19 +26,19 @@ class Evidence(logging.Handler):
     def texts(self) -> Iterator[str]:
         yield from self.lines
         for error in self.errors:
-            # A note is part of the traceback, and so are the errors that caused this one.
+            # The traceback holds notes too, and the errors that caused this one.
             yield from (str(error), repr(error), repr(vars(error)), *traceback.format_exception(error))
         for shown in self.objects:
             yield from (str(shown), repr(shown), repr([shown]))
 
     def leaks(self, secrets: Iterable[str]) -> list[str]:
-        """Return the texts that contain a secret, in whatever spelling."""
+        """Return the texts that contain a secret in any spelling."""
         spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
         return [text for text in self.texts() if any(spelling in text for spelling in spellings)]
 
 
 def recording(target: list[Any], method: Any) -> Any:
-    """Return an initializer that also remembers what it initialized."""
+    """Return an initializer that also remembers the objects."""
 
     def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
         method(self, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""A scripted server that answers as OSS does, but for the requests that a test spoils."""
+"""A scripted server that answers like OSS, except for requests that a test chooses."""
 
 import base64
 import functools
@@ -13,7 +13,7 @@ from tests.faults.server import PATIENCE, Answer, Exchange, Request, ScriptedSer
 
 BUCKET = "scripted-bucket"
 
-#: Gets the right answer to a request, and sends what it makes of it.
+#: Gets the right answer to a request, and sends a wrong one made from it.
 Fault = Callable[[Exchange, Answer], None]
 
 
@@ -27,7 +27,7 @@ def as_it_should_be(exchange: Exchange, answer: Answer) -> None:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error instead of what was asked for, which is not done."""
+    """An error as the answer; the request is not executed."""
 
     status: int
     code: str
@@ -35,7 +35,7 @@ class Refusal:
 
 
 class Held:
-    """A fault that holds answers back until it is released, at the latest when its block, inside the server's, ends."""
+    """A fault that holds answers back until it is released, at the latest at the end of its block."""
 
     def __init__(self) -> None:
         self._released = threading.Event()
@@ -58,7 +58,7 @@ class Held:
 
 
 class ObjectServer(ScriptedServer):
-    """Serves objects, but for the requests that a fault applies to."""
+    """Serves objects, except for requests that a fault applies to."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ObjectServer(ScriptedServer):
             fault: What to do instead of answering.
             where: The requests that the fault applies to.
             times: How many of these requests it applies to. Default: all.
-            page: Entries of a page of a listing.
+            page: Keys on a page of a listing.
             port: The port. Default: a free one.
         """
         super().__init__(self._answer, port)
@@ -91,7 +91,7 @@ class ObjectServer(ScriptedServer):
         self._upload_numbers = itertools.count(1)
 
     def answer_to(self, request: Request) -> Answer:
-        """Do what is asked for, and return the right answer."""
+        """Execute a request, and return the right answer."""
         if request.query.get("uploadId", "") not in {"", *self.uploads}:
             return error_answer(request, 404, "NoSuchUpload", "The specified upload does not exist.")
         match request.method:
@@ -166,8 +166,8 @@ class ObjectServer(ScriptedServer):
             self.contents[request.key] = content
         answer = Answer()
         if root:
-            told = f"<ETag>{etag_of(content)}</ETag><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
-            answer = xml_answer(f"<{root}>{told}</{root}>")
+            fields = f"<ETag>{etag_of(content)}</ETag><LastModified>2025-01-01T00:00:00.000Z</LastModified>"
+            answer = xml_answer(f"<{root}>{fields}</{root}>")
         answer.headers |= {"ETag": etag_of(content), "x-oss-hash-crc64ecma": crc64_text(content)}
         return answer
 
@@ -201,10 +201,10 @@ def xml_answer(body: str, status: int = 200) -> Answer:
 
 
 def error_answer(request: Request, status: int, code: str, message: str, more: str = "") -> Answer:
-    """Return an error as OSS sends it: in the body, or in a header where there can be no body.
+    """Return an error as OSS sends it: in the body, or in a header if the answer can have no body.
 
     Args:
-        request: What it answers.
+        request: The request.
         status: The HTTP status.
         code: The error code.
         message: The message.
@@ -232,7 +232,7 @@ def crc64_text(content: bytes) -> str:
 
 @functools.cache
 def crc64(content: bytes) -> int:
-    """Return the CRC-64/XZ that OSS keeps of each object."""
+    """Return the CRC-64/XZ that OSS stores for each object."""
     value = 0xFFFFFFFFFFFFFFFF
     for byte in content:
         value = _CRC64_TABLE[(value ^ byte) & 0xFF] ^ (value >> 8)

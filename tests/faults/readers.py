@@ -1,4 +1,4 @@
-"""All the ways in which a user reads objects."""
+"""All ways in which a user reads objects."""
 
 import inspect
 import threading
@@ -10,11 +10,11 @@ from tests.faults.objects import uri
 from tests.faults.server import ScriptedServer
 
 ACCESS_KEY_ID = "id-that-may-show"
-# With characters that are escaped in URLs, in JSON and in representations.
+# With characters that URLs, JSON and repr escape.
 ACCESS_KEY_SECRET = "secret+that/must=not show\\9a7f3c"
 SECURITY_TOKEN = "token+that/must=not show\\51c20e"
 
-#: Connects: the keyword arguments of every client and dataset.
+#: The connection arguments.
 Connect = dict[str, Any]
 #: Reads objects by key, in order.
 Reader = Callable[[Connect, list[str]], list[bytes]]
@@ -27,9 +27,9 @@ def settings(**given: Any) -> OssConfig:
         "access_key_secret": ACCESS_KEY_SECRET,
         "security_token": SECURITY_TOKEN,
         "max_attempts": 2,
-        # The scripted servers know pages by their number, not by a key to start after.
+        # The scripted servers find pages by their number, not by a key to start after.
         "fast_list": False,
-        # Anything that is not about time must not fail for a slow machine.
+        # Tests that are not about time must pass on a slow machine.
         "connect_timeout": 10,
         "read_timeout": 10,
         "total_timeout": 25,
@@ -76,7 +76,7 @@ def map_prefix(connection: Connect, names: list[str]) -> list[bytes]:
 
 
 READERS = [get, open_and_read, iterate_objects, iterate_prefix, map_one_by_one, map_batch, map_prefix]
-#: Those of them that list.
+#: The readers that list.
 LISTERS = [iterate_prefix, map_prefix]
 
 
@@ -84,7 +84,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def with_each(readers: Iterable[Reader]) -> Callable[[Callable[Concatenate[Reader, Arguments], None]], Any]:
-    """Make a test one of all readers at the same time: what is wrong takes its time, and no processor's."""
+    """Run a test with all readers at the same time, because faults cost waiting, not processor time."""
 
     def decorate(test: Callable[Concatenate[Reader, Arguments], None]) -> Any:
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
@@ -96,7 +96,7 @@ def with_each(readers: Iterable[Reader]) -> Callable[[Callable[Concatenate[Reade
                 except BaseException as error:  # noqa: BLE001 - raised again below
                     failures[reader.__name__] = error
 
-            # Daemons, so that one that hangs does not keep the test's bound from ending it.
+            # Daemons: a thread that hangs does not stop the test's time limit from ending it.
             threads = [threading.Thread(target=run_one, args=(reader,), daemon=True) for reader in readers]
             for thread in threads:
                 thread.start()

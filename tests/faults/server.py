@@ -1,4 +1,4 @@
-"""A server whose answers a test scripts: what neither OSS nor the emulator sends on purpose."""
+"""A server whose answers a test scripts, to send what neither OSS nor the emulator sends."""
 
 import contextlib
 import http.client
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
-# Longer than anything a test waits for; a test's own bound ends it before.
+# Longer than the time limit of any test.
 PATIENCE = 20.0
 
 
@@ -36,7 +36,7 @@ class Request:
 
     @property
     def range(self) -> tuple[int, int] | None:
-        """The first byte asked for and the first byte no longer asked for."""
+        """The requested range: its first byte, and the first byte after it."""
         if "range" not in self.headers:
             return None
         first, _, last = self.headers["range"].removeprefix("bytes=").partition("-")
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """An answer to be sent, or to be spoiled before."""
+    """An answer, which a test may spoil before it is sent."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Exchange:
     def __init__(self, server: "ScriptedServer", connection: socket.socket, request: Request, number: int) -> None:
         self.server = server
         self.request = request
-        #: Counts the server's requests from 1.
+        #: The number of the request at this server, from 1.
         self.number = number
         self._connection = connection
 
@@ -76,8 +76,8 @@ class Exchange:
 
         Args:
             answer: The answer.
-            length: The length to announce, where it is not that of the body.
-            upto: How many bytes of the body to send, where it is not all of it.
+            length: The length to announce, if it is not that of the body.
+            upto: How many bytes of the body to send, if not all of it.
         """
         headers = {
             "Server": "Scripted",
@@ -91,7 +91,7 @@ class Exchange:
         self.send(head + body)
 
     def hang_up(self) -> None:
-        # Also where a forked child holds a copy of the socket, which would keep a closed connection open.
+        # Shut down, not closed: a forked child may hold a copy of the socket, which would keep the connection open.
         self._connection.shutdown(socket.SHUT_RDWR)
 
     def stall(self) -> None:
@@ -100,10 +100,10 @@ class Exchange:
 
 
 class ScriptedServer:
-    """Reads requests on a free port of the loopback interface and gives each to a script, as a context manager.
+    """Reads requests on a free port of the loopback interface and gives each to a script; a context manager.
 
     Each connection has a thread of its own. A script that returns leaves its connection open for the next request.
-    What a script raises is raised again when the block ends, but for the loss of its connection.
+    If a script raises, the end of the block raises the same error, unless the script only lost its connection.
     """
 
     def __init__(self, script: Callable[[Exchange], None], port: int = 0) -> None:
@@ -122,13 +122,13 @@ class ScriptedServer:
         return f"http://{host}:{port}"
 
     def wait_for(self, count: int, wanted: Callable[[Request], bool] = lambda _: True) -> None:
-        """Wait until so many requests of a kind have arrived."""
+        """Wait until this number of requests of a kind has arrived."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: self.count(wanted) >= count, PATIENCE)
         assert arrived, f"{self.count(wanted)} of {count} requests arrived: {self.requests}"
 
     def drain(self) -> None:
-        """Wait until the clients have closed all connections, and so all that they sent has been answered."""
+        """Wait until the clients have closed all connections: then all their requests have been answered."""
         for thread in list(self._connections.values()):
             thread.join(PATIENCE)
             assert not thread.is_alive(), "a connection is open"
@@ -140,12 +140,12 @@ class ScriptedServer:
         if self.stopped.is_set():
             return
         self.stopped.set()
-        # Wakes the acceptor, which then finds that all is over.
+        # Wakes the acceptor, which then sees that the server was stopped.
         socket.create_connection(self._listener.getsockname()).close()
         self._acceptor.join(PATIENCE)
         self._listener.close()
         for connection, thread in list(self._connections.items()):
-            # The client may have been faster.
+            # The client may have closed it first.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join(PATIENCE)
@@ -182,7 +182,7 @@ class ScriptedServer:
                         self._arrived.notify_all()
                     self._script(Exchange(self, connection, request, number))
         except (OSError, http.client.HTTPException):
-            # The client went away, which is its right.
+            # The client may close its connection at any time.
             pass
         except Exception as error:  # noqa: BLE001 - raised again by the thread that runs the test
             self._failures.append(error)

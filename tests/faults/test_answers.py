@@ -1,4 +1,4 @@
-"""Answers that are errors, or no answers at all."""
+"""Answers that are errors, or no HTTP at all."""
 
 import time
 
@@ -50,7 +50,7 @@ def is_about_the_first(request: Request) -> bool:
     ],
 )
 @with_each(READERS)
-def test_a_services_error_keeps_all_it_tells(
+def test_an_error_of_the_service_keeps_all_its_fields(
     reader: Reader, status: int, code: str, kind: type[OssError], attempts: int
 ) -> None:
     with ObjectServer(CONTENTS, Refusal(status, code), where=is_about_the_first) as server:
@@ -62,8 +62,8 @@ def test_a_services_error_keeps_all_it_tells(
         assert (error.bucket, error.key, error.attempts) == ("scripted-bucket", "000", attempts)
         last = max(number for number, request in enumerate(server.requests, 1) if is_about_the_first(request))
         assert error.request_id == f"REQUEST-{last}"
-        for told in (code, str(status), f"REQUEST-{last}", "scripted-bucket", "000", f"It is {code}."):
-            assert told in str(error)
+        for field in (code, str(status), f"REQUEST-{last}", "scripted-bucket", "000", f"It is {code}."):
+            assert field in str(error)
 
 
 @with_each(READERS)
@@ -104,7 +104,7 @@ def test_an_error_whose_body_stalls_is_reported_by_its_status() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 304])
 @with_each(READERS)
 def test_a_redirect_is_an_error_and_is_not_followed(reader: Reader, status: int) -> None:
-    # Following it would send a signed request to whomever the answer names.
+    # Following it would send a signed request to any host that the answer names.
     def never(_: Exchange) -> None:
         raise AssertionError("the redirect was followed")
 
@@ -121,7 +121,7 @@ def test_a_redirect_is_an_error_and_is_not_followed(reader: Reader, status: int)
 
 @pytest.mark.parametrize("times", [1, 3])
 @with_each(READERS)
-def test_a_short_storm_of_503_is_ridden_out(reader: Reader, times: int) -> None:
+def test_readers_survive_a_short_storm_of_503(reader: Reader, times: int) -> None:
     fault = Refusal(503, "SlowDown")
     with ObjectServer(CONTENTS, fault, where=is_about_the_first, times=times) as server:
         assert reader(connect(server, max_attempts=4), NAMES) == [CONTENTS[name] for name in NAMES]
@@ -151,7 +151,7 @@ def test_a_storm_that_does_not_end_is_reported(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("header", [{"Retry-After": "3600"}, {"x-oss-qos-delay-time": "3600000"}])
-def test_a_service_that_asks_for_more_patience_than_there_is_is_not_waited_for(header: dict[str, str]) -> None:
+def test_a_client_does_not_wait_longer_than_its_total_timeout(header: dict[str, str]) -> None:
     with ObjectServer(CONTENTS, Refusal(503, "SlowDown", header)) as server:
         start = time.monotonic()
         with pytest.raises(OssThrottledError):
@@ -160,7 +160,7 @@ def test_a_service_that_asks_for_more_patience_than_there_is_is_not_waited_for(h
         assert server.count() == 1
 
 
-def test_a_service_that_asks_for_patience_gets_it() -> None:
+def test_a_client_waits_as_long_as_the_service_asks() -> None:
     with ObjectServer(CONTENTS, Refusal(503, "SlowDown", {"Retry-After": "1"}), times=1) as server:
         start = time.monotonic()
         assert get(connect(server), ["000"]) == [CONTENTS["000"]]

@@ -1,4 +1,4 @@
-"""Bodies that break off, stall, or are not the object's bytes."""
+"""Bodies that break off, stall, or are not the bytes of the object."""
 
 import subprocess
 import sys
@@ -21,12 +21,12 @@ from tests.faults.objects import ObjectServer, etag_of, uri
 from tests.faults.readers import READERS, Reader, connect, get, open_and_read, with_each
 from tests.faults.server import PATIENCE, Answer, Exchange, Request
 
-# Longer than what is received and recorded at a time, so that a resumption has something to keep.
+# Longer than one receive, so that a resumed request keeps some bytes.
 CONTENT = bytes(range(251)) * 2400
 SMALL = b"the right content"
 CONTENTS = {"a": SMALL, "b": CONTENT, "c": SMALL}
 NAMES = sorted(CONTENTS)
-#: Those that fetch objects whole, and so can compare the checksum of the whole.
+#: The readers that fetch whole objects, and so can compare their checksum.
 WHOLE = [reader for reader in READERS if reader is not open_and_read]
 
 
@@ -117,7 +117,7 @@ def test_a_large_body_that_keeps_moving_is_read_however_often_it_breaks() -> Non
 
     with ObjectServer({"large": content}, broken_off_after_progress) as server:
         assert get(connect(server), ["large"]) == [content]
-        # More often than there are attempts: each break comes after progress.
+        # More breaks than attempts, but each break comes after progress.
         assert server.count() == 5
 
 
@@ -157,7 +157,7 @@ def test_a_trickling_body_is_bounded_by_the_total_timeout() -> None:
 
 @pytest.mark.parametrize("fault", [corrupted, with_another_checksum, shortened, lengthened])
 @with_each(WHOLE)
-def test_bytes_that_do_not_fit_their_checksum_are_fetched_again(reader: Reader, fault: Any) -> None:
+def test_bytes_with_a_wrong_checksum_are_fetched_again(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault, where=is_get_of_b, times=1) as server:
         assert reader(connect(server), NAMES) == [CONTENTS[name] for name in NAMES]
         assert server.count(is_get_of_b) == 2
@@ -165,7 +165,7 @@ def test_bytes_that_do_not_fit_their_checksum_are_fetched_again(reader: Reader, 
 
 @pytest.mark.parametrize("fault", [corrupted, with_another_checksum, shortened, lengthened])
 @with_each(WHOLE)
-def test_bytes_that_never_fit_their_checksum_are_an_error(reader: Reader, fault: Any) -> None:
+def test_bytes_that_always_have_a_wrong_checksum_are_an_error(reader: Reader, fault: Any) -> None:
     with ObjectServer(CONTENTS, fault) as server:
         with pytest.raises(OssIntegrityError, match="CRC-64") as caught:
             reader(connect(server), ["b"])
@@ -211,7 +211,7 @@ def test_an_answer_to_another_range_is_an_error(spoil: Any) -> None:
 
 @pytest.mark.parametrize("missing", ["ETag", "Content-Length"])
 @with_each(WHOLE)
-def test_an_answer_without_what_the_protocol_promises_is_an_error(reader: Reader, missing: str) -> None:
+def test_an_answer_without_a_required_header_is_an_error(reader: Reader, missing: str) -> None:
     def incomplete(exchange: Exchange, answer: Answer) -> None:
         headers = {"ETag": '"1"', "Content-Length": str(len(answer.body))}
         del headers[missing]
@@ -274,7 +274,7 @@ def test_a_length_that_no_memory_holds_is_an_error(length: int, call: str) -> No
         exchange.reply(answer, length=length)
         exchange.stall()
 
-    # In a process of its own: what this is about ends processes.
+    # In a process of its own, because a bug here ends the process.
     program = (
         "import sys\n"
         "from osstorchconnector import OssClient, OssConfig\n"
@@ -293,7 +293,7 @@ def test_a_length_that_no_memory_holds_is_an_error(length: int, call: str) -> No
     assert ran.stdout in {"OssError", "MemoryError", "OverflowError", "OssTimeoutError", "OssIntegrityError"}
 
 
-def test_a_body_longer_than_its_range_is_not_drained_for_ever() -> None:
+def test_a_body_longer_than_its_range_is_not_drained_forever() -> None:
     def endless(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, length=1 << 50)
         while not exchange.server.stopped.is_set():
@@ -302,7 +302,7 @@ def test_a_body_longer_than_its_range_is_not_drained_for_ever() -> None:
     with ObjectServer(CONTENTS, endless) as server:
         client = OssClient(**connect(server))
         start = time.monotonic()
-        # Whether the bytes count is the client's choice; that it comes to an end is not.
+        # The client may accept or refuse the bytes, but it must come to an end.
         try:
             assert client.get(uri("b"), 10, 20) == CONTENT[10:20]
         except OssError as error:
@@ -311,7 +311,7 @@ def test_a_body_longer_than_its_range_is_not_drained_for_ever() -> None:
 
 
 def test_a_mismatch_that_no_read_could_report_is_raised_by_close() -> None:
-    # Both ends are fetched by the first read, and the middle, in one request, ahead of the second.
+    # The first read fetches both ends. The middle is fetched in one request before the second read.
     edge, content = 128 << 10, bytes(range(256)) * 1824
     released, again = threading.Event(), threading.Event()
     carrier = 0
@@ -325,7 +325,7 @@ def test_a_mismatch_that_no_read_could_report_is_raised_by_close() -> None:
             corrupted(exchange, answer)
             return
         if threading.get_ident() != carrier:
-            # So that only the connection that brought the middle is ever used again.
+            # Only the connection of the middle may be used again.
             answer.headers["Connection"] = "close"
         else:
             again.set()
@@ -336,7 +336,7 @@ def test_a_mismatch_that_no_read_could_report_is_raised_by_close() -> None:
         reader = client.reader(uri("a"))
         assert reader.read(edge - 1000) + reader.read(1000) == content[:edge]
         released.set()
-        # A request over its connection comes after the middle has been taken in, by the same I/O thread.
+        # A request over this connection comes after the middle, because the same I/O thread receives both.
         while not again.is_set():
             client.head(uri("a"))
         with pytest.raises(OssIntegrityError, match="CRC-64") as caught:

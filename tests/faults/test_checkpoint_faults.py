@@ -1,6 +1,6 @@
-"""Every fault of the emulator, while checkpoints are written and read; and writers that are killed at any moment.
+"""Every fault of the emulator while checkpoints are written and read, and writers that are killed at any moment.
 
-The outcome is the right bytes or an error of ours, and what was there before is there still.
+The outcome is the right bytes or an error of this package. If a save fails, the previous object is still there.
 """
 
 import io
@@ -20,13 +20,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from osstorchconnector import OssCheckpoint, OssConfig, OssError, OssSafetensor
-from osstorchconnector.connection.unfinished_uploads import abort, open_uploads
+from osstorchconnector.connection.unfinished_uploads import abort, find_unfinished
 from osstorchconnector.testing import Emulator
 
 PART = 100 * 1024
 URI = "oss://bucket/run/object"
 
-# Each fault of docs/guides/emulator.md, at every request or at some: what passes is ridden out.
+# Each fault of docs/guides/emulator.md, at every request or at some. Clients survive temporary faults.
 FAULTS: dict[str, dict[str, Any]] = {
     "delay": {"delay": 0.01},
     "bandwidth": {"bandwidth": 20_000_000},
@@ -50,10 +50,10 @@ CHOICES: dict[str, dict[str, Any]] = {
     "once": {"nth": 2, "times": 1},
     "often": {"probability": 0.3, "seed": 5},
 }
-# These never keep an operation from succeeding, however often they act.
+# No operation fails because of these, even if they always act.
 HARMLESS = {"delay", "bandwidth", "shared_bandwidth"}
-# A fault that acts once is ridden out, but for refusals, which are final, for a clock that is right before and after,
-# and for a changed bit in an answer that no checksum covers.
+# Faults that clients do not survive even if they act once: refusals, which are final; a clock that is right before and
+# after; and a changed bit in an answer without a checksum.
 FINAL = {"refusal", "expired_token", "clock_skew", "flip"}
 
 
@@ -138,14 +138,14 @@ def test_a_save_publishes_all_or_nothing(
     if not failed:
         assert same(found, new)
     elif unknown:
-        # Only where the answer was lost or wrong, and OSS answered nothing else, or the same.
+        # Only if the answer was lost or wrong, and OSS gave no other answer.
         assert same(found, old) or same(found, new)
     else:
         assert same(found, old)
     if fault in HARMLESS or (choice == "once" and fault not in FINAL):
         assert not failed
-    for upload in open_uploads(client, "oss://bucket/"):
-        # Giving up was refused too, or the identifier was lost with an answer.
+    for upload in find_unfinished(client, "oss://bucket/"):
+        # Aborting was refused too, or the identifier was lost with an answer.
         assert fault not in HARMLESS
         abort(client, upload)
 
@@ -235,7 +235,7 @@ def test_a_killed_save_leaves_the_previous_checkpoint_or_the_new_one(how: signal
         client = emulator.client()
         checkpoint = OssCheckpoint(**emulator.connection)
         checkpoint.save({"number": 1}, URI)
-        # So that most moments are in the middle of an upload.
+        # Most moments are then in the middle of an upload.
         emulator.fault(operation=["UploadPart", "CompleteMultipartUpload"], delay=0.01)
         package = str(Path(__file__).parents[2] / "python")
         connection = (emulator.endpoint, emulator.region, emulator.cred_path)
@@ -246,17 +246,17 @@ def test_a_killed_save_leaves_the_previous_checkpoint_or_the_new_one(how: signal
                 assert process.stdout is not None
                 assert process.stdout.readline() == b"ready\n"
                 published = checkpoint.load(URI)["number"]
-                # The moment is what is tried here, not something that is waited for.
+                # This is no wait for a condition: the test tries different moments.
                 time.sleep(moments.uniform(0, 0.4))
                 process.send_signal(how)
                 assert process.wait(20) == -how
             found = checkpoint.load(URI)
             assert all(bool((value == found["number"]).all()) for name, value in found.items() if name != "number")
             assert found["number"] >= min(published, 2)
-            uploads = list(open_uploads(client, "oss://bucket/run/"))
+            uploads = list(find_unfinished(client, "oss://bucket/run/"))
             left += len(uploads)
             for upload in uploads:
                 abort(client, upload)
-            assert list(open_uploads(client, "oss://bucket/")) == []
-    # Else no moment was in the middle of an upload.
+            assert list(find_unfinished(client, "oss://bucket/")) == []
+    # Otherwise no moment was in the middle of an upload.
     assert left > 0

@@ -1,4 +1,4 @@
-"""Wrong input is told at construction, by name, and before the network is used."""
+"""Wrong input raises at construction, with its name, and before the network is used."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from osstorchconnector import (
 from tests.faults.readers import settings
 from tests.faults.server import ScriptedServer
 
-#: Connects to the given endpoint with the given keyword arguments, in one of the ways there are.
+#: One of the ways to connect to an endpoint, with keyword arguments.
 Door = Callable[..., Any]
 
 
@@ -43,7 +43,7 @@ def door(request: pytest.FixtureRequest) -> Door:
 
 @pytest.fixture(autouse=True)
 def server() -> Iterator[ScriptedServer]:
-    """A server that must not be asked anything."""
+    """A server that must not get any request."""
 
     def refuse(_: object) -> None:
         raise AssertionError("the network was used")
@@ -54,7 +54,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "quoted"),
     [
         ("", "the URI is empty"),
         ("some-bucket", "some-bucket"),
@@ -77,13 +77,13 @@ def server() -> Iterator[ScriptedServer]:
         ("oss://some-bucket/\\a", "\\"),
     ],
 )
-def test_a_malformed_uri_is_repeated(server: ScriptedServer, uri: str, told: str) -> None:
+def test_a_malformed_uri_is_quoted(server: ScriptedServer, uri: str, quoted: str) -> None:
     connection: dict[str, Any] = {"endpoint": server.endpoint, "region": "cn-hangzhou", "config": settings()}
     for kind in (OssIterableDataset, OssMapDataset):
         for build in (kind.from_prefix, kind.from_objects):
             with pytest.raises(OssConfigError) as caught:
                 build(uri, **connection)
-            assert told in str(caught.value)
+            assert quoted in str(caught.value)
     one = OssClient(**connection)
     calls: list[Callable[[], object]] = [
         lambda: one.get(uri),
@@ -100,7 +100,7 @@ def test_a_malformed_uri_is_repeated(server: ScriptedServer, uri: str, told: str
     for call in calls:
         with pytest.raises(OssConfigError) as caught:
             call()
-        assert told in str(caught.value)
+        assert quoted in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["oss://some-bucket", "oss://some-bucket/"])
@@ -219,7 +219,7 @@ def test_a_directory_is_no_file(door: Door, tmp_path: Path, argument: str) -> No
 
 @pytest.mark.parametrize("argument", ["cred_path", "config_path"])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "is not JSON"),
         (b"{", "is not JSON"),
@@ -232,13 +232,13 @@ def test_a_directory_is_no_file(door: Door, tmp_path: Path, argument: str) -> No
     ],
 )
 def test_a_file_that_is_no_json_object_is_named(
-    door: Door, tmp_path: Path, argument: str, content: bytes, told: str
+    door: Door, tmp_path: Path, argument: str, content: bytes, message: str
 ) -> None:
     path = tmp_path / "file.json"
     path.write_bytes(content)
     with pytest.raises(OssConfigError) as caught:
         door("oss-cn-hangzhou.aliyuncs.com", **{argument: str(path)})
-    assert f"file {str(path)!r} {told}" in str(caught.value)
+    assert f"file {str(path)!r} {message}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -289,8 +289,8 @@ def test_a_wrong_key_of_the_configuration_file_is_named(
     path.write_text(json.dumps(document))
     with pytest.raises(OssConfigError) as caught:
         door("oss-cn-hangzhou.aliyuncs.com", config_path=str(path), config=settings())
-    for told in (str(path), key, value):
-        assert told in str(caught.value)
+    for quoted in (str(path), key, value):
+        assert quoted in str(caught.value)
 
 
 def test_a_ca_bundle_without_certificates_is_named(door: Door, tmp_path: Path) -> None:

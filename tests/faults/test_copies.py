@@ -1,4 +1,4 @@
-"""Copies in parts that fail: the error is told, nothing is published, and what was begun is taken back."""
+"""Copies in parts that fail: the error is raised, nothing is published, and the upload is aborted."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def copy(server: ObjectServer, **given: Any) -> None:
 
 @pytest.mark.parametrize("fault", [Refusal(503, "SlowDown"), hung_up])
 @pytest.mark.parametrize("where", [is_part, is_completion, is_initiation])
-def test_a_failure_that_passes_is_ridden_out(fault: Any, where: Any) -> None:
+def test_a_copy_survives_a_temporary_failure(fault: Any, where: Any) -> None:
     with ObjectServer(BEFORE, fault, where=where, times=1) as server:
         copy(server)
         assert server.contents == {"source": CONTENT, "copy": CONTENT}
@@ -94,7 +94,7 @@ def test_a_failure_that_passes_is_ridden_out(fault: Any, where: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("where", [is_part, is_third_part])
-def test_a_part_that_cannot_be_copied_takes_the_upload_back(fault: Any, kind: type[OssError], where: Any) -> None:
+def test_a_part_that_cannot_be_copied_aborts_the_upload(fault: Any, kind: type[OssError], where: Any) -> None:
     with ObjectServer(BEFORE, fault, where=where) as server:
         with pytest.raises(kind) as caught:
             copy(server)
@@ -131,7 +131,7 @@ def test_a_completion_whose_answer_is_lost_is_found_out(fault: Any, times: int |
         assert server.contents == {"source": CONTENT, "copy": CONTENT}
 
 
-def test_a_completion_that_is_denied_takes_the_upload_back() -> None:
+def test_a_completion_that_is_denied_aborts_the_upload() -> None:
     with ObjectServer(BEFORE, DENIED, where=is_completion) as server:
         with pytest.raises(OssPermissionError) as caught:
             copy(server)
@@ -140,13 +140,13 @@ def test_a_completion_that_is_denied_takes_the_upload_back() -> None:
     assert server.contents == BEFORE
 
 
-def test_checksums_that_the_service_does_not_tell_are_not_missed() -> None:
+def test_a_copy_needs_no_checksums_of_the_service() -> None:
     with ObjectServer(BEFORE, without_checksum, where=lambda _: True) as server:
         copy(server)
         assert server.contents["copy"] == CONTENT
 
 
-def test_progress_is_reported_and_what_it_raises_ends_the_copy() -> None:
+def test_progress_is_reported_and_its_exception_ends_the_copy() -> None:
     class StopError(Exception):
         pass
 
@@ -169,7 +169,7 @@ def test_progress_is_reported_and_what_it_raises_ends_the_copy() -> None:
     assert server.aborted == ["UPLOAD-1"]
 
 
-def test_the_end_of_an_interrupted_program_takes_the_copy_back() -> None:
+def test_the_end_of_an_interrupted_program_aborts_the_copy() -> None:
     with ObjectServer(BEFORE, held := Held(), where=is_part) as server, held:
         with Program("copying", server.endpoint) as program:
             server.wait_for(2, is_part)

@@ -1,4 +1,4 @@
-"""Listings that are none."""
+"""Malformed listings."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ NO_LISTINGS = {
         b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>-1</Size>"
         b"<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
     ),
-    "no end told": b"<ListBucketResult><Name>a</Name></ListBucketResult>",
+    "without an end": b"<ListBucketResult><Name>a</Name></ListBucketResult>",
     "no way on": b"<ListBucketResult><IsTruncated>true</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>",
     "entities": (
         b'<!DOCTYPE a [<!ENTITY e "eeeeeeeeee"><!ENTITY f "&e;&e;&e;&e;">]>'
@@ -48,7 +48,7 @@ def length(connection: Connect, _: list[str]) -> list[bytes]:
 
 @pytest.mark.parametrize("body", NO_LISTINGS.values(), ids=NO_LISTINGS)
 @with_each([*LISTERS, list_all, length])
-def test_a_listing_that_is_none_is_an_error(reader: Reader, body: bytes) -> None:
+def test_a_malformed_listing_is_an_error(reader: Reader, body: bytes) -> None:
     def wrong(exchange: Exchange, answer: Answer) -> None:
         answer.body = body
         exchange.reply(answer)
@@ -77,7 +77,7 @@ def test_what_was_listed_before_a_bad_page_is_delivered(reader: Reader) -> None:
         assert [next(found).name for _ in range(4)] == sorted(CONTENTS)[:4]
         with pytest.raises(OssError, match="XML"):
             next(found)
-        # It ends after the error, as promised.
+        # As promised, it ends after the error.
         assert list(found) == []
 
 
@@ -113,7 +113,7 @@ def test_a_page_that_never_ends_is_an_error(reader: Reader) -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
 @with_each(LISTERS)
-def test_a_page_that_breaks_off_is_asked_for_again(reader: Reader, cut: int) -> None:
+def test_a_page_that_breaks_off_is_requested_again(reader: Reader, cut: int) -> None:
     def broken_off(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer, upto=cut)
         exchange.hang_up()
@@ -125,7 +125,7 @@ def test_a_page_that_breaks_off_is_asked_for_again(reader: Reader, cut: int) -> 
 
 
 @with_each([*LISTERS, list_all])
-def test_sizes_that_a_listing_tells_wrongly_do_not_matter(reader: Reader) -> None:
+def test_wrong_sizes_in_a_listing_do_not_matter(reader: Reader) -> None:
     def wrong(exchange: Exchange, answer: Answer) -> None:
         sizes: Any = iter(["0", "1", "100000", str(1 << 40), str((1 << 64) - 1)] * 2)
         pieces = answer.body.split(b"<Size>")

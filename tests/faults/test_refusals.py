@@ -1,4 +1,4 @@
-"""What the service refuses or does not have: the error has the service's code, its request id, and names the object."""
+"""Refusals and missing objects: the error has the code and request id of the service, and names the object."""
 
 from collections.abc import Callable
 from typing import Any
@@ -61,8 +61,8 @@ def test_a_wrong_key_or_secret_is_reported_with_code_and_request_id(
         error = caught.value
         assert (error.code, error.status, error.bucket, error.attempts) == (code, 403, bucket, 1)
         assert error.request_id
-        for told in (code, error.request_id, bucket):
-            assert told in str(error)
+        for field in (code, error.request_id, bucket):
+            assert field in str(error)
     for kind in (OssIterableDataset, OssMapDataset):
         for dataset in (
             kind.from_prefix(f"oss://{bucket}/", **connection),
@@ -125,7 +125,9 @@ def test_a_missing_object_is_reported_with_its_key(emulator: Emulator, bucket: s
         assert error.request_id
 
 
-def test_what_was_deleted_meanwhile_is_reported_in_its_place(emulator: Emulator, client: OssClient, bucket: str) -> None:
+def test_an_object_deleted_meanwhile_is_reported_at_its_position(
+    emulator: Emulator, client: OssClient, bucket: str
+) -> None:
     names = ["a", "b", "c"]
     for name in names:
         client.put(f"oss://{bucket}/{name}", name.encode())
@@ -145,7 +147,7 @@ def test_what_was_deleted_meanwhile_is_reported_in_its_place(emulator: Emulator,
 
 @with_each(READERS)
 def test_readers_agree_on_a_missing_bucket(reader: Reader, emulator: Emulator) -> None:
-    # The bucket of the scripted server does not exist here.
+    # This emulator does not have the bucket of the scripted server.
     with pytest.raises(OssError) as caught:
         reader(connection_of(emulator), ["a"])
     assert caught.value.status == 404

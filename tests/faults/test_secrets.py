@@ -1,4 +1,4 @@
-"""Secrets are shown nowhere: the check itself, and the failures that come closest to showing one."""
+"""Secrets are not shown anywhere: the check itself, and the failures that are most likely to show one."""
 
 import json
 import logging
@@ -51,7 +51,7 @@ def test_the_check_finds_a_secret_wherever_it_shows(evidence: Evidence, leak: An
     assert found.leaks([secret]) == []
     leak(found, f"something {secret} something")
     assert found.leaks([secret])
-    # The error was made on purpose.
+    # The test made this error on purpose.
     evidence.errors.clear()
 
 
@@ -66,7 +66,7 @@ def test_the_check_finds_a_secret_in_a_cause_and_in_a_note(evidence: Evidence) -
         assert found.leaks([ACCESS_KEY_SECRET]) == []
         spoil(error)
         assert found.leaks([ACCESS_KEY_SECRET])
-    # The errors were made on purpose.
+    # The test made these errors on purpose.
     evidence.errors.clear()
 
 
@@ -87,8 +87,8 @@ def test_public_objects_do_not_show_it(evidence: Evidence) -> None:
             client.open(uri("a")),
             client.list(uri("")),
             next(client.list(uri(""))),
-            client._connection,
-            client._connection.credentials,
+            client._resolved,
+            client._resolved.credentials,
             client._native_client,
             writer,
             stream,
@@ -101,7 +101,7 @@ def test_public_objects_do_not_show_it(evidence: Evidence) -> None:
         evidence.objects.extend(shown)
         assert repr(connection["config"]).count("***") == 3
         assert evidence.leaks([ACCESS_KEY_SECRET, SECURITY_TOKEN]) == []
-        # The access key's ID is no secret, and where it is shown the evidence has it.
+        # The ID of the access key is no secret, and shows that the evidence is complete.
         assert all(repr(one) in list(evidence.texts()) for one in shown)
         writer.abort()
 
@@ -110,7 +110,7 @@ def test_failures_leave_no_secret_in_log_file_error_or_output(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], evidence: Evidence
 ) -> None:
     def spoiled(exchange: Exchange, answer: Answer) -> None:
-        # Whatever is asked for, no two of these in a row are a success.
+        # No two of these in a row succeed, for any request.
         match exchange.number % 3:
             case 0:
                 exchange.send(b"no HTTP\r\n\r\n")
@@ -141,9 +141,9 @@ def test_failures_leave_no_secret_in_log_file_error_or_output(
     assert seen.leaks([ACCESS_KEY_SECRET, SECURITY_TOKEN]) == []
 
 
-def test_what_a_server_repeats_of_the_request_is_not_shown() -> None:
+def test_the_request_in_a_servers_answer_is_not_shown() -> None:
     def refuse(exchange: Exchange, _: Answer) -> None:
-        # OSS explains a wrong signature with the canonical request, in which the token stands.
+        # OSS explains a wrong signature with the canonical request, which contains the token.
         assert exchange.request.headers["x-oss-security-token"] == SECURITY_TOKEN
         headers = "".join(f"{name}:{value}\n" for name, value in exchange.request.headers.items())
         more = f"<CanonicalRequest>{headers}</CanonicalRequest><SecurityToken>{SECURITY_TOKEN}</SecurityToken>"
@@ -167,7 +167,7 @@ def test_a_providers_failure_is_reported_without_its_words(evidence: Evidence) -
         with pytest.raises(OssCredentialsError, match="failed with ValueError") as caught:
             client.get(uri("a"))
         assert server.count() == 0
-    # The provider's own error is the cause of one that the native core gets and nobody else.
+    # The provider's own error is the cause of an error that only the native core gets.
     evidence.errors[:] = [caught.value]
 
 

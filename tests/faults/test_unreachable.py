@@ -1,4 +1,4 @@
-"""An endpoint that nothing answers at: told within the connect timeout."""
+"""Endpoints that do not answer raise within the connect timeout."""
 
 import contextlib
 import errno
@@ -15,13 +15,13 @@ from tests.faults.readers import LISTERS, READERS, Reader, settings, with_each
 from tests.faults.server import Answer, Exchange, ScriptedServer
 
 CONNECT_TIMEOUT = 1.0
-# A busy machine wakes a waiting thread late; the next larger bound in the system is ten times the connect timeout.
+# A busy machine wakes a waiting thread late. The next larger time limit is ten times the connect timeout.
 TOLERANCE = 3.0
 
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port whose connections are neither accepted nor refused: its queue is full."""
+    """A port that neither accepts nor refuses connections, because its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port: int = listener.getsockname()[1]
@@ -35,7 +35,7 @@ def silent_port() -> Iterator[int]:
         yield port
 
 
-def told_in_time(reader: Reader, endpoint: str, tolerance: float = TOLERANCE, **given: Any) -> OssConnectionError:
+def raised_in_time(reader: Reader, endpoint: str, tolerance: float = TOLERANCE, **given: Any) -> OssConnectionError:
     connection = {
         "endpoint": endpoint,
         "region": "cn-hangzhou",
@@ -50,7 +50,7 @@ def told_in_time(reader: Reader, endpoint: str, tolerance: float = TOLERANCE, **
 
 @with_each(READERS)
 def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(reader: Reader, silent_port: int) -> None:
-    error = told_in_time(reader, f"http://127.0.0.1:{silent_port}")
+    error = raised_in_time(reader, f"http://127.0.0.1:{silent_port}")
     assert f"no connection to 127.0.0.1:{silent_port} within 1.0 s" in str(error)
     assert (error.bucket, error.key) == ("scripted-bucket", None if reader in LISTERS else "a")
     assert error.status is None
@@ -61,7 +61,7 @@ def test_a_silent_endpoint_is_given_up_within_the_connect_timeout(reader: Reader
 def test_a_refused_connection_is_retried_and_reported(reader: Reader) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
-    error = told_in_time(reader, f"http://127.0.0.1:{port}", max_attempts=2)
+    error = raised_in_time(reader, f"http://127.0.0.1:{port}", max_attempts=2)
     assert f"no connection to 127.0.0.1:{port}" in str(error)
     assert "refused" in str(error)
     assert error.attempts == 2
@@ -70,15 +70,15 @@ def test_a_refused_connection_is_retried_and_reported(reader: Reader) -> None:
 def test_no_pause_between_attempts_outlasts_the_connect_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    # The pauses are random: many at a time, so that a long one is among them.
+    # The pauses are random. With many at a time, one of them is long.
     with ThreadPoolExecutor(32) as pool:
-        tried = [pool.submit(told_in_time, READERS[0], endpoint, 1.0) for _ in range(32)]
+        tried = [pool.submit(raised_in_time, READERS[0], endpoint, 1.0) for _ in range(32)]
         for attempt in tried:
             attempt.result()
 
 
 def test_a_name_that_does_not_resolve_is_reported() -> None:
-    error = told_in_time(READERS[0], "http://no-such-host.invalid", max_attempts=1)
+    error = raised_in_time(READERS[0], "http://no-such-host.invalid", max_attempts=1)
     assert "scripted-bucket.no-such-host.invalid" in str(error)
 
 
@@ -87,7 +87,7 @@ def test_a_server_without_tls_is_reported() -> None:
         raise AssertionError("a request was sent in the clear")
 
     with ScriptedServer(never) as server:
-        told_in_time(READERS[0], server.endpoint.replace("http:", "https:"), max_attempts=2)
+        raised_in_time(READERS[0], server.endpoint.replace("http:", "https:"), max_attempts=2)
 
 
 def test_a_server_that_accepts_and_says_nothing_times_out() -> None:

@@ -1,4 +1,4 @@
-"""Uploads that fail: the error is told, nothing is published, and what was begun is taken back."""
+"""Uploads that fail: the error is raised, nothing is published, and the upload is aborted."""
 
 import threading
 from typing import Any
@@ -15,7 +15,7 @@ from osstorchconnector import (
     OssThrottledError,
     OssTimeoutError,
 )
-from osstorchconnector.connection.unfinished_uploads import open_uploads
+from osstorchconnector.connection.unfinished_uploads import find_unfinished
 from osstorchconnector.testing import Emulator
 from tests.faults.damage import MARK, Damage
 from tests.faults.objects import Held, ObjectServer, Refusal, error_answer, uri
@@ -95,7 +95,7 @@ def put(client: OssClient, content: bytes) -> None:
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
 @pytest.mark.parametrize("fault", [THROTTLED, hung_up, with_another_checksum])
-def test_a_failure_that_passes_is_ridden_out(upload: Any, content: bytes, fault: Any) -> None:
+def test_an_upload_survives_a_temporary_failure(upload: Any, content: bytes, fault: Any) -> None:
     with ObjectServer({"a": b"previous"}, fault, where=is_put, times=1) as server:
         upload(client_of(server), content)
         assert server.contents["a"] == content
@@ -133,9 +133,7 @@ def test_an_object_that_was_published_without_a_right_answer_is_found_out(
 
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize("content", [SMALL, LARGE])
-def test_an_object_that_another_replaced_meanwhile_is_not_taken_for_the_one_written(
-    upload: Any, content: bytes
-) -> None:
+def test_an_object_of_another_writer_is_not_taken_for_the_written_one(upload: Any, content: bytes) -> None:
     def replaced(exchange: Exchange, _: Answer) -> None:
         server.contents["a"] = b"another"
         exchange.hang_up()
@@ -170,7 +168,7 @@ def test_bytes_that_changed_on_their_way_are_not_published(
     assert caught.value.attempts == 3
     assert not any("may have been replaced" in note for note in notes_of(caught.value))
     assert client.get(where) == b"previous"
-    assert list(open_uploads(client, f"oss://{bucket}/")) == []
+    assert list(find_unfinished(client, f"oss://{bucket}/")) == []
 
 
 def test_all_parts_that_failed_are_reported() -> None:
@@ -189,7 +187,7 @@ def test_all_parts_that_failed_are_reported() -> None:
         server.wait_for(3, is_put)
         held.release()
         assert all(answered.acquire(timeout=10) for _ in range(3))
-        # This goes over the same I/O thread, so the three answers have been looked at when it returns.
+        # This uses the same I/O thread, so the three answers have been read when it returns.
         client.head(uri("a"))
         with pytest.raises(OssPermissionError) as caught:
             writer.close()
@@ -202,7 +200,7 @@ def test_the_next_write_reports_a_part_that_failed() -> None:
         writer = client_of(server).writer(uri("a"))
         writer.write(LARGE[:PART])
         server.wait_for(1, is_put)
-        # A few bytes fit without a request; the failure is told as soon as it is known.
+        # A few bytes need no request; the failure is raised as soon as it is known.
         endless = iter(lambda: b"a few bytes", None)
         with pytest.raises(OssPermissionError):
             writer.writelines(endless)
@@ -215,7 +213,7 @@ def test_the_next_write_reports_a_part_that_failed() -> None:
 @pytest.mark.parametrize("upload", [write, put])
 @pytest.mark.parametrize(("fault", "kind"), [*FAULTS, (with_another_checksum, OssIntegrityError)])
 @pytest.mark.parametrize("where", [is_put, is_third_part])
-def test_a_part_that_cannot_be_stored_takes_the_upload_back(
+def test_a_part_that_cannot_be_stored_aborts_the_upload(
     upload: Any, fault: Any, kind: type[OssError], where: Any
 ) -> None:
     with ObjectServer({"a": b"previous"}, fault, where=where) as server:
@@ -240,7 +238,7 @@ def test_an_upload_that_cannot_begin_is_reported(upload: Any, fault: Any, kind: 
 
 
 @pytest.mark.parametrize("upload", [write, put])
-def test_a_completion_that_is_denied_takes_the_upload_back(upload: Any) -> None:
+def test_a_completion_that_is_denied_aborts_the_upload(upload: Any) -> None:
     with ObjectServer({"a": b"previous"}, DENIED, where=is_completion) as server:
         with pytest.raises(OssPermissionError) as caught:
             upload(client_of(server), LARGE)
@@ -258,7 +256,7 @@ def test_a_completion_whose_answer_is_lost_is_found_out(upload: Any) -> None:
 
 
 def test_an_error_in_a_completion_that_began_with_200_is_an_error() -> None:
-    # OSS may have sent the head before it finds that it cannot complete.
+    # OSS may send the head before it knows that it cannot complete the upload.
     fails_late = Refusal(200, "InternalError")
     with ObjectServer({"a": b"previous"}, fails_late, where=is_completion) as server:
         with pytest.raises(OssError) as caught:
@@ -275,7 +273,7 @@ def test_a_part_whose_answer_has_no_etag_is_an_error() -> None:
         write(client_of(server), LARGE)
 
 
-def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> None:
+def test_a_writer_that_failed_raises_the_same_again_and_publishes_nothing() -> None:
     with ObjectServer({"a": b"previous"}, DENIED, where=is_put) as server:
         writer = client_of(server).writer(uri("a"))
         writer.write(SMALL)
@@ -288,7 +286,7 @@ def test_a_writer_that_failed_tells_the_same_again_and_publishes_nothing() -> No
         assert server.contents == {"a": b"previous"}
 
 
-def test_an_upload_that_cannot_be_taken_back_tells_its_first_error() -> None:
+def test_an_upload_that_cannot_be_aborted_raises_its_first_error() -> None:
     def neither(exchange: Exchange, _: Answer) -> None:
         code = "AccessDenied" if is_put(exchange.request) else "UserDisable"
         exchange.reply(error_answer(exchange.request, 403, code, "You have no right."))

@@ -1,4 +1,4 @@
-"""Errors of a DataLoader's workers arrive with their class and all their fields, however the workers are started."""
+"""Errors of a DataLoader's workers arrive with their class and all fields, under every start method."""
 
 import operator
 from typing import Any
@@ -22,7 +22,7 @@ from tests.faults.objects import ObjectServer, error_answer, uri, xml_answer
 from tests.faults.readers import connect, settings
 from tests.faults.server import Answer, Exchange, Request
 
-# Each started worker imports torch, which takes seconds on a machine that is doing something else too.
+# Each started worker imports torch, which takes seconds on a busy machine.
 METHODS = [
     pytest.param("fork"),
     pytest.param("forkserver", marks=pytest.mark.slow(120)),
@@ -67,7 +67,7 @@ def spoiled(exchange: Exchange, answer: Answer) -> None:
 
 
 def outcomes(loader: Any, count: int) -> list[Any]:
-    """Return what the loader delivers, and errors in the place where they are raised."""
+    """Return what the loader delivers, with errors at their positions."""
     found: list[Any] = []
     iterator = iter(loader)
     try:
@@ -79,7 +79,7 @@ def outcomes(loader: Any, count: int) -> list[Any]:
         with pytest.raises(StopIteration):
             next(iterator)
     finally:
-        # Left to the collector, which the error's traceback makes it, its end takes torch five seconds.
+        # If the garbage collector ended it, because the traceback refers to it, its end would take torch five seconds.
         iterator._shutdown_workers()
     return found
 
@@ -97,7 +97,7 @@ def check(outcome: Any, name: str) -> None:
     assert (outcome.ec is None) == (status is None)
     text = str(outcome)
     assert "in DataLoader worker process" in text
-    # Neither the worker's traceback nor the message is lost.
+    # Both the worker's traceback and the message arrive.
     assert "Traceback" in text
     if code is not None:
         assert code in text
@@ -110,7 +110,7 @@ def test_every_kind_of_error_crosses(kind: Any, method: str) -> None:
     with ObjectServer(contents, spoiled) as server:
         connection = connect(server, read_timeout=1)
         dataset = kind.from_objects([uri(name) for name in EXPECTED], transform=READ, **connection)
-        # The map dataset asks the loader for one object at a time, the iterable one goes on after each error.
+        # The loader asks the map dataset for one object at a time; the iterable dataset continues after each error.
         loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context=method)
         found = outcomes(loader, len(EXPECTED))
     for outcome, name in zip(found, EXPECTED, strict=True):
@@ -118,7 +118,7 @@ def test_every_kind_of_error_crosses(kind: Any, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_batch_tells_its_first_error_and_the_next_batch_comes(method: str) -> None:
+def test_a_batch_raises_its_first_error_and_the_next_batch_comes(method: str) -> None:
     contents = dict.fromkeys(["a", "b", "denied", "throttled", "c", "d"], CONTENT)
     with ObjectServer(contents, spoiled) as server:
         dataset = OssMapDataset.from_objects([uri(name) for name in contents], transform=READ, **connect(server))
@@ -130,7 +130,7 @@ def test_a_batch_tells_its_first_error_and_the_next_batch_comes(method: str) -> 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
-def test_a_listing_that_is_none_crosses(kind: Any, method: str) -> None:
+def test_the_error_of_a_malformed_listing_crosses(kind: Any, method: str) -> None:
     def no_listing(exchange: Exchange, _: Answer) -> None:
         exchange.reply(xml_answer("<Nothing/>"))
 
@@ -146,7 +146,7 @@ def test_a_listing_that_is_none_crosses(kind: Any, method: str) -> None:
 
 
 class Failing:
-    """A provider that works nowhere."""
+    """A provider that always fails."""
 
     def get_credentials(self) -> object:
         raise RuntimeError("no metadata service here")

@@ -163,7 +163,7 @@ def test_readinto_takes_any_writable_buffer() -> None:
 
 
 def test_a_text_wrapper_reads_it() -> None:
-    with io.TextIOWrapper(here("zwölf\nBoxkämpfer\n".encode()), encoding="utf-8") as text:  # type: ignore[type-var]
+    with io.TextIOWrapper(here("zwölf\nBoxkämpfer\n".encode()), encoding="utf-8") as text:
         assert text.readlines() == ["zwölf\n", "Boxkämpfer\n"]
 
 

@@ -223,20 +223,27 @@ def resident() -> int:
 def test_fresh_memory_is_present_before_its_bytes_arrive(server: Emulator, *, many: bool) -> None:
     content = content_of(16 * MIB)
     server.client().put("oss://objects/fresh", content)
+    # A busy machine may need longer than the first answers take.
+    present = any(present_before(server, content, delay, many=many) for delay in (1, 4, 10))
+    assert present
+
+
+def present_before(server: Emulator, content: bytes, delay: float, *, many: bool) -> bool:
+    """Read into fresh memory; tell whether it was there, and still empty, before the answer came."""
     reader = open_with(server, "fresh")
     with (
         mmap.mmap(-1, len(content)) as memory,
-        server.fault(operation="GetObject", delay=1),
+        server.fault(operation="GetObject", delay=delay),
         ThreadPoolExecutor() as pool,
     ):
-        before, end = resident(), time.monotonic() + 0.9
+        before, end = resident(), time.monotonic() + 0.9 * delay
         reading = pool.submit(lambda: reader.readinto_many([(0, memory)]) if many else reader.readinto(memory))
         while resident() - before < 15 * MIB and time.monotonic() < end:
             time.sleep(0.01)
-        assert time.monotonic() < end
-        assert memory[:] == bytes(len(content))
+        present = time.monotonic() < end and memory[:] == bytes(len(content))
         reading.result()
         assert memory[:] == content
+    return present
 
 
 def test_readinto_refuses_what_it_cannot_fill(server: Emulator) -> None:

@@ -132,14 +132,16 @@ def test_the_device_is_honoured(manager: OssSafetensor, bucket: str) -> None:
     assert {t.device.type for t in manager.load_file(uri, device="meta").values()} == {"meta"}
     with manager.safe_open(uri, torch.device("meta")) as opened:
         assert opened.get_slice("a")[:2].device.type == "meta"
-    with pytest.raises(OssConfigError, match="'np': allowed is 'pt'"):
+    with pytest.raises(OssConfigError, match="framework must be 'pt', got 'np'"):
         manager.safe_open(uri, "cpu", "np")
 
 
 @pytest.mark.parametrize("device", ["pt", "nonsense", None, -1, 1.5])
-def test_a_device_that_is_none_is_reported(manager: OssSafetensor, bucket: str, device: Any) -> None:
+def test_a_device_that_does_not_exist_is_reported(manager: OssSafetensor, bucket: str, device: Any) -> None:
     for act in (manager.safe_open, manager.load_file):
-        with pytest.raises(OssConfigError, match=f"device is {device!r}: give one like 'cpu' or 'cuda:0'"):
+        with pytest.raises(
+            OssConfigError, match=f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}"
+        ):
             act(f"oss://{bucket}/model.safetensors", device)
 
 
@@ -199,7 +201,7 @@ def test_a_slice_is_that_of_a_tensor(manager: OssSafetensor, bucket: str, index:
         (slice(None, None, -1), ValueError),
     ],
 )
-def test_an_index_that_is_none_of_the_tensors_is_reported(
+def test_an_index_that_the_tensor_refuses_is_reported(
     manager: OssSafetensor, bucket: str, index: Any, kind: type[Exception]
 ) -> None:
     uri = f"oss://{bucket}/model.safetensors"
@@ -235,12 +237,12 @@ def test_a_slice_fetches_its_rows_and_little_else(bucket: str, emulator: Emulato
     with manager.safe_open(uri) as opened:
         assert torch.equal(opened.get_slice("a")[500:600, :8], tensor[500:600, :8])
     sent = sum(request.response_bytes for request in emulator.requests(operation="GetObject"))
-    # A part of what is around the header and the rows comes with them.
+    # Some bytes around the header and the rows come with them.
     assert sent < 4 << 20
 
 
 @pytest.mark.parametrize("count", [1, 64, 640])
-def test_a_load_asks_for_ranges_at_once_and_for_no_more_than_there_is(count: int) -> None:
+def test_a_load_requests_ranges_concurrently_and_fetches_each_byte_once(count: int) -> None:
     tensors = {str(n): torch.full(((8 << 20) // count,), float(n)) for n in range(count)}
     with Emulator(buckets=["bucket"]) as emulator:
         manager = OssSafetensor(**emulator.connection)
@@ -267,7 +269,7 @@ def test_an_unknown_tensor_is_a_key_error_of_ours(manager: OssSafetensor, bucket
     opened.close()
 
 
-def test_objects_that_are_not_there_or_no_objects(manager: OssSafetensor, bucket: str) -> None:
+def test_missing_objects_and_paths_are_reported(manager: OssSafetensor, bucket: str) -> None:
     with pytest.raises(OssNotFoundError):
         manager.load_file(f"oss://{bucket}/absent")
     with pytest.raises(OssNotFoundError):
@@ -356,7 +358,7 @@ def test_the_verdict_on_a_file_is_the_librarys(
     if refusal:
         with pytest.raises(OssFormatError, match=uri) as caught:
             manager.load_file(uri)
-        # Of two wrong tensors the library names the one that it comes to first, which differs from call to call.
+        # If two tensors are wrong, the library names one of them, not always the same.
         assert refusal.partition("`")[0] in str(caught.value)
     else:
         ours = manager.load_file(uri)
@@ -383,7 +385,7 @@ def test_the_verdict_on_a_spoiled_file_is_the_librarys(
         assert manager.load_file(uri).keys() == theirs.keys()
 
 
-def test_a_header_that_is_said_to_be_long_is_not_fetched(
+def test_a_header_that_claims_to_be_too_long_is_not_fetched(
     manager: OssSafetensor, client: OssClient, bucket: str, emulator: Emulator
 ) -> None:
     uri = f"oss://{bucket}/long"
@@ -400,7 +402,7 @@ def test_a_header_that_is_said_to_be_long_is_not_fetched(
         ({"a": torch.ones(2, 2).t()[:1]}, None, "'a' is not contiguous"),
         ({"a": torch.ones(2, 2).to_sparse()}, None, "'a' is sparse"),
         ({"a": torch.ones(2, device="meta")}, None, "on the device meta"),
-        ({"a": [1, 2]}, None, "'a' must be a tensor, not list"),
+        ({"a": [1, 2]}, None, "'a' must be a tensor, got list"),
         ({1: torch.ones(2)}, None, "name must be a string"),
         ([torch.ones(2)], None, "must be a dictionary"),
         ({"a": torch.ones(2, dtype=torch.complex128)}, None, "safetensors has no such type"),
@@ -477,9 +479,9 @@ def test_a_save_that_fails_leaves_the_shards_of_the_last(
     [
         ("{", "not JSON"),
         ([], "no weight_map"),
-        ({"weight_map": {"a": "../other/model.safetensors"}}, "in no file beside it"),
-        ({"weight_map": {"a": 1}}, "in no file beside it"),
-        ({"weight_map": {"b": "model.safetensors"}}, "has no tensor 'b', which the index of"),
+        ({"weight_map": {"a": "../other/model.safetensors"}}, "does not name a file beside it"),
+        ({"weight_map": {"a": 1}}, "does not name a file beside it"),
+        ({"weight_map": {"b": "model.safetensors"}}, "has no tensor 'b', but the index of"),
     ],
 )
 def test_a_wrong_index_is_reported(
@@ -493,8 +495,8 @@ def test_a_wrong_index_is_reported(
         opened.get_tensor("b")
 
 
-def test_a_shard_size_that_is_none_is_reported(manager: OssSafetensor, bucket: str) -> None:
-    with pytest.raises(OssConfigError, match="shard_bytes is 0"):
+def test_a_shard_size_of_zero_is_reported(manager: OssSafetensor, bucket: str) -> None:
+    with pytest.raises(OssConfigError, match="shard_bytes must be a whole number above 0, got 0"):
         manager.save_file({"a": torch.ones(2)}, f"oss://{bucket}/model/", shard_bytes=0)
 
 
@@ -543,14 +545,14 @@ def test_a_fork_while_threads_hold_its_locks_does_not_hang(manager: OssSafetenso
         child = os.fork()
         if child == 0:
             signal.alarm(10)
-            told = 0
+            raised = 0
             for use in (lambda: opened.get_tensor("a"), lambda: part[:2], opened.keys, opened.metadata):
                 try:
                     use()
                 except OssError as error:
-                    told += "open it in this one" in str(error)
+                    raised += "open it in this one" in str(error)
             opened.close()
-            os._exit(told)
+            os._exit(raised)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
     assert torch.equal(opened.get_tensor("a"), torch.ones(3))
     opened.close()

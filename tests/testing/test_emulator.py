@@ -54,7 +54,7 @@ def test_the_secret_is_not_on_the_command_line() -> None:
 
 
 def test_it_cannot_be_started_twice(emulator: Emulator) -> None:
-    with pytest.raises(RuntimeError, match="running already"):
+    with pytest.raises(RuntimeError, match="already running"):
         emulator.start()
 
 
@@ -76,7 +76,7 @@ def test_a_directory_keeps_its_objects(tmp_path: Path) -> None:
         assert emulator.client().get("oss://kept/a/b") == b"content"
 
 
-def test_the_fixture_is_an_empty_server_of_the_tests_own(oss_emulator: Emulator, emulator: Emulator) -> None:
+def test_the_fixture_is_an_empty_server_of_its_own(oss_emulator: Emulator, emulator: Emulator) -> None:
     assert oss_emulator.endpoint != emulator.endpoint
     with pytest.raises(OssNotFoundError):
         oss_emulator.client().get("oss://test-bucket/a")
@@ -130,7 +130,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         endpoint, cred_path = parent.stdout.readline().split()
         client = OssClient(endpoint, cred_path, region="cn-hangzhou")
         client.put("oss://bucket/a", b"")
-        # The server holds the other end of this pipe, so it is read to the end once both processes are gone.
+        # The server holds the other end of this pipe, so the pipe ends after both processes have ended.
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     refused = OssClient(endpoint, cred_path, region="cn-hangzhou")
@@ -142,7 +142,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
 
 
 def _wait_until_refused(client: OssClient) -> None:
-    # The test's own time limit ends this where the server lives on.
+    # If the server lives on, the test's time limit ends this.
     while True:
         try:
             client.get("oss://bucket/a")
@@ -175,7 +175,7 @@ def test_tls_is_trusted_with_its_own_certificates_only(domain: str | None) -> No
     assert not ca_bundle.exists()
 
 
-def test_tls_with_files_of_ones_own(tmp_path: Path) -> None:
+def test_tls_with_given_files(tmp_path: Path) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     with pytest.raises(OssConnectionError, match=r"certificate\.pem cannot be used for TLS"):
         Emulator(tls=(certificate, key)).start()

@@ -1,4 +1,4 @@
-"""The emulator fails on purpose, and tells what it was asked."""
+"""The emulator fails on purpose, and keeps a log of the requests."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def ranges(server: Emulator) -> list[str | None]:
     ],
     ids=json.dumps,
 )
-def test_a_reader_gets_over_a_fault(server: Emulator, rule: FaultRule) -> None:
+def test_a_reader_survives_a_fault(server: Emulator, rule: FaultRule) -> None:
     once: FaultRule = {**rule, "operation": "GetObject", "times": 1}
     with server.fault(**once) as fault:
         assert connect(server).get(URI) == CONTENT
@@ -84,7 +84,7 @@ def test_a_skew_is_corrected_by_the_date_of_the_answer(server: Emulator, seconds
     assert [request.error_code for request in server.requests()] == ["RequestTimeTooSkewed", None]
 
 
-def test_what_arrived_before_a_cut_is_not_asked_for_again(server: Emulator) -> None:
+def test_bytes_that_arrived_before_a_break_are_not_requested_again(server: Emulator) -> None:
     server.fault(truncate=500_000, nth=1)
     assert connect(server).get(URI) == CONTENT
     first, second = ranges(server)
@@ -120,7 +120,7 @@ def test_a_stall_is_given_up(server: Emulator) -> None:
         connect(server, read_timeout=0.3).get(URI)
 
 
-def test_a_lost_reply_is_to_a_write_that_happened(server: Emulator) -> None:
+def test_a_write_happens_although_its_reply_is_lost(server: Emulator) -> None:
     client = connect(server, max_attempts=1)
     client.put("oss://bucket/new", b"written")
     with server.fault(operation="DeleteObject", lose_reply=True), pytest.raises(OssConnectionError):
@@ -205,7 +205,7 @@ def test_a_wrong_rule_is_reported(server: Emulator) -> None:
         server.fault(dely=1)  # type: ignore[call-arg]
 
 
-def test_the_log_tells_what_was_asked(server: Emulator) -> None:
+def test_the_log_shows_the_requests(server: Emulator) -> None:
     client = connect(server)
     client.get(URI, 10, 20)
     with pytest.raises(FileNotFoundError):
@@ -260,7 +260,7 @@ def test_faults_from_the_start() -> None:
         server.requests()
 
 
-def test_a_server_that_is_gone_is_reported() -> None:
+def test_a_stopped_server_is_reported() -> None:
     server = Emulator()
     with pytest.raises(RuntimeError, match="not running"):
         server.fault(delay=1)
@@ -297,9 +297,9 @@ def emulate(*arguments: str, prelude: str = "", **environment: str) -> "subproce
 
 def refusal(*arguments: str, prelude: str = "", **environment: str) -> str:
     with emulate(*arguments, prelude=prelude, **environment) as process:
-        _, told = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
         assert process.returncode != 0
-        return told
+        return errors
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,8 @@ def test_a_wrong_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "faults.yaml"
     path.write_text("- [")
     assert "faults.yaml" in refusal("--faults", str(path))
-    told = refusal("--faults", str(path), prelude="import sys; sys.modules['yaml'] = None")
-    assert 'pip install "osstorchconnector[yaml]"' in told
+    errors = refusal("--faults", str(path), prelude="import sys; sys.modules['yaml'] = None")
+    assert 'pip install "osstorchconnector[yaml]"' in errors
 
 
 def test_admin_needs_a_token() -> None:

@@ -1,4 +1,4 @@
-"""What docs/guides/emulator.md shows does what it says."""
+"""The examples and tables of docs/guides/emulator.md are right."""
 
 import inspect
 import json
@@ -44,7 +44,7 @@ def test_the_rules_are_rules() -> None:
     assert [rule.keys() for rule in listed] == [rule.keys() for rule in rules]
 
 
-def test_every_option_and_argument_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_option_and_argument_exists(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["emulator", "--help"])
     known = capsys.readouterr().out
@@ -72,9 +72,9 @@ def test_the_server_knows_the_fields_that_python_knows(emulator: Emulator) -> No
 
 
 @pytest.mark.slow(60)
-def test_the_shell_example_adds_a_rule_and_tells_the_log(tmp_path: Path) -> None:
+def test_the_shell_example_adds_a_rule_and_prints_the_log(tmp_path: Path) -> None:
     (block,) = [block for block in code_blocks("sh") if "--admin" in block]
-    # As written but for the port, which may be taken, and for the wait that a person takes by typing.
+    # As written, except for another port, which is free, and a wait, because a person types more slowly.
     started = "osst emulator --bucket reports --admin &\n"
     assert started in block
     osst = f"mkfifo started; {sys.executable} -m osstorchconnector.cli emulator --port 0 --bucket reports --admin"

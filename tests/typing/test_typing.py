@@ -1,4 +1,4 @@
-"""Programs of users, checked by mypy: each must have exactly the errors that its comments tell."""
+"""Programs of users, checked by mypy: each must have exactly the errors that its comments name."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow(300)
-def test_programs_have_exactly_the_errors_they_tell() -> None:
+def test_programs_have_exactly_the_errors_that_they_name() -> None:
     expected = {
         (program.name, number, code)
         for program in PROGRAMS

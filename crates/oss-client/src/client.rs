@@ -27,11 +27,11 @@ use crate::{
     config::ClientConfig,
     credentials::{CredentialCache, CredentialProvider, Signer},
     error::{Error, ErrorKind, Result},
-    http::{Request, Response},
-    prefetch::sizes::Sizes,
+    request::Request,
     retry::RetryBudget,
+    sizes::Sizes,
     sync::lock,
-    transport::{RequestHead, Transport},
+    transport::{RequestHead, Response, Transport},
 };
 
 /// An error body is a few hundred bytes; anything longer is not one.
@@ -89,6 +89,11 @@ impl Client {
     /// The configuration the client was made with.
     pub fn config(&self) -> &ClientConfig {
         &self.shared.config
+    }
+
+    /// Whether objects are files of this machine.
+    pub fn is_local(&self) -> bool {
+        self.config().endpoint.is_none()
     }
 
     /// Memory that bodies are received into.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use oss_client::sync::lock;
+use oss_client::{reader::Target, sync::lock};
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyBufferError, prelude::*};
 
 /// A writable range of memory that another thread may fill while its lender waits.
@@ -46,22 +46,14 @@ impl LentBuffer {
         Self { length: self.length.min(length), ..self }
     }
 
-    /// Takes the first `length` bytes of it as a buffer of their own.
-    pub(crate) fn split_front(&mut self, length: usize) -> Self {
-        let front = Self { start: self.start, length: self.length.min(length) };
-        self.start = self.start.wrapping_add(front.length);
-        self.length -= front.length;
-        front
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    /// Where its first `length` bytes are, to have their pages present while it is with another thread.
-    pub(crate) fn place(&self, length: usize) -> Range<usize> {
+    /// Its addresses, to make their pages present while another thread has it.
+    pub(crate) fn place(&self) -> Range<usize> {
         let start = self.start.addr();
-        start..start + self.length.min(length)
+        start..start + self.length
     }
 
     /// The memory.
@@ -79,6 +71,19 @@ impl LentBuffer {
 impl AsMut<[u8]> for LentBuffer {
     fn as_mut(&mut self) -> &mut [u8] {
         self.as_mut_slice()
+    }
+}
+
+impl Target for LentBuffer {
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    fn split_front(&mut self, length: usize) -> Self {
+        let front = Self { start: self.start, length: self.length.min(length) };
+        self.start = self.start.wrapping_add(front.length);
+        self.length -= front.length;
+        front
     }
 }
 
@@ -191,14 +196,6 @@ impl Drop for Loan<'_, '_> {
             }
         });
     }
-}
-
-/// Copies bytes into a writable Python buffer; returns how many fit.
-pub(crate) fn copy_into(buffer: &PyUntypedBuffer, bytes: &[u8]) -> PyResult<usize> {
-    let mut target = LentBuffer::of_buffer(buffer)?;
-    let count = bytes.len().min(target.len());
-    target.as_mut_slice()[..count].copy_from_slice(&bytes[..count]);
-    Ok(count)
 }
 
 fn contiguous(buffer: &PyUntypedBuffer) -> PyResult<(*mut u8, usize)> {

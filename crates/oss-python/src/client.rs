@@ -9,7 +9,7 @@ use std::{
 };
 
 use oss_client::{
-    Client as OssClient,
+    Client,
     catalogue::{Entry, ListingFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind, too_large},
@@ -29,61 +29,64 @@ use pyo3::{
 use crate::{
     buffer::{Loan, bytes_of},
     config::{Settings, resolve},
-    connection::Connection,
     credentials::PythonProvider,
-    data_object::{DataObject, unquoted},
+    data_object::{PyDataObject, unquoted},
     error,
-    listing::ObjectListing,
-    order::Order,
-    reader::Reader,
+    listing_file::PyListingFile,
+    listing_task::ListingTask,
+    object_listing::PyObjectListing,
+    object_stream::PyObjectStream,
+    object_table::{PyObjectTable, row_of},
+    order::PyOrder,
+    oss_reader::PyOssReader,
+    prefix_to_list::PyPrefixToList,
+    range_fetcher::{Limits, PyRangeFetcher},
+    reactor_client::ReactorClient,
     runtime,
-    shared_listing::{Listing, ListingTask, PrefixListing},
-    stream::ObjectStream,
-    table::{ObjectTable, row_of},
     wait::{block_on, block_on_watched},
-    writer::{Writer, lanes},
+    writer::{PyWriter, lanes},
 };
 
 /// Connections to one endpoint, one for each I/O thread.
-#[pyclass(frozen, module = "osstorchconnector._native")]
-pub(crate) struct Client {
-    connections: Vec<Arc<Connection>>,
+#[pyclass(frozen, name = "Client", module = "osstorchconnector._native")]
+pub(crate) struct PyClient {
+    reactor_clients: Vec<Arc<ReactorClient>>,
     next: AtomicUsize,
 }
 
-impl Client {
+impl PyClient {
     /// Streams and readers take turns on the I/O threads.
-    fn connection(&self) -> &Arc<Connection> {
+    fn reactor_client(&self) -> &Arc<ReactorClient> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.connections[turn % self.connections.len()]
+        &self.reactor_clients[turn % self.reactor_clients.len()]
     }
 
     /// Lists where nobody does, until what it returns is dropped.
     pub(crate) fn list_into(
         &self,
         py: Python<'_>,
-        listing: &Listing,
+        listing: &PyListingFile,
         file: Arc<ListingFile>,
-        prefix: &PrefixListing,
+        prefix: &PyPrefixToList,
     ) -> PyResult<ListingTask> {
-        let (client, reactor) = self.connection().get(py)?;
+        let (client, reactor) = self.reactor_client().get(py)?;
         let lister = Some((listing.shared(), prefix.with(client.clone())));
         let source = Source::file(file, order::Order::default(), lister);
         Ok(ListingTask::start(reactor, source))
     }
 
     /// Runs an operation on the first I/O thread and waits for it.
-    fn run<T: Send + 'static, F>(&self, py: Python<'_>, operation: impl FnOnce(OssClient) -> F) -> PyResult<T>
+    fn run<T: Send + 'static, F>(&self, py: Python<'_>, operation: impl FnOnce(Client) -> F) -> PyResult<T>
     where
         F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
-        let (client, reactor) = self.connections[0].get(py)?;
+        let (client, reactor) = self.reactor_clients[0].get(py)?;
         block_on(py, reactor, operation(client.clone()))
     }
 }
 
 #[pymethods]
-impl Client {
+impl PyClient {
     #[new]
     #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads))]
     fn new(
@@ -99,37 +102,37 @@ impl Client {
             Some(callable) => Arc::new(PythonProvider { callable }),
             None => Arc::new(StaticCredentials(None)),
         };
-        let connections = runtime::reactors(io_threads)?
+        let reactor_clients = runtime::reactors(io_threads)?
             .into_iter()
             .map(|reactor| {
-                let client = OssClient::new(config.clone(), Arc::clone(&provider))
-                    .map_err(|cause| error::to_python(py, &cause))?;
-                Ok(Arc::new(Connection::new(client, reactor)))
+                let client =
+                    Client::new(config.clone(), Arc::clone(&provider)).map_err(|cause| error::to_python(py, &cause))?;
+                Ok(Arc::new(ReactorClient::new(client, reactor)))
             })
             .collect::<PyResult<_>>()?;
-        Ok(Self { connections, next: AtomicUsize::new(0) })
+        Ok(Self { reactor_clients, next: AtomicUsize::new(0) })
     }
 
     #[getter]
     fn local(&self, py: Python<'_>) -> PyResult<bool> {
-        let (client, _) = self.connections[0].get(py)?;
+        let (client, _) = self.reactor_clients[0].get(py)?;
         Ok(client.is_local())
     }
 
-    fn head(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
+    fn head(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<PyDataObject> {
         let entry = Entry::named(bucket.as_str(), key.as_str());
         let meta = self.run(py, |client| async move { client.head(&bucket, &key).await })?;
-        DataObject::opened(py, entry, self.connection(), meta)
+        PyDataObject::opened(py, entry, self.reactor_client(), meta)
     }
 
-    fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<DataObject> {
+    fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<PyDataObject> {
         self.head(py, bucket, key)
     }
 
-    fn reader(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<Reader> {
+    fn reader(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<PyOssReader> {
         let (head_bucket, head_key) = (bucket.clone(), key.clone());
         let meta = self.run(py, |client| async move { client.head(&head_bucket, &head_key).await })?;
-        Reader::new(py, &self.connections, &bucket, &key, meta)
+        PyOssReader::new(py, &self.reactor_clients, &bucket, &key, meta)
     }
 
     #[pyo3(signature = (bucket, key, start = None, end = None))]
@@ -173,7 +176,7 @@ impl Client {
     ) -> PyResult<String> {
         let buffer = PyUntypedBuffer::get(data)?;
         let options = PutOptions { content_type, forbid_overwrite, ..PutOptions::default() };
-        let lanes = lanes(py, &self.connections)?;
+        let lanes = lanes(py, &self.reactor_clients)?;
         // Where this fails, the upload is given up, and with it goes what it has of the loan.
         let loan = Loan::new(py, bytes_of(&buffer)?);
         let bytes = loan.bytes().clone();
@@ -207,7 +210,7 @@ impl Client {
         size: Option<u64>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let (client, reactor) = self.connections[0].get(py)?;
+        let (client, reactor) = self.reactor_clients[0].get(py)?;
         let client = client.clone();
         let copied = Arc::new(AtomicU64::new(0));
         let options = CopyOptions { largest, size, copied: Arc::clone(&copied) };
@@ -232,39 +235,39 @@ impl Client {
         self.run(py, |client| async move { client.list_buckets().await })
     }
 
-    fn list(&self, py: Python<'_>, bucket: &str, prefix: &str) -> PyResult<ObjectListing> {
-        let connection = self.connection();
-        let (client, _) = connection.get(py)?;
+    fn list(&self, py: Python<'_>, bucket: &str, prefix: &str) -> PyResult<PyObjectListing> {
+        let reactor_client = self.reactor_client();
+        let (client, _) = reactor_client.get(py)?;
         let options = ListOptions { prefix: prefix.to_owned(), ..ListOptions::default() };
         let pages = Pages::new(client.clone(), bucket, options);
-        Ok(ObjectListing::new(Arc::clone(connection), bucket, pages))
+        Ok(PyObjectListing::new(Arc::clone(reactor_client), bucket, pages))
     }
 
     #[pyo3(signature = (rows, order, *, arrival = false, producer = None))]
     fn stream(
         &self,
         py: Python<'_>,
-        rows: Catalogue<'_>,
-        order: &Bound<'_, Order>,
+        rows: GivenRows<'_>,
+        order: &Bound<'_, PyOrder>,
         arrival: bool,
-        producer: Option<&Bound<'_, PrefixListing>>,
-    ) -> PyResult<ObjectStream> {
-        let connection = self.connection();
-        let (client, _) = connection.get(py)?;
+        producer: Option<&Bound<'_, PyPrefixToList>>,
+    ) -> PyResult<PyObjectStream> {
+        let reactor_client = self.reactor_client();
+        let (client, _) = reactor_client.get(py)?;
         let formula = order.get().formula();
         let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
         let (source, kept) = match rows {
-            Catalogue::Table(table) => (table.get().source(formula), None),
-            Catalogue::Listing(listing) => {
+            GivenRows::Table(table) => (table.get().source(formula), None),
+            GivenRows::File(listing) => {
                 let lister = producer.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
                 let file = listing.get().open(py)?;
                 (Source::file(file, formula, lister), Some(listing.into_any().unbind()))
             }
         };
-        ObjectStream::start(py, connection, source, delivery, 1, kept)
+        PyObjectStream::start(py, reactor_client, source, delivery, 1, kept)
     }
 
-    fn fetch<'py>(&self, py: Python<'py>, rows: Catalogue<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
+    fn fetch<'py>(&self, py: Python<'py>, rows: GivenRows<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
         let stream = self.stream_at(py, rows, positions, false)?;
         let objects = PyList::empty(py);
         while let Some(object) = stream.next(py)? {
@@ -277,30 +280,46 @@ impl Client {
     fn stream_at(
         &self,
         py: Python<'_>,
-        rows: Catalogue<'_>,
+        rows: GivenRows<'_>,
         positions: Vec<isize>,
         ahead: bool,
-    ) -> PyResult<ObjectStream> {
+    ) -> PyResult<PyObjectStream> {
         let picks =
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
         let source = match rows {
-            Catalogue::Table(table) => {
+            GivenRows::Table(table) => {
                 let table = table.get();
                 table.picked(picks(table.count())?)
             }
-            Catalogue::Listing(listing) => {
+            GivenRows::File(listing) => {
                 let (file, count) = listing.get().some(py)?;
                 Source::picked_from_file(file, picks(count)?)
             }
         };
         let share = if ahead { 2 } else { 1 };
-        ObjectStream::start(py, self.connection(), source, Delivery::Ordered, share, None)
+        PyObjectStream::start(py, self.reactor_client(), source, Delivery::Ordered, share, None)
+    }
+
+    #[pyo3(signature = (ranges, *, allocate, gap, run_limit, concurrency, budget))]
+    #[expect(clippy::too_many_arguments, reason = "the limits, by name")]
+    fn range_fetcher(
+        &self,
+        py: Python<'_>,
+        ranges: &Bound<'_, PyAny>,
+        allocate: Py<PyAny>,
+        gap: u64,
+        run_limit: u64,
+        concurrency: usize,
+        budget: u64,
+    ) -> PyResult<PyRangeFetcher> {
+        let limits = Limits { gap, run: run_limit, concurrency, budget };
+        PyRangeFetcher::new(py, &self.reactor_clients, ranges, allocate, limits)
     }
 
     #[pyo3(signature = (bucket, key, size_hint = None))]
-    fn writer(&self, py: Python<'_>, bucket: &str, key: &str, size_hint: Option<u64>) -> PyResult<Writer> {
+    fn writer(&self, py: Python<'_>, bucket: &str, key: &str, size_hint: Option<u64>) -> PyResult<PyWriter> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        Writer::new(py, &self.connections, turn, bucket, key, size_hint)
+        PyWriter::new(py, &self.reactor_clients, turn, bucket, key, size_hint)
     }
 
     fn list_uploads(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<Vec<(String, String, f64)>> {
@@ -314,11 +333,11 @@ impl Client {
     }
 }
 
-/// What a stream reads from.
+/// The rows that Python gives a stream.
 #[derive(FromPyObject)]
-enum Catalogue<'py> {
-    Table(Bound<'py, ObjectTable>),
-    Listing(Bound<'py, Listing>),
+enum GivenRows<'py> {
+    Table(Bound<'py, PyObjectTable>),
+    File(Bound<'py, PyListingFile>),
 }
 
 fn unreadable(bucket: &str, key: &str) -> Error {

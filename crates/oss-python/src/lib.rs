@@ -13,21 +13,25 @@ mod buffer;
 mod checksum;
 mod client;
 mod config;
-mod connection;
 mod credentials;
 mod data_object;
 mod emulator;
 mod error;
-mod listing;
+mod listing_file;
+mod listing_task;
 mod log;
+mod object_listing;
+mod object_stream;
+mod object_table;
 mod order;
+mod oss_reader;
+mod prefix_to_list;
 mod process;
+mod range_fetcher;
 mod ranged;
-mod reader;
+mod reactor_client;
 mod runtime;
-mod shared_listing;
-mod stream;
-mod table;
+mod stream_protocol;
 mod unfinished;
 mod uri;
 mod visit;
@@ -42,20 +46,22 @@ mod _native {
     #[pymodule_export]
     use crate::{
         checksum::{crc64, crc64_combine, traffic},
-        client::Client,
+        client::PyClient,
         config::infer_region,
-        data_object::{DataObject, data_object_from_bytes, new_data_object},
+        data_object::{PyDataObject, data_object_from_bytes, new_data_object},
         emulator::run_emulator,
-        listing::ObjectListing,
+        listing_file::PyListingFile,
         log::set_log_level,
-        order::Order,
-        reader::Reader,
-        shared_listing::{Listing, PrefixListing},
-        stream::ObjectStream,
-        table::ObjectTable,
+        object_listing::PyObjectListing,
+        object_stream::PyObjectStream,
+        object_table::PyObjectTable,
+        order::PyOrder,
+        oss_reader::PyOssReader,
+        prefix_to_list::PyPrefixToList,
+        range_fetcher::{PyFetchedRange, PyRangeFetcher},
         unfinished::end_uploads,
         uri::parse_uri,
-        writer::Writer,
+        writer::PyWriter,
     };
 
     #[pymodule_init]

@@ -6,9 +6,9 @@ use pyo3::{exceptions::PyIndexError, prelude::*};
 use crate::error;
 
 /// The order formula with all its numbers.
-#[pyclass(frozen, module = "osstorchconnector._native")]
+#[pyclass(frozen, name = "Order", module = "osstorchconnector._native")]
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct PyOrder {
     formula: Formula,
 }
 
@@ -19,14 +19,14 @@ pub(crate) enum ShuffleArgument {
     Blocks(u64),
 }
 
-impl Order {
+impl PyOrder {
     pub(crate) fn formula(&self) -> Formula {
         self.formula
     }
 }
 
 #[pymethods]
-impl Order {
+impl PyOrder {
     #[new]
     #[pyo3(
         signature = (

@@ -1,4 +1,4 @@
-//! Reading an object by ranges, for the Python objects that do.
+//! Reads an object by ranges: waits, and copies. What to ask for is decided in the core.
 
 use std::{
     ops::Range,
@@ -13,49 +13,46 @@ use oss_client::{
     catalogue::Entry,
     ops::head::ObjectMeta,
     prefetch,
-    reader::{Job, Jobs, ObjectReader, Piece, Step, Window},
+    reader::{Gathered, Job, Jobs, ObjectReader, Piece, Step, Wanted, Window, gather},
 };
 use pyo3::prelude::*;
 
 use crate::{
     buffer::{LentBuffer, populate},
-    connection::Connection,
     error,
+    reactor_client::ReactorClient,
     runtime::Reactor,
     wait::{SIGNAL_INTERVAL, Started, block_on, finish, start},
 };
 
-/// Bytes searched for a newline at a time where none are here yet; most lines are shorter.
+/// Bytes that are fetched to search them for a newline if none are in memory. Most lines are shorter.
 const LINE_PIECE: usize = 4 << 10;
-
-/// Ranges at most so far apart are one request: what is between costs less than a request does.
-const MANY_GAP: u64 = 16 << 10;
 
 /// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
 const COPY_DETACHED: usize = 256 << 10;
 
-/// The least memory whose pages are made present beside the I/O threads: less has been received before.
-const LEAST_POPULATED: usize = 1 << 20;
+/// The least memory whose pages are made present beside the I/O threads. Smaller memory is full before that helps.
+pub(crate) const LEAST_POPULATED: usize = 1 << 20;
 
-/// Pages made present in one call, which holds the lock of the process's memory for about a millisecond.
-const POPULATED_AT_ONCE: usize = 2 << 20;
+/// Bytes whose pages one call makes present. The call holds the lock of the process's memory for about a millisecond.
+pub(crate) const POPULATED_AT_ONCE: usize = 2 << 20;
 
 /// How [`Ranged::scattered`] reads.
 #[derive(Clone, Copy)]
 pub(crate) struct ScatteredOptions {
-    /// Many such calls are made at the same time: none of them has to make many requests, nor asks for more.
+    /// Many such calls are made at the same time. So each makes few, long requests, and asks for nothing else.
     pub(crate) concurrent: bool,
     /// The bytes count for the checksum of the object.
     pub(crate) verify: bool,
 }
 
-/// Ranges that are received beside the window, so that several threads can at the same time.
+/// Ranges that are received beside the window, so that several threads can receive at the same time.
 #[must_use]
 pub(crate) struct Scattered {
     lanes: Vec<(usize, Reactor)>,
     object: ObjectReader,
     jobs: Jobs<LentBuffer>,
-    /// The larger memory that they go to.
+    /// The larger pieces of memory that they go to.
     places: Vec<Range<usize>>,
     concurrency: usize,
 }
@@ -66,19 +63,19 @@ impl Scattered {
         self.receive_beside(py, || Ok(()))
     }
 
-    /// Does some work while they are received, and waits for them.
+    /// Does `work` while they are received, and waits for them.
     fn receive_beside(self, py: Python<'_>, work: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
         let jobs = Arc::new(self.jobs);
         let fetch = |lane| self.object.clone().work(lane, Arc::clone(&jobs), self.concurrency);
         let started: Vec<_> = self.lanes.iter().map(|(lane, reactor)| start(reactor, fetch(*lane))).collect();
-        // Whatever happens from here on, the memory lent to the tasks is waited for.
+        // From here on, the call returns only when the tasks have given the memory back.
         let done = work().and_then(|()| populate_while_running(py, &self.places, &started));
         finish(py, started, done)
     }
 }
 
-/// Has the pages of memory present that the I/O threads are filling: of fresh memory they take longer than its bytes, and
-/// this thread would only wait.
+/// Makes the pages of memory present that the I/O threads are filling. The pages of fresh memory take longer than its bytes,
+/// and this thread would only wait.
 fn populate_while_running(py: Python<'_>, places: &[Range<usize>], started: &[Started<()>]) -> PyResult<()> {
     let mut parts = places.iter().flat_map(|place| {
         let starts = place.clone().step_by(POPULATED_AT_ONCE);
@@ -102,53 +99,53 @@ fn populate_while_running(py: Python<'_>, places: &[Range<usize>], started: &[St
     }
 }
 
-/// An object being read by ranges, with what is in memory of it.
+/// An object that is read by ranges, with its window.
 pub(crate) struct Ranged {
     window: Window,
-    /// Of the object's clients, in their order.
+    /// One for each of the object's clients, in their order.
     reactors: Vec<Reactor>,
-    /// Whose turn it is.
+    /// The number of the reactor whose turn it is.
     turn: AtomicUsize,
-    /// Whether a reader was told that the bytes are not the object's.
-    told: bool,
+    /// Whether a call has raised that the checksum differs.
+    reported: bool,
 }
 
 impl Ranged {
-    /// Opens an object whose description is known, to be read over these connections.
+    /// Opens an object whose description is known. It is read over these clients.
     pub(crate) fn new<'a>(
         py: Python<'_>,
-        connections: impl IntoIterator<Item = &'a Arc<Connection>>,
+        reactor_clients: impl IntoIterator<Item = &'a Arc<ReactorClient>>,
         entry: &Entry,
         meta: ObjectMeta,
     ) -> PyResult<Self> {
         let (mut clients, mut reactors) = (Vec::new(), Vec::new());
-        for connection in connections {
-            let (client, reactor) = connection.get(py)?;
+        for reactor_client in reactor_clients {
+            let (client, reactor) = reactor_client.get(py)?;
             clients.push(client.clone());
             reactors.push(reactor.clone());
         }
         let object = ObjectReader::of_entry(clients, entry, meta);
         let handles = reactors.iter().map(|reactor| reactor.handle.clone()).collect();
-        Ok(Self { window: Window::new(object, handles), reactors, turn: AtomicUsize::new(0), told: false })
+        Ok(Self { window: Window::new(object, handles), reactors, turn: AtomicUsize::new(0), reported: false })
     }
 
-    /// The same for an object of a stream, within the share of the stream's budget that is kept for it.
+    /// The same for an object of a stream. Its window is the part of the stream's budget that is kept for large objects.
     pub(crate) fn of_stream(
         py: Python<'_>,
-        connection: &Arc<Connection>,
+        reactor_client: &Arc<ReactorClient>,
         entry: &Entry,
         meta: ObjectMeta,
     ) -> PyResult<Self> {
-        let (client, reactor) = connection.get(py)?;
+        let (client, reactor) = reactor_client.get(py)?;
         let limit = client.config().reader_window.min(prefetch::kept_for_large(client.config().prefetch_bytes));
         let object = ObjectReader::of_entry(vec![client.clone()], entry, meta);
         let window = Window::within(limit, object, vec![reactor.handle.clone()]);
-        Ok(Self { window, reactors: vec![reactor.clone()], turn: AtomicUsize::new(0), told: false })
+        Ok(Self { window, reactors: vec![reactor.clone()], turn: AtomicUsize::new(0), reported: false })
     }
 
-    /// The same version of the object, with nothing read.
+    /// The same version of the object, with an empty window.
     pub(crate) fn anew(&self) -> Self {
-        Self { window: self.window.anew(), reactors: self.reactors.clone(), turn: AtomicUsize::new(0), told: false }
+        Self { window: self.window.anew(), reactors: self.reactors.clone(), turn: AtomicUsize::new(0), reported: false }
     }
 
     pub(crate) fn meta(&self) -> &ObjectMeta {
@@ -164,88 +161,43 @@ impl Ranged {
         let want = start..start + length as u64;
         match self.window.at_hand(&want) {
             Some(bytes) => copy(py, bytes, target),
-            None => self.gather(py, want, target)?,
+            None => self.gather(py, &want, target)?,
         }
         self.check(py)?;
         Ok(length)
     }
 
     /// Fills `target` from memory and from the network.
-    fn gather(&mut self, py: Python<'_>, want: Range<u64>, mut target: LentBuffer) -> PyResult<()> {
-        let mut copies = Vec::new();
-        let (mut jobs, mut places) = (Vec::new(), Vec::new());
-        let mut at = want.start;
-        for step in self.window.plan(want.clone()) {
-            match step {
-                Step::Piece(piece) => {
-                    let end = piece.range().end.min(want.end);
-                    copies.push((piece, at, target.split_front((end - at) as usize)));
-                    at = end;
-                }
-                Step::Direct(range) => {
-                    places.push(target.place((range.end - at) as usize));
-                    for part in self.window.split(range) {
-                        let from = at.clamp(part.start, part.end);
-                        let mut job = Job::new(part.start);
-                        job.skip((from - part.start) as usize);
-                        job.fill(target.split_front((part.end - from) as usize));
-                        jobs.push(job);
-                        // The range may begin before what is wanted, by more than a part of it.
-                        at = at.max(part.end);
-                    }
-                }
-            }
-        }
-        self.spread(jobs, places, true).receive_beside(py, || {
-            copies.into_iter().try_for_each(|(piece, at, target)| self.copy_from(py, &piece, at, target))
+    fn gather(&mut self, py: Python<'_>, want: &Range<u64>, target: LentBuffer) -> PyResult<()> {
+        let Gathered { copies, jobs } = self.window.gather(want, target);
+        self.spread(jobs, true).receive_beside(py, || {
+            copies.into_iter().try_for_each(|(piece, wanted)| self.copy_from(py, &piece, wanted))
         })
     }
 
-    /// What fills each target from the byte it is for; the ranges lie within the object. What lies side by side, or nearly so,
-    /// is one request.
+    /// Prepares to fill each target from the byte that stands before it. The ranges lie within the object. Ranges that lie
+    /// close together are one request.
     pub(crate) fn scattered(
         &self,
         py: Python<'_>,
-        mut parts: Vec<(u64, LentBuffer)>,
+        wanted: Vec<Wanted<LentBuffer>>,
         options: ScatteredOptions,
     ) -> Scattered {
-        parts.retain(|(_, target)| target.len() > 0);
-        parts.sort_by_key(|(start, _)| *start);
-        let total: u64 = parts.iter().map(|(_, target)| target.len() as u64).sum();
+        let total: u64 = wanted.iter().map(|one| one.target.len() as u64).sum();
         let longest = if options.concurrent { self.window.longest_range() } else { self.window.range_length(total) };
-        let (mut jobs, mut places) = (Vec::<Job<LentBuffer>>::new(), Vec::new());
-        // Where the last job starts and ends.
-        let (mut first, mut end) = (0, 0);
-        for (start, mut target) in parts {
-            let bytes = self.window.ready(start).and_then(|ready| ready.get(..target.len()));
-            if let Some(bytes) = bytes {
-                copy(py, bytes, target);
-                continue;
-            }
-            places.push(target.place(target.len()));
-            let mut at = start;
-            while target.len() > 0 {
-                let joins = !jobs.is_empty() && at >= end && at - end <= MANY_GAP && at < first + longest;
-                let room = if joins { first + longest - at } else { longest };
-                let front = target.split_front(usize::try_from(room).unwrap_or(usize::MAX));
-                let length = front.len() as u64;
-                if !joins {
-                    jobs.push(Job::new(at));
-                    (first, end) = (at, at);
-                }
-                if let Some(job) = jobs.last_mut() {
-                    job.skip((at - end) as usize);
-                    job.fill(front);
-                }
-                at += length;
-                end = at;
+        let mut missing = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            match self.window.ready(one.start).and_then(|ready| ready.get(..one.target.len())) {
+                Some(bytes) => copy(py, bytes, one.target),
+                None => missing.push(one),
             }
         }
-        self.spread(jobs, places, options.verify)
+        self.spread(gather(missing, longest), options.verify)
     }
 
-    /// What fetches ranges, into memory at these places, over as many I/O threads as help, beginning with the next one in turn.
-    fn spread(&self, jobs: Vec<Job<LentBuffer>>, mut places: Vec<Range<usize>>, counted: bool) -> Scattered {
+    /// Prepares requests over as many I/O threads as help, beginning with the next one in turn.
+    fn spread(&self, jobs: Vec<Job<LentBuffer>>, counted: bool) -> Scattered {
+        let mut places = places_of(jobs.iter().flat_map(Job::targets));
         places.retain(|place| place.len() >= LEAST_POPULATED);
         let concurrency = self.window.concurrency_per_client().min(jobs.len());
         let turn = self.turn.fetch_add(jobs.len(), Ordering::Relaxed);
@@ -260,9 +212,9 @@ impl Ranged {
     }
 
     /// Fills `target` from a piece, once it has arrived.
-    fn copy_from(&self, py: Python<'_>, piece: &Arc<Piece>, at: u64, target: LentBuffer) -> PyResult<()> {
+    fn copy_from(&self, py: Python<'_>, piece: &Arc<Piece>, wanted: Wanted<LentBuffer>) -> PyResult<()> {
         self.await_arrival(py, piece)?;
-        copy(py, piece.bytes_from(at).unwrap_or_default(), target);
+        copy(py, piece.bytes_from(wanted.start).unwrap_or_default(), wanted.target);
         Ok(())
     }
 
@@ -274,7 +226,7 @@ impl Ranged {
         block_on(py, &self.reactors[0], async move { piece.arrival().await })
     }
 
-    /// Raises where all bytes have been received and are not the object's; receives the last few that nobody asked for.
+    /// Raises if all bytes have been received and the checksum differs. A few bytes that nobody asked for are received first.
     pub(crate) fn check(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.window.object().left() > 0 {
             for step in self.window.plan_remainder() {
@@ -286,20 +238,20 @@ impl Ranged {
         self.verify(py)
     }
 
-    /// Raises where all bytes have been received and are not the object's.
+    /// Raises if all bytes have been received and the checksum differs.
     pub(crate) fn verify(&mut self, py: Python<'_>) -> PyResult<()> {
         self.window.object().verify().map_err(|cause| {
-            self.told = true;
+            self.reported = true;
             error::to_python(py, &cause)
         })
     }
 
-    /// Raises what [`Self::read`] would, unless it has.
+    /// Raises if the checksum differs and no call has said so.
     pub(crate) fn close(mut self, py: Python<'_>) -> PyResult<()> {
-        if self.told { Ok(()) } else { self.verify(py) }
+        if self.reported { Ok(()) } else { self.verify(py) }
     }
 
-    /// Where the line that starts at `start` ends, at most `limit` bytes on and before `total`.
+    /// Returns the end of the line that starts at `start`: at most `limit` bytes behind it, and at most `total`.
     pub(crate) fn end_of_line(&mut self, py: Python<'_>, start: u64, total: u64, limit: usize) -> PyResult<u64> {
         let mut piece = [0; LINE_PIECE];
         let stop = total.min(start.saturating_add(limit as u64));
@@ -323,10 +275,22 @@ impl Ranged {
         Ok(at.max(start))
     }
 
-    /// How many bytes from `start` on are in memory together.
+    /// How many bytes from `start` on are in memory, without a gap.
     pub(crate) fn ready(&self, start: u64) -> usize {
         self.window.ready(start).map_or(0, <[u8]>::len)
     }
+}
+
+/// Where targets are in memory. Neighbours are one place.
+fn places_of<'a>(targets: impl Iterator<Item = &'a LentBuffer>) -> Vec<Range<usize>> {
+    let mut places: Vec<Range<usize>> = Vec::new();
+    for place in targets.map(LentBuffer::place) {
+        match places.last_mut() {
+            Some(last) if last.end == place.start => last.end = place.end,
+            _ => places.push(place),
+        }
+    }
+    places
 }
 
 /// Bytes up to and with the first newline, or all.

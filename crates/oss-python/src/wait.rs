@@ -17,10 +17,38 @@ use crate::{error, runtime::Reactor};
 /// How often a waiting thread looks for signals: Ctrl-C feels immediate, and ten wake-ups a second cost nothing.
 pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the outcome of a task appears.
+/// Wakes a thread that waits for any of several tasks.
+#[derive(Default)]
+pub(crate) struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *lock(&self.rung) = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether a task has ended since this was asked before.
+    pub(crate) fn has_rung(&self) -> bool {
+        std::mem::take(&mut *lock(&self.rung))
+    }
+
+    /// Waits until a task ends, at most `patience`.
+    pub(crate) fn wait(&self, patience: Duration) {
+        let rung = lock(&self.rung);
+        if !*rung {
+            drop(self.changed.wait_timeout(rung, patience));
+        }
+    }
+}
+
+/// The outcome of a task.
 struct Outcome<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    bell: Option<Arc<Bell>>,
 }
 
 enum State<T> {
@@ -37,6 +65,10 @@ impl<T> Outcome<T> {
         if matches!(*state, State::Running) {
             *state = outcome;
             self.changed.notify_all();
+            drop(state);
+            if let Some(bell) = &self.bell {
+                bell.ring();
+            }
         }
     }
 
@@ -90,7 +122,24 @@ pub(crate) fn start<T: Send + 'static>(
     reactor: &Reactor,
     future: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Started<T> {
-    let outcome = Arc::new(Outcome { state: Mutex::new(State::Running), changed: Condvar::new() });
+    start_with(reactor, future, None)
+}
+
+/// [`start`], with a bell that rings when nothing of the future is left.
+pub(crate) fn start_ringing<T: Send + 'static>(
+    reactor: &Reactor,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+    bell: Arc<Bell>,
+) -> Started<T> {
+    start_with(reactor, future, Some(bell))
+}
+
+fn start_with<T: Send + 'static>(
+    reactor: &Reactor,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+    bell: Option<Arc<Bell>>,
+) -> Started<T> {
+    let outcome = Arc::new(Outcome { state: Mutex::new(State::Running), changed: Condvar::new(), bell });
     let task = Task { future: Some(Box::pin(future)), acknowledge: Acknowledge(Arc::clone(&outcome)) };
     let task = reactor.handle.spawn(task).abort_handle();
     Started { outcome, task }
@@ -116,16 +165,16 @@ impl<T: Send> Started<T> {
         !matches!(*lock(&self.outcome.state), State::Running)
     }
 
-    fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.task.abort();
     }
 
     /// Waits until nothing of the future is left.
-    fn end(&self, py: Python<'_>) {
+    pub(crate) fn end(&self, py: Python<'_>) {
         py.detach(|| while !self.outcome.wait(SIGNAL_INTERVAL) {});
     }
 
-    fn take(self, py: Python<'_>) -> PyResult<T> {
+    pub(crate) fn take(self, py: Python<'_>) -> PyResult<T> {
         let state = std::mem::replace(&mut *lock(&self.outcome.state), State::Taken);
         match state {
             State::Done(result) => result.map_err(|cause| error::to_python(py, &cause)),

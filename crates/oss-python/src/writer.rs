@@ -17,10 +17,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     buffer::{Loan, bytes_of},
-    connection::Connection,
     data_object::unquoted,
     error,
     process::{ForkLock, ProcessBound},
+    reactor_client::ReactorClient,
     unfinished::{Unfinished, warn_unclosed},
     wait::block_on,
 };
@@ -29,11 +29,11 @@ pyo3::import_exception!(io, UnsupportedOperation);
 
 /// Writes one object, in order. Nothing is visible before `close` has succeeded; an exception in the `with` block,
 /// `abort`, or losing the writer leaves what was there before.
-#[pyclass(frozen, module = "osstorchconnector._native")]
-pub(crate) struct Writer {
+#[pyclass(frozen, name = "Writer", module = "osstorchconnector._native")]
+pub(crate) struct PyWriter {
     uri: String,
-    /// What drives the upload itself; its parts take turns on all connections.
-    connection: Arc<Connection>,
+    /// What drives the upload itself; its parts take turns on all reactors.
+    reactor_client: Arc<ReactorClient>,
     state: ForkLock<State>,
     warned: Arc<AtomicBool>,
 }
@@ -51,7 +51,7 @@ enum Progress {
     Closed(Option<Published>),
 }
 
-impl Drop for Writer {
+impl Drop for PyWriter {
     fn drop(&mut self) {
         Python::try_attach(|py| {
             let open = self.state.lock(py, "writer").is_ok_and(|state| match &state.progress {
@@ -65,18 +65,18 @@ impl Drop for Writer {
     }
 }
 
-impl Writer {
+impl PyWriter {
     pub(crate) fn new(
         py: Python<'_>,
-        connections: &[Arc<Connection>],
+        reactor_clients: &[Arc<ReactorClient>],
         turn: usize,
         bucket: &str,
         key: &str,
         size_hint: Option<u64>,
     ) -> PyResult<Self> {
-        let connection = &connections[turn % connections.len()];
-        let (client, reactor) = connection.get(py)?;
-        let upload = Upload::new(lanes(py, connections)?, client, bucket, key, PutOptions::default(), size_hint)
+        let reactor_client = &reactor_clients[turn % reactor_clients.len()];
+        let (client, reactor) = reactor_client.get(py)?;
+        let upload = Upload::new(lanes(py, reactor_clients)?, client, bucket, key, PutOptions::default(), size_hint)
             .map_err(|cause| error::to_python(py, &cause))?;
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         let warned = Arc::new(AtomicBool::new(false));
@@ -84,7 +84,7 @@ impl Writer {
         let unfinished = Unfinished::new(&uri, upload, reactor.clone(), &warned);
         Ok(Self {
             uri,
-            connection: Arc::clone(connection),
+            reactor_client: Arc::clone(reactor_client),
             state: ForkLock::new(State { progress: Progress::Open(ProcessBound::new(unfinished)), written: 0 }),
             warned,
         })
@@ -101,7 +101,7 @@ impl Writer {
         F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
         let upload = Arc::clone(state.upload(py)?);
-        let (_, reactor) = self.connection.get(py)?;
+        let (_, reactor) = self.reactor_client.get(py)?;
         let run = async move { operation(upload.lock_owned().await).await };
         block_on(py, reactor, run).inspect_err(|error| {
             state.progress = Progress::Failed(error.clone_ref(py));
@@ -178,13 +178,13 @@ impl State {
     }
 }
 
-/// All connections, for the parts of one upload.
-pub(crate) fn lanes(py: Python<'_>, connections: &[Arc<Connection>]) -> PyResult<Vec<Lane>> {
-    let lane = |connection: &Arc<Connection>| {
-        let (client, reactor) = connection.get(py)?;
+/// All reactors, for the parts of one upload.
+pub(crate) fn lanes(py: Python<'_>, reactor_clients: &[Arc<ReactorClient>]) -> PyResult<Vec<Lane>> {
+    let lane = |reactor_client: &Arc<ReactorClient>| {
+        let (client, reactor) = reactor_client.get(py)?;
         Ok(Lane { client: client.clone(), runtime: reactor.handle.clone() })
     };
-    connections.iter().map(lane).collect()
+    reactor_clients.iter().map(lane).collect()
 }
 
 fn busy() -> PyErr {
@@ -200,7 +200,7 @@ fn unsupported<T>(operation: &str) -> PyResult<T> {
 }
 
 #[pymethods]
-impl Writer {
+impl PyWriter {
     #[getter]
     fn uri(&self) -> &str {
         &self.uri
@@ -287,7 +287,7 @@ impl Writer {
             return Ok(());
         };
         let upload = Arc::clone(unfinished.get(py, "writer")?.upload());
-        let (_, reactor) = self.connection.get(py)?;
+        let (_, reactor) = self.reactor_client.get(py)?;
         let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
         state.progress = Progress::Closed(None);
         aborted
@@ -393,7 +393,7 @@ fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
     raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
 }
 
-impl Writer {
+impl PyWriter {
     fn failure(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
         match &self.state.lock(py, "writer")?.progress {
             Progress::Failed(error) => Ok(Some(error.clone_ref(py))),

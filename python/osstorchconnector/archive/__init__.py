@@ -1,4 +1,4 @@
-"""Tar archives of small objects: one object to list and to read in long runs, instead of many."""
+"""Tar archives of small objects: one object that is listed and read in long runs, instead of many."""
 
 from typing import TYPE_CHECKING
 

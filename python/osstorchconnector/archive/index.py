@@ -1,12 +1,12 @@
-r"""The index of a tar archive: where each member's bytes lie.
+r"""The index of a tar archive: offset and size of each member.
 
 A text file. Its first line is a JSON object::
 
     {"format": "osst-tar-index", "version": 1, "archive": "train.tar", "size": 30720, "crc64": 123, "members": 2}
 
-``size`` and ``crc64`` (CRC-64/XZ, as OSS tells it) are those of the archive that the index was made for. Each line
-after it is one member, in the archive's order: offset and size of its bytes, its name, and where it has one its label,
-between tabs. In names and labels ``\\``, ``\t``, ``\n`` and ``\r`` stand for a backslash, a tab and line breaks.
+``size`` and ``crc64`` (CRC-64/XZ, as in OSS) are those of the archive that the index was made for. Each line after it
+is one member, in the archive's order: offset and size of its bytes, its name, and its label if there is one, separated
+by tabs. In names and labels ``\\``, ``\t``, ``\n`` and ``\r`` stand for a backslash, a tab and line breaks.
 """
 
 import json
@@ -20,7 +20,7 @@ from osstorchconnector.files.fields import join_fields, split_fields
 FORMAT: Final = "osst-tar-index"
 VERSION: Final = 1
 
-# A header is a hundred bytes and the archive's name; a file without line feeds is not read into memory to find out.
+# A header has a hundred bytes and the archive's name. The limit keeps a file without line feeds out of memory.
 _LONGEST_HEADER: Final = 64 * 1024
 
 
@@ -29,10 +29,10 @@ class TarMember:
     """One file in an archive.
 
     Attributes:
-        offset: Where its bytes begin in the archive.
-        size: How many they are.
+        offset: The position of its first byte in the archive.
+        size: The number of its bytes.
         name: Its path in the archive.
-        label: The label that the index gives it, or an empty string.
+        label: Its label in the index, or an empty string.
     """
 
     offset: int
@@ -55,13 +55,13 @@ class LineReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TarIndexHeader:
-    """What an index says of the archive that it belongs to.
+    """The first line of an index: which archive it belongs to.
 
     Attributes:
         archive: The last part of the archive's name.
-        size: Its bytes.
-        crc64: Their CRC-64/XZ; None where it was not known.
-        members: How many lines follow.
+        size: The archive's size.
+        crc64: Its CRC-64/XZ; None if it was not known.
+        members: The number of lines that follow.
     """
 
     archive: str
@@ -86,7 +86,7 @@ class TarIndexHeader:
         """Read the first line of an index.
 
         Raises:
-            OssConfigError: This is no index, or one of a later version.
+            OssConfigError: This is not an index, or an index of a later version.
         """
         line = reader.readline(_LONGEST_HEADER)
         try:
@@ -95,7 +95,7 @@ class TarIndexHeader:
         except (ValueError, TypeError, KeyError):
             format_, version = None, None
         if format_ != FORMAT:
-            raise OssConfigError(f"{name} is no tar index: its first line must name the format {FORMAT!r}")
+            raise OssConfigError(f"{name} is not a tar index: its first line must name the format {FORMAT!r}")
         if version != VERSION:
             raise OssConfigError(f"{name} is a tar index of version {version!r}; this release reads version {VERSION}")
         match document:
@@ -104,10 +104,10 @@ class TarIndexHeader:
         raise OssConfigError(f"{name}: the first line of this tar index lacks a field or has one of another type")
 
     def check(self, size: int, crc64: int | None, name: str, archive: str) -> None:
-        """Hold the index against the archive that is there.
+        """Compare the index with the archive.
 
         Raises:
-            OssIntegrityError: It was made for another archive.
+            OssIntegrityError: The index was made for another archive.
         """
         same = self.size == size and (None in {self.crc64, crc64} or self.crc64 == crc64)
         if not same:
@@ -118,7 +118,7 @@ class TarIndexHeader:
 
 
 def write_members(target: IO[bytes], members: Iterable[TarMember]) -> int:
-    """Write the lines of an index behind its header and return how many."""
+    """Write the lines of an index behind its header and return their number."""
     count = 0
     for count, member in enumerate(members, start=1):  # noqa: B007 - the last number is the count
         label = (member.label,) if member.label else ()
@@ -130,7 +130,7 @@ def read_members(reader: LineReader, header: TarIndexHeader, name: str) -> Itera
     """Yield the members of an index whose header has been read.
 
     Raises:
-        OssIntegrityError: A line cannot be read, places a member outside of the archive, or lines are missing.
+        OssIntegrityError: A line cannot be read or describes a member outside the archive, or lines are missing.
     """
     number = 0
     for number, line in enumerate(reader, start=1):
@@ -144,11 +144,11 @@ def read_members(reader: LineReader, header: TarIndexHeader, name: str) -> Itera
             valid = False
         if not valid or found.offset + found.size > header.size:
             raise OssIntegrityError(
-                f"line {number + 1} of {name} names no member of an archive of {header.size} bytes: {line[:200]!r}"
+                f"line {number + 1} of {name} is not a member of an archive of {header.size} bytes: {line[:200]!r}"
             )
         yield found
     if number != header.members:
         found_lines = "more" if number > header.members else str(number)
         raise OssIntegrityError(
-            f"{name} was cut short or added to: it says {header.members} members, {found_lines} follow"
+            f"{name} was cut short or extended: its header has {header.members} members, but {found_lines} follow"
         )

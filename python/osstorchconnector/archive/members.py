@@ -1,4 +1,4 @@
-"""The members of an archive in OSS, by its index or by its headers."""
+"""The members of an archive in OSS, from its index or from its headers."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ def archive_members(client: "Client", bucket: str, key: str, index: str) -> Iter
         index: Local path of the index, or its URI. Empty: the archive's headers are read instead.
 
     Raises:
-        OssConfigError: The archive is no tar archive, or the index none.
+        OssConfigError: The archive is not a tar archive, or the index is not an index.
         OssIntegrityError: One of them is damaged, or the index belongs to another archive.
         OssError: One of them cannot be read.
     """

@@ -1,5 +1,6 @@
-"""Tar archives of small objects: one object to list and to read in long runs, instead of many."""
+"""Tar archives of small objects: one object that is listed and read in long runs, instead of many."""
 
+import logging
 import os
 import tarfile
 import tempfile
@@ -20,16 +21,17 @@ from osstorchconnector.dataset.sources import PrefixSource
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 from osstorchconnector.files.opening import open_binary
 from osstorchconnector.files.writing import writing
-from osstorchconnector.process.log import LOGGER
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
 
 __all__ = ["generate_tar_archive"]
 
-# Pieces in which a large member passes through memory: a part of an upload.
+_logger: Final = logging.getLogger(__name__)
+
+# A large member is copied in pieces of the size of an upload's part.
 _PIECE: Final = 8 * MIB
-# An index of some ten thousand members waits in memory until the archive is complete, a longer one in a file.
+# Until the archive is complete, an index of some ten thousand members stays in memory, a longer one in a file.
 _INDEX_IN_MEMORY: Final = MIB
 
 
@@ -48,31 +50,27 @@ def generate_tar_archive(
     labels_from_prefix: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
-    """Write the objects under a prefix, or the files in a directory, into a tar archive, and its index beside it.
+    """Write the objects under a prefix, or the files in a directory, into a tar archive, and write its index.
 
-    The archive is a plain POSIX one that ``tar`` and webdataset read. The same objects give the same bytes: members
-    are sorted by name, belong to nobody, and are dated 1970. Memory does not grow with the archive or its members.
-    Archive and index appear when they are complete.
+    The archive is a POSIX tar file, which ``tar`` and webdataset can read. The same objects give the same bytes:
+    members are sorted by name, have no owner, and have the date 1970. Memory does not grow with the archive or its
+    members. Archive and index appear when they are complete.
 
     Args:
-        endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: every path is local.
-        cred_path: JSON file with an access key.
-        config_path: JSON configuration file.
+        endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+            :class:`OssClient`. If the endpoint is empty, every path is local.
         tar_path: The archive: the URI of an object, or a local path.
         index_path: Its index: the URI of an object, or a local path.
-        source_path: What to archive: ``oss://bucket/prefix/`` or a local directory. Names in the archive are relative
-            to it.
-        index_only: Read the archive that is there, and write its index alone. ``source_path`` is not used.
-        cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-        region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-        config: Everything else.
+        source_path: The objects: ``oss://bucket/prefix/`` or a local directory. Names in the archive are relative to
+            it.
+        index_only: Read an existing archive, and write only its index. ``source_path`` is not used.
         labels_from_prefix: Label each member with the first directory of its name.
-        progress: Called after each member with the number of members and of bytes so far.
+        progress: Called after each member with the number of members and bytes so far.
 
     Raises:
-        OssConfigError: An argument is wrong, a file is missing, or the archive to be indexed is no tar archive.
-        OssError: Something could not be read or written. No archive and no index was written, unless the request that
-            stores the index is what failed: then the archive is there, and ``index_only`` makes its index.
+        OssConfigError: An argument is wrong, a file is missing, or the existing archive is not a tar archive.
+        OssError: Something could not be read or written. Neither archive nor index was written, with one exception: if
+            the last request, which stores the index, failed, the archive exists. Then ``index_only`` makes its index.
     """
     remote = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config) if endpoint else None
     local = LocalClient(config_path, config=config)
@@ -80,7 +78,7 @@ def generate_tar_archive(
         if not isinstance(path, str) or not path or path.endswith("/"):
             raise OssConfigError(f"{name} must be the URI of an object or a local path, not {path!r}")
     if tar_path == index_path:
-        raise OssConfigError(f"tar_path and index_path are the same, {tar_path!r}: give the index a name of its own")
+        raise OssConfigError(f"tar_path and index_path are the same, {tar_path!r}: give the index another name")
     tar_path, index_path = (_place(path, remote) for path in (tar_path, index_path))
     with tempfile.SpooledTemporaryFile(_INDEX_IN_MEMORY) as rows:
         report = _Report(progress, labels_from_prefix)
@@ -93,14 +91,14 @@ def generate_tar_archive(
         else:
             source = _source(source_path, remote, (tar_path, index_path))
             client = remote if remote is not None and source.startswith("oss://") else local
-            # The index appears behind the archive, and is ready to before: only its last request can be what fails.
+            # The archive appears first. By then the index is uploaded but for its last request.
             with writing(index_path, remote) as index, writing(tar_path, remote) as target:
                 archive_writer = _ArchiveWriter(target)
                 count = write_members(rows, report.of(_archive(client, source, archive_writer)))
                 archive_writer.finish()
                 size, checksum = archive_writer.size, archive_writer.checksum
                 _write_index(index, tar_path, size, checksum, count, rows)
-    LOGGER.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
+    _logger.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
 
 
 def _write_index(
@@ -125,18 +123,18 @@ def _source(path: str, remote: OssClient | None, targets: tuple[str, ...]) -> st
     source = _place(path, remote)
     if not source.startswith("oss://"):
         if not Path(source).is_dir():
-            raise OssConfigError(f"source_path {path!r} is no directory")
+            raise OssConfigError(f"source_path {path!r} is not a directory")
         source += "/"
     inside = [target for target in targets if target.startswith(source)]
     if inside:
         raise OssConfigError(
-            f"{inside[0]} lies in source_path, so that the next archive would hold it; write it elsewhere"
+            f"{inside[0]} is inside source_path, so the next archive would contain it: write it elsewhere"
         )
     return source
 
 
 def _identity(archive: DataObject | BinaryIO) -> tuple[int, int | None]:
-    """Return the size and CRC-64 of an archive; of a local one, by reading it."""
+    """Return size and CRC-64 of an archive. A local one is read for that."""
     if isinstance(archive, DataObject) and archive.crc64 is not None:
         return archive.size, archive.crc64
     checksum, size = 0, 0
@@ -154,7 +152,7 @@ class _Report:
         self._labels = labels
 
     def of(self, members: Iterator[TarMember]) -> Iterator[TarMember]:
-        """Yield the members, labelled, and tell of each."""
+        """Yield the members with their labels, and report each of them."""
         total = 0
         for count, member in enumerate(members, start=1):
             label = label_below(member.name, "") if self._labels else ""
@@ -172,15 +170,15 @@ def _archive(client: OssClient, source: str, archive: "_ArchiveWriter") -> Itera
         name = item.name.removeprefix(directory)
         if not name or name.endswith("/"):
             raise OssConfigError(
-                f"{item.uri} has {item.size} bytes and the name {name!r} in the archive, which tar takes for a "
-                "directory: delete or rename it"
+                f"{item.uri} has {item.size} bytes, and tar takes its name {name!r} in the archive for a directory: "
+                "delete or rename it"
             )
         with item:
             yield archive.add(name, item)
 
 
 class _ArchiveWriter:
-    """Writes members one after the other, and knows where the bytes of each begin."""
+    """Writes members one after the other, and returns the offset of each."""
 
     def __init__(self, target: "BinaryIO | Writer") -> None:
         self._target = target
@@ -197,7 +195,7 @@ class _ArchiveWriter:
             self._write(piece)
         if self.size != offset + member.size:
             raise OssIntegrityError(
-                f"{item.uri} has changed while it was archived: it had {member.size} bytes and has "
+                f"{item.uri} changed while it was archived: it had {member.size} bytes and has "
                 f"{self.size - offset} now; make the archive again"
             )
         self._write(bytes(-self.size % tarfile.BLOCKSIZE))

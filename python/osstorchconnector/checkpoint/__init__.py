@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 __all__ = ["OssCheckpoint"]
 
 if not TYPE_CHECKING:
-    # A type checker would take it for any name.
+    # A type checker would accept every name because of it.
     __getattr__, __dir__ = lazy_names(__name__, __all__, {"OssCheckpoint": "osstorchconnector.checkpoint.checkpoint"})

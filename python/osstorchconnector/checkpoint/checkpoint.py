@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, and read as fast as the network brings them."""
+"""Checkpoints: stored whole or not at all, and read at the speed of the network."""
 
 import builtins
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from osstorchconnector.checkpoint import history
-from osstorchconnector.checkpoint.history import METADATA, State
+from osstorchconnector.checkpoint.history import METADATA, Condition
 from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OssCheckpoint"]
 
-# Enough that the writers of a long training do not add up, and more than are saved between two calls of `keep`.
+# The writers of a long training must not add up; a program saves fewer checkpoints between two calls of `keep`.
 _MOST_REMEMBERED: Final = 64
 
 
@@ -35,7 +35,7 @@ class OssCheckpoint:
         state = checkpoint.load(newest, map_location="cpu")
         checkpoint.keep("oss://bucket/run/", 2)
 
-    Readers and writers live by themselves: this object may go before them. It may be pickled and forked as
+    Readers and writers do not need this object: it may be deleted before them. It may be pickled and forked as
     :class:`~osstorchconnector.OssClient` may.
     """
 
@@ -49,15 +49,7 @@ class OssCheckpoint:
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with an access key.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
@@ -78,18 +70,18 @@ class OssCheckpoint:
     def writer(self, uri: str, size_hint: int | None = None) -> "Writer":
         """Open an object for writing, for instance by ``torch.save``.
 
-        It appears, or is replaced, when the writer is closed without an exception. Until then, and where that does not
-        come to pass, what was there stays as it is.
+        The object appears, or is replaced, when the writer is closed without an exception. Until then, and if the
+        writing fails, the previous object stays as it is.
 
         Args:
             uri: The object.
-            size_hint: About how many bytes will be written. Only an object of more than 8 TiB needs it.
+            size_hint: Expected size in bytes. Only an object of more than 8 TiB needs it.
 
         Raises:
-            OssConfigError: `uri` does not name an object, or OSS has no objects as large as the hint.
+            OssConfigError: `uri` does not name an object, or the hint is above the largest size of an object.
         """
         writer = self._client.writer(_checked(uri), size_hint)
-        # Which version this process published is remembered for `keep`.
+        # `keep` asks it later which version this process published.
         self._writers.pop(writer.uri, None)
         while len(self._writers) >= _MOST_REMEMBERED:
             del self._writers[next(iter(self._writers))]
@@ -101,11 +93,11 @@ class OssCheckpoint:
 
         Args:
             obj: What to store.
-            uri: Where to.
+            uri: The object to write.
             progress: Show a bar. It needs the extra ``progress``.
 
         Raises:
-            OssError: It was not stored; what was there before still is.
+            OssError: The checkpoint was not stored; the previous object is unchanged.
         """
         with progress_bar(uri, None, shown=progress) as advance, self.writer(uri) as writer:
             torch.save(obj, _Counted(writer, advance) if progress else writer)  # type: ignore[arg-type]
@@ -118,26 +110,26 @@ class OssCheckpoint:
         keys: str | Iterable[str] | None = None,
         *,
         progress: bool = False,
-    ) -> Any:  # noqa: ANN401 - whatever was saved
+    ) -> Any:  # noqa: ANN401 - the program knows what it saved
         """Return what was stored, as ``torch.load`` returns it from a file.
 
         Args:
-            uri: What to read.
+            uri: The object to read.
             map_location: Where tensors go, as in ``torch.load``.
-            weights_only: Load nothing but tensors, plain values and what was allowed explicitly. False runs whatever
-                code the object holds. None: what torch does where it is not told.
-            keys: Load only these entries of a dictionary, by patterns of their dotted names such as ``"encoder.*"``,
-                and fetch little more than their bytes, which are then checked for length and place only.
+            weights_only: Load only tensors, plain values and classes that were allowed explicitly. False runs any code
+                that the object holds. None: torch's default.
+            keys: Load only these entries of a dictionary, by patterns of their dotted names such as ``"encoder.*"``.
+                Little more than their bytes is fetched, and only the length and place of these bytes is checked.
             progress: Show a bar. It needs the extra ``progress``.
 
         Raises:
-            OssConfigError: `keys` are given, and it holds no dictionary, or a pattern fits nothing.
+            OssConfigError: `keys` are given, but the object holds no dictionary, or a pattern matches nothing.
             OssNotFoundError: The object does not exist.
-            OssIntegrityError: It is damaged, or was replaced while it was read.
-            OssError: It could not be read.
-            Exception: What ``torch.load`` raises where it is something else or cut off; a note names it.
+            OssIntegrityError: The object is damaged, or was replaced while it was read.
+            OssError: The object could not be read.
+            Exception: What ``torch.load`` raises if the object is truncated or no checkpoint; a note names the object.
         """
-        # How much a part takes is not known before it is looked at.
+        # The size of some entries is known only after the object's directory is read.
         with (
             self.reader(uri) as reader,
             progress_bar(uri, reader.size if keys is None else None, shown=progress) as advance,
@@ -149,14 +141,14 @@ class OssCheckpoint:
                 return torch.load(stream, map_location=map_location, weights_only=weights_only)
             except Exception as error:
                 if not isinstance(error, OssError):
-                    error.add_note(f"while {uri} was loaded, which has {reader.size} bytes")
+                    error.add_note(f"this happened while {uri} was loaded; it has {reader.size} bytes")
                 raise
 
     def exists(self, uri: str) -> bool:
-        """Return whether there is an object, or a distributed checkpoint whose metadata is there.
+        """Return whether there is an object, or a distributed checkpoint that has its metadata.
 
         Raises:
-            OssError: That could not be found out.
+            OssError: The service did not say whether there is one.
         """
         uri = _checked(uri)
         for candidate in (uri, f"{uri}/{METADATA}"):
@@ -170,40 +162,41 @@ class OssCheckpoint:
     def list(self, prefix: str) -> builtins.list[str]:
         """Return the URIs of the checkpoints below a prefix, the oldest first.
 
-        The last whole number in the name below the prefix, without its suffix, is the order; names without a number
-        come first, by name. A checkpoint is an object whose name has no suffix, a number as its suffix, or one of
-        ``bin``, ``ckpt``, ``pkl``, ``pt``, ``pth``, ``safetensors`` and ``tar``; or, with several processes' files, a
-        directory with ``.metadata``. Objects further below are not looked at.
+        Checkpoints are sorted by the last whole number in their names below the prefix, without the suffix. Names
+        without a number come first, sorted by name. An object counts as a checkpoint if its name has no suffix, a
+        number as its suffix, or one of the suffixes ``bin``, ``ckpt``, ``pkl``, ``pt``, ``pth``, ``safetensors`` and
+        ``tar``. A directory counts if it holds ``.metadata``. Objects deeper than that are ignored.
 
         Args:
-            prefix: ``oss://bucket/directory/``, or with the beginning of the names.
+            prefix: ``oss://bucket/directory/``, also with the beginning of the names.
 
         Raises:
-            OssConfigError: `prefix` is a directory without its ``/`` and the beginning of other names too.
+            OssConfigError: `prefix` is a directory without its ``/``, and other names begin with it too.
             OssError: The prefix could not be listed.
         """
-        return [entry.uri for entry in history.entries(self._client, prefix)]
+        return [candidate.uri for candidate in history.candidates(self._client, prefix)]
 
     def latest(self, prefix: str) -> str | None:
         """Return the URI of the newest checkpoint below a prefix that is complete, or None.
 
-        Its first and last bytes tell whether it is one and has its end, of a safetensors object its header; a
-        distributed one has ``.metadata`` and all the files that this speaks of. A pickle, which is what ``torch.save``
-        wrote before its zip files, does not tell where it ends, and is taken for complete.
+        The first and last bytes of an object show whether it is a complete checkpoint; of a safetensors object, the
+        header does. A distributed checkpoint is complete if it has ``.metadata`` and all files that this names. A
+        pickle, which old versions of ``torch.save`` wrote, does not show where it ends, so it counts as complete.
 
         Raises:
-            OssError: The prefix could not be listed, or an object not be looked at.
+            OssError: The prefix could not be listed, or an object could not be read.
         """
         found = history.newest_first(self._client, prefix)
-        return next((entry.uri for entry, state in found if state is State.WHOLE), None)
+        return next((candidate.uri for candidate, condition in found if condition is Condition.WHOLE), None)
 
     def keep(self, prefix: str, n: int) -> builtins.list[str]:
-        """Delete the checkpoints below a prefix but for the newest `n` that are complete; return what was deleted.
+        """Delete all but the newest `n` complete checkpoints below a prefix, and return what was deleted.
 
-        Before anything is deleted, the newest is checked: it is the version that this object published, whose checksum
-        was compared then, or it is read through and its checksum compared now. What has no number in its name, is newer
-        than the newest complete one, or is no checkpoint by its first bytes stays. Of a distributed checkpoint the
-        metadata is deleted first, so that nobody takes the rest for whole.
+        Before anything is deleted, the newest complete checkpoint is checked. If this object published it, its checksum
+        was compared at that time; otherwise the checkpoint is read now, and its checksum compared. A checkpoint is
+        never deleted if its name has no number, if it is newer than the newest complete one, or if its first bytes are
+        not those of a checkpoint. The metadata of a distributed checkpoint is deleted first: the remaining files then
+        do not look like a complete checkpoint.
 
         Args:
             prefix: As for :meth:`list`.
@@ -212,33 +205,35 @@ class OssCheckpoint:
         Raises:
             OssConfigError: `n` is less than 1.
             OssIntegrityError: The newest is damaged; nothing was deleted.
-            OssError: Something could not be looked at or deleted; notes name what had been deleted by then.
+            OssError: A checkpoint could not be read or deleted; notes name those that were already deleted.
         """
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise OssConfigError(f"n is {n!r}: at least 1 checkpoint must be kept")
+            raise OssConfigError(
+                f"n must be a whole number of at least 1, got {n!r}: at least 1 checkpoint must be kept"
+            )
         kept = 0
         old = []
-        for entry, state in history.newest_first(self._client, prefix):
+        for candidate, condition in history.newest_first(self._client, prefix):
             if kept < n:
-                if state is State.WHOLE:
+                if condition is Condition.WHOLE:
                     if kept == 0:
-                        self._check(entry)
+                        self._check(candidate)
                     kept += 1
-            elif state is not State.FOREIGN and entry.number is not None:
-                old.append(entry)
+            elif condition is not Condition.FOREIGN and candidate.number is not None:
+                old.append(candidate)
         deleted: builtins.list[str] = []
-        for entry in reversed(old):
+        for candidate in reversed(old):
             try:
-                history.delete(self._client, entry)
+                history.delete(self._client, candidate)
             except Exception as error:
                 for uri in deleted:
-                    error.add_note(f"deleted before: {uri}")
+                    error.add_note(f"already deleted: {uri}")
                 raise
-            self._writers.pop(entry.uri, None)
-            deleted.append(entry.uri)
+            self._writers.pop(candidate.uri, None)
+            deleted.append(candidate.uri)
         return deleted
 
-    def _check(self, newest: history.Entry) -> None:
+    def _check(self, newest: history.Candidate) -> None:
         writer = self._writers.get(newest.uri)
         if writer is None or writer.etag is None or writer.etag != self._client.head(newest.uri).etag:
             history.read_through(self._client, newest)
@@ -253,13 +248,13 @@ class OssCheckpoint:
 
 
 class _Counted:
-    """A stream that tells a bar of what goes through it."""
+    """A stream that reports the number of bytes read or written to a progress bar."""
 
     def __init__(self, stream: "OssReader | Writer", advance: Advance) -> None:
         self._stream: Any = stream
         self._advance = advance
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the stream
         return getattr(self._stream, name)
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -272,9 +267,9 @@ class _Counted:
         self._advance(count)
         return count
 
-    def readinto_many(self, parts: "builtins.list[tuple[int, Any]]", /) -> None:
-        self._stream.readinto_many(parts)
-        self._advance(sum(memoryview(buffer).nbytes for _, buffer in parts))
+    def readinto_many(self, ranges: "builtins.list[tuple[int, Any]]", /) -> None:
+        self._stream.readinto_many(ranges)
+        self._advance(sum(memoryview(buffer).nbytes for _, buffer in ranges))
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         count: int = self._stream.write(data)

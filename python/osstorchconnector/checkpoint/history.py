@@ -1,7 +1,7 @@
-"""Which checkpoints lie below a prefix, in what order, and which of them are whole.
+"""The checkpoints below a prefix, their order, and which of them are whole.
 
-There is no pointer object, since OSS cannot replace one only where it is unchanged: the names tell the order, and the
-objects themselves tell whether they are complete.
+No object points to the newest checkpoint, because OSS cannot replace an object on the condition that it is unchanged.
+The names define the order, and the first and last bytes of an object show whether it is complete.
 """
 
 import json
@@ -19,47 +19,47 @@ if TYPE_CHECKING:
     from osstorchconnector.connection.client import OssClient
     from osstorchconnector.dcp.history import Checkpoint
 
-#: What a save of several processes writes last.
+#: The object that a save of several processes writes last.
 METADATA: Final = ".metadata"
-# Suffixes that files with weights have. Others are logs, configurations and tables, which may be numbered too.
+# Suffixes of files with weights. Logs, configurations and tables have other suffixes, and may be numbered too.
 _SUFFIXES: Final = frozenset(["bin", "ckpt", "pkl", "pt", "pth", "safetensors", "tar"])
 _NUMBER: Final = re.compile(r"\d+")
 
-# https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT: how a ZIP archive, which torch.save makes, begins and
-# what stands at its end.
+# torch.save writes a ZIP archive. Its beginning and its end, after
+# https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT.
 _ZIP_START: Final = b"PK\x03\x04"
 _ZIP_END: Final = b"PK\x05\x06"
 _ZIP_END_LENGTH: Final = 22
-# Read at a time where all of a checkpoint is read.
+# Bytes of one read while a whole checkpoint is read.
 _READ: Final = 64 << 20
-# A pickle of protocol 2 to 5, which torch.save made before it made archives, and pickle makes.
+# A pickle of protocol 2 to 5, as the module pickle writes it, and as torch.save did before it wrote archives.
 _PICKLE_STARTS: Final = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
-# The length of a header in JSON, and its first byte.
+# Bytes of the length in front of the header, which is JSON.
 _SAFETENSORS_PREFIX: Final = 8
-# The longest header that the library safetensors reads. A text with a brace in that place is far above it.
+# The longest header that the library safetensors reads. Eight characters of a text, read as a length, are far above it.
 _SAFETENSORS_LONGEST: Final = 100_000_000
 _START_LENGTH: Final = 16
 
 
-class State(Enum):
-    """What a look at its bytes tells."""
+class Condition(Enum):
+    """What the bytes of a candidate show."""
 
-    #: It has all its bytes.
+    #: A checkpoint with all its bytes.
     WHOLE = "whole"
-    #: It is a checkpoint, and part of it is missing.
+    #: A checkpoint of which something is missing.
     DAMAGED = "damaged"
-    #: It is something else.
+    #: No checkpoint.
     FOREIGN = "foreign"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is a checkpoint by its name.
+class Candidate:
+    """An object or directory that has the name of a checkpoint.
 
     Attributes:
-        uri: The object, or the directory of a distributed one.
-        name: The URI's part below the prefix.
-        size: Bytes of the object; of a distributed one, of its metadata.
+        uri: The object, or the directory of a distributed checkpoint.
+        name: The part of the URI below the prefix.
+        size: Bytes of the object, or of a distributed checkpoint's metadata.
         distributed: Whether several processes saved it.
     """
 
@@ -77,134 +77,136 @@ class Entry:
 
     @property
     def order(self) -> tuple[bool, int, str]:
-        """Sorts older ones first: those without a number, by their names, then by number."""
+        """The key to sort by, the oldest first: names without a number, then by number."""
         return self.number is not None, self.number or 0, self.name
 
 
-def entries(client: "OssClient", prefix: str) -> list[Entry]:
-    """Return what is a checkpoint by its name below a prefix, the oldest first.
+def candidates(client: "OssClient", prefix: str) -> list[Candidate]:
+    """Return the candidates below a prefix, the oldest first.
 
     Raises:
-        OssConfigError: The prefix is a directory and the beginning of other names too, whose numbers do not compare.
+        OssConfigError: The prefix is a directory, and other names begin with it too. Their numbers do not compare.
     """
     bucket, start = split_prefix(prefix)
-    named = (_entry(f"oss://{bucket}/{start}", item.uri, item.size) for item in client.list(prefix))
-    found = [entry for entry in named if entry is not None]
+    listed = (_candidate(f"oss://{bucket}/{start}", found.uri, found.size) for found in client.list(prefix))
+    named = [candidate for candidate in listed if candidate is not None]
     if start and not start.endswith("/"):
         directory = f"oss://{bucket}/{start}/"
-        beside = [entry for entry in found if not entry.uri.startswith(directory)]
-        if 0 < len(beside) < len(found):
+        beside = [candidate for candidate in named if not candidate.uri.startswith(directory)]
+        if 0 < len(beside) < len(named):
             raise OssConfigError(
-                f"{prefix} is the directory {directory} and the beginning of other names, such as {beside[0].uri}: end "
-                "it with / or with more of the names"
+                f"{prefix} is the directory {directory} and the beginning of other names, such as {beside[0].uri}: "
+                "add a / to mean the directory, or more characters to mean the names"
             )
-    return sorted(found, key=lambda entry: entry.order)
+    return sorted(named, key=lambda candidate: candidate.order)
 
 
-def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Entry, State]]:
-    """Return what is a checkpoint by its name, each with what it is by its bytes. What is gone by then is left out."""
-    for entry in reversed(entries(client, prefix)):
+def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Candidate, Condition]]:
+    """Yield the candidates with their conditions. Candidates that are deleted meanwhile are left out."""
+    for candidate in reversed(candidates(client, prefix)):
         try:
-            yield entry, state_of(client, entry)
+            yield candidate, condition_of(client, candidate)
         except OssNotFoundError:
             continue
 
 
 def stored_last(client: "OssClient", prefix: str) -> str | None:
-    """Return the URI of the object below a prefix that is a whole checkpoint and was stored last."""
-    times: dict[Entry, float] = {}
-    for entry in entries(client, prefix):
-        if not entry.distributed:
+    """Return the URI of the object that was stored last below a prefix, among the whole checkpoints."""
+    times: dict[Candidate, float] = {}
+    for candidate in candidates(client, prefix):
+        if not candidate.distributed:
             with suppress(OssNotFoundError):
-                times[entry] = client.head(entry.uri).last_modified or 0.0
-    # Times are whole seconds. Of those stored together, last.ckpt, which has no number, is the last.
-    for entry in sorted(times, key=lambda entry: (times[entry], entry.number is None, entry.order), reverse=True):
+                times[candidate] = client.head(candidate.uri).last_modified or 0.0
+    # Times are whole seconds. Of objects with the same time, last.ckpt, which has no number, is the last.
+    for candidate in sorted(times, key=lambda one: (times[one], one.number is None, one.order), reverse=True):
         with suppress(OssNotFoundError):
-            if state_of(client, entry) is State.WHOLE:
-                return entry.uri
+            if condition_of(client, candidate) is Condition.WHOLE:
+                return candidate.uri
     return None
 
 
-def state_of(client: "OssClient", entry: Entry) -> State:
-    """Look at a checkpoint's first and last bytes, its header, or what its metadata speaks of.
+def condition_of(client: "OssClient", candidate: Candidate) -> Condition:
+    """Return the condition that a candidate's first and last bytes, its header, or its metadata and files show.
 
     Raises:
-        OssNotFoundError: It is gone.
+        OssNotFoundError: It was deleted.
     """
-    if entry.distributed:
-        found = _distributed(client, entry)
-        return State.WHOLE if found.complete else State.DAMAGED
-    size = client.head(entry.uri).size
-    start = client.get(entry.uri, 0, min(size, _START_LENGTH))
+    if candidate.distributed:
+        found = _distributed(client, candidate)
+        return Condition.WHOLE if found.complete else Condition.DAMAGED
+    size = client.head(candidate.uri).size
+    start = client.get(candidate.uri, 0, min(size, _START_LENGTH))
     if start.startswith(_ZIP_START):
-        end = client.get(entry.uri, max(0, size - _ZIP_END_LENGTH), size)
-        return State.WHOLE if end.startswith(_ZIP_END) else State.DAMAGED
+        end = client.get(candidate.uri, max(0, size - _ZIP_END_LENGTH), size)
+        return Condition.WHOLE if end.startswith(_ZIP_END) else Condition.DAMAGED
     if start.startswith(_PICKLE_STARTS):
-        return State.WHOLE
+        return Condition.WHOLE
     if start[_SAFETENSORS_PREFIX:].startswith(b"{"):
-        return _state_of_safetensors(client, entry.uri, size, int.from_bytes(start[:_SAFETENSORS_PREFIX], "little"))
-    return State.FOREIGN
+        return _condition_of_safetensors(
+            client, candidate.uri, size, int.from_bytes(start[:_SAFETENSORS_PREFIX], "little")
+        )
+    return Condition.FOREIGN
 
 
-def _state_of_safetensors(client: "OssClient", uri: str, size: int, header_length: int) -> State:
+def _condition_of_safetensors(client: "OssClient", uri: str, size: int, header_length: int) -> Condition:
     header_end = _SAFETENSORS_PREFIX + header_length
     if header_length > _SAFETENSORS_LONGEST:
-        return State.FOREIGN
+        return Condition.FOREIGN
     if header_end > size:
-        return State.DAMAGED
+        return Condition.DAMAGED
     try:
         header = json.loads(client.get(uri, _SAFETENSORS_PREFIX, header_end))
         ends = [place["data_offsets"][1] for name, place in header.items() if name != "__metadata__"]
         end = header_end + max(ends, default=0)
     except (ValueError, LookupError, TypeError, RecursionError):
-        return State.FOREIGN
-    return State.WHOLE if end == size else State.DAMAGED
+        return Condition.FOREIGN
+    return Condition.WHOLE if end == size else Condition.DAMAGED
 
 
-def read_through(client: "OssClient", entry: Entry) -> None:
+def read_through(client: "OssClient", candidate: Candidate) -> None:
     """Read all of a checkpoint, so that its checksum is compared.
 
     Raises:
-        OssIntegrityError: It is not what OSS stores.
-        OssError: It could not be read.
+        OssIntegrityError: The bytes do not have the checksum that OSS stores.
+        OssError: The checkpoint could not be read.
     """
-    if entry.distributed:
+    if candidate.distributed:
         from osstorchconnector.dcp.history import verify  # noqa: PLC0415 - takes a second, and few need it
 
-        verify(client, _distributed(client, entry))
+        verify(client, _distributed(client, candidate))
         return
-    buffer = bytearray(min(entry.size, _READ))
-    with client.reader(entry.uri) as reader:
+    buffer = bytearray(min(candidate.size, _READ))
+    with client.reader(candidate.uri) as reader:
         while buffer and reader.readinto(buffer):
             pass
 
 
-def delete(client: "OssClient", entry: Entry) -> None:
-    """Delete a checkpoint. Of a distributed one the metadata goes first: from then on nobody takes it for whole."""
-    if not entry.distributed:
-        client.delete(entry.uri)
+def delete(client: "OssClient", candidate: Candidate) -> None:
+    """Delete a checkpoint. If it is distributed, its metadata is deleted first, so that it no longer looks complete."""
+    if not candidate.distributed:
+        client.delete(candidate.uri)
         return
     from osstorchconnector.dcp.history import remove  # noqa: PLC0415 - as above
 
-    remove(client, _distributed(client, entry))
+    remove(client, _distributed(client, candidate))
 
 
-def _entry(prefix: str, uri: str, size: int) -> Entry | None:
+def _candidate(prefix: str, uri: str, size: int) -> Candidate | None:
     below = uri[len(prefix) :].removeprefix("/")
     name, slash, rest = below.partition("/")
     if slash:
         directory = uri[: len(uri) - len(rest) - 1]
-        return Entry(directory, name, size, distributed=True) if rest == METADATA else None
+        return Candidate(directory, name, size, distributed=True) if rest == METADATA else None
     _, dot, suffix = name.rpartition(".")
     if not name or (dot and not suffix.isdigit() and suffix not in _SUFFIXES):
         return None
-    return Entry(uri, name, size, distributed=False)
+    return Candidate(uri, name, size, distributed=False)
 
 
-def _distributed(client: "OssClient", entry: Entry) -> "Checkpoint":
+def _distributed(client: "OssClient", candidate: Candidate) -> "Checkpoint":
     from osstorchconnector.dcp.history import checkpoints  # noqa: PLC0415 - as above
 
-    for found in checkpoints(client, entry.uri):
-        if found.uri == entry.uri:
+    for found in checkpoints(client, candidate.uri):
+        if found.uri == candidate.uri:
             return found
-    raise OssNotFoundError(f"{entry.uri} was deleted meanwhile")
+    raise OssNotFoundError(f"{candidate.uri} was deleted while it was read")

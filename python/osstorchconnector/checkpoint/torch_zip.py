@@ -1,6 +1,5 @@
-"""Part of a file that ``torch.save`` wrote: directory and pickle, and of the tensors those that are asked for."""
+"""Loading a part of a file that ``torch.save`` wrote: its directory, its pickle, and only the tensors asked for."""
 
-# ruff: noqa: SLF001 - torch has no public way to rebuild a part of what it wrote
 import ctypes
 import io
 import pickle
@@ -9,36 +8,37 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from inspect import signature
 from typing import Any, Final
 
 import torch
-from torch._weights_only_unpickler import Unpickler as WeightsOnlyUnpickler
 from torch.serialization import StorageType, default_restore_location
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from osstorchconnector._native import OssReader
+from osstorchconnector._torch.serialization import (
+    WeightsOnlyUnpickler,
+    is_wrapper,
+    sparse_coo_parts,
+    sparse_tensors_to_validate,
+    typed_storage,
+    untyped_storage,
+    validate_sparse_tensors,
+)
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 
 MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
 
-# torch leaves their types out.
-_TypedStorage: Final[Any] = torch.storage.TypedStorage
+# torch gives no types for them.
 _UntypedStorage: Final[Any] = torch.UntypedStorage
-_WeightsOnly: Final[Any] = WeightsOnlyUnpickler
 _StorageType: Final[Any] = StorageType
-_place: Final[Any] = default_restore_location
-_utils: Final[Any] = torch._utils
-# It says of a tensor that it is a type which no tensor can be.
-_is_wrapper: Final[Any] = is_traceable_wrapper_subclass
+_restore_location: Final[Any] = default_restore_location
 
-# The header before each record of a zip file, without the name and what else follows it.
+# The fixed part of the header before each file in a zip file.
 _HEADER: Final = 30
 _SIGNATURE: Final = b"PK\x03\x04"
-# What torch writes unless it is told otherwise.
+# torch's default.
 _ALIGNMENT: Final = 64
 _ZIP32_MOST: Final = 0xFFFF_FFFF
-# Names of what there is that fit into a message.
+# How many names a message shows.
 _NAMES_SHOWN: Final = 5
 
 
@@ -48,7 +48,7 @@ class _Wanted:
 
     key: str
     dtype: torch.dtype
-    record: zipfile.ZipInfo
+    info: zipfile.ZipInfo
     storage: torch.UntypedStorage
 
 
@@ -57,33 +57,34 @@ def load_partial(
 ) -> dict[Any, Any]:
     """Load some entries of a dictionary that ``torch.save`` wrote, and fetch little more than their bytes.
 
-    Tensors that share memory still do. Bytes are checked for length and place only, unless they are all of the object.
+    Tensors that shared memory share it again. Only the length and place of the bytes is checked, unless all bytes of
+    the object are read.
 
     Args:
         reader: The open object.
-        keys: Patterns of dotted names, in which ``*`` stands for any characters: ``"encoder.*"`` fits the entry
-            ``"encoder.weight"`` and the entry ``"weight"`` of a dictionary at ``"encoder"``. A name that fits stands
-            for all that is below it.
+        keys: Patterns of dotted names, in which ``*`` stands for any characters: ``"encoder.*"`` matches the entry
+            ``"encoder.weight"``, and the entry ``"weight"`` of a dictionary at ``"encoder"``. If a name matches, all
+            entries below it are loaded too.
         map_location: Where tensors go, as for ``torch.load``.
-        weights_only: Refuse what ``torch.load`` refuses under this name. False runs what the pickle says, twice.
+        weights_only: Refuse what ``torch.load(weights_only=True)`` refuses. False runs the code in the pickle, twice.
 
     Returns:
-        The dictionary with the entries that fit, nested as they were.
+        The dictionary with the entries that match, nested as they were.
 
     Raises:
-        OssConfigError: It is no such file, it does not hold a dictionary, or a pattern fits nothing.
+        OssConfigError: The file was not written by ``torch.save``, holds no dictionary, or a pattern matches nothing.
         OssIntegrityError: The file contradicts itself.
-        pickle.UnpicklingError: It holds more than weights.
+        pickle.UnpicklingError: The file holds more than weights.
     """
     patterns = _patterns(keys)
     archive = _Archive(reader)
-    described, records = archive.describe(weights_only=weights_only)
+    described, storages = archive.describe(weights_only=weights_only)
     if not isinstance(described, Mapping):
-        raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it whole")
+        raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it without keys")
     _check_patterns(reader.uri, patterns, described)
-    chosen = records_in(_select(described, patterns))
+    chosen = storages_in(_select(described, patterns))
     loaded = archive.load(
-        {key: records[key] for key in records if chosen is None or key in chosen},
+        {key: storages[key] for key in storages if chosen is None or key in chosen},
         map_location,
         weights_only=weights_only,
     )
@@ -96,49 +97,49 @@ class _Archive:
     def __init__(self, reader: OssReader) -> None:
         self._reader = reader
         try:
-            # It stays open: closing it would close nothing of ours.
+            # It needs no closing: it does not own the reader.
             self._zip = zipfile.ZipFile(reader)
         except zipfile.BadZipFile:
             raise OssConfigError(
-                f"{reader.uri} is no zip file as torch.save writes it: load it whole, or save it without "
-                "_use_new_zipfile_serialization=False"
+                f"{reader.uri} is no zip file, and only the zip files of torch.save can be loaded by keys: load it "
+                "without keys, or save it without _use_new_zipfile_serialization=False"
             ) from None
-        self._records = {record.filename: record for record in self._zip.infolist()}
-        pickles = [name for name in self._records if name.partition("/")[2] == "data.pkl"]
-        if len(pickles) != 1 or any(name.partition("/")[2] == "constants.pkl" for name in self._records):
-            raise OssConfigError(f"{reader.uri} is a zip file, but none that torch.save wrote")
+        self._infos = {info.filename: info for info in self._zip.infolist()}
+        pickles = [name for name in self._infos if name.partition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or any(name.partition("/")[2] == "constants.pkl" for name in self._infos):
+            raise OssConfigError(f"{reader.uri} is a zip file, but torch.save did not write it")
         self._folder = pickles[0].removesuffix("data.pkl")
         self._pickle = self._zip.read(pickles[0])
         byteorder = self._small("byteorder", sys.byteorder.encode()).decode(errors="replace")
         if byteorder not in {"little", "big"}:
-            raise OssIntegrityError(f"{reader.uri} says that its byte order is {byteorder!r}")
+            raise OssIntegrityError(f"{reader.uri} states the byte order {byteorder!r}: little or big is needed")
         self._swap = byteorder != sys.byteorder
 
     def describe(self, *, weights_only: bool) -> tuple[Any, dict[str, tuple[torch.dtype, int]]]:
-        """Return what is in the file, with tensors that have no bytes, and type and size of each storage by its key."""
-        records: dict[str, tuple[torch.dtype, int]] = {}
+        """Return the file's content with tensors that have no bytes, and type and size of each storage by its key."""
+        storages: dict[str, tuple[torch.dtype, int]] = {}
 
         def make(dtype: torch.dtype, nbytes: int, key: str, _location: str) -> torch.UntypedStorage:
-            records[key] = (dtype, nbytes)
+            storages[key] = (dtype, nbytes)
             storage: torch.UntypedStorage = _UntypedStorage(nbytes, device="meta")
-            name_record(storage, key)
+            name_storage(storage, key)
             return storage
 
         try:
             described = self._unpickle(make, weights_only=weights_only)
         except NotImplementedError as error:
             raise OssConfigError(
-                f"{self._reader.uri} cannot be loaded in part: one of its tensors, such as a nested or a quantized "
-                "one, cannot be made without the bytes of all of it: load it whole"
+                f"{self._reader.uri} cannot be loaded in part, because it holds a tensor, such as a nested or a "
+                "quantized one, that needs all its bytes to be made: load it without keys"
             ) from error
-        # What torch remembers to look at when a load ends; there is nothing to look at yet.
-        _sparse_to_validate().clear()
-        return described, records
+        # torch validates them when a load ends; these have no bytes to validate yet.
+        sparse_tensors_to_validate().clear()
+        return described, storages
 
     def load(
         self, chosen: Mapping[str, tuple[torch.dtype, int]], map_location: MapLocation, *, weights_only: bool
     ) -> Any:  # noqa: ANN401
-        """Return what is in the file, where only tensors in these storages have bytes."""
+        """Return the file's content, in which only tensors in these storages have bytes."""
         filled = self._fetch(chosen)
         restore = _restoring(map_location)
 
@@ -148,12 +149,9 @@ class _Archive:
             return restore(filled[key], location)
 
         loaded = self._unpickle(make, weights_only=weights_only)
-        sparse = _sparse_to_validate()
+        sparse = sparse_tensors_to_validate()
         sparse[:] = [tensor for tensor in sparse if tensor.device.type != "meta"]
-        if "weights_only" in signature(_utils._validate_loaded_sparse_tensors).parameters:
-            _utils._validate_loaded_sparse_tensors(weights_only=weights_only)
-        else:
-            _utils._validate_loaded_sparse_tensors()
+        validate_sparse_tensors(weights_only=weights_only)
         return loaded
 
     def _unpickle(self, make: Callable[[torch.dtype, int, str, str], Any], *, weights_only: bool) -> Any:  # noqa: ANN401
@@ -162,16 +160,18 @@ class _Archive:
         def persistent_load(saved: tuple[Any, ...]) -> torch.storage.TypedStorage:
             kind, storage_type, key, location, numel = saved
             if _text(kind) != "storage":
-                raise pickle.UnpicklingError(f"{self._reader.uri} refers to a {kind!r}, which is not known")
+                raise pickle.UnpicklingError(f"{self._reader.uri} refers to an unknown kind of data, {kind!r}")
             dtype = torch.uint8 if storage_type is torch.UntypedStorage else storage_type.dtype
             name = (_text(key), dtype)
             if name not in made:
-                nbytes = numel * _utils._element_size(dtype)
+                nbytes = numel * dtype.itemsize
                 storage = make(dtype, nbytes, name[0], _text(location))
-                made[name] = _TypedStorage(wrap_storage=storage, dtype=dtype, _internal=True)
+                made[name] = typed_storage(storage, dtype)
             return made[name]
 
-        unpickler: Any = (_WeightsOnly if weights_only else _AnyUnpickler)(io.BytesIO(self._pickle), encoding="utf-8")
+        unpickler: Any = (WeightsOnlyUnpickler if weights_only else _AnyUnpickler)(
+            io.BytesIO(self._pickle), encoding="utf-8"
+        )
         unpickler.persistent_load = persistent_load
         return unpickler.load()
 
@@ -179,13 +179,13 @@ class _Archive:
         filled = {}
         wanted = []
         for key, (dtype, nbytes) in chosen.items():
-            record = self._records.get(f"{self._folder}data/{key}")
-            # A record without bytes is that of a tensor that had none.
-            if record is None or record.compress_type != zipfile.ZIP_STORED or record.file_size not in {0, nbytes}:
+            info = self._infos.get(f"{self._folder}data/{key}")
+            # torch writes no bytes for a tensor that had none, such as one of the device meta.
+            if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size not in {0, nbytes}:
                 raise OssIntegrityError(f"{self._reader.uri} does not hold the {nbytes} bytes of its storage {key}")
             filled[key] = _UntypedStorage(nbytes)
-            if record.file_size:
-                wanted.append(_Wanted(key, dtype, record, filled[key]))
+            if info.file_size:
+                wanted.append(_Wanted(key, dtype, info, filled[key]))
         self._fill(wanted)
         for one in wanted:
             if self._swap:
@@ -196,26 +196,26 @@ class _Archive:
     def _fill(self, wanted: list[_Wanted]) -> None:
         """Receive the bytes of storages straight into them.
 
-        Where they start stands before each, so that has to be read too. It is read together with the bytes, from where
-        torch would have put them; what somebody else put elsewhere is read once more.
+        A header before each storage says where its bytes start. It is read together with the bytes, which are expected
+        where torch puts them. If another program put them elsewhere, they are read again.
         """
         alignment = int(self._small(".storage_alignment", b"%d" % _ALIGNMENT))
         headers = [bytearray(_HEADER) for _ in wanted]
-        starts = [_expected_start(one.record, alignment) for one in wanted]
-        parts: list[tuple[int, Any]] = []
+        starts = [_expected_start(one.info, alignment) for one in wanted]
+        ranges: list[tuple[int, Any]] = []
         for one, header, start in zip(wanted, headers, starts, strict=True):
-            parts.append((one.record.header_offset, header))
-            if start + one.record.file_size <= self._reader.size:
-                parts.append((start, _memory(one.storage)))
-        self._reader.readinto_many(parts)
+            ranges.append((one.info.header_offset, header))
+            if start + one.info.file_size <= self._reader.size:
+                ranges.append((start, _memory(one.storage)))
+        self._reader.readinto_many(ranges)
         misplaced: list[tuple[int, Any]] = []
         for one, header, start in zip(wanted, headers, starts, strict=True):
             if not header.startswith(_SIGNATURE):
                 raise OssIntegrityError(f"{self._reader.uri} has no header where its storage {one.key} starts")
             lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-            found = one.record.header_offset + _HEADER + lengths
-            if found + one.record.file_size > self._reader.size:
-                raise OssIntegrityError(f"{self._reader.uri} ends before its storage {one.key} does")
+            found = one.info.header_offset + _HEADER + lengths
+            if found + one.info.file_size > self._reader.size:
+                raise OssIntegrityError(f"{self._reader.uri} ends inside its storage {one.key}")
             if found != start:
                 misplaced.append((found, _memory(one.storage)))
         if misplaced:
@@ -223,11 +223,11 @@ class _Archive:
 
     def _small(self, name: str, default: bytes) -> bytes:
         name = f"{self._folder}{name}"
-        return self._zip.read(name) if name in self._records else default
+        return self._zip.read(name) if name in self._infos else default
 
 
 class _AnyUnpickler(pickle.Unpickler):
-    """What ``torch.load(weights_only=False)`` unpickles with."""
+    """The unpickler of ``torch.load(weights_only=False)``."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         if "Storage" in name:
@@ -238,18 +238,11 @@ class _AnyUnpickler(pickle.Unpickler):
         return super().find_class("torch._tensor" if module == "torch.tensor" else module, name)
 
 
-def _sparse_to_validate() -> list[torch.Tensor]:
-    """Return torch's own list of sparse tensors that were loaded and not looked at; it moved after 2.7."""
-    if hasattr(_utils, "_get_sparse_tensors_to_validate"):
-        return _utils._get_sparse_tensors_to_validate()  # type: ignore[no-any-return]
-    return _utils._sparse_tensors_to_validate  # type: ignore[no-any-return]
-
-
-def _expected_start(record: zipfile.ZipInfo, alignment: int) -> int:
+def _expected_start(info: zipfile.ZipInfo, alignment: int) -> int:
     extra = 4
-    if record.file_size >= _ZIP32_MOST or record.header_offset >= _ZIP32_MOST:
-        extra += 4 + 16 * (record.file_size >= _ZIP32_MOST) + 8 * (record.header_offset >= _ZIP32_MOST)
-    start = record.header_offset + _HEADER + len(record.filename.encode()) + extra
+    if info.file_size >= _ZIP32_MOST or info.header_offset >= _ZIP32_MOST:
+        extra += 4 + 16 * (info.file_size >= _ZIP32_MOST) + 8 * (info.header_offset >= _ZIP32_MOST)
+    start = info.header_offset + _HEADER + len(info.filename.encode()) + extra
     return -(-start // alignment) * alignment
 
 
@@ -262,15 +255,15 @@ def _text(value: str | bytes) -> str:
 
 
 def _restoring(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str], Any]:
-    """Return what puts a storage where ``torch.load`` would."""
+    """Return a function that moves a storage where ``torch.load`` would."""
 
     def restore(storage: torch.UntypedStorage, location: str) -> Any:  # noqa: ANN401
         if callable(map_location):
             placed = map_location(storage, location)
-            return _place(storage, location) if placed is None else placed
+            return _restore_location(storage, location) if placed is None else placed
         if isinstance(map_location, Mapping):
-            return _place(storage, map_location.get(location, location))
-        return _place(storage, location if map_location is None else str(map_location))
+            return _restore_location(storage, map_location.get(location, location))
+        return _restore_location(storage, location if map_location is None else str(map_location))
 
     return restore
 
@@ -280,7 +273,7 @@ def _patterns(keys: str | Iterable[str]) -> list[str]:
     patterns = list(given) if isinstance(given, Iterable) else [given]
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise OssConfigError(f"keys must be a pattern or several, not {keys!r}: give it like 'encoder.*'")
+            raise OssConfigError(f"keys must be a pattern or several, got {keys!r}: give it like 'encoder.*'")
     return patterns
 
 
@@ -297,11 +290,11 @@ def _check_patterns(uri: str, patterns: list[str], described: Mapping[Any, Any])
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             shown = ", ".join(map(repr, names[:_NAMES_SHOWN])) + (", ..." if len(names) > _NAMES_SHOWN else "")
-            raise OssConfigError(f"nothing in {uri} fits {pattern!r}; it holds {shown or 'nothing'}")
+            raise OssConfigError(f"nothing in {uri} matches {pattern!r}; it holds {shown or 'nothing'}")
 
 
 def _select(node: Mapping[Any, Any], patterns: list[str], above: str = "") -> dict[Any, Any]:
-    """Return the entries whose names fit, and the way to them."""
+    """Return the entries whose names match, inside the dictionaries that hold them."""
     selected: dict[Any, Any] = {}
     for key, value in node.items():
         name = f"{above}{key}"
@@ -312,29 +305,29 @@ def _select(node: Mapping[Any, Any], patterns: list[str], above: str = "") -> di
     return selected
 
 
-def name_record(storage: torch.UntypedStorage, key: str) -> None:
-    """Remember with a storage of the device meta which record its bytes are in."""
-    storage.record_key = key  # type: ignore[attr-defined]
+def name_storage(storage: torch.UntypedStorage, key: str) -> None:
+    """Attach its key in the file to a storage of the device meta."""
+    storage.storage_key = key  # type: ignore[attr-defined]
 
 
-def records_in(value: object) -> set[str] | None:
-    """Return the keys of the records behind all tensors and storages in a value, wherever its objects hold them.
+def storages_in(value: object) -> set[str] | None:
+    """Return the keys of the storages behind all tensors in a value, however deep its objects hold them.
 
-    None means that it cannot be told, and any record may be needed: an object refuses to be pickled, or a tensor was
-    computed from others.
+    None means that the keys are unknown, and any storage may be needed: an object refuses to be pickled, or a tensor
+    was computed from others.
     """
     finder = _Finder()
     try:
         finder.dump(value)
         while finder.tensors:
-            _look_into(finder.tensors.pop(), finder)
-    except Exception:  # noqa: BLE001 - objects raise what they like, and None is the answer to all of it
+            _search(finder.tensors.pop(), finder)
+    except Exception:  # noqa: BLE001 - objects may raise anything, and the answer is None then
         return None
     return None if None in finder.keys else {key for key in finder.keys if key is not None}
 
 
 class _Finder(pickle.Pickler):
-    """Goes through a value as pickle does, which came from a pickle, and notes the tensors and storages."""
+    """Notes the tensors and storages in a value. It walks as pickle does, since the value came from a pickle."""
 
     def __init__(self) -> None:
         super().__init__(_Nowhere())
@@ -347,8 +340,8 @@ class _Finder(pickle.Pickler):
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self.tensors.append(value)
-        elif isinstance(value, _TypedStorage):
-            self.note(value._untyped_storage)
+        elif isinstance(value, torch.storage.TypedStorage):
+            self.note(untyped_storage(value))
         elif isinstance(value, torch.UntypedStorage):
             self.note(value)
         else:
@@ -357,33 +350,33 @@ class _Finder(pickle.Pickler):
 
     def note(self, storage: torch.UntypedStorage) -> None:
         if storage.device.type == "meta":
-            self.keys.add(getattr(storage, "record_key", None))
+            self.keys.add(getattr(storage, "storage_key", None))
 
 
 class _Nowhere:
-    """A file that forgets what is written to it."""
+    """A file that drops the bytes written to it."""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
         return memoryview(data).nbytes
 
 
-def _look_into(tensor: torch.Tensor, finder: _Finder) -> None:
+def _search(tensor: torch.Tensor, finder: _Finder) -> None:
     finder.dump(tensor.__dict__)
     wrapper: Any = tensor
-    if _is_wrapper(wrapper):
+    if is_wrapper(wrapper):
         # Such as a DTensor, which has no memory itself.
         for name in wrapper.__tensor_flatten__()[0]:
             finder.dump(getattr(wrapper, name))
         return
-    for part in _parts(tensor):
-        finder.note(part.untyped_storage())
+    for dense in _dense_tensors(tensor):
+        finder.note(dense.untyped_storage())
 
 
-def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _dense_tensors(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if tensor.layout == torch.strided:
         return (tensor,)
     if tensor.layout == torch.sparse_coo:
-        return tensor._indices(), tensor._values()
+        return sparse_coo_parts(tensor)
     if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
         return tensor.crow_indices(), tensor.col_indices(), tensor.values()
     return tensor.ccol_indices(), tensor.row_indices(), tensor.values()

@@ -1,10 +1,11 @@
-"""``osst checkpoint``: distributed checkpoints below a prefix: what is whole, what is not, and why."""
+"""``osst checkpoint``: the distributed checkpoints below a prefix, and whether they are complete."""
 
 import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
+from osstorchconnector.cli.ending import report
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     for name, text in (
-        ("ls", "list the checkpoints at and below a URI: state, files, size"),
-        ("verify", "read the checkpoints at and below a URI and compare their checksums"),
+        ("ls", "show the checkpoints at and below a URI: complete or not, number of files, size"),
+        ("verify", "read the checkpoints at and below a URI, and compare their checksums"),
         ("rm", "delete one checkpoint, its metadata first"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -35,10 +36,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             action.add_argument(
                 "--leftovers",
                 action="store_true",
-                help="delete what saves that failed have left at and below the URI, and no checkpoint; no save may be "
-                "under way there",
+                help="delete no checkpoint, but the leftovers of failed saves at and below the URI; no save may be "
+                "running there",
             )
-            action.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
+            action.add_argument(
+                "--dry-run", action="store_true", help="print what would be deleted, and delete nothing"
+            )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -56,7 +59,7 @@ def _run(options: argparse.Namespace) -> int:
             return _verify(client, found, uri)
         return _remove(client, found, uri, options)
     except (OSError, OssError) as error:
-        sys.stderr.write(f"osst checkpoint: {error}\n")
+        report("checkpoint", error)
         return 1
 
 
@@ -68,7 +71,7 @@ def _list(found: "list[Checkpoint]") -> int:
             sys.stdout.write(f"    {problem}\n")
         if checkpoint.leftovers:
             size = _size(sum(checkpoint.sizes[name] for name in checkpoint.leftovers))
-            sys.stdout.write(f"    {len(checkpoint.leftovers)} objects of {size} are left of other saves\n")
+            sys.stdout.write(f"    {len(checkpoint.leftovers)} objects of {size} are leftovers of other saves\n")
     return 0
 
 
@@ -81,14 +84,14 @@ def _verify(client: "OssClient", found: "list[Checkpoint]", uri: str) -> int:
     for checkpoint in found:
         try:
             if not checkpoint.complete:
-                raise OssError("; ".join(checkpoint.problems))  # noqa: TRY301 - as what cannot be read
+                raise OssError("; ".join(checkpoint.problems))  # noqa: TRY301 - handled like a file that cannot be read
             checked = verify(client, checkpoint)
         except OssError as error:
             failed = True
             sys.stdout.write(f"damaged {checkpoint.uri}: {error}\n")
         else:
-            told = f"{checked} items have their checksums" if checked else "readable; it was saved without checksums"
-            sys.stdout.write(f"whole   {checkpoint.uri}: {told}\n")
+            result = f"{checked} items have their checksums" if checked else "readable; it was saved without checksums"
+            sys.stdout.write(f"whole   {checkpoint.uri}: {result}\n")
     return int(failed)
 
 

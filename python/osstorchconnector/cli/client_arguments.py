@@ -1,4 +1,4 @@
-"""The options that say which OSS a command talks to."""
+"""The options of all commands that connect to OSS."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("connection")
     group.add_argument("--endpoint", metavar="HOST", help="endpoint of the bucket's region (default: $OSS_ENDPOINT)")
     group.add_argument(
-        "--region", default="", metavar="ID", help="region ID (default: $OSS_REGION, else the endpoint's)"
+        "--region", default="", metavar="ID", help="region ID (default: $OSS_REGION, or the region of the endpoint)"
     )
     group.add_argument("--cred-path", default="", metavar="FILE", help="JSON file with an access key")
     group.add_argument("--config-path", default="", metavar="FILE", help="JSON configuration file")

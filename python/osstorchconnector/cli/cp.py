@@ -1,4 +1,4 @@
-"""``osst cp``: files and objects, from one place to another."""
+"""``osst cp``: copying files and objects."""
 
 import argparse
 import os
@@ -7,24 +7,20 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
+from osstorchconnector.cli.ending import INTERRUPTED, interrupt, report
 from osstorchconnector.exceptions import OssConfigError, OssError
 from osstorchconnector.files.progress import can_show, progress_bar
 from osstorchconnector.files.transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from osstorchconnector.connection.client import OssClient
 
-# What a shell gives a program that Ctrl-C ended.
-_INTERRUPTED: Final = 130
-
-# Small files at 10 ms each come at more than a thousand in a second, and hold 128 MiB at most.
+# At 10 ms for each small file, more than a thousand are copied in a second. They take at most 128 MiB of memory.
 _THREADS: Final = 16
-# Enough to keep the threads busy, and few enough that a listing of millions is not held in memory.
+# Enough to keep the threads busy; few enough that a listing of millions is not held in memory.
 _WAITING: Final = 4 * _THREADS
 
 
@@ -33,20 +29,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "cp",
         help="copy files and objects",
-        description="Copy a file to an object, an object to a file, or an object to another. A place is a local path, "
-        "oss://bucket/key, or - for standard input and output; with a slash at its end it is a directory. "
-        "What is copied appears whole or not at all.",
-        epilog="The exit status is 0 when all was copied, 1 when something was not, 2 when the arguments are wrong.",
+        description="Copy a file to an object, an object to a file, or an object to an object. SRC and DST are each a "
+        "local path, oss://bucket/key, or - for standard input and output. DST is a directory if it ends with a slash. "
+        "A copy appears whole or not at all.",
+        epilog="The exit status is 0 if everything was copied, 1 if something was not, 2 if the arguments are wrong, "
+        "130 after Ctrl-C.",
     )
-    parser.add_argument("source", metavar="SRC", help="what to copy")
-    parser.add_argument("target", metavar="DST", help="where to")
+    parser.add_argument("source", metavar="SRC", help="the file or object to copy")
+    parser.add_argument("target", metavar="DST", help="the file, object or directory to copy to")
     parser.add_argument(
-        "-r", "--recursive", action="store_true", help="copy what is below SRC to the same paths below DST"
+        "-r", "--recursive", action="store_true", help="copy everything below SRC to the same paths below DST"
     )
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show a bar (default: on a terminal, where tqdm is installed)",
+        help="show a progress bar (default: on a terminal, if tqdm is installed)",
     )
     add_arguments(parser)
     parser.set_defaults(run=_run, parser=parser)
@@ -54,36 +51,36 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _run(options: argparse.Namespace) -> int:
     _check(options)
-    # So that a job's end removes what is half-written, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # The end of a job then removes partial files, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         client = connect(options)
         shown = options.progress if options.progress is not None else sys.stderr.isatty() and can_show()
         return (_copy_all if options.recursive else _copy)(client, options, shown=shown)
     except BrokenPipeError:
-        # Whoever read standard output has what they wanted; the interpreter is not to complain of it at its end.
+        # The program that reads standard output wants no more. Without this, the interpreter complains at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, OssError) as error:
-        _tell(str(error))
+        report("cp", error)
         return 1
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def _check(options: argparse.Namespace) -> None:
     parser: argparse.ArgumentParser = options.parser
-    places = (options.source, options.target)
-    if not any(is_remote(place) for place in places):
-        parser.error("neither SRC nor DST is an oss:// URI")
-    if options.recursive and STANDARD in places:
+    paths = (options.source, options.target)
+    if not any(is_remote(path) for path in paths):
+        parser.error("neither SRC nor DST is an oss:// URI: at least one must be")
+    if options.recursive and STANDARD in paths:
         parser.error("--recursive needs directories, not standard input or output")
 
 
 def _copy(client: "OssClient", options: argparse.Namespace, *, shown: bool) -> int:
     source, target = options.source, target_of(options.source, options.target)
     if source.endswith("/") or (not is_remote(source) and Path(source).is_dir()):
-        raise OssConfigError(f"{source} is a directory: give --recursive to copy what is below it")
+        raise OssConfigError(f"{source} is a directory: give --recursive to copy everything below it")
     with progress_bar(source, _size_of(source, client) if shown else None, shown=shown) as advance:
         Transfer(client, advance, (sys.stdin.buffer, sys.stdout.buffer)).run(source, target)
     return 0
@@ -116,9 +113,9 @@ def _copy_all(client: "OssClient", options: argparse.Namespace, *, shown: bool) 
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     if count == 0:
-        raise OssConfigError(f"nothing lies below {options.source}")
+        raise OssConfigError(f"there is nothing below {options.source}")
     if failures:
-        _tell(f"{failures} could not be copied")
+        report("cp", f"{failures} could not be copied")
     return 1 if failures else 0
 
 
@@ -127,16 +124,16 @@ def _task(transfer: Transfer, directory: str, source: str, path: str, size: int)
         if is_remote(directory):
             target = f"{directory.removesuffix('/')}/{path}"
         elif size == 0 and path.endswith("/"):
-            # An object that stands for a directory.
+            # A directory marker.
             _make_directory(local_path(directory, path.removesuffix("/")))
             return
         elif not path and size == 0:
             _make_directory(Path(directory))
             return
         else:
-            place = local_path(directory, path)
-            _make_directory(place.parent)
-            target = str(place)
+            file = local_path(directory, path)
+            _make_directory(file.parent)
+            target = str(file)
         if is_remote(source):
             transfer.run_object(source, size, target)
         else:
@@ -153,7 +150,7 @@ def _finish(waiting: "dict[Future[None], str]", done: "set[Future[None]]") -> in
             future.result()
         except (OSError, OssError, Stopped) as error:
             failures += 1
-            _tell(f"{source}: {error}")
+            report("cp", f"{source}: {error}")
     return failures
 
 
@@ -161,12 +158,4 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OssConfigError(f"{path} cannot be made: {error.strerror}") from error
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"osst cp: {text}\n")
-
-
-def _interrupt(_signal: int, _frame: "FrameType | None") -> NoReturn:
-    raise KeyboardInterrupt
+        raise OssConfigError(f"the directory {path} cannot be made: {error.strerror}") from error

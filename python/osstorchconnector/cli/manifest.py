@@ -1,4 +1,4 @@
-"""``osst manifest``: what lies under a prefix, as a file that datasets read instead of listing."""
+"""``osst manifest``: the objects under a prefix, as a file that datasets read instead of listing."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
+from osstorchconnector.cli.ending import INTERRUPTED, report
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.dataset.manifest import label_below
 from osstorchconnector.dataset.snapshot import SnapshotWriter
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
     from osstorchconnector._native import DataObject, Writer
     from osstorchconnector.connection.client import OssClient
 
-# Long enough that a listing of some hundred thousand objects says nothing, short enough that nobody thinks it hangs.
+# A listing of some hundred thousand objects takes less and prints nothing; a longer one must not seem to hang.
 _PROGRESS_SECONDS: Final = 5.0
-
-# What a shell gives a program that Ctrl-C ended.
-_INTERRUPTED: Final = 130
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,9 +29,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "manifest",
         help="write the objects under a prefix into a manifest",
         description="List the objects under a prefix and write a line for each: its key, and a label if wanted. "
-        "Datasets read it with from_manifest_file(FILE, None, 'oss://bucket/', ...) and need not list.",
+        "Datasets read the file with from_manifest_file(FILE, None, 'oss://bucket/', ...) instead of listing.",
     )
-    parser.add_argument("uri", help="what to list, like oss://bucket/prefix/")
+    parser.add_argument("uri", help="the prefix to list, like oss://bucket/prefix/")
     parser.add_argument(
         "--output", default="-", metavar="FILE", help="local path or oss:// URI (default: standard output)"
     )
@@ -41,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--labels-from-prefix", action="store_true", help="label each object with its first directory below the prefix"
     )
     parser.add_argument(
-        "--snapshot", action="store_true", help="write sizes and ETags too, and a digest that tells a damaged file"
+        "--snapshot", action="store_true", help="also write sizes, ETags, and a digest that detects damage to the file"
     )
     add_arguments(parser)
     parser.set_defaults(run=_run)
@@ -54,11 +52,11 @@ def _run(options: argparse.Namespace) -> int:
         with _output(options.output, client) as target:
             count = _write(target, _listed(client, bucket, prefix), bucket, prefix, options)
     except (OSError, OssError) as error:
-        sys.stderr.write(f"osst manifest: {error}\n")
+        report("manifest", error)
         return 1
     except KeyboardInterrupt:
-        return _INTERRUPTED
-    sys.stderr.write(f"osst manifest: {count} objects\n")
+        return INTERRUPTED
+    report("manifest", f"{count} objects")
     return 0
 
 
@@ -74,31 +72,31 @@ def _output(path: str, client: "OssClient") -> Iterator["IO[bytes] | Writer"]:
 
 def _listed(client: "OssClient", bucket: str, prefix: str) -> Iterator["DataObject"]:
     count = markers = 0
-    told = time.monotonic()
-    for item in client.list(f"oss://{bucket}/{prefix}"):
-        if item.size == 0 and item.name.endswith("/"):
+    reported = time.monotonic()
+    for listed in client.list(f"oss://{bucket}/{prefix}"):
+        if listed.size == 0 and listed.name.endswith("/"):
             markers += 1
             continue
         count += 1
-        yield item
-        if time.monotonic() - told >= _PROGRESS_SECONDS:
-            told = time.monotonic()
-            sys.stderr.write(f"osst manifest: {count} objects so far\n")
+        yield listed
+        if time.monotonic() - reported >= _PROGRESS_SECONDS:
+            reported = time.monotonic()
+            report("manifest", f"{count} objects so far")
     if markers:
-        sys.stderr.write(f"osst manifest: {markers} directory markers are left out\n")
+        report("manifest", f"left out {markers} directory markers")
 
 
 def _write(
-    target: "IO[bytes] | Writer", items: Iterator["DataObject"], bucket: str, prefix: str, options: argparse.Namespace
+    target: "IO[bytes] | Writer", objects: Iterator["DataObject"], bucket: str, prefix: str, options: argparse.Namespace
 ) -> int:
     snapshot = SnapshotWriter(target, bucket, prefix) if options.snapshot else None
     count = 0
-    for count, item in enumerate(items, start=1):  # noqa: B007 - the last number is the count
-        label = label_below(item.name, prefix) if options.labels_from_prefix else ""
+    for count, listed in enumerate(objects, start=1):  # noqa: B007 - the last number is the count
+        label = label_below(listed.name, prefix) if options.labels_from_prefix else ""
         if snapshot is not None:
-            snapshot.add(item.name, item.size, item.etag or "", label)
+            snapshot.add(listed.name, listed.size, listed.etag or "", label)
         else:
-            target.write(_line(item.name, label))
+            target.write(_line(listed.name, label))
     if snapshot is not None:
         snapshot.finish()
     return count
@@ -106,7 +104,7 @@ def _write(
 
 def _line(key: str, label: str) -> bytes:
     if any(character in key + label for character in "\t\r\n") or key.startswith("oss://"):
-        raise OssConfigError(f"a manifest cannot hold the key {key!r}; write one with --snapshot, which can")
+        raise OssConfigError(f"a manifest cannot hold the key {key!r}: use --snapshot, whose file can hold any key")
     if all(text.split() == [text] for text in (key, label or "none")):
         return f"{key} {label}\n".encode() if label else f"{key}\n".encode()
     return f"{key}\t{label}\n".encode()

@@ -1,4 +1,4 @@
-"""The client: configuration that pickles, and a native handle that does not."""
+"""The client: configuration that pickles, and a native client that does not."""
 
 import atexit
 import builtins
@@ -14,34 +14,37 @@ from osstorchconnector._native import (
     Writer,
     end_uploads,
 )
-from osstorchconnector.connection.config import Connection, OssConfig, resolve, resolve_local
+from osstorchconnector.connection.config import OssConfig, ResolvedConfig, resolve, resolve_local
 from osstorchconnector.connection.log import write_log
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
-from osstorchconnector.process.worker import worker_shard
+from osstorchconnector.process.owner import PerProcess
+from osstorchconnector.process.worker import worker_share
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# One thread moves 3 to 4 GB/s; eight are more than any network card of a machine that trains.
+# One thread moves 3 to 4 GB/s; eight move more than the network card of a training machine.
 _MOST_IO_THREADS: Final = 8
 
-# Where Alibaba's own SDKs begin to copy in parts. One request would take up to 1 GiB, but sends nothing before it has
-# copied all of it, and silence is limited.
+# Alibaba's own SDKs copy larger objects in parts. One request may copy up to 1 GiB, but OSS sends nothing before all of
+# it is copied, and the client limits silence.
 _LARGEST_COPY: Final = 200 << 20
 
-# The end of the interpreter waits so long for unfinished uploads to be taken back: a request that is tried again twice.
+# How long the end of the interpreter waits until unfinished uploads are aborted: time for a request and two retries.
 _END_SECONDS: Final = 5.0
 
 atexit.register(end_uploads, _END_SECONDS)
 
 
 class OssClient:
-    """A connection to OSS for single operations on buckets and objects.
+    """A client of OSS, for single operations on buckets and objects.
 
-    It holds configuration only. The native client behind it is made at the first use in each process, so that a client
-    may be built before a fork, or be pickled to start a worker. An access key given in the program, or a provider
-    object, is pickled only to start a process; ``cred_path`` and environment variables travel by name.
+    It holds configuration only. Each process makes its own native client at the first use, so that you may build a
+    client before a fork, or pickle it to start a worker. An access key given in the program, or a provider object, is
+    pickled only to start a process; of ``cred_path`` and environment variables, only the names are pickled.
+
+    The arguments of the constructor are the connection arguments. All classes of this package take the same.
     """
 
     def __init__(
@@ -63,41 +66,37 @@ class OssClient:
                 ``Expiration``.
             config_path: JSON configuration file.
             cred_provider: Object with a method ``get_credentials()``, as the OSS SDKs have them, or a source of
-                :mod:`osstorchconnector.credentials`. It wins over ``cred_path``. Where neither is given, nor a key in
+                :mod:`osstorchconnector.credentials`. It wins over ``cred_path``. If neither is given, and no key in
                 `config`: :class:`osstorchconnector.credentials.DefaultCredentials`.
-            region: Region ID such as ``cn-hangzhou``. Empty: ``OSS_REGION`` in the environment, else what the endpoint
-                tells.
-            config: Everything else.
+            region: Region ID such as ``cn-hangzhou``. Empty: ``OSS_REGION`` in the environment, else the region that
+                the endpoint names.
+            config: All other settings.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        self._connection = resolve(endpoint, cred_path, config_path, cred_provider, region, config)
-        self._native_clients: dict[int, Client] = {}
+        self._resolved = resolve(endpoint, cred_path, config_path, cred_provider, region, config)
+        self._native_clients: PerProcess[Client] = PerProcess()
 
     @property
     def endpoint(self) -> str:
         """The endpoint, with its scheme."""
-        return self._connection.endpoint
+        return self._resolved.endpoint
 
     @property
     def region(self) -> str:
-        """The region requests are signed for."""
-        return self._connection.region
+        """The region that requests are signed for."""
+        return self._resolved.region
 
     @property
     def config(self) -> OssConfig:
         """The resolved configuration, without its access key."""
-        return self._connection.config
+        return self._resolved.config
 
     @property
     def _native_client(self) -> Client:
-        # No lock: a fork could copy it locked. Where two threads both make a client, setdefault lets one of them win.
-        # A parent's client is kept, not dropped: what it holds belongs to the parent.
-        pid = os.getpid()
-        client = self._native_clients.get(pid)
-        return client if client is not None else self._native_clients.setdefault(pid, _connect(self._connection))
+        return self._native_clients.get(lambda: _connect(self._resolved))
 
     def head(self, uri: str) -> DataObject:
         """Return an object's description: size and ETag. Its bytes are fetched when it is read.
@@ -112,39 +111,40 @@ class OssClient:
 
         Args:
             uri: The object.
-            start: First byte wanted. Default: the first.
-            end: First byte no longer wanted. Default: the object's size.
+            start: The first byte. Default: 0.
+            end: The byte behind the last one. Default: the object's size.
 
         Raises:
             OssNotFoundError: The object does not exist.
-            OssConfigError: The range is negative or runs backwards.
+            OssConfigError: The range is invalid.
         """
         if (start or 0) < 0 or (end is not None and end < (start or 0)):
-            raise OssConfigError(f"no range of {uri!r} starts at {start} and ends before {end}")
+            shown = f"{start or 0}–{'' if end is None else end}"  # noqa: RUF001 - a dash, since numbers may be negative
+            raise OssConfigError(f"invalid range {shown} for {uri}: 0 <= start <= end is needed")
         return self._native_client.get(*split_object(uri), start, end)
 
     def put(self, uri: str, data: "Buffer", *, content_type: str | None = None, forbid_overwrite: bool = False) -> str:
-        """Create or replace an object and return its ETag. Above ``part_size`` it is uploaded in parts.
+        """Create or replace an object and return its ETag. An object above ``part_size`` is uploaded in parts.
 
         Args:
             uri: The object.
             data: Bytes or any object with a contiguous buffer.
             content_type: The media type to store. Default: what the service assumes.
-            forbid_overwrite: Fail where the object exists.
+            forbid_overwrite: Fail if the object exists.
 
         Raises:
-            OssError: The object was not stored; with ``code="FileAlreadyExists"`` where it exists and must not be
+            OssError: The object was not stored. The code is ``"FileAlreadyExists"`` if it exists and must not be
                 overwritten.
         """
         bucket, key = split_object(uri)
         return self._native_client.put(bucket, key, data, content_type=content_type, forbid_overwrite=forbid_overwrite)
 
     def delete(self, uri: str) -> None:
-        """Delete an object. It is no error where there is none."""
+        """Delete an object. It is no error if it does not exist."""
         self._native_client.delete(*split_object(uri))
 
     def delete_many(self, uris: Iterable[str]) -> None:
-        """Delete objects, up to a thousand per request. It is no error where one does not exist."""
+        """Delete objects, up to a thousand per request. It is no error if one does not exist."""
         keys: dict[str, list[str]] = {}
         for uri in uris:
             bucket, key = split_object(uri)
@@ -162,17 +162,19 @@ class OssClient:
     ) -> None:
         """Copy an object of any size inside the service, in the same region, with its media type, metadata and tags.
 
-        Above 200 MiB it is copied in parts. The copy is of one version of the source, and appears whole or not at all.
+        An object above 200 MiB is copied in parts. All bytes of the copy are of one version of the source, and it
+        appears whole or not at all.
 
         Args:
             source_uri: The object.
-            uri: Where to.
-            size: The source's size in bytes where it is known, which saves a request.
-            progress: Is told, in this thread, how many more bytes were copied. What it raises ends the copy.
+            uri: The new object.
+            size: The source's size in bytes, if you know it; that saves a request.
+            progress: Called in this thread with the number of bytes that were copied since the last call. If it raises,
+                the copy ends.
 
         Raises:
             OssNotFoundError: The source does not exist.
-            OssIntegrityError: The source was replaced meanwhile, or the copy has another checksum.
+            OssIntegrityError: The source was replaced meanwhile, or the checksum of the copy differs.
         """
         self._copy(split_object(source_uri), split_object(uri), size, progress)
 
@@ -189,9 +191,9 @@ class OssClient:
         return self._native_client.open(*split_object(uri))
 
     def reader(self, uri: str) -> OssReader:
-        """Open an object for fast reading: sequentially, at any place, or into memory of the caller's.
+        """Open an object for fast reading: sequentially, at any position, or into memory of the caller.
 
-        Only its description is asked for now. Every byte comes from the version that is there now.
+        This call fetches only the description. All bytes come from the version that exists now.
 
         Raises:
             OssNotFoundError: The object does not exist.
@@ -203,18 +205,18 @@ class OssClient:
 
         Args:
             uri: The object.
-            size_hint: About how many bytes will be written. It makes the parts of one size from the start, and only an
-                object of more than 8 TiB needs it. It is no limit.
+            size_hint: About how many bytes will be written; it is no limit. With it, all parts have one size. Only an
+                object of more than 8 TiB needs it.
 
         Raises:
             OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.
         """
         if size_hint is not None and not 0 <= size_hint < 1 << 63:
-            raise OssConfigError(f"size_hint is {size_hint}: a number of bytes that an object can have is needed")
+            raise OssConfigError(f"size_hint must be a number of bytes that an object can have, not {size_hint}")
         return self._native_client.writer(*split_object(uri), size_hint)
 
     def create_bucket(self, name: str) -> None:
-        """Create a bucket. It is no error where it is this account's already."""
+        """Create a bucket. It is no error if this account already has it."""
         self._native_client.create_bucket(check_bucket(name))
 
     def delete_bucket(self, name: str) -> None:
@@ -226,7 +228,7 @@ class OssClient:
         return self._native_client.list_buckets()
 
     def get_object(self, bucket: str, key: str, size: int = 0, type: int = 0, label: str = "") -> DataObject:  # noqa: A002, ARG002
-        """Open an object for reading: :meth:`open` under the original's name, whose tuning arguments are accepted."""
+        """Open an object for reading: :meth:`open` under the original's name. Its tuning arguments have no effect."""
         return self._native_client.open(*check_object(bucket, key))
 
     def put_object(self, bucket: str, key: str) -> Writer:
@@ -238,9 +240,9 @@ class OssClient:
         return self._native_client.head(*check_object(bucket, key))
 
     def rename_object(self, bucket: str, key: str, new_bucket: str, new_key: str) -> DataObject:
-        """Copy an object and delete the source, which is what a rename is on OSS; return the new description.
+        """Copy an object, delete the source and return the new description: OSS has no other way to rename.
 
-        Where it fails, the source is still there.
+        If it fails, the source still exists.
         """
         client = self._native_client
         check_object(bucket, key)
@@ -274,34 +276,30 @@ class OssClient:
         return f"{type(self).__name__}({self.endpoint!r}, region={self.region!r}, config={self.config!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the configuration: the native client stays in its process."""
-        return {**self.__dict__, "_native_clients": {}}
+        """Return the configuration; native clients stay in their processes."""
+        return {**self.__dict__, "_native_clients": PerProcess()}
 
 
 class LocalClient(OssClient):
-    """Files of this machine in the place of objects: bucket and key are the absolute path ``/bucket/key``.
+    """Files of this machine instead of objects: the file ``/bucket/key`` stands for that bucket and key.
 
-    They are read and listed, and not written. Neither the network nor an access key is used.
+    They can be read and listed, but not written. It uses neither the network nor an access key.
     """
 
     def __init__(self, config_path: str = "", *, config: OssConfig | None = None) -> None:
-        """Resolve the configuration.
-
-        Args:
-            config_path: JSON configuration file.
-            config: Everything else.
+        """Resolve the connection arguments that files of this machine need.
 
         Raises:
             OssConfigError: A value is wrong, or a file is missing or malformed.
         """
-        self._connection = resolve_local(config_path, config)
-        self._native_clients = {}
+        self._resolved = resolve_local(config_path, config)
+        self._native_clients = PerProcess()
 
 
 def connect(
     endpoint: str, cred_path: str, config_path: str, cred_provider: object, region: str, config: OssConfig | None
 ) -> OssClient:
-    """Return a client of an endpoint; where it is empty, of this machine's files.
+    """Return a client for the connection arguments; if the endpoint is empty, one for files of this machine.
 
     Raises:
         OssConfigError: A value is wrong, or a file is missing or malformed.
@@ -312,21 +310,21 @@ def connect(
     return OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
 
 
-def _connect(connection: Connection) -> Client:
-    write_log(connection.config)
+def _connect(resolved: ResolvedConfig) -> Client:
+    write_log(resolved.config)
     return Client(
-        endpoint=connection.endpoint,
-        region=connection.region,
-        config=connection.config,
-        credentials=connection.credentials,
-        io_threads=_io_threads(connection.config),
+        endpoint=resolved.endpoint,
+        region=resolved.region,
+        config=resolved.config,
+        credentials=resolved.credentials,
+        io_threads=_io_threads(resolved.config),
     )
 
 
 def _io_threads(config: OssConfig) -> int:
     if config.io_threads is not None:
         return config.io_threads
-    if worker_shard() is not None:
-        # Many workers share a machine: one thread each keeps its processors for decoding.
+    if worker_share() is not None:
+        # Many workers share a machine: with one thread each, the processors are free for decoding.
         return 1
     return max(1, min(_MOST_IO_THREADS, (os.cpu_count() or 1) // 2))

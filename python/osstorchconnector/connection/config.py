@@ -1,4 +1,4 @@
-"""The configuration: one frozen value, and the one function that resolves what a user gave into a connection."""
+"""The configuration: one frozen value, and the one function that resolves the connection arguments."""
 
 import dataclasses
 import inspect
@@ -27,10 +27,10 @@ GIB: Final = 1024 * MIB
 _SMALLEST_PART: Final = 100 * KIB
 _LARGEST_PART: Final = 5 * GIB
 
-# A quarter of it is the least that a request is worth.
+# A reader asks for a quarter of its window at a time; a request for less than 16 KiB is not worth its time.
 _SMALLEST_WINDOW: Final = 64 * KIB
 
-# As many connections as one address has ports to one server; the same bound serves for attempts.
+# One address has so many ports for connections to one server. Attempts have the same bound.
 _MOST_REQUESTS: Final = 65_535
 # More memory than a machine has: the bound catches a wrong unit, not a large machine.
 _MOST_BYTES: Final = 1024 * GIB
@@ -46,67 +46,67 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class OssConfig:
-    """Everything about a connection that is neither where nor what.
+    """The settings of a client, but for endpoint, region and files.
 
-    A field that is given here wins over the environment and over the configuration file; a field that is left out
-    gives way to them. ``dataclasses.replace`` gives every field.
+    A field that is given here wins over the environment and over the configuration file. They decide about a field that
+    is left out. ``dataclasses.replace`` gives every field.
 
     Attributes:
         signature_version: ``"v4"``, or ``"v1"`` for the old signature, which OSS closes to new accounts and buckets.
             Default ``"v4"``.
         addressing: ``"virtual_host"`` (``bucket.endpoint``), ``"path"`` (``endpoint/bucket``) or ``"cname"`` (the
-            endpoint is a domain of the bucket's own). Default None: path for an IP address or ``localhost``, virtual
-            host for everything else.
-        connect_timeout: Seconds until a connection must stand. Default 10.
+            endpoint is a domain of the bucket). Default None: path for an IP address or ``localhost``, virtual host for
+            everything else.
+        connect_timeout: Seconds to make a connection. Default 10.
         read_timeout: Seconds without a byte in either direction. Default 20.
         total_timeout: Seconds for one request with all its attempts. Default 600.
-        max_attempts: How many times a request is sent at most, the first time included. Default 6.
-        prefetch_bytes: Bytes that one process reads ahead across objects at most; of objects that are no members of
-            archives, 16 MiB and what is on its way while the reader need not wait. An object above a quarter of it is
-            not read ahead but streamed, within that quarter. Default 256 MiB.
-        reader_window: Bytes that one reader of a large object holds fetched or on their way, 64 KiB at least. Default
-            256 MiB.
-        prefetch_concurrency: Requests in flight at the start; the number grows while throughput does. A reader of one
-            object has at most so many in flight. Default 24.
-        max_concurrency: Requests in flight at most. Default 512, or ``prefetch_concurrency`` where that is larger.
+        max_attempts: Attempts of one request, the first one included. Default 6.
+        prefetch_bytes: Upper limit of read-ahead per process. Normally 16 MiB plus the requests in flight are used;
+            more only if the reader had to wait. Members of archives may use all of it. An object above a quarter of it
+            is not prefetched: it is read by ranges, within that quarter. Default 256 MiB.
+        reader_window: Upper limit of the bytes of a large object that one reader holds or has in flight, at least
+            64 KiB. Default 256 MiB.
+        prefetch_concurrency: Requests in flight at the start. The number grows while that brings throughput. It is also
+            the upper limit for a reader of one object. Default 24.
+        max_concurrency: Upper limit of requests in flight. Default 512, or ``prefetch_concurrency`` if that is larger.
         part_size: Bytes of one part of an upload and of one range of a large read, 100 KiB to 5 GiB. Parts of a large
-            object, and ranges of which many are left, grow from there. Default 8 MiB.
-        upload_concurrency: Parts of one upload in flight at most. Default 16.
-        upload_bytes: Bytes of one upload in flight or being filled at most, so that fewer parts are in flight where
-            they are larger; one part is always allowed. Default 256 MiB.
-        fast_list: List a prefix for a dataset in several places at once, in the same order, with at most a tenth more
-            requests and 64. False lists one page after the other. Default True.
-        io_threads: Native I/O threads of one process. Default None: one in a DataLoader worker, elsewhere half the
-            processors, at least 1 and at most 8.
+            object are larger, and so are ranges while many are left. Default 8 MiB.
+        upload_concurrency: Upper limit of the parts of one upload that are in flight. Default 16.
+        upload_bytes: Upper limit of the bytes of one upload that are in flight or being filled. If parts are large,
+            fewer are in flight; one part is always allowed. Default 256 MiB.
+        fast_list: List several segments of a dataset's prefix at once. The order is the same. It takes at most a tenth
+            more requests, plus 64. False lists one page after the other. Default True.
+        io_threads: Native I/O threads of one process. Default None: one in a DataLoader worker; half the processors in
+            other processes, at least 1 and at most 8.
         ca_bundle: PEM file with the certificate authorities to trust. Default None: those of the operating system.
-        credential_refresh_seconds: Seconds after which a credential source is asked again. Default 60.
-        access_key_id: An access key given in the program. It never shows in ``repr`` and is pickled only to start
-            a process.
+        credential_refresh_seconds: Seconds after which the client asks a credential source again. Default 60.
+        access_key_id: An access key given in the program. ``repr`` does not show it, and it is pickled only to start a
+            process.
         access_key_secret: The secret that belongs to it.
         security_token: The token of a temporary access key.
         anonymous: Send unsigned requests, for public buckets. Default False.
         log_level: The least severe level to write to ``log_path``: ``"debug"``, ``"info"``, ``"warning"`` or
             ``"error"``. Default ``"info"``.
-        log_path: File to append log lines to. Default None: none is opened.
-        audit_path: Accepted from existing configuration files. The original connector writes slow requests there; this
-            one writes no audit file, and says so once in its log. Default None.
+        log_path: File to append log lines to. Default None: no file.
+        audit_path: Accepted because existing configuration files have it. The original connector writes slow requests
+            there; this one writes no audit file, and says so once in its log. Default None.
 
     Raises:
         OssConfigError: A value is not allowed; the message names the field, the value and what is allowed.
     """
 
-    # Ten and twenty seconds are what the OSS SDKs wait; a region's slowest first byte is far below either.
+    # The OSS SDKs wait ten and twenty seconds; the slowest first byte of a region comes far earlier.
     connect_timeout: float = 10.0
     read_timeout: float = 20.0
-    # Ten minutes carry a 5 GiB part at 10 MB/s and outlast a short outage, yet fail within a scheduler's patience.
+    # Ten minutes are enough for a 5 GiB part at 10 MB/s and for a short outage, and no scheduler gives up before.
     total_timeout: float = 600.0
-    # Five retries with doubling pauses ride out some ten seconds of throttling, where the SDKs' two give up in one.
+    # Five retries with doubling pauses survive some ten seconds of throttling; the two of the SDKs end after one.
     max_attempts: int = 6
     # 512 requests in flight for objects of 100 KB fill 50 MB; the rest is room for larger ones. 32 workers take 8 GiB.
     prefetch_bytes: int = 256 * MIB
     # Room for 24 ranges of 8 MiB in flight, which carry 5 GB/s at 35 ms to the first byte.
     reader_window: int = 256 * MIB
-    # The number that existing configuration files carry, so that a start looks the same to the service.
+    # Existing configuration files have this number, so that the service sees the same start.
     prefetch_concurrency: int = 24
     # At 35 ms to the first byte this is 14,000 objects per second: more than one process decodes.
     max_concurrency: int = 512
@@ -114,14 +114,14 @@ class OssConfig:
     part_size: int = 8 * MIB
     # 16 parts of 8 MiB in flight fill a 10 Gbit/s link at 100 ms per part and hold 128 MiB.
     upload_concurrency: int = 16
-    # As much as is read ahead: 16 parts of 8 MiB and one being filled need half of it, parts of up to 15 MiB all of it.
+    # The same as prefetch_bytes: 16 parts of 8 MiB and one being filled need half of it, parts of 15 MiB all of it.
     upload_bytes: int = 256 * MIB
     fast_list: bool = True
     io_threads: int | None = None
     signature_version: SignatureVersion = "v4"
     addressing: Addressing | None = None
     ca_bundle: str | None = None
-    # Kubernetes and agents renew a key minutes before it expires, so a minute never misses a renewal.
+    # Kubernetes and agents renew a key minutes before it expires, so a minute is soon enough.
     credential_refresh_seconds: float = 60.0
     access_key_id: str | None = None
     access_key_secret: str | None = None
@@ -136,7 +136,7 @@ class OssConfig:
     __signature__: ClassVar[inspect.Signature]
 
     def __new__(cls, **given: Any) -> Self:  # noqa: ANN401 - the fields are typed and checked by __init__
-        """Remember which fields were given: those left out give way to the environment and the file."""
+        """Remember which fields were given: environment and file decide about the others."""
         config = super().__new__(cls)
         object.__setattr__(config, "_given", frozenset(given))
         return config
@@ -172,7 +172,7 @@ class OssConfig:
         return ExplicitCredentials(self.access_key_id, self.access_key_secret, self.security_token)
 
     def over(self, defaults: dict[str, Any]) -> Self:
-        """Return a configuration with this one's given fields over other values for the rest."""
+        """Return a configuration with the fields that were given here, and `defaults` for the others."""
         return type(self)(**{**defaults, **{name: getattr(self, name) for name in self._given}})
 
     def without_secrets(self) -> Self:
@@ -197,7 +197,7 @@ class OssConfig:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel with what was given; an access key only to a process that is being started.
+        """Pickle the fields that were given; an access key only to start a process.
 
         Raises:
             OssCredentialsError: There is an access key and no process is being started.
@@ -226,11 +226,11 @@ class OssConfig:
         for name in _SECRETS:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                # The value may be a secret of the wrong type, so only its type is told.
+                # The value may be a secret of the wrong type, so the message has only its type.
                 raise OssConfigError(f"OssConfig.{name} is a {type(value).__name__}: a non-empty string is needed")
         given = [name for name in _SECRETS if getattr(self, name) is not None]
         if given and self.anonymous:
-            raise OssConfigError(f"OssConfig.anonymous is True, yet {given[0]} is given: leave one of them out")
+            raise OssConfigError(f"OssConfig.anonymous is True, but {given[0]} is given: leave one of them out")
         for name in _SECRETS[:2]:
             if given and name not in given:
                 raise OssConfigError(f"OssConfig.{name} is missing: {given[0]} is given without it")
@@ -257,12 +257,12 @@ OssConfig.__signature__ = _initializer.replace(parameters=list(_initializer.para
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """A resolved configuration: all that a native client is made from, as plain data."""
+class ResolvedConfig:
+    """Everything that a native client is made from, as plain data."""
 
-    #: Empty where objects are files of this machine.
+    #: Empty if objects are files of this machine.
     endpoint: str
-    #: Empty only where nothing signs with it: signature V1, anonymous requests and files of this machine.
+    #: Empty only if no signature needs it: signature V1, anonymous requests and files of this machine.
     region: str
     #: Without its access key, which is in `credentials`.
     config: OssConfig
@@ -277,24 +277,15 @@ def resolve(
     cred_provider: object = None,
     region: str = "",
     config: OssConfig | None = None,
-) -> Connection:
-    """Resolve what a user gave, without using the network.
+) -> ResolvedConfig:
+    """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
-    An explicit argument wins over `config`, that over the environment, that over the file at `config_path`, and that
-    over the default. For access keys: `cred_provider`, then those in `config`, then `cred_path`, then the places of
+    The first of these decides: an explicit argument, `config`, the environment, the file at `config_path`, the default.
+    For access keys: `cred_provider`, the key in `config`, `cred_path`, the places of
     :class:`~osstorchconnector.credentials.DefaultCredentials`.
 
-    Args:
-        endpoint: Host with optional scheme and port. Without a scheme: HTTPS, or HTTP for an IP address or
-            ``localhost``.
-        cred_path: JSON file with an access key.
-        config_path: JSON configuration file.
-        cred_provider: Object with a method ``get_credentials()``.
-        region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint's name tells.
-        config: Everything else.
-
     Raises:
-        OssConfigError: A value is wrong, a file is missing or malformed, or the region cannot be told.
+        OssConfigError: A value is wrong, a file is missing or malformed, or the region is unknown.
         OssCredentialsError: There is no usable access key.
     """
     endpoint = normalize_endpoint(endpoint)
@@ -302,7 +293,7 @@ def resolve(
     config = _resolve_config(config_path, config)
     if config.ca_bundle is not None and not os.access(config.ca_bundle, os.R_OK):
         raise OssConfigError(f"OssConfig.ca_bundle names a file that cannot be read: {config.ca_bundle!r}")
-    return Connection(
+    return ResolvedConfig(
         endpoint=endpoint,
         region=_resolve_region(region, endpoint, config),
         config=config.without_secrets(),
@@ -310,18 +301,14 @@ def resolve(
     )
 
 
-def resolve_local(config_path: str | os.PathLike[str] = "", config: OssConfig | None = None) -> Connection:
-    """Resolve what a user gave for files of this machine: no endpoint, no region, no access key.
-
-    Args:
-        config_path: JSON configuration file.
-        config: Everything else.
+def resolve_local(config_path: str | os.PathLike[str] = "", config: OssConfig | None = None) -> ResolvedConfig:
+    """Resolve the connection arguments for files of this machine, which need no endpoint, region and access key.
 
     Raises:
         OssConfigError: A value is wrong, or a file is missing or malformed.
     """
     config = _resolve_config(config_path, config).without_secrets()
-    return Connection(endpoint="", region="", config=config, credentials=None)
+    return ResolvedConfig(endpoint="", region="", config=config, credentials=None)
 
 
 def _resolve_config(config_path: str | os.PathLike[str], config: OssConfig | None) -> OssConfig:
@@ -334,9 +321,9 @@ def _resolve_config(config_path: str | os.PathLike[str], config: OssConfig | Non
 
 
 def _check_path(name: str, path: str | os.PathLike[str]) -> None:
-    # An error of the file system would repeat it, and with it the secret.
+    # An error of the file system would repeat the text, and with it the secret.
     if os.fspath(path).lstrip().startswith("{"):
-        raise OssConfigError(f"{name} must be the path of a JSON file, not what the file holds")
+        raise OssConfigError(f"{name} must be the path of a JSON file, not its content")
 
 
 def _settings_of(path: str) -> dict[str, Any]:
@@ -362,8 +349,8 @@ def _resolve_region(region: str, endpoint: str, config: OssConfig) -> str:
     if config.anonymous or config.signature_version == "v1":
         return ""
     raise OssConfigError(
-        f"the region cannot be told from endpoint {endpoint!r}: give the argument region, such as 'cn-hangzhou', "
-        "or set OSS_REGION"
+        f"endpoint {endpoint!r} does not name its region: give the argument region, such as 'cn-hangzhou', or set "
+        "OSS_REGION"
     )
 
 
@@ -371,15 +358,15 @@ def _resolve_credentials(provider: object, config: OssConfig, path: str) -> Cred
     if config.anonymous:
         for name, value in (("cred_provider", provider), ("cred_path", path)):
             if value:
-                raise OssConfigError(f"OssConfig.anonymous is True, yet {name} is given: leave one of them out")
+                raise OssConfigError(f"OssConfig.anonymous is True, but {name} is given: leave one of them out")
         return None
     if provider is not None:
-        # Not asked yet: a provider may use the network.
+        # The provider is not called yet: it may use the network.
         return provider if isinstance(provider, CredentialSource) else ProviderCredentials(provider)
     explicit = config.credentials()
     if explicit is not None:
         return explicit
-    # Both look once here, so that a missing or malformed file is told where it was named.
+    # Both look once here, so that a missing or malformed file raises in the call that names it.
     if path:
         file = FileCredentials(path)
         file()

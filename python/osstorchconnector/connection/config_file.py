@@ -1,16 +1,16 @@
 """The JSON configuration file.
 
-Every key that the original connector documents or knows is accepted. "here" says what it does in this package.
+Every key that the original connector documents or knows is accepted. The column "here" has its effect in this package.
 
 ===========================================  ========  =====================================================
 key                                          type      here
 ===========================================  ========  =====================================================
 ``logLevel``                                 number    ``log_level``: 0 debug, 1 info, 2 warning, 3 error
 ``logPath``                                  string    ``log_path``; empty: none
-``auditPath``                                string    accepted; none is written, which the log says
-``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: where growth starts, no ceiling
+``auditPath``                                string    accepted; none is written, and the log says so
+``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: the start, not the limit
 ``datasetConfig.prefetchWorker``             number    accepted; threads follow ``io_threads``
-``datasetConfig.enableFastList``             boolean   ``fast_list``; the order is the same either way
+``datasetConfig.enableFastList``             boolean   ``fast_list``; both have the same order
 ``datasetConfig.listConcurrency``            number    accepted
 ``datasetConfig.listWorker``                 number    accepted
 ``checkpointConfig.prefetchConcurrency``     number    accepted; a reader sizes its own window
@@ -18,7 +18,7 @@ key                                          type      here
 ``checkpointConfig.uploadConcurrency``       number    ``upload_concurrency``
 ``prefetch.vcpus``, ``prefetch.workers``     number    accepted: model connector
 ``fastList.vcpus``, ``fastList.workers``     number    accepted: model connector
-``maxConcurrency``                           number    ``max_concurrency``: this package's own key
+``maxConcurrency``                           number    ``max_concurrency``: a key of this package only
 ``prefetchMB``                               number    ``prefetch_bytes``, in MiB
 ``timeoutMs``                                number    ``read_timeout``, in milliseconds
 ``uploadIoSizeMB``                           number    ``part_size``, in MiB
@@ -29,9 +29,9 @@ key                                          type      here
 ``ioEngineType``                             any       accepted
 ===========================================  ========  =====================================================
 
-The keys from ``maxConcurrency`` on may stand at the top, in ``datasetConfig`` or in ``checkpointConfig``; where one
-stands more than once, ``datasetConfig`` wins over ``checkpointConfig``, and that over the top. An unknown key warns
-once and is ignored.
+The keys from ``maxConcurrency`` on may be at the top, in ``datasetConfig`` or in ``checkpointConfig``. If a key is in
+several of them, ``datasetConfig`` wins over ``checkpointConfig``, and that over the top. An unknown key is ignored with
+one warning.
 """
 
 import json
@@ -49,7 +49,7 @@ _MIB: Final = 1024 * 1024
 class _Key(NamedTuple):
     types: tuple[type, ...]
     allowed: str
-    #: The OssConfig field it sets; None where this package has no such knob.
+    #: The OssConfig field that it sets; None if this package has no such setting.
     field: str | None = None
     convert: Callable[[Any], Any] = lambda value: value
 
@@ -103,18 +103,18 @@ _warned: Final[set[tuple[str, str]]] = set()
 
 
 class Setting(NamedTuple):
-    """One value of the file that this package has a knob for."""
+    """One value of the file that sets a field of OssConfig."""
 
-    #: The key as it stands in the file, with its section.
+    #: The key in the file, with its section.
     key: str
     #: The field of OssConfig.
     field: str
-    #: In the unit of that field, and not checked for its range.
+    #: In the unit of that field; its range is not checked yet.
     value: Any
 
 
 def read_config_file(path: str) -> list[Setting]:
-    """Return what the file sets, in rising precedence.
+    """Return the settings in the file, in rising precedence.
 
     Raises:
         OssConfigError: The file is missing, is not JSON, or a key has a value of the wrong type; the message names the
@@ -130,7 +130,7 @@ def read_config_file(path: str) -> list[Setting]:
         raise OssConfigError(f"configuration file {path!r} must hold a JSON object")
     settings = []
     for name, key, value in _entries(path, document):
-        # To Python a boolean is an integer, to the file it is not.
+        # In Python a boolean is an integer, in the file it is not.
         if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
             raise OssConfigError(f"configuration file {path!r}: {name} is {value!r}: {key.allowed} is needed")
         if key.field is not None:
@@ -158,5 +158,5 @@ def _warn_unknown(path: str, name: str) -> None:
     if (path, name) in _warned:
         return
     _warned.add((path, name))
-    # The reader's caller's caller is the dataset or client that was given the path.
+    # The dataset or client that got the path is further up; its depth is not known here.
     warnings.warn(f"configuration file {path!r}: unknown key {name} is ignored", stacklevel=2)

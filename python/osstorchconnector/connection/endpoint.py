@@ -1,4 +1,4 @@
-"""Endpoint and region: what the user wrote, made explicit."""
+"""Endpoint and region in their complete form, from what the user wrote."""
 
 import ipaddress
 import re
@@ -15,8 +15,7 @@ _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 def normalize_endpoint(endpoint: str) -> str:
     """Return the endpoint as ``scheme://host[:port]``.
 
-    An endpoint without a scheme is reached over HTTPS, unless it is an IP address or ``localhost``, which is reached
-    over HTTP.
+    An endpoint without a scheme means HTTPS; an IP address or ``localhost`` means HTTP.
 
     Raises:
         OssConfigError: The endpoint is empty, or is not a host with an optional scheme and port.
@@ -26,7 +25,7 @@ def normalize_endpoint(endpoint: str) -> str:
     if not endpoint:
         raise OssConfigError("endpoint must not be empty: give one like 'oss-cn-hangzhou-internal.aliyuncs.com'")
     if "@" in endpoint:
-        # The text before the @ may be a password, so it is not repeated here.
+        # The text before the @ may be a password, so the message does not repeat it.
         raise OssConfigError("endpoint must not contain a user name or password: give them as credentials")
     scheme, separator, rest = endpoint.partition("://")
     authority = rest if separator else endpoint
@@ -40,7 +39,7 @@ def normalize_endpoint(endpoint: str) -> str:
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise OssConfigError(f"endpoint {endpoint!r} must be a host with an optional scheme and port, without a path")
     if port == 0:
-        raise OssConfigError(f"endpoint {endpoint!r} has port 0, which no server listens on")
+        raise OssConfigError(f"endpoint {endpoint!r} has port 0, on which no server listens")
     if not separator:
         scheme = "http" if _is_local(host) else "https"
     scheme = scheme.lower()
@@ -54,7 +53,7 @@ def check_region(region: str, argument: str) -> str:
 
     Args:
         region: A region ID such as ``cn-hangzhou``.
-        argument: Where it came from, for the message.
+        argument: The argument or variable that holds it, for the message.
 
     Raises:
         OssConfigError: It is not a region ID.
@@ -62,13 +61,13 @@ def check_region(region: str, argument: str) -> str:
     if not isinstance(region, str) or _REGION.fullmatch(region) is None:
         raise OssConfigError(f"{argument} must be a region ID such as 'cn-hangzhou', not {region!r}")
     if region.startswith("oss-"):
-        # Bucket locations carry this prefix; a signature made with it is refused.
+        # Bucket locations have this prefix; OSS refuses a signature for such a region.
         raise OssConfigError(f"{argument} is a bucket location, {region!r}: the region ID is {region[4:]!r}")
     return region
 
 
 def infer_region(endpoint: str) -> str | None:
-    """Return the region that the endpoint's host name tells, or None.
+    """Return the region in the endpoint's host name, or None.
 
     Args:
         endpoint: An endpoint as :func:`normalize_endpoint` returns it.

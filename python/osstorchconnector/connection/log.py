@@ -7,7 +7,12 @@ from typing import Final
 from osstorchconnector import _native
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConfigError
-from osstorchconnector.process.log import LOGGER
+
+_logger: Final = logging.getLogger(__name__)
+#: The parent of every module's logger.
+_package_logger: Final = logging.getLogger("osstorchconnector")
+# Without a handler of its own, Python would print warnings to standard error.
+_package_logger.addHandler(logging.NullHandler())
 
 _LEVELS: Final = {
     "debug": logging.DEBUG,
@@ -18,17 +23,17 @@ _LEVELS: Final = {
 _FORMAT: Final = "%(asctime)s.%(msecs)03d|%(levelname)-7s|%(process)d|th=%(thread)016x|%(name)s|%(message)s"
 _TIME_FORMAT: Final = "%Y/%m/%d %H:%M:%S"
 
-# Audit files of which the log says that they stay empty.
-_told: Final[set[str]] = set()
+# Audit files that the log has already reported as not written.
+_reported_audit_files: Final[set[str]] = set()
 
 
 def write_log(config: OssConfig) -> None:
-    """Open the log file that the configuration names, once, and tell the native core what to report.
+    """Open the log file that the configuration names, once, and set the level of the native core.
 
-    Where the configuration names an audit file too, the log says once that none is written.
+    If the configuration names an audit file too, the log says once that none is written.
 
-    Without a log file, the core reports what the program's own settings of ``logging.getLogger("osstorchconnector")``
-    let through.
+    Without a log file, the program's own settings of ``logging.getLogger("osstorchconnector")`` decide what the core
+    reports.
 
     Raises:
         OssConfigError: The file cannot be written.
@@ -37,7 +42,8 @@ def write_log(config: OssConfig) -> None:
         level = _LEVELS[config.log_level]
         path = os.path.abspath(config.log_path)  # noqa: PTH100 - what FileHandler compares with
         if not any(
-            isinstance(handler, logging.FileHandler) and handler.baseFilename == path for handler in LOGGER.handlers
+            isinstance(handler, logging.FileHandler) and handler.baseFilename == path
+            for handler in _package_logger.handlers
         ):
             try:
                 handler = logging.FileHandler(path, encoding="utf-8")
@@ -45,10 +51,12 @@ def write_log(config: OssConfig) -> None:
                 raise OssConfigError(f"log file {path!r} cannot be written: {error.strerror}") from error
             handler.setFormatter(logging.Formatter(_FORMAT, _TIME_FORMAT))
             handler.setLevel(level)
-            LOGGER.addHandler(handler)
-        if not LOGGER.isEnabledFor(level):
-            LOGGER.setLevel(level)
-    if config.audit_path is not None and config.audit_path not in _told:
-        _told.add(config.audit_path)
-        LOGGER.warning("no audit lines are written: audit file %s is neither made nor changed", config.audit_path)
-    _native.set_log_level(LOGGER.getEffectiveLevel())
+            _package_logger.addHandler(handler)
+        if not _package_logger.isEnabledFor(level):
+            _package_logger.setLevel(level)
+    if config.audit_path is not None and config.audit_path not in _reported_audit_files:
+        _reported_audit_files.add(config.audit_path)
+        _logger.warning(
+            "this connector writes no audit lines: audit file %s is neither made nor changed", config.audit_path
+        )
+    _native.set_log_level(_package_logger.getEffectiveLevel())

@@ -1,4 +1,4 @@
-"""Uploads in parts that were neither published nor given up: what a killed writer leaves behind."""
+"""Multipart uploads that were neither published nor given up: a killed writer leaves them behind."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenUpload:
-    """An upload that may be under way, or was left behind.
+class UnfinishedUpload:
+    """A multipart upload that still runs, or was left behind.
 
     Attributes:
         bucket: The bucket.
         key: The key of the object that it would publish.
         upload_id: The service's identifier.
-        started: When it was begun.
+        started: When it began.
     """
 
     bucket: str
@@ -29,17 +29,17 @@ class OpenUpload:
 
     @property
     def uri(self) -> str:
-        """``oss://bucket/key`` of the object that it would publish."""
+        """The URI of the object that it would publish."""
         return f"oss://{self.bucket}/{self.key}"
 
 
-def open_uploads(client: "OssClient", prefix: str) -> Iterator[OpenUpload]:
-    """Return the uploads of objects under a prefix, in the order of their keys."""
+def find_unfinished(client: "OssClient", prefix: str) -> Iterator[UnfinishedUpload]:
+    """Yield the unfinished uploads of objects under a prefix, in the order of their keys."""
     bucket, key_prefix = split_prefix(prefix)
     for key, upload_id, started in client._native_client.list_uploads(bucket, key_prefix):  # noqa: SLF001 - part of the client
-        yield OpenUpload(bucket, key, upload_id, datetime.fromtimestamp(started, UTC))
+        yield UnfinishedUpload(bucket, key, upload_id, datetime.fromtimestamp(started, UTC))
 
 
-def abort(client: "OssClient", upload: OpenUpload) -> None:
-    """Give an upload up and remove its parts. It is no error where it is gone."""
+def abort(client: "OssClient", upload: UnfinishedUpload) -> None:
+    """Abort an upload and remove its parts. It is no error if the upload has already ended."""
     client._native_client.abort_upload(upload.bucket, upload.key, upload.upload_id)  # noqa: SLF001 - part of the client

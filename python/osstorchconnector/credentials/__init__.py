@@ -1,16 +1,16 @@
-"""Where access keys come from.
+"""The sources of access keys.
 
-Everything that connects to OSS looks for an access key in this order: ``cred_provider``, the one in
-:class:`~osstorchconnector.OssConfig`, ``cred_path``, and then :class:`DefaultCredentials`, which looks where the other
-Alibaba Cloud SDKs look. Any class of this module may be given as ``cred_provider``, to look in one place only::
+All classes of this package look for an access key in this order: ``cred_provider``, the key in
+:class:`~osstorchconnector.OssConfig`, ``cred_path``, :class:`DefaultCredentials`. The last one searches the same places
+as the other Alibaba Cloud SDKs. To use one place only, give a class of this module as ``cred_provider``::
 
     from osstorchconnector.credentials import EcsRoleCredentials
 
     client = OssClient("oss-cn-hangzhou-internal.aliyuncs.com", cred_provider=EcsRoleCredentials("training"))
 
-All of them may be shared by threads and used after a fork, refresh what expires ahead of time, and show no secret in
-``repr``, logs and errors. No secret is in their pickles, except for :class:`ExplicitCredentials` and
-:class:`ProviderCredentials`, which are pickled only to start a process.
+Threads may share all of them, and a forked process may use them. They renew a key before it expires, and show no secret
+in ``repr``, logs and errors. Their pickles hold no secret. :class:`ExplicitCredentials` and
+:class:`ProviderCredentials` have one, so they are pickled only to start a process.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -45,7 +45,7 @@ __all__ = [
     "UriCredentials",
 ]
 
-# Loaded at their first use: most programs need none of them, and their parts take 40 ms to import.
+# Loaded at their first use: most programs need none of them, and their imports take 40 ms.
 _LATER: Final = {
     "CliProfileCredentials": "osstorchconnector.credentials.profile",
     "EcsRoleCredentials": "osstorchconnector.credentials.ecs",

@@ -1,4 +1,4 @@
-"""Access keys from where the other Alibaba Cloud SDKs look for them."""
+"""Access keys from the places that the other Alibaba Cloud SDKs search."""
 
 import importlib
 from typing import Final, Self
@@ -20,7 +20,7 @@ _WAYS: Final = (
 )
 
 
-# The order of the other Alibaba Cloud SDKs. A class is imported when its turn comes: few programs need more than one.
+# The order of the other Alibaba Cloud SDKs. A class is imported when its place is searched: few programs need several.
 _PLACES: Final = (
     ("environment", "EnvironmentCredentials"),
     ("OIDC role", "OidcRoleCredentials"),
@@ -46,28 +46,28 @@ class DefaultCredentials(CredentialSource):
 
     1. The environment: ``OSS_ACCESS_KEY_ID`` and ``OSS_ACCESS_KEY_SECRET``, else ``ALIBABA_CLOUD_ACCESS_KEY_ID`` and
        ``ALIBABA_CLOUD_ACCESS_KEY_SECRET``.
-    2. An OIDC role (RRSA), where ``ALIBABA_CLOUD_ROLE_ARN``, ``ALIBABA_CLOUD_OIDC_PROVIDER_ARN`` and
+    2. An OIDC role (RRSA), if ``ALIBABA_CLOUD_ROLE_ARN``, ``ALIBABA_CLOUD_OIDC_PROVIDER_ARN`` and
        ``ALIBABA_CLOUD_OIDC_TOKEN_FILE`` are set.
     3. The current profile of the ``aliyun`` command line tool.
     4. An INI profile.
     5. The RAM role of this ECS instance.
     6. The address in ``ALIBABA_CLOUD_CREDENTIALS_URI``.
 
-    The place that gave the first key is kept. A place that is configured and fails raises: the next one could be
-    another identity.
+    Later keys come from the same place as the first key. If a place is configured and fails, it raises: the next place
+    could be another identity.
     """
 
     def __init__(self) -> None:
-        """Look nowhere yet."""
+        """Search no place yet."""
         self._chosen: CredentialSource | None = None
         self._lock = ProcessLock()
         self._failure = RecentFailure()
 
     def check(self) -> None:
-        """Look as far as that needs no network.
+        """Search the places, without using the network.
 
         Raises:
-            OssCredentialsError: Nothing is configured, or what is configured is malformed.
+            OssCredentialsError: No place is configured, or the configuration of one is malformed.
         """
         reasons = []
         for name, kind in _PLACES:
@@ -83,7 +83,8 @@ class DefaultCredentials(CredentialSource):
         """Return the access key to use now.
 
         Raises:
-            OssCredentialsError: Nothing is configured, with what was tried; or what is configured failed.
+            OssCredentialsError: No place is configured, and the message names all of them; or the configured place
+                failed.
         """
         chosen = self._chosen
         if chosen is not None:
@@ -93,7 +94,7 @@ class DefaultCredentials(CredentialSource):
             return chosen(refused) if chosen is not None else self._choose(refused)
 
     def _choose(self, refused: str | None) -> Credentials:
-        self._failure.tell()
+        self._failure.raise_again()
         try:
             return self._first(refused)
         except OssCredentialsError as error:
@@ -114,7 +115,7 @@ class DefaultCredentials(CredentialSource):
         raise _nothing(reasons)
 
     def __reduce__(self) -> tuple[type[Self], tuple[()]]:
-        """Travel as nothing: each process looks for itself."""
+        """Pickle nothing: each process searches for itself."""
         return type(self), ()
 
 

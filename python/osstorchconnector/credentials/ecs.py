@@ -13,13 +13,13 @@ from osstorchconnector.exceptions import OssCredentialsError
 METADATA_ENDPOINT: Final = "http://100.100.100.200"
 _KEYS: Final = "/latest/meta-data/ram/security-credentials/"
 
-# The service is on the machine's own host: what takes longer is a machine that is none of ECS.
+# The service is on the host of the machine: if an answer takes longer, this is not an ECS instance.
 _TIMEOUT: Final = 1.0
 _ATTEMPTS: Final = 2
-# Long enough for one refresh; a token is fetched for each, since that is one more request every few hours.
+# Long enough for one refresh. Each refresh fetches a token, which is one more request every few hours.
 _TOKEN_SECONDS: Final = 60
 _NOT_FOUND: Final = 404
-# Those with which a metadata service without tokens answers the request for one.
+# A metadata service without tokens answers the request for one with these.
 _WITHOUT_TOKENS: Final = {400, 403, 404, 405}
 
 _DISABLED: Final = "ALIBABA_CLOUD_ECS_METADATA_DISABLED"
@@ -30,14 +30,14 @@ _ROLE: Final = "ALIBABA_CLOUD_ECS_METADATA"
 class EcsRoleCredentials(RefreshedCredentials):
     """Temporary access keys of the RAM role that is attached to this ECS instance.
 
-    They come from the instance's metadata service, in its hardened mode (with a token) where it has one.
+    They come from the instance's metadata service, in its hardened mode (with a token) if it has that mode.
     """
 
     def __init__(self, role_name: str = "", endpoint: str = "") -> None:
-        """Describe where to ask. The network is not used.
+        """Describe the service. The network is not used.
 
         Args:
-            role_name: The role. Default: ``ALIBABA_CLOUD_ECS_METADATA`` in the environment, else the one attached.
+            role_name: The role. Default: ``ALIBABA_CLOUD_ECS_METADATA`` in the environment, else the attached role.
             endpoint: Address of the metadata service. Default: ``http://100.100.100.200``.
         """
         super().__init__(role_name, endpoint)
@@ -55,11 +55,11 @@ class EcsRoleCredentials(RefreshedCredentials):
             raise NotConfiguredError(f"{_DISABLED} is true")
         return cls()
 
-    def fetch(self, refused: str | None) -> Credentials:  # noqa: ARG002 - the service renews them itself
+    def fetch(self, refused: str | None) -> Credentials:  # noqa: ARG002 - the service renews keys itself
         """Ask the metadata service.
 
         Raises:
-            OssCredentialsError: It gave no key.
+            OssCredentialsError: It returned no key.
         """
         headers = self._token()
         role = self._role_name or os.environ.get(_ROLE) or self._attached_role(headers)
@@ -83,7 +83,7 @@ class EcsRoleCredentials(RefreshedCredentials):
                 headers={"X-aliyun-ecs-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)},
             )
         except UnreachableError as error:
-            raise NotConfiguredError(f"{error}: this is no ECS instance, or its metadata service is off") from None
+            raise NotConfiguredError(f"{error}: this is not an ECS instance, or its metadata service is off") from None
         except StatusError as error:
             if error.http_status not in _WITHOUT_TOKENS or is_true(_V1_DISABLED):
                 raise

@@ -7,7 +7,7 @@ from typing import Final
 from osstorchconnector.credentials.source import Credentials, CredentialSource, NotConfiguredError
 from osstorchconnector.exceptions import OssCredentialsError
 
-# In the order in which they are looked up: those of the OSS SDKs, then those of the other Alibaba Cloud SDKs.
+# In this order: the variables of the OSS SDKs, then those of the other Alibaba Cloud SDKs.
 _VARIABLES: Final = (
     ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN"),
     ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ALIBABA_CLOUD_SECURITY_TOKEN"),
@@ -16,7 +16,7 @@ _VARIABLES: Final = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class EnvironmentCredentials(CredentialSource):
-    """The access key in this process's environment. Nothing of it travels in a pickle.
+    """The access key in this process's environment. Its pickle holds nothing of it.
 
     ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and ``OSS_SESSION_TOKEN``, else ``ALIBABA_CLOUD_ACCESS_KEY_ID``,
     ``ALIBABA_CLOUD_ACCESS_KEY_SECRET`` and ``ALIBABA_CLOUD_SECURITY_TOKEN``.
@@ -26,7 +26,7 @@ class EnvironmentCredentials(CredentialSource):
         """Return the key in the environment as it is now.
 
         Raises:
-            OssCredentialsError: There is none, or half of one.
+            OssCredentialsError: There is no key, or only half of one.
         """
         for id_name, secret_name, token_name in _VARIABLES:
             access_key_id = os.environ.get(id_name)

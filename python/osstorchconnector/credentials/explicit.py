@@ -25,7 +25,7 @@ class ExplicitCredentials(CredentialSource):
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str, str | None]]:
-        """Travel to a process that is being started, and nowhere else.
+        """Pickle the key, but only to start a process.
 
         Raises:
             OssCredentialsError: No process is being started.

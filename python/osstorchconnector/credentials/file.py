@@ -18,8 +18,8 @@ class FileCredentials(CredentialSource):
     """The access key in a JSON file.
 
     The file holds ``{"AccessKeyId": "...", "AccessKeySecret": "...", "SecurityToken": "...", "Expiration":
-    "2024-08-02T15:04:05Z"}``, of which the last two are optional. It is read again when it was replaced or rewritten,
-    and when its key has expired. Only the path travels in a pickle.
+    "2024-08-02T15:04:05Z"}``; the last two are optional. It is read again after it was replaced or rewritten, and after
+    its key has expired. A pickle holds only the path.
     """
 
     path: str
@@ -29,8 +29,7 @@ class FileCredentials(CredentialSource):
     def __call__(self, refused: str | None = None) -> Credentials:
         """Return the key in the file as it is now.
 
-        While the file cannot be read, which may be the moment in which it is being rewritten, the last key read from it
-        is good until it expires.
+        If the file cannot be read, for instance while it is being rewritten, the last key is used until it expires.
 
         Raises:
             OssCredentialsError: The file is missing or malformed.
@@ -41,18 +40,18 @@ class FileCredentials(CredentialSource):
             version = self._stat()
             if known is not None and not expired and known.access_key_id != refused and version == self._version:
                 return known
-            # The version is taken before the reading: a file that changes in between is read once more.
+            # The version is taken before reading: if the file changes in between, the next call reads it again.
             self._credentials = self._read()
             self._version = version
         except OssCredentialsError as error:
             if known is None or expired:
                 raise
-            _logger.warning("the access key read earlier is used on: %s", error)
+            _logger.warning("the access key that was read earlier is still used: %s", error)
             return known
         return self._credentials
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        """Travel as the path."""
+        """Pickle the path."""
         return type(self), (self.path,)
 
     def _stat(self) -> tuple[int, int, int]:
@@ -63,7 +62,7 @@ class FileCredentials(CredentialSource):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _read(self) -> Credentials:
-        # No error here is chained: a JSON error carries the whole text of the file.
+        # No error here is chained: a JSON error contains the whole text of the file.
         try:
             document = json.loads(Path(self.path).read_bytes())
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Access keys that the profiles of other Alibaba Cloud tools name."""
+"""Access keys from the profiles of other Alibaba Cloud tools."""
 
 import configparser
 import json
@@ -28,7 +28,7 @@ _CLI_DISABLED: Final = "ALIBABA_CLOUD_CLI_PROFILE_DISABLED"
 _PROFILE: Final = "ALIBABA_CLOUD_PROFILE"
 _INI_FILE: Final = "ALIBABA_CLOUD_CREDENTIALS_FILE"
 
-# A profile may take its key from another one; more than a few are a circle.
+# A profile may take its key from another one. A longer chain is a circle.
 _LONGEST_CHAIN: Final = 8
 
 _Version = tuple[int, int, int]
@@ -36,10 +36,10 @@ _Profile = Mapping[str, Any]
 
 
 class _ProfileCredentials(CredentialSource):
-    """Access keys as one profile of a file says. The file is read again when it changed."""
+    """Access keys from one profile of a file. The file is read again when it has changed."""
 
     def __init__(self, path: str = "", profile: str = "") -> None:
-        """Name the file and the profile; neither is read yet.
+        """Name the file and the profile. The file is not read yet.
 
         Args:
             path: The file. Default: the tool's own.
@@ -60,13 +60,12 @@ class _ProfileCredentials(CredentialSource):
         return self.source()(refused)
 
     def source(self) -> CredentialSource:
-        """Return what the profile names, without using the network.
+        """Return the source that the profile names, without using the network.
 
-        While the file cannot be read, which may be the moment in which it is being rewritten, what it named last is
-        used on.
+        If the file cannot be read, for instance while it is being rewritten, the last source is still used.
 
         Raises:
-            NotConfiguredError: There is no such file, or nothing is in it.
+            NotConfiguredError: There is no such file, or it is empty.
             OssCredentialsError: The file is malformed, or has no such profile.
         """
         with self._lock:
@@ -84,7 +83,7 @@ class _ProfileCredentials(CredentialSource):
     def _earlier(self, error: OssConfigError) -> CredentialSource:
         if self._read is None:
             raise error from None
-        _logger.warning("the profile read earlier is used on: %s", error)
+        _logger.warning("the profile that was read earlier is still used: %s", error)
         return self._read[1]
 
     def _version(self) -> _Version:
@@ -96,11 +95,11 @@ class _ProfileCredentials(CredentialSource):
 
     @abstractmethod
     def _default_path(self) -> str:
-        """Return the tool's own file."""
+        """Return the path of the tool's own file."""
 
     @abstractmethod
     def _parse(self, content: bytes) -> CredentialSource:
-        """Return what the file's profile names."""
+        """Return the source that the profile names."""
 
     def _text(self, profile: _Profile, name: str, *, needed: bool = True) -> str:
         value = profile.get(name)
@@ -115,21 +114,21 @@ class _ProfileCredentials(CredentialSource):
     def _key(self, profile: _Profile, token: str = "") -> ExplicitCredentials:
         names = ("access_key_id", "access_key_secret")
         if not any(self._text(profile, name, needed=False) for name in names):
-            # A tool writes such a profile when it is installed.
+            # The tool writes such a profile when it is installed.
             raise NotConfiguredError(f"the profile in {self._path!r} has no access key")
         access_key_id, access_key_secret = (self._text(profile, name) for name in names)
         return ExplicitCredentials(access_key_id, access_key_secret, self._text(profile, token) if token else None)
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        """Travel as the names of file and profile."""
+        """Pickle the names of file and profile."""
         return type(self), self._arguments
 
 
 class CliProfileCredentials(_ProfileCredentials):
-    """Access keys as a profile of the command line tool ``aliyun`` says, in ``~/.aliyun/config.json``.
+    """Access keys from a profile of the command line tool ``aliyun``, in ``~/.aliyun/config.json``.
 
-    Its modes ``AK``, ``StsToken``, ``RamRoleArn``, ``ChainableRamRoleArn``, ``EcsRamRole``, ``RamRoleArnWithEcs``,
-    ``OIDC`` and ``CredentialsURI`` are understood. The default profile is the current one.
+    The modes ``AK``, ``StsToken``, ``RamRoleArn``, ``ChainableRamRoleArn``, ``EcsRamRole``, ``RamRoleArnWithEcs``,
+    ``OIDC`` and ``CredentialsURI`` are supported. The default is the current profile.
     """
 
     @classmethod
@@ -150,7 +149,7 @@ class CliProfileCredentials(_ProfileCredentials):
         return str(Path.home() / ".aliyun" / "config.json")
 
     def _parse(self, content: bytes) -> CredentialSource:
-        # No error here is chained: a JSON error carries the whole text of the file.
+        # No error here is chained: a JSON error contains the whole text of the file.
         try:
             document = json.loads(content)
         except (ValueError, RecursionError):
@@ -187,8 +186,8 @@ class CliProfileCredentials(_ProfileCredentials):
         mode = profile.get("mode")
         if not isinstance(mode, str) or mode not in makers:
             raise OssCredentialsError(
-                f"profile file {self._path!r}: mode {mode!r} of profile {name!r} is not understood: choose another "
-                f"profile with {_PROFILE}, or set {_CLI_DISABLED}=true to pass the file over"
+                f"profile file {self._path!r}: mode {mode!r} of profile {name!r} is not supported: choose another "
+                f"profile with {_PROFILE}, or set {_CLI_DISABLED}=true to ignore the file"
             )
         return makers[mode](profile)
 
@@ -234,11 +233,11 @@ class CliProfileCredentials(_ProfileCredentials):
 
 
 class IniProfileCredentials(_ProfileCredentials):
-    """Access keys as a section of an INI file says, in ``~/.alibabacloud/credentials.ini``.
+    """Access keys from a section of an INI file, in ``~/.alibabacloud/credentials.ini``.
 
-    Its types ``access_key``, ``sts``, ``ram_role_arn``, ``oidc_role_arn``, ``ecs_ram_role`` and ``credentials_uri`` are
-    understood. The default section is ``[default]``. Without that file, ``~/.alibabacloud/credentials`` is read; where
-    it holds JSON, it is read as :class:`FileCredentials` reads it.
+    The types ``access_key``, ``sts``, ``ram_role_arn``, ``oidc_role_arn``, ``ecs_ram_role`` and ``credentials_uri`` are
+    supported. The default section is ``[default]``. Without that file, ``~/.alibabacloud/credentials`` is read. If
+    that file holds JSON, :class:`FileCredentials` reads it.
     """
 
     @classmethod
@@ -268,11 +267,11 @@ class IniProfileCredentials(_ProfileCredentials):
             source()
             return source
         parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#",))
-        # No error here is chained or quoted: it holds the line that is wrong.
+        # No error here is chained or quoted: it contains the wrong line.
         try:
             parser.read_string(content.decode())
         except (configparser.Error, UnicodeDecodeError):
-            raise OssCredentialsError(f"profile file {self._path!r} is no INI file") from None
+            raise OssCredentialsError(f"profile file {self._path!r} is not an INI file") from None
         name = self._profile or os.environ.get(_PROFILE) or "default"
         if not parser.sections():
             raise NotConfiguredError(f"there is no section in {self._path!r}")
@@ -290,7 +289,7 @@ class IniProfileCredentials(_ProfileCredentials):
         }
         if kind not in makers:
             raise OssCredentialsError(
-                f"profile file {self._path!r}: type {kind!r} of section [{name}] is not understood: known are "
+                f"profile file {self._path!r}: type {kind!r} of section [{name}] is not supported: the types are "
                 f"{', '.join(makers)}"
             )
         return makers[kind](section)

@@ -16,12 +16,11 @@ class ProviderCredentials(CredentialSource):
 
     The provider has a method ``get_credentials`` (``oss2``, ``alibabacloud_oss_v2``) or ``get_credential``
     (``alibabacloud-credentials``). What it returns has attributes ``access_key_id``, ``access_key_secret``,
-    ``security_token`` and ``expiration``, of which the last two are optional, or getters ``get_access_key_id()`` and so
-    on.
+    ``security_token`` and ``expiration``, or getters ``get_access_key_id()`` and so on. The last two are optional.
     """
 
     def __init__(self, provider: object) -> None:
-        """Hold the provider, without calling it: that may use the network.
+        """Hold the provider. It is not called yet, because that may use the network.
 
         Raises:
             OssCredentialsError: The provider has neither method.
@@ -38,7 +37,7 @@ class ProviderCredentials(CredentialSource):
         """Ask the provider.
 
         Raises:
-            OssCredentialsError: The provider failed, or what it returned is no access key.
+            OssCredentialsError: The provider failed, or did not return an access key.
         """
         name = _type_name(self._provider)
         try:
@@ -55,19 +54,21 @@ class ProviderCredentials(CredentialSource):
         try:
             expiration = unix_seconds(values[3])
         except ValueError:
-            raise OssCredentialsError(f"cred_provider of type {name} returned an expiration that is no time") from None
+            raise OssCredentialsError(
+                f"cred_provider of type {name} returned an expiration that is not a time"
+            ) from None
         return Credentials(values[0], values[1], token, expiration)
 
     def __copy__(self) -> Self:
-        """Return this object: the provider is shared, not doubled."""
+        """Return this object: copies share the provider."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return this object: the provider is shared, not doubled."""
+        """Return this object: copies share the provider."""
         return self
 
     def __reduce__(self) -> tuple[type[Self], tuple[object]]:
-        """Travel to a process that is being started, and nowhere else.
+        """Pickle the provider, but only to start a process.
 
         Raises:
             OssCredentialsError: No process is being started.

@@ -9,16 +9,16 @@ from osstorchconnector.exceptions import OssCredentialsError
 
 _logger: Final = logging.getLogger(__name__)
 
-# The native client asks 300 seconds ahead of the expiration: a minute more, and its question is never answered with the
-# key that it has.
+# The native client asks for a key 300 seconds before the expiration. With a minute more here, it never gets the key
+# that it already has.
 _AHEAD_SECONDS: Final = 360.0
 
 
 class RefreshedCredentials(CredentialSource):
-    """Temporary access keys of a service: one request for them at a time, in each process."""
+    """Temporary access keys of a service. A process sends one request for them at a time."""
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - those of the class below
-        """Remember what the object is made from: that is its pickle."""
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - those of the subclass
+        """Remember the arguments: they are the pickle."""
         self._arguments = arguments
         self._held: Credentials | None = None
         self._failure = RecentFailure()
@@ -32,13 +32,13 @@ class RefreshedCredentials(CredentialSource):
             refused: ID of a key that OSS has just refused.
 
         Raises:
-            OssCredentialsError: It gave none.
+            OssCredentialsError: It returned none.
         """
 
     def __call__(self, refused: str | None = None) -> Credentials:
-        """Return an access key that holds for some minutes.
+        """Return an access key that is valid for some minutes.
 
-        Where the service fails, the last key is good until it expires.
+        If the service fails, the last key is used until it expires.
 
         Raises:
             OssCredentialsError: There is none.
@@ -47,7 +47,7 @@ class RefreshedCredentials(CredentialSource):
         if usable is not None:
             return usable
         with self._lock:
-            # Another thread may have fetched it meanwhile.
+            # Another thread may have fetched one meanwhile.
             usable = self._usable(refused)
             if usable is not None:
                 return usable
@@ -57,7 +57,7 @@ class RefreshedCredentials(CredentialSource):
             except OssCredentialsError as error:
                 if held is None or held.has_expired() or held.access_key_id == refused:
                     raise
-                _logger.warning("the access key fetched earlier is used on: %s", error)
+                _logger.warning("the access key that was fetched earlier is still used: %s", error)
                 return held
             return fetched
 
@@ -68,7 +68,7 @@ class RefreshedCredentials(CredentialSource):
         return held
 
     def _fetch(self, refused: str | None) -> Credentials:
-        self._failure.tell()
+        self._failure.raise_again()
         try:
             return self.fetch(refused)
         except OssCredentialsError as error:
@@ -76,5 +76,5 @@ class RefreshedCredentials(CredentialSource):
             raise
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as what it was made from: a key that was fetched stays in its process."""
+        """Pickle the arguments: a key that was fetched stays in its process."""
         return type(self), self._arguments

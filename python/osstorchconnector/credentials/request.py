@@ -1,4 +1,4 @@
-"""The small HTTP requests that access keys are fetched with."""
+"""The small HTTP requests that fetch access keys."""
 
 import http.client
 import json
@@ -12,15 +12,15 @@ from osstorchconnector._native import __version__
 from osstorchconnector.credentials.source import Credentials, unix_seconds
 from osstorchconnector.exceptions import OssCredentialsError
 
-# Doubled after each attempt and jittered: an overloaded service is not asked by all processes of a job at once.
+# It doubles after each attempt, with jitter, so that not all processes of a job ask an overloaded service at once.
 _PAUSE_SECONDS: Final = 0.2
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVER_ERRORS: Final = 500
 
-# An access key with its token has about two kilobytes; what is longer is no answer of these services.
+# An access key with its token has about two kilobytes. These services send no longer answers.
 _LONGEST_ANSWER: Final = 64 * 1024
-# A request whose answer trickles in is given up after as many times the timeout of one wait.
+# A slow answer is given up after this multiple of the timeout of one wait.
 _PATIENCE: Final = 3
 
 
@@ -29,10 +29,10 @@ class UnreachableError(OssCredentialsError):
 
 
 class StatusError(OssCredentialsError):
-    """The service answered with another status than success.
+    """The service answered with a status that is not success.
 
     Attributes:
-        http_status: That status.
+        http_status: The status.
     """
 
     def __init__(self, message: str = "", http_status: int = 0) -> None:
@@ -56,13 +56,13 @@ def fetch(
 
     Args:
         url: ``http`` or ``https``. Errors show it without user name, password and query.
-        what: What is asked, for messages.
+        what: The thing that is wanted, for messages.
         timeout: Seconds for connecting, and for each wait for bytes.
-        attempts: How often it is sent at most. Refusals are not sent again.
+        attempts: Attempts at most. A request that was refused is not sent again.
         method: The HTTP method.
         headers: Headers, which may hold secrets.
         form: Body of a form, which may hold secrets.
-        proxies: Whether the proxies of the environment are used. Services of the machine itself are behind none.
+        proxies: Whether to use the proxies of the environment. There is no proxy before services of this machine.
 
     Raises:
         UnreachableError: There was no answer.
@@ -70,9 +70,9 @@ def fetch(
     """
     shown = _without_secrets(url)
     if not url.startswith(("http://", "https://")):
-        raise OssCredentialsError(f"{what}: {shown!r} is no HTTP address")
+        raise OssCredentialsError(f"{what}: {shown!r} is not an HTTP address")
     sent = {"User-Agent": f"osstorchconnector/{__version__}", **(headers or {})}
-    failure = OssCredentialsError(f"{what}: {shown} was not asked")
+    failure = OssCredentialsError(f"{what}: no request was sent to {shown}")
     for attempt in range(attempts):
         if attempt > 0:
             time.sleep(_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))  # noqa: S311 - a pause
@@ -90,10 +90,10 @@ def fetch(
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Redirects are not followed: they would carry a token to another host."""
+    """Does not follow redirects: they would send a token to another host."""
 
     def redirect_request(self, *_arguments: object) -> None:
-        """Return no request, which makes the redirect an error."""
+        """Return no request, so that the redirect is an error."""
 
 
 def _exchange(
@@ -114,8 +114,8 @@ def _exchange(
         headers: Headers, which may hold secrets.
         form: Body of a form, which may hold secrets.
         timeout: Seconds for connecting, and for each wait for bytes.
-        whom: Who is asked for what, for messages.
-        proxies: Whether the proxies of the environment are used.
+        whom: The service and the thing that is wanted, for messages.
+        proxies: Whether to use the proxies of the environment.
 
     Raises:
         UnreachableError: There was no answer.
@@ -138,8 +138,10 @@ def _exchange(
     except OssCredentialsError:
         raise
     except ValueError:
-        # Such as a line break in a token: its message would repeat the token.
-        raise OssCredentialsError(f"{whom}: the request cannot be sent as it is") from None
+        # For instance a line break in a token: the message of this error would contain the token.
+        raise OssCredentialsError(
+            f"{whom}: the request cannot be sent: a header or the address has a character that is not allowed"
+        ) from None
 
 
 def _body(answer: http.client.HTTPResponse, timeout: float, whom: str) -> bytes:
@@ -155,15 +157,15 @@ def _body(answer: http.client.HTTPResponse, timeout: float, whom: str) -> bytes:
 
 
 def _explanation(error: urllib.error.HTTPError) -> str:
-    """Return the code and request ID in an error's body: its message may repeat what was sent."""
+    """Return code and request ID in an error's body, but not its message, which may contain secrets of the request."""
     try:
         document = json.loads(error.read(_LONGEST_ANSWER))
     except (OSError, ValueError, RecursionError, http.client.HTTPException):
         return ""
     if not isinstance(document, dict):
         return ""
-    told = [str(document[name])[:80] for name in ("Code", "RequestId") if isinstance(document.get(name), str)]
-    return f" ({', '.join(told)})" if told else ""
+    shown = [str(document[name])[:80] for name in ("Code", "RequestId") if isinstance(document.get(name), str)]
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
@@ -171,13 +173,13 @@ def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
 
     Args:
         body: ``{"AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration"}`` and possibly ``"Code": "Success"``.
-        what: What was asked, for messages.
+        what: The thing that is wanted, for messages.
         within: The field that holds the key.
 
     Raises:
-        OssCredentialsError: There is none in it.
+        OssCredentialsError: The answer holds no access key.
     """
-    # No error here is chained or quotes the answer: it holds a secret.
+    # No error here is chained or quotes the answer, which holds a secret.
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError):
@@ -198,7 +200,7 @@ def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
     try:
         expiration = unix_seconds(values[3])
     except ValueError:
-        raise OssCredentialsError(f"{what}: the answer's Expiration is no time") from None
+        raise OssCredentialsError(f"{what}: the answer's Expiration is not a time") from None
     return Credentials(values[0], values[1], values[2], expiration)
 
 

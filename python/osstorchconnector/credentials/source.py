@@ -1,6 +1,5 @@
-"""An access key, and what supplies one."""
+"""An access key, and the source that supplies one."""
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -8,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from osstorchconnector.exceptions import OssCredentialsError
+from osstorchconnector.process.owner import PerProcess
+from osstorchconnector.process.starting import is_starting_process
 
-# Those who waited come within milliseconds; whoever comes later may find that the cause has been removed.
+# Threads that waited for the attempt come within milliseconds. For a later call, the cause may have been removed.
 _RECENT_SECONDS: Final = 1.0
 
 
@@ -20,10 +21,10 @@ class Credentials(NamedTuple):
         access_key_id: Its public half.
         access_key_secret: Its secret half.
         security_token: The token of a temporary key.
-        expiration: Unix time in seconds; None where the key does not expire.
+        expiration: Unix time in seconds; None if the key does not expire.
     """
 
-    # The order is the one in which the native client reads them.
+    # The native client reads the fields in this order.
     access_key_id: str
     access_key_secret: str
     security_token: str | None = None
@@ -34,15 +35,15 @@ class Credentials(NamedTuple):
         return self.expiration is not None and self.expiration <= time.time() + ahead
 
     def __repr__(self) -> str:
-        """Return the shape without the values."""
+        """Return the class, without the values."""
         return "Credentials(***)"
 
 
 class CredentialSource(ABC):
-    """What supplies access keys: call it, and it returns the one to use now.
+    """A source of access keys: a call returns the key to use now.
 
-    The native client calls it from a thread of its own: when the last answer grows old or is about to expire, and when
-    the service refused it.
+    The native client calls it from its own thread: when the last key is old or soon expires, and when the service
+    refused it.
     """
 
     __slots__ = ()
@@ -52,97 +53,92 @@ class CredentialSource(ABC):
         """Return the access key to use now.
 
         Args:
-            refused: ID of a key that the service has just refused: it is not answered from memory.
+            refused: ID of a key that the service has just refused. The source must not return it from memory.
 
         Raises:
-            OssCredentialsError: There is none.
+            OssCredentialsError: There is no key.
         """
 
     def get_credentials(self) -> Credentials:
         """Return the access key to use now, under the name that the OSS SDKs call.
 
         Raises:
-            OssCredentialsError: There is none.
+            OssCredentialsError: There is no key.
         """
         return self()
 
     def __repr__(self) -> str:
-        """Return the class, without what it holds."""
+        """Return the class, without its content."""
         return f"{type(self).__name__}(...)"
 
 
 class NotConfiguredError(OssCredentialsError):
-    """Nothing says that access keys come from here, so the next place is looked at."""
+    """This place is not configured, so the next place is searched."""
 
 
 class ProcessLock:
-    """A lock of each process's own: one that a fork copied while it was held would never be released."""
+    """A lock of each process's own: nobody would release a lock that a fork copied while it was held."""
 
     __slots__ = ("_locks",)
 
     def __init__(self) -> None:
         """Make no lock yet."""
-        self._locks: dict[int, threading.Lock] = {}
+        self._locks: PerProcess[threading.Lock] = PerProcess()
 
     def __enter__(self) -> None:
         """Wait for this process's lock and take it."""
-        pid = os.getpid()
-        # Where two threads both make one, setdefault lets one of them win.
-        lock = self._locks.get(pid) or self._locks.setdefault(pid, threading.Lock())
-        lock.acquire()
+        self._locks.get(threading.Lock).acquire()
 
     def __exit__(self, *_exception: object) -> None:
-        """Release it."""
-        self._locks[os.getpid()].release()
+        """Release this process's lock."""
+        self._locks.get(threading.Lock).release()
 
 
 class RecentFailure:
-    """The last failure, for those who waited for the same attempt: each of them is told at once."""
+    """The last failure. All threads that waited for the same attempt raise it at once."""
 
     __slots__ = ("_failure",)
 
     def __init__(self) -> None:
-        """Start without one."""
+        """Start without a failure."""
         self._failure: tuple[float, OssCredentialsError] | None = None
 
-    def tell(self) -> None:
-        """Raise the failure anew if it is recent.
+    def raise_again(self) -> None:
+        """Raise the failure again if it is recent.
 
         Raises:
-            OssCredentialsError: It is.
+            OssCredentialsError: The failure.
         """
         failure = self._failure
         if failure is not None and time.monotonic() - failure[0] < _RECENT_SECONDS:
             raise type(failure[1])(str(failure[1]))
 
     def remember(self, error: OssCredentialsError) -> None:
-        """Keep a failure, from now on."""
+        """Keep a failure."""
         self._failure = time.monotonic(), type(error)(str(error))
 
 
 def refuse_to_pickle_secrets(owner: str) -> None:
-    """Raise unless a process is being started, where the pickle goes through a pipe and ends in no file.
+    """Raise unless a process is being started: that pickle goes through a pipe and not into a file.
 
     Args:
-        owner: What holds the secret, for the message.
+        owner: The thing that holds the secret, for the message.
 
     Raises:
-        OssCredentialsError: This is some other pickle.
+        OssCredentialsError: This is another pickle.
     """
-    from multiprocessing.context import get_spawning_popen  # noqa: PLC0415 - it takes 10 ms to import
-
-    if get_spawning_popen() is None:
+    if not is_starting_process():
         raise OssCredentialsError(
-            f"{owner} is not pickled, so that no secret ends in a file or another machine: "
-            "give cred_path or environment variables instead, of which only the name travels"
+            f"{owner} cannot be pickled, so that no secret gets into a file or to another machine: "
+            "give cred_path or environment variables instead, of which only the names are pickled"
         )
 
 
 def unix_seconds(value: object) -> float | None:
-    """Return a time as Unix seconds; a time without a zone is UTC, as in the SDKs.
+    """Return a time as Unix seconds. A time without a zone is UTC, as in the SDKs.
 
     Raises:
-        ValueError: It is no time.
+        ValueError: It is not a time.
     """
     if value is None:
         return None

@@ -18,11 +18,11 @@ from osstorchconnector.exceptions import OssConfigError, OssCredentialsError
 
 # https://www.alibabacloud.com/help/en/ram/developer-reference/api-sts-2015-04-01-assumerolewithoidc
 _VERSION: Final = "2015-04-01"
-# What the service gives by default, and the least it takes.
+# The default of the service, and its minimum.
 DEFAULT_SECONDS: Final = 3600
 _LEAST_SECONDS: Final = 900
 
-# What the other Alibaba Cloud SDKs wait for it.
+# The other Alibaba Cloud SDKs wait as long.
 _TIMEOUT: Final = 10.0
 _ATTEMPTS: Final = 3
 
@@ -34,7 +34,7 @@ def sts_endpoint(region: str = "", *, vpc: bool | None = None) -> str:
 
     Args:
         region: Region ID. Default: ``ALIBABA_CLOUD_STS_REGION`` in the environment, else the central service.
-        vpc: Whether it is reached from inside a VPC. Default: ``ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED``.
+        vpc: Whether this machine is inside a VPC. Default: ``ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED``.
     """
     region = region or os.environ.get("ALIBABA_CLOUD_STS_REGION", "")
     if not region:
@@ -47,7 +47,7 @@ def sts_endpoint(region: str = "", *, vpc: bool | None = None) -> str:
 class OidcRoleCredentials(RefreshedCredentials):
     """Temporary access keys of a role that trusts an OIDC token: RRSA in a Kubernetes cluster of Alibaba Cloud (ACK).
 
-    The file with the token is read for each request: the cluster renews it.
+    The cluster renews the file with the token, so each request reads it again.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class OidcRoleCredentials(RefreshedCredentials):
             oidc_provider_arn: The identity provider that the role trusts.
             oidc_token_file: File with the token.
             role_session_name: Name of the session, for audit. Default: a made-up one.
-            duration_seconds: How long a key shall hold, at least 900.
-            policy: JSON of a policy that narrows what the key may do.
-            endpoint: Address of the service, with its scheme. Default: by the environment.
+            duration_seconds: How long a key is valid, at least 900.
+            policy: JSON of a policy that restricts the key.
+            endpoint: Address of the service, with its scheme. Default: :func:`sts_endpoint`, by the environment.
 
         Raises:
             OssConfigError: A value is missing or not allowed.
@@ -106,7 +106,7 @@ class OidcRoleCredentials(RefreshedCredentials):
         """Ask the service.
 
         Raises:
-            OssCredentialsError: It gave no key, or the token cannot be read.
+            OssCredentialsError: It returned no key, or the token cannot be read.
         """
         try:
             token = Path(self._token_file).read_text(encoding="utf-8").strip()
@@ -115,7 +115,7 @@ class OidcRoleCredentials(RefreshedCredentials):
                 f"OIDC token file {self._token_file!r} cannot be read: {error.strerror}"
             ) from None
         except UnicodeDecodeError:
-            raise OssCredentialsError(f"OIDC token file {self._token_file!r} is no text") from None
+            raise OssCredentialsError(f"OIDC token file {self._token_file!r} is not UTF-8 text") from None
         return _assume({**self._parameters, "OIDCToken": token}, self._endpoint)
 
 
@@ -138,10 +138,10 @@ class RamRoleCredentials(RefreshedCredentials):
             source: What supplies the access key that assumes the role.
             role_arn: The role.
             role_session_name: Name of the session, for audit. Default: a made-up one.
-            duration_seconds: How long a key shall hold, at least 900.
-            policy: JSON of a policy that narrows what the key may do.
-            external_id: The external ID that the role asks for.
-            endpoint: Address of the service, with its scheme. Default: by the environment.
+            duration_seconds: How long a key is valid, at least 900.
+            policy: JSON of a policy that restricts the key.
+            external_id: The external ID that the role requires.
+            endpoint: Address of the service, with its scheme. Default: :func:`sts_endpoint`, by the environment.
 
         Raises:
             OssConfigError: A value is missing or not allowed.
@@ -162,7 +162,7 @@ class RamRoleCredentials(RefreshedCredentials):
         """Ask the service.
 
         Raises:
-            OssCredentialsError: It gave no key, or there is none to ask with.
+            OssCredentialsError: It returned no key, or the source has none.
         """
         key = self._source()
         parameters = {
@@ -197,7 +197,7 @@ def _assume(parameters: dict[str, str], endpoint: str, secret: str | None = None
     if secret is not None:
         sent["Signature"] = sign(sent, secret)
     what = f"STS {sent['Action']} for role {sent['RoleArn']!r}"
-    # In the body, not in the address: a proxy writes addresses to its log, and the token is a secret.
+    # The token is a secret, so it is in the body: a proxy writes addresses to its log.
     body = fetch(
         f"{endpoint or sts_endpoint()}/",
         what=what,
@@ -223,7 +223,7 @@ def _check(owner: str, seconds: int, **needed: str) -> None:
         if not isinstance(value, str) or not value:
             raise OssConfigError(f"{owner}: {name} is missing")
     if not isinstance(seconds, int) or seconds < _LEAST_SECONDS:
-        raise OssConfigError(f"{owner}: duration_seconds is {seconds!r}: allowed are {_LEAST_SECONDS} and more")
+        raise OssConfigError(f"{owner}: duration_seconds must be at least {_LEAST_SECONDS}, not {seconds!r}")
 
 
 def _encode(text: str) -> str:

@@ -8,19 +8,19 @@ from osstorchconnector.credentials.request import fetch, key_in
 from osstorchconnector.credentials.source import Credentials, NotConfiguredError
 
 _VARIABLE: Final = "ALIBABA_CLOUD_CREDENTIALS_URI"
-# What the other Alibaba Cloud SDKs wait for it.
+# The other Alibaba Cloud SDKs wait as long.
 _TIMEOUT: Final = 5.0
 _ATTEMPTS: Final = 3
 
 
 class UriCredentials(RefreshedCredentials):
-    """Temporary access keys that a GET of an address returns, as a sidecar or agent serves them.
+    """Temporary access keys that a GET of an address returns, for instance from a sidecar or an agent.
 
     The answer is JSON: ``{"Code": "Success", "AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration"}``.
     """
 
     def __init__(self, uri: str) -> None:
-        """Describe where to ask. The network is not used.
+        """Describe the service. The network is not used.
 
         Args:
             uri: The address, ``http`` or ``https``.
@@ -40,11 +40,11 @@ class UriCredentials(RefreshedCredentials):
             raise NotConfiguredError(f"{_VARIABLE} is not set")
         return cls(uri)
 
-    def fetch(self, refused: str | None) -> Credentials:  # noqa: ARG002 - the service renews them itself
+    def fetch(self, refused: str | None) -> Credentials:  # noqa: ARG002 - the service renews keys itself
         """Ask the service.
 
         Raises:
-            OssCredentialsError: It gave no key.
+            OssCredentialsError: It returned no key.
         """
         what = "credentials URI"
         return key_in(fetch(self._uri, what=what, timeout=_TIMEOUT, attempts=_ATTEMPTS), what=what)

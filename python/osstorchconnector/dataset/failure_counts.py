@@ -1,27 +1,27 @@
-"""Counting what could not be delivered, over all processes of a dataset."""
+"""The number of failures of each class, over all processes of a dataset."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from osstorchconnector._native import DataObject
-from osstorchconnector.dataset.options import FAILURES, Failure, Policy
+from osstorchconnector.dataset.options import FAILURE_CLASSES, FailureClass, Policy
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.exceptions import OssConfigError, OssError, OssErrorLimitError, OssNotFoundError
 
 
-def is_of(error: Exception, item: DataObject) -> bool:
-    """Return whether an error is about this object, not another one that a transform read."""
+def is_about(error: Exception, item: DataObject) -> bool:
+    """Return whether an error is about this object, not about another one that the transform read."""
     return isinstance(error, OssError) and (error.bucket, error.key) == (item.bucket, item.name)
 
 
-def failure_of(error: Exception) -> Failure | None:
-    """Return the class of failure of an object's error, or None where the object is not to blame."""
+def failure_class_of(error: Exception) -> FailureClass | None:
+    """Return the failure class of an object's error, or None if the error is not about one object."""
     match error:
         case OssNotFoundError():
             return "missing"
         case OssConfigError():
-            # No access key, say: all objects fail alike.
+            # For instance there is no access key: then all objects fail.
             return None
         case OssError():
             return "unreadable"
@@ -32,24 +32,24 @@ def failure_of(error: Exception) -> Failure | None:
 class FailureCounts:
     """How many failures of each class there were, in this process and in the workers.
 
-    Each failure is one byte at the end of a file: appending is atomic between processes, needs no lock that a killed
-    worker would keep, and failures are rare.
+    Each failure adds one byte to a file. Appending is atomic between processes, and needs no lock that a killed worker
+    would keep. Failures are rare.
     """
 
     def __init__(self, directory: PrivateDirectory) -> None:
-        """Begin with none."""
+        """Begin with no failures."""
         self._directory = directory
-        self._before = dict.fromkeys(FAILURES, 0)
+        self._before = dict.fromkeys(FAILURE_CLASSES, 0)
 
-    def add(self, failure: Failure, error: Exception) -> None:
-        """Count one.
+    def add(self, failure: FailureClass, error: Exception) -> None:
+        """Count a failure.
 
         Args:
             failure: Its class.
-            error: What the object failed with.
+            error: The error of the object.
 
         Raises:
-            Exception: The error, whatever the policy says, where it cannot be counted; a note says why.
+            Exception: The error, for any policy, if it cannot be counted; a note says why.
         """
         try:
             file = os.open(self._directory.make() / _name(failure), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -59,22 +59,22 @@ class FailureCounts:
                 os.close(file)
         except (OSError, OssConfigError) as cause:
             error.add_note(
-                f"this failure cannot be counted, so on_error does not apply: {cause}; let TMPDIR name a directory "
-                "with room that this user can write to"
+                f"this failure cannot be counted, so on_error does not apply: {cause}; set TMPDIR to a directory "
+                "with free space that this user can write to"
             )
             raise error from cause
 
-    def read(self) -> dict[Failure, int]:
+    def read(self) -> dict[FailureClass, int]:
         """Return the counts by class."""
         return {
             failure: before + _size(self._directory.path / _name(failure)) for failure, before in self._before.items()
         }
 
     def check(self, policy: Policy, error: Exception) -> None:
-        """Raise where there were more failures than the policy bears.
+        """Compare the counts with the limit of the policy.
 
         Raises:
-            OssErrorLimitError: There were; the error is its cause.
+            OssErrorLimitError: There were more failures; the error is its cause.
         """
         if policy.error_limit is None:
             return
@@ -87,17 +87,17 @@ class FailureCounts:
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the directory and the counts: those in the files belong to whoever has the same directory."""
+        """Return the directory and the counts: a copy with another directory begins with them."""
         return {"directory": self._directory, "before": self._before, "all": self.read(), "path": self._directory.path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the counts over, or go on with the same files."""
+        """Take over the counts, or use the same files."""
         self._directory = state["directory"]
         shared = self._directory.path == state["path"]
         self._before = state["before"] if shared else state["all"]
 
 
-def _name(failure: Failure) -> str:
+def _name(failure: FailureClass) -> str:
     return f"failures-{failure}"
 
 

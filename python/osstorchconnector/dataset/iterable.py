@@ -10,41 +10,36 @@ from osstorchconnector._native import DataObject
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.dataset.failure_counts import FailureCounts
-from osstorchconnector.dataset.iteration import BLOCK, Iteration, Progress
+from osstorchconnector.dataset.iteration import NEIGHBOURS, Iteration
 from osstorchconnector.dataset.listing import SharedListing
+from osstorchconnector.dataset.loaded_state import LoadedState
+from osstorchconnector.dataset.loader_state import consumed_by_workers, worker_states
 from osstorchconnector.dataset.manifest import ManifestParser
-from osstorchconnector.dataset.options import DatasetOptions, Failure, Options, StreamOptions
+from osstorchconnector.dataset.options import DatasetOptions, FailureClass, Options, StreamOptions
 from osstorchconnector.dataset.outcome import NoObjects, Outcomes, Stream, identity
 from osstorchconnector.dataset.private_directory import PrivateDirectory
-from osstorchconnector.dataset.resume import Pending
-from osstorchconnector.dataset.sharding import RankShard
-from osstorchconnector.dataset.shared_epoch import Begun, SharedState
+from osstorchconnector.dataset.rank_share import RankShare
+from osstorchconnector.dataset.reader_order import ReaderOrder
+from osstorchconnector.dataset.reader_position import ReaderPosition
+from osstorchconnector.dataset.shared_state import LastIteration, SharedState
 from osstorchconnector.dataset.sources import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
-from osstorchconnector.dataset.state import (
-    Plan,
-    Resume,
-    State,
-    consumed_by_workers,
-    cursor_after,
-    reader_state,
-    worker_states,
-)
+from osstorchconnector.dataset.state import ResumePoint, State, cursor_after, reader_state
 from osstorchconnector.exceptions import OssConfigError
-from osstorchconnector.process.worker import WHOLE, worker_shard
+from osstorchconnector.process.worker import WHOLE, worker_share
 
 __all__ = ["OssIterableDataset"]
 
-# What a word of shared memory holds.
+# Epochs that a word of shared memory can hold.
 _EPOCHS: Final = 1 << 63
 
 
 class OssIterableDataset(IterableDataset[Any]):
     """Objects in OSS as an iterable-style dataset: build one with a method ``from_...``.
 
-    Objects are fetched ahead, many at a time, and delivered in an order that options, epoch, rank and worker decide by
-    a documented formula (docs/concepts/order.md). The ranks of a process group and the workers of a ``DataLoader``
-    share the objects between them. Where an object cannot be delivered, its error is raised in its place, or what
-    ``on_error`` says happens, and the iteration can go on with the next.
+    Objects are prefetched, many at a time. A documented formula (docs/concepts/order.md) decides the order, from
+    options, epoch, rank and worker. The ranks of a process group and the workers of a ``DataLoader`` share the objects
+    between them. If an object cannot be delivered, its error is raised in its place, or ``on_error`` decides what
+    happens; the iteration can continue with the next object.
     """
 
     def __init__(
@@ -54,19 +49,19 @@ class OssIterableDataset(IterableDataset[Any]):
         transform: Callable[[DataObject], Any] = identity,
         options: Options = Options(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Hold the parts; the class methods build them from what users have."""
+        """Hold the parts; the class methods build them from their arguments."""
         super().__init__()
         self._source = source
         self._transform = transform
-        self._ranks = RankShard(options.shard, options.process_group)
-        # A process group does not pickle; who is started is told the share.
+        self._ranks = RankShare(options.shard, options.process_group)
+        # A process group does not pickle; a started process gets the share instead.
         self._options = replace(options, process_group=None)
         self._directory = PrivateDirectory()
         self._shared = SharedState()
-        self._pending = Pending(self._directory)
+        self._loaded = LoadedState(self._directory)
         self._counts = FailureCounts(self._directory)
         self._listing = SharedListing(source, client, self._directory, directory_markers=options.directory_markers)
-        self._progress: Progress | None = None
+        self._position: ReaderPosition | None = None
 
     @classmethod
     def from_objects(
@@ -86,15 +81,10 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -124,15 +114,10 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once; see :meth:`refresh`.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -164,21 +149,16 @@ class OssIterableDataset(IterableDataset[Any]):
 
         Args:
             manifest_file_path: Local path, or the URI of an object.
-            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object,
-                or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of
-                your own. None: lines, or what ``osst manifest`` wrote. It is called once, in the process that needs its
-                objects first.
-            oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
-                ``oss://`` is taken as it is.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                iterates.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            manifest_parser: A function that gets the manifest as a binary stream, and yields key and label of each
+                object, or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or
+                your own. None: lines, or the output of ``osst manifest``. It is called once, in the process that needs
+                its objects first.
+            oss_base_uri: The beginning of each URI, like ``oss://bucket/prefix/``; the key follows it. A key that
+                begins with ``oss://`` is a complete URI.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
             **options: See :class:`DatasetOptions`.
 
         Raises:
@@ -210,21 +190,16 @@ class OssIterableDataset(IterableDataset[Any]):
         """Build a dataset of the files in a tar archive, in its order. The network is not used.
 
         Args:
-            tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
+            tar_uri: The archive, like ``oss://bucket/train.tar``: a tar file that is not compressed.
             tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
-                None: the archive's headers are read instead, one after the other.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                iterates.
-            shuffle: Deliver the members in an order that seed and epoch decide: chunks change places, and members are
-                mixed inside each.
-            shuffle_chunk_size: Members of a chunk.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+                None: the headers in the archive are read instead, one after the other.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that iterates. Default: the object itself.
+            shuffle: Deliver the members in an order that seed and epoch decide: it moves chunks, and mixes the members
+                inside each chunk.
+            shuffle_chunk_size: Members in a chunk.
             **options: See :class:`StreamOptions`.
 
         Raises:
@@ -239,126 +214,126 @@ class OssIterableDataset(IterableDataset[Any]):
         return cls(client, source, transform, checked)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the iterations that follow, here and in workers that persist. It decides the shuffle.
+        """Set the epoch of the next iterations, here and in persistent workers. It decides the shuffle.
 
-        The epoch does not advance by itself. A state of another epoch that was loaded and not used yet is dropped.
+        The epoch does not advance by itself. If a state of another epoch was loaded and not used yet, it is dropped.
 
         Args:
             epoch: At least 0.
 
         Raises:
-            OssConfigError: It is no such number.
+            OssConfigError: It is not such a number.
         """
         if not isinstance(epoch, int) or isinstance(epoch, bool) or not 0 <= epoch < _EPOCHS:
             raise OssConfigError(f"epoch must be an integer of at least 0, not {epoch!r}")
-        pending = self._pending.peek()
-        if pending is not None and pending.plan.epoch != epoch:
-            self._pending.drop()
+        point = self._loaded.peek()
+        if point is not None and point.order.epoch != epoch:
+            self._loaded.drop()
         self._shared.set_epoch(epoch, explicitly=True)
 
     def refresh(self) -> None:
-        """List or parse anew at the next iteration; else all iterations of this dataset use one listing."""
+        """List or parse again at the next iteration; without this call, all iterations use one listing."""
         self._listing.refresh()
 
     @property
-    def error_counts(self) -> dict[Failure, int]:
-        """How many objects could not be delivered, by class of failure, in this process and in all workers so far."""
+    def error_counts(self) -> dict[FailureClass, int]:
+        """How many objects could not be delivered so far, by failure class, in this process and in all workers."""
         return self._counts.read()
 
     def state_dict(self) -> State:
-        """Return where the iteration in this process stands: a small dictionary for JSON.
+        """Return how far the iteration in this process is: a small dictionary for JSON.
 
-        ``torchdata.stateful_dataloader.StatefulDataLoader`` calls it where the iteration is. It belongs to this rank
-        and this worker; to go on with another number of either, see :meth:`cursor` and :meth:`cursor_from`.
+        ``torchdata.stateful_dataloader.StatefulDataLoader`` calls it in the process that iterates. It belongs to this
+        rank and this worker; to resume with another number of either, see :meth:`cursor` and :meth:`cursor_from`.
 
         Raises:
-            OssConfigError: The workers of a plain ``DataLoader`` iterate, so this process cannot know; or
+            OssConfigError: The workers of a plain ``DataLoader`` iterate, so this process does not know; or
                 ``order="arrival"``.
         """
         self._need_listed_order()
-        pending = self._pending.peek()
-        if pending is not None:
-            return pending.state()
-        if self._progress is not None and self._progress.is_here():
-            return self._progress.state().state()
-        begun = self._shared.begun
-        if begun is not None and begun.workers:
+        point = self._loaded.peek()
+        if point is not None:
+            return point.state()
+        if self._position is not None and self._position.is_here():
+            return self._position.state().state()
+        last = self._shared.last_iteration
+        if last is not None and last.workers:
             raise OssConfigError(
-                "the workers of a DataLoader iterate over this dataset, and how much of their work was consumed is "
-                "known to the program only: use cursor(samples_consumed=...), or torchdata's StatefulDataLoader"
+                "the workers of a DataLoader iterate over this dataset, and only the program knows how much of their "
+                "work it consumed: use cursor(samples_consumed=...), or torchdata's StatefulDataLoader"
             )
-        return reader_state(self._plan(), 0, self._listing.rows).state()
+        return reader_state(self._order(), 0, self._listing.rows).state()
 
     def load_state_dict(
         self, state: Mapping[str, Any], on_listing_change: Literal["raise", "continue"] = "raise"
     ) -> None:
-        """Let the next iteration go on from a state or a cursor; the one after that begins at the start again.
+        """Let the next iteration resume from a state or a cursor; the iteration after that begins at the start again.
 
-        No object that was consumed is fetched again. The next iteration has the state's epoch; those after it too,
-        unless :meth:`set_epoch` says otherwise.
+        No object that was consumed is fetched again. The next iteration has the state's epoch. The later ones have it
+        too, unless you call :meth:`set_epoch`.
 
         Args:
-            state: What :meth:`state_dict`, :meth:`cursor` or :meth:`cursor_from` returned.
-            on_listing_change: What to do where the part of the listing that decided what was consumed is another one
-                now: ``"raise"`` :class:`OssListingChangedError`, or ``"continue"`` at the same position.
+            state: The result of :meth:`state_dict`, :meth:`cursor` or :meth:`cursor_from`.
+            on_listing_change: What to do if the part of the listing that decided what was consumed has changed:
+                ``"raise"`` :class:`OssListingChangedError`, or ``"continue"`` at the same position.
 
         Raises:
-            OssConfigError: This is no state, or one of a dataset with other options.
+            OssConfigError: This is not a state, or the state of a dataset with other options.
         """
         self._need_listed_order()
-        resume = Resume.from_state(state, on_listing_change)
-        resume.check_order(self._plan())
-        self._pending.load(resume)
+        point = ResumePoint.from_state(state, on_listing_change)
+        point.check_order(self._order())
+        self._loaded.load(point)
         if not self._shared.epoch_was_set:
-            self._shared.set_epoch(resume.plan.epoch, explicitly=False)
+            self._shared.set_epoch(point.order.epoch, explicitly=False)
 
     def cursor(self, *, samples_consumed: int) -> State:
-        """Return where the epoch stands, from the program's own count, for any number of ranks and workers.
+        """Return a cursor from the program's own count: any number of ranks and workers can resume from it.
 
-        All ranks must be at the same step. With more than one worker ``batch_size`` must be told to the dataset.
+        All ranks must be at the same step. With more than one worker, the dataset needs ``batch_size``.
 
         Args:
-            samples_consumed: Samples that the program took on this rank from the current iteration, which began at the
-                epoch's start or where a loaded state stood.
+            samples_consumed: Samples that the program took on this rank from the current iteration. That iteration
+                began at the start of the epoch, or resumed from a loaded state.
 
         Raises:
-            OssConfigError: The count is not behind a batch, larger than what there is, or cannot tell the position.
+            OssConfigError: The count ends inside a batch, is larger than the share, or does not define the position.
         """
         self._need_listed_order()
         if not isinstance(samples_consumed, int) or isinstance(samples_consumed, bool) or samples_consumed < 0:
             raise OssConfigError(f"samples_consumed must be an integer of at least 0, not {samples_consumed!r}")
         if self._options.policy.has("skip"):
             raise OssConfigError(
-                'with on_error="skip" samples do not tell positions: use cursor_from(loader.state_dict()) with '
-                "torchdata's StatefulDataLoader"
+                'with on_error="skip" the number of samples does not define the position: use '
+                "cursor_from(loader.state_dict()) with torchdata's StatefulDataLoader"
             )
-        pending = self._pending.peek()
-        if pending is not None and samples_consumed == 0:
-            return pending.as_cursor().state()
-        begun = self._begun(samples_consumed)
-        if begun.workers > 1 and self._options.batch_size is None:
+        point = self._loaded.peek()
+        if point is not None and samples_consumed == 0:
+            return point.as_cursor().state()
+        counted = self._counted_iteration(samples_consumed)
+        if counted.workers > 1 and self._options.batch_size is None:
             raise OssConfigError(
-                "with several workers a count of samples tells the position only where the dataset knows the loader's "
+                "with several workers the number of samples defines the position only if the dataset has the loader's "
                 "batch size: build it with batch_size=..."
             )
-        if begun.workers > 1 and begun.skip:
+        if counted.workers > 1 and counted.skip:
             raise OssConfigError(
-                "this iteration goes on from the states of several workers, whose samples the count does not have: use "
+                "this iteration resumed from the states of several workers, whose samples are not in the count: use "
                 "cursor_from(loader.state_dict())"
             )
-        plan = self._plan(epoch=begun.epoch, start=begun.start)
-        return cursor_after(plan, begun.skip + samples_consumed, self._listing.rows).state()
+        order = self._order(epoch=counted.epoch, start=counted.start)
+        return cursor_after(order, counted.skip + samples_consumed, self._listing.rows).state()
 
     def cursor_from(self, loader_state: Mapping[str, Any]) -> State:
-        """Return where the epoch stands, from a ``StatefulDataLoader``, for any number of ranks and workers.
+        """Return a cursor from a ``StatefulDataLoader``'s state: any number of ranks and workers can resume from it.
 
-        All ranks must be at the same step. With more than one worker ``batch_size`` must be told to the dataset.
+        All ranks must be at the same step. With more than one worker, the dataset needs ``batch_size``.
 
         Args:
-            loader_state: What the loader's ``state_dict()`` returned, on any rank.
+            loader_state: The result of the loader's ``state_dict()``, on any rank.
 
         Raises:
-            OssConfigError: It is no such state, or what the workers have consumed is not all before one position.
+            OssConfigError: It is not such a state, or one worker is ahead of the others.
         """
         self._need_listed_order()
         rows = self._listing.rows
@@ -366,43 +341,43 @@ class OssIterableDataset(IterableDataset[Any]):
         return cursor_after(*consumed_by_workers(states, steps, rows), rows).state()
 
     def __iter__(self) -> Iteration[Any]:
-        """Start to fetch this process's objects: those of its rank, and of its worker in a ``DataLoader``.
+        """Start to fetch this process's share: the objects of its rank, and of its worker in a ``DataLoader``.
 
         Raises:
-            OssConfigError: A state was loaded that is for other readers.
+            OssConfigError: The loaded state is for other readers.
             OssError: While iterating, in the place of an object that cannot be fetched.
         """
-        resume = self._pending.take()
-        plan, skip = self._plan(), 0
-        if resume is not None:
-            plan, skip = resume.applied_to(plan)
-        if plan.worker == 0:
-            workers = 0 if worker_shard() is None else plan.workers
-            self._shared.begin(Begun(plan.epoch, plan.start, skip, workers))
+        point = self._loaded.take()
+        order, skip = self._order(), 0
+        if point is not None:
+            order, skip = point.applied_to(order)
+        if order.worker == 0:
+            workers = 0 if worker_share() is None else order.workers
+            self._shared.begin(LastIteration(order.epoch, order.start, skip, workers))
         listing = self._listing
         rows = listing.rows
-        self._progress = Progress(plan, skip, rows, resume)
+        self._position = ReaderPosition(order, skip, rows, point)
         stream: Stream
-        if resume is not None and resume.finished:
-            # Nothing is left, so nothing is asked for, not even the listing.
+        if point is not None and point.finished:
+            # Nothing is left, so no request is sent, not even for the listing.
             stream = NoObjects()
         else:
-            stream = listing.stream(plan.order(skip), arrival=self._options.order == "arrival")
+            stream = listing.stream(order.formula(skip), arrival=self._options.order == "arrival")
         policy = self._options.policy
         return Iteration(
             Outcomes(stream, self._transform, keep=policy.has("substitute")),
             policy,
             self._counts,
-            self._progress,
-            self._options.batch_size or BLOCK,
-            lambda position: next(listing.stream_at([plan.order().entry(position, rows.count)])),
+            self._position,
+            self._options.batch_size or NEIGHBOURS,
+            lambda position: next(listing.stream_at([order.formula().entry(position, rows.count)])),
         )
 
-    def _plan(self, epoch: int | None = None, start: int = 0) -> Plan:
+    def _order(self, epoch: int | None = None, start: int = 0) -> ReaderOrder:
         options = self._options
         rank = self._ranks.resolve()
-        worker = worker_shard() or WHOLE
-        return Plan(
+        worker = worker_share() or WHOLE
+        return ReaderOrder(
             epoch=self._shared.epoch if epoch is None else epoch,
             seed=options.seed,
             shuffle=options.order_shuffle,
@@ -416,24 +391,24 @@ class OssIterableDataset(IterableDataset[Any]):
             chunks=options.shuffle_chunks,
         )
 
-    def _begun(self, samples_consumed: int) -> Begun:
-        """Return the iteration that the program counts the samples of."""
-        begun = self._shared.begun
+    def _counted_iteration(self, samples_consumed: int) -> LastIteration:
+        """Return the iteration whose samples the program counts."""
+        last = self._shared.last_iteration
         if samples_consumed:
-            if begun is None:
+            if last is None:
                 raise OssConfigError("samples_consumed must be 0 before the first iteration")
-            return begun
-        if begun is not None and (begun.start or begun.skip) and begun.epoch == self._shared.epoch:
+            return last
+        if last is not None and (last.start or last.skip) and last.epoch == self._shared.epoch:
             raise OssConfigError(
-                "without any sample this may be the iteration that goes on from the loaded state, or the one after it: "
+                "without any sample this may be the iteration that resumes from the loaded state, or the one after it: "
                 "keep the loaded state until a sample is consumed, or call set_epoch to begin another epoch"
             )
-        return Begun(self._shared.epoch, 0, 0, 0)
+        return LastIteration(self._shared.epoch, 0, 0, 0)
 
     def _need_listed_order(self) -> None:
         if self._options.order == "arrival":
-            raise OssConfigError('with order="arrival" no state can tell what was consumed: give order="listed"')
+            raise OssConfigError('order="arrival" does not support saving the position: give order="listed"')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the parts; each of them knows what of it travels."""
-        return {**self.__dict__, "_progress": None}
+        """Return the parts; each of them decides what of it is pickled."""
+        return {**self.__dict__, "_position": None}

@@ -1,70 +1,27 @@
-"""Iteration over the objects of a stream: transformed, with failures treated as the options say."""
+"""One pass of one process over its share: objects are transformed, and failures treated as the policy says."""
 
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
 
 from osstorchconnector._native import DataObject
-from osstorchconnector.dataset.failure_counts import FailureCounts, failure_of
+from osstorchconnector.dataset.failure_counts import FailureCounts, failure_class_of
 from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
-from osstorchconnector.dataset.state import Plan, Resume, Rows, reader_state
-from osstorchconnector.exceptions import OssError, OssListingChangedError
-from osstorchconnector.process.log import LOGGER
+from osstorchconnector.dataset.reader_position import ReaderPosition
+from osstorchconnector.exceptions import OssError
 
 Item = TypeVar("Item")
 
-#: Positions among which a substitute is looked for where no batch size is told: enough that one of them is good, few
-#: enough that looking ahead for it holds little.
-BLOCK: Final = 16
-
-
-class Progress:
-    """How far one iteration is."""
-
-    def __init__(self, plan: Plan, consumed: int, rows: Rows, resumed: Resume | None) -> None:
-        """Begin behind the positions that are consumed already."""
-        self.plan = plan
-        self.consumed = consumed
-        self.resumed = resumed
-        self._rows = rows
-        self._process = os.getpid()
-
-    def is_here(self) -> bool:
-        """Return whether this process iterates, not one that it was forked from."""
-        return self._process == os.getpid()
-
-    def check_listing(self) -> None:
-        """Compare the listing with the one that the state was taken of.
-
-        Raises:
-            OssListingChangedError: It is another one, and the program did not say to go on regardless.
-        """
-        if self.resumed is None or self.resumed.finished:
-            return
-        try:
-            self.resumed.seen.check(self._rows)
-        except OssListingChangedError as error:
-            if self.resumed.on_listing_change == "raise":
-                raise
-            LOGGER.warning("going on regardless: %s", error)
-        self.resumed = None
-
-    def state(self) -> Resume:
-        """Return where it stands."""
-        # Until the first object the listing may not be known as far as it was when the state was taken.
-        if self.resumed is not None and self.resumed.consumed == self.consumed:
-            return self.resumed
-        if self.resumed is not None and self.resumed.consumed is None and self.consumed == 0:
-            return Resume(self.plan, 0, self.resumed.seen, self.resumed.finished)
-        return reader_state(self.plan, self.consumed, self._rows)
+#: If the dataset has no batch size, a substitute is one of so many neighbours: enough that one of them is good, and few
+#: enough that looking ahead takes little memory.
+NEIGHBOURS: Final = 16
 
 
 class Iteration(Generic[Item]):
     """Iterator over the transformed objects of a stream.
 
-    It is not a generator on purpose: after an error, of an object or of the transform, the next call goes on with the
+    It is not a generator on purpose: after an error of an object or of the transform, the next call continues with the
     next object.
     """
 
@@ -73,27 +30,27 @@ class Iteration(Generic[Item]):
         outcomes: Outcomes,
         policy: Policy,
         counts: FailureCounts,
-        progress: Progress,
-        block: int,
+        position: ReaderPosition,
+        neighbours: int,
         before: Callable[[int], DataObject],
     ) -> None:
         """Hold the parts.
 
         Args:
-            outcomes: What becomes of the objects, from the position on that the progress tells.
+            outcomes: The outcomes of the objects that are not consumed yet.
             policy: What to do about failures.
-            counts: Where failures are counted.
-            progress: Kept up to date.
-            block: A substitute is looked for among so many positions.
+            counts: Counts the failures.
+            position: How far the reader is; the iteration moves it.
+            neighbours: A substitute is one of so many consecutive positions, normally a batch.
             before: Fetches the object of a position that was consumed before this iteration began.
         """
         self._outcomes = outcomes
         self._policy = policy
         self._counts = counts
-        self._progress = progress
-        self._block = block
+        self._position = position
+        self._neighbours = neighbours
         self._before = before
-        self._began = progress.consumed
+        self._began = position.consumed
         self._good: DataObject | None = None
         self._ahead: deque[Outcome] = deque()
 
@@ -106,19 +63,19 @@ class Iteration(Generic[Item]):
 
         Raises:
             OssError: This object could not be fetched.
-            StopIteration: There is none left.
+            StopIteration: No object is left.
         """
-        progress = self._progress
+        position = self._position
         while True:
-            if progress.consumed % self._block == 0:
+            if position.consumed % self._neighbours == 0:
                 self._good = None
             value, failed, item = outcome = self._ahead.popleft() if self._ahead else self._read()
-            progress.consumed += 1
+            position.consumed += 1
             if failed is None:
                 self._good = item
                 return value  # type: ignore[no-any-return]
-            self._counts.add(failed.kind, failed.error)
-            action = self._policy.action(failed.kind)
+            self._counts.add(failed.failure_class, failed.error)
+            action = self._policy.action(failed.failure_class)
             if action == "raise":
                 raise failed.error
             self._counts.check(self._policy, failed.error)
@@ -135,19 +92,19 @@ class Iteration(Generic[Item]):
         self._outcomes.close()
 
     def _read(self) -> Outcome:
-        """Return what became of the next object.
+        """Return the outcome of the next object.
 
         Raises:
-            OssError: The listing failed, or is not the one that the state was taken of.
-            StopIteration: There is none left.
+            OssError: The listing failed, or changed since the state was taken.
+            StopIteration: No object is left.
         """
         try:
             outcome = self._outcomes.read()
         except StopIteration:
-            self._progress.check_listing()
+            self._position.check_listing()
             raise
-        if self._progress.resumed is not None:
-            self._progress.check_listing()
+        if self._position.resumed is not None:
+            self._position.check_listing()
         return outcome
 
     def _substitute(self, outcome: Outcome, error: Exception) -> Any:  # noqa: ANN401 - the transform decides
@@ -156,12 +113,14 @@ class Iteration(Generic[Item]):
             try:
                 good = self._good_ahead()
             except Exception:
-                # Of the listing: it tells more than the failure, which comes again when it is gone.
+                # The error of the listing is more important; the failure comes again after it.
                 self._ahead.appendleft(outcome)
-                self._progress.consumed -= 1
+                self._position.consumed -= 1
                 raise
         if good is None:
-            error.add_note(f"on_error='substitute' found no object to take its place among {self._block} neighbours")
+            error.add_note(
+                f"on_error='substitute' found no object to take its place among {self._neighbours} neighbours"
+            )
             raise error
         return self._outcomes.again(good)
 
@@ -169,7 +128,7 @@ class Iteration(Generic[Item]):
         for _, failed, item in self._ahead:
             if failed is None:
                 return item
-        room = -self._progress.consumed % self._block - len(self._ahead)
+        room = -self._position.consumed % self._neighbours - len(self._ahead)
         for _ in range(room):
             try:
                 outcome = self._read()
@@ -182,16 +141,16 @@ class Iteration(Generic[Item]):
         return None
 
     def _good_before_the_beginning(self) -> DataObject | None:
-        """Find the neighbour that an iteration without interruption would have had in memory."""
-        failed = self._progress.consumed - 1
-        first = failed - failed % self._block
+        """Return the neighbour that an iteration without interruption would have in memory."""
+        failed = self._position.consumed - 1
+        first = failed - failed % self._neighbours
         if self._began <= first:
             return None
-        for position in reversed(range(first, self._began)):
+        for number in reversed(range(first, self._began)):
             try:
-                item = self._before(position)
+                item = self._before(number)
             except OssError as error:
-                if failure_of(error) is None:
+                if failure_class_of(error) is None:
                     raise
                 continue
             _, unfit, good = self._outcomes.transformed(item)

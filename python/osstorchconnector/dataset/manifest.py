@@ -20,10 +20,10 @@ ManifestParser = Callable[[Any], Iterable[tuple[str, str] | tuple[str, str, int,
 def line_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     """Parse lines of ``key`` or ``key label``, separated by spaces; empty lines are left out.
 
-    In a line with a tab, only the tab separates, so that a key with spaces may stand in front of it.
+    In a line with a tab, only the tab separates the fields, so that the key before it may have spaces.
 
     Args:
-        reader: The manifest, as a binary stream. It is read line by line, so that it may be larger than memory.
+        reader: The manifest, as a binary stream. It is read line by line, so it may be larger than memory.
 
     Raises:
         OssConfigError: A line has more than two fields or is not UTF-8; the message has its number.
@@ -35,7 +35,7 @@ def imagenet_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str
     r"""Parse lines of ``key`` or ``key\tlabel``, separated by a tab; empty lines are left out.
 
     Args:
-        reader: The manifest, as a binary stream. It is read line by line, so that it may be larger than memory.
+        reader: The manifest, as a binary stream. It is read line by line, so it may be larger than memory.
 
     Raises:
         OssConfigError: A line has more than two fields or is not UTF-8; the message has its number.
@@ -60,12 +60,12 @@ def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tup
             case fields:
                 raise OssConfigError(
                     f"line {number} of the manifest has {len(fields)} fields, not a key and at most one label; "
-                    "keys with spaces need a parser that knows where they end, such as imagenet_manifest_parser"
+                    "keys with spaces need a parser that separates by tabs, such as imagenet_manifest_parser"
                 )
 
 
 def default_manifest_parser(reader: Any) -> Iterator[tuple[str, str] | tuple[str, str, int, str]]:  # noqa: ANN401
-    """Parse a snapshot where this is one, else lines as :func:`line_manifest_parser` does.
+    """Parse a snapshot, or lines as :func:`line_manifest_parser` does.
 
     Raises:
         OssConfigError: A line cannot be parsed; the message has its number.
@@ -78,16 +78,16 @@ def default_manifest_parser(reader: Any) -> Iterator[tuple[str, str] | tuple[str
 
 
 def manifest_rows(manifest: str, parser: ManifestParser, base_uri: str, client: "Client") -> Iterator[Row]:
-    """Yield a row for each object that a manifest names, reading it as far as it is asked.
+    """Yield a row for each object that a manifest names, and read it only as far as rows are wanted.
 
     Args:
         manifest: Path of a local file, or the URI of an object.
         parser: Parses it.
-        base_uri: What keys are relative to; a key that is a URI itself is taken as it is.
+        base_uri: The beginning of each URI; the key follows it. A key that is a URI is complete.
         client: Opens a manifest in OSS.
 
     Raises:
-        OssConfigError: The file cannot be opened, or the parser yields something else than keys with labels.
+        OssConfigError: The file cannot be opened, or the parser yields something other than keys with labels.
         OssError: The manifest cannot be read from OSS.
     """
     split = split_local if client.local else split_object
@@ -108,11 +108,11 @@ def manifest_rows(manifest: str, parser: ManifestParser, base_uri: str, client: 
 
 
 def label_below(key: str, prefix: str) -> str:
-    """Return the first directory of a key behind a prefix, or an empty string where it lies in none.
+    """Return the first directory of a key below a prefix, or an empty string if there is none.
 
     Args:
         key: The key or the name of a member.
-        prefix: What it begins with; of a prefix that ends inside a name, the part up to the last slash counts.
+        prefix: The beginning of the key. If it ends inside a name, only its part up to the last slash counts.
     """
     label, separator, _ = key[prefix.rfind("/") + 1 :].partition("/")
     return label if separator else ""

@@ -11,15 +11,16 @@ from osstorchconnector._native import DataObject, ObjectStream
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.dataset.failure_counts import FailureCounts
-from osstorchconnector.dataset.iteration import BLOCK, Iteration, Progress
+from osstorchconnector.dataset.iteration import NEIGHBOURS, Iteration
 from osstorchconnector.dataset.listing import SharedListing
 from osstorchconnector.dataset.manifest import ManifestParser
-from osstorchconnector.dataset.options import Failure, MapOptions, Options
+from osstorchconnector.dataset.options import FailureClass, MapOptions, Options
 from osstorchconnector.dataset.outcome import Outcome, Outcomes, apply, call, identity
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.read_ahead import ReadAhead
+from osstorchconnector.dataset.reader_order import ReaderOrder
+from osstorchconnector.dataset.reader_position import ReaderPosition
 from osstorchconnector.dataset.sources import ManifestSource, ObjectsSource, PrefixSource, Source, TarSource
-from osstorchconnector.dataset.state import Plan
 
 __all__ = ["OssMapDataset"]
 
@@ -27,8 +28,8 @@ __all__ = ["OssMapDataset"]
 class OssMapDataset(Dataset[Any]):
     """Objects in OSS as a map-style dataset: build one with a method ``from_...``.
 
-    A prefix is listed once, at the first use of the length or of an object, into a packed file that the workers of a
-    ``DataLoader`` read too. A batch of indices is fetched concurrently.
+    A prefix is listed once, at the first use of the length or of an object, into a listing file that the workers of a
+    ``DataLoader`` read too. The objects of a batch are fetched concurrently.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class OssMapDataset(Dataset[Any]):
         transform: Callable[[DataObject], Any] = identity,
         options: Options = Options(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Hold the parts; the class methods build them from what users have."""
+        """Hold the parts; the class methods build them from their arguments."""
         super().__init__()
         self._transform = transform
         self._options = options
@@ -65,15 +66,10 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             object_uris: One URI or several, like ``oss://bucket/key``.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                reads.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
         Raises:
@@ -103,15 +99,10 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             oss_uri: The prefix, like ``oss://bucket/prefix/``. It is listed once, when it is needed first.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                reads.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
         Raises:
@@ -143,21 +134,16 @@ class OssMapDataset(Dataset[Any]):
 
         Args:
             manifest_file_path: Local path, or the URI of an object.
-            manifest_parser: Called with the manifest as a binary stream, yields the key and the label of each object,
-                or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or one of
-                your own. None: lines, or what ``osst manifest`` wrote. It is called once, when the dataset is first
+            manifest_parser: A function that gets the manifest as a binary stream, and yields key and label of each
+                object, or key, label, size and ETag: :func:`line_manifest_parser`, :func:`imagenet_manifest_parser` or
+                your own. None: lines, or the output of ``osst manifest``. It is called once, when the dataset is first
                 used.
-            oss_base_uri: What stands before each key, like ``oss://bucket/prefix/``. A key that begins with
-                ``oss://`` is taken as it is.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                reads.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+            oss_base_uri: The beginning of each URI, like ``oss://bucket/prefix/``; the key follows it. A key that
+                begins with ``oss://`` is a complete URI.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
         Raises:
@@ -187,18 +173,13 @@ class OssMapDataset(Dataset[Any]):
         """Build a dataset of the files in a tar archive, in its order. The network is not used.
 
         Args:
-            tar_uri: The archive, like ``oss://bucket/train.tar``: a plain tar file, not a compressed one.
+            tar_uri: The archive, like ``oss://bucket/train.tar``: a tar file that is not compressed.
             tar_index_uri: The URI or the local path of its index, which :func:`generate_tar_archive` makes. Empty or
-                None: the archive's headers are read instead, one after the other.
-            endpoint: Endpoint of the bucket's region, as in :class:`OssClient`. Empty: objects are files of this
-                machine, and URIs their absolute paths.
-            cred_path: JSON file with an access key.
-            cred_provider: Object with a method ``get_credentials()``; it wins over ``cred_path``.
-            config_path: JSON configuration file.
-            transform: What to make of each object. Default: the object itself. It is called in the process that
-                reads.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else of the connection.
+                None: the headers in the archive are read instead, one after the other.
+            endpoint, cred_path, cred_provider, config_path, region, config: The connection arguments, those of
+                :class:`OssClient`. If the endpoint is empty, objects are files of this machine, and URIs their absolute
+                paths.
+            transform: Makes a sample of each object, in the process that reads it. Default: the object itself.
             **options: See :class:`MapOptions`.
 
         Raises:
@@ -211,8 +192,8 @@ class OssMapDataset(Dataset[Any]):
         return cls(client, source, transform, checked)
 
     @property
-    def error_counts(self) -> dict[Failure, int]:
-        """How many objects could not be delivered, by class of failure, in this process and in all workers so far."""
+    def error_counts(self) -> dict[FailureClass, int]:
+        """How many objects could not be delivered so far, by failure class, in this process and in all workers."""
         return self._counts.read()
 
     def __len__(self) -> int:
@@ -231,11 +212,11 @@ class OssMapDataset(Dataset[Any]):
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Any]:
         """Fetch objects concurrently and return them transformed, in the order of the indices.
 
-        This is what a ``DataLoader`` calls for a batch. Where batches come in order, as without ``shuffle=True``, the
-        next is fetched meanwhile, within half of ``prefetch_bytes``.
+        A ``DataLoader`` calls this for a batch. If batches come in order, as without ``shuffle=True``, the next one is
+        prefetched, within half of ``prefetch_bytes``.
 
-        Where an object fails and ``on_error`` says ``"substitute"``, the next good object of the batch takes its place,
-        else the one before, else that of the next or the previous index.
+        If an object fails and ``on_error`` is ``"substitute"``, the next good object of the batch takes its place. If
+        there is none, the previous good object of the batch does, or the object at the next or the previous index.
 
         Raises:
             IndexError: There is no such index.
@@ -245,13 +226,13 @@ class OssMapDataset(Dataset[Any]):
         positions = [_position(index, count) for index in indices]
         stream = self._read_ahead.take(positions) or self._listing.stream_at(positions)
         with contextlib.closing(self._outcomes(stream)) as found:
-            self._read_ahead.go_on(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
+            self._read_ahead.foresee(positions, count, lambda following: self._listing.stream_at(following, ahead=True))
             outcomes = []
             for _ in positions:
                 _, failed, _ = outcome = found.read()
                 if failed is not None:
-                    self._counts.add(failed.kind, failed.error)
-                    if self._options.policy.action(failed.kind) == "raise":
+                    self._counts.add(failed.failure_class, failed.error)
+                    if self._options.policy.action(failed.failure_class) == "raise":
                         raise failed.error
                     self._counts.check(self._options.policy, failed.error)
                 outcomes.append(outcome)
@@ -264,7 +245,7 @@ class OssMapDataset(Dataset[Any]):
         value, failed, item = outcomes[number]
         if failed is None:
             return value
-        action = self._options.policy.action(failed.kind)
+        action = self._options.policy.action(failed.failure_class)
         if callable(action) and item is not None:
             return call(action, failed.error, item)
         for _, unfit, good in (*outcomes[number + 1 :], *reversed(outcomes[:number])):
@@ -286,11 +267,11 @@ class OssMapDataset(Dataset[Any]):
         rows = listing.wait()
         policy = self._options.policy
         return Iteration(
-            Outcomes(listing.stream(Plan().order()), self._transform, keep=policy.has("substitute")),
+            Outcomes(listing.stream(ReaderOrder().formula()), self._transform, keep=policy.has("substitute")),
             policy,
             self._counts,
-            Progress(Plan(), 0, rows, None),
-            BLOCK,
+            ReaderPosition(ReaderOrder(), 0, rows, None),
+            NEIGHBOURS,
             lambda position: next(listing.stream_at([position])),
         )
 

@@ -1,4 +1,4 @@
-"""The options of datasets: what they are, and which of them go together."""
+"""The options of datasets, and which of them go together."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -7,15 +7,15 @@ from typing import Any, Final, Literal, TypedDict, cast
 from osstorchconnector._native import DataObject
 from osstorchconnector.exceptions import OssConfigError
 
-#: What to do about an object that cannot be delivered.
+#: What to do about an object that cannot be delivered. Such a function gets the error and the object.
 Action = Literal["raise", "substitute", "skip"] | Callable[[Exception, DataObject], Any]
-#: The classes of failure.
-Failure = Literal["missing", "unreadable", "transform"]
+#: Why an object cannot be delivered.
+FailureClass = Literal["missing", "unreadable", "transform"]
 
-FAILURES: Final[tuple[Failure, ...]] = ("missing", "unreadable", "transform")
+FAILURE_CLASSES: Final[tuple[FailureClass, ...]] = ("missing", "unreadable", "transform")
 _EVEN: Final = ("pad", "drop", "none")
 _ORDERS: Final = ("listed", "arrival")
-# What the native core counts with.
+# The native core takes a seed of so many bits.
 _SEED_BITS: Final = 64
 
 
@@ -24,35 +24,35 @@ class MapOptions(TypedDict, total=False):
 
     Attributes:
         on_error: What to do about an object that cannot be delivered: ``"raise"`` its error (default), ``"substitute"``
-            a neighbour, or call ``f(error, item)`` and deliver what it returns. A dictionary says it for each class of
-            failure: ``"missing"`` (there is no such object), ``"unreadable"`` (any other error of the object) and
-            ``"transform"`` (the transform raised); what it leaves out raises.
-        error_limit: How many failures to bear; the next one raises :class:`OssErrorLimitError`. Default: any number.
-        directory_markers: Deliver the empty objects whose keys end in ``/`` too, which tools make as directories.
-            Default: they are left out of prefixes.
+            a neighbour, or call a function ``f(error, item)`` and deliver its result. A dictionary has one of these for
+            each failure class: ``"missing"`` (the object does not exist), ``"unreadable"`` (any other error of the
+            object) and ``"transform"`` (the transform raised). A class that it leaves out raises.
+        error_limit: Number of failures to tolerate; the next one raises :class:`OssErrorLimitError`. Default: no limit.
+        directory_markers: Deliver directory markers too: empty objects whose keys end with ``/``, which some tools
+            make. Default: they are left out of prefixes.
     """
 
-    on_error: Action | Mapping[Failure, Action]
+    on_error: Action | Mapping[FailureClass, Action]
     error_limit: int | None
     directory_markers: bool
 
 
 class StreamOptions(MapOptions, total=False):
-    """Options of every way to build an :class:`OssIterableDataset`, but for the shuffle.
+    """Options of every way to build an :class:`OssIterableDataset`, except the shuffle.
 
     Attributes:
         on_error: As in :class:`MapOptions`, and ``"skip"``, which needs ``even="none"``.
-        seed: Of the shuffle; at least 0, below 2**64. Default: 0.
-        batch_size: The loader's batch size, in samples. Told it, each worker takes whole batches, so that the sequence
+        seed: The seed of the shuffle; at least 0, below 2**64. Default: 0.
+        batch_size: The loader's batch size, in samples. With it, each worker takes whole batches, so that the sequence
             of batches is the same for any number of workers. Default: the workers take turns with single objects.
-        shard: ``"auto"`` (default): this process's share under ``torch.distributed``, everything without; ``(index,
-            count)``: this share; None: everything.
-        process_group: The group whose ranks share the objects, with ``shard="auto"``. Default: the whole world. Under
-            tensor or pipeline parallelism give the data-parallel group.
-        even: How ranks end together where the objects cannot be divided evenly: ``"pad"`` (default) repeats some,
-            ``"drop"`` leaves some out, ``"none"`` lets the ranks end at different steps.
-        order: ``"listed"`` (default): by the documented formula; ``"arrival"``: as the objects arrive, which no cursor
-            can tell.
+        shard: ``"auto"`` (default): under ``torch.distributed``, the share of this process's rank; without it, all
+            objects. ``(index, count)``: this share. None: all objects.
+        process_group: With ``shard="auto"``, the group whose ranks share the objects. Default: the whole world. With
+            tensor or pipeline parallelism, give the data-parallel group.
+        even: How all ranks end together if the objects cannot be divided evenly: ``"pad"`` (default) repeats some,
+            ``"drop"`` leaves some out. With ``"none"`` the ranks end at different steps.
+        order: ``"listed"`` (default): by the documented formula. ``"arrival"``: in arrival order; saving the position
+            is not supported.
     """
 
     seed: int
@@ -68,8 +68,8 @@ class DatasetOptions(StreamOptions, total=False):
 
     Attributes:
         shuffle: Deliver the objects in an order that seed and epoch decide. Default: as they are listed or named.
-        shuffle_block: Shuffle within blocks of so many objects, so that delivery begins before all are listed. Default:
-            shuffle over all.
+        shuffle_block: Shuffle within blocks of this number of objects, so that delivery begins before all are listed.
+            Default: shuffle all objects together.
     """
 
     shuffle: bool
@@ -78,20 +78,20 @@ class DatasetOptions(StreamOptions, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What to do about each class of failure."""
+    """What to do about each failure class."""
 
     missing: Action = "raise"
     unreadable: Action = "raise"
     transform: Action = "raise"
     error_limit: int | None = None
 
-    def action(self, failure: Failure) -> Action:
-        """Return what to do about a class of failure."""
+    def action(self, failure: FailureClass) -> Action:
+        """Return what to do about a failure class."""
         return cast("Action", getattr(self, failure))
 
     def has(self, action: Action) -> bool:
-        """Return whether any class of failure is treated like this."""
-        return any(self.action(failure) == action for failure in FAILURES)
+        """Return whether this is the action for any failure class."""
+        return any(self.action(failure) == action for failure in FAILURE_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Options:
             raise OssConfigError("shuffle_block needs shuffle=True")
         if options.policy.has("skip") and options.even != "none":
             raise OssConfigError(
-                f'on_error="skip" shortens what a rank delivers, so even={options.even!r} cannot hold: '
+                f'on_error="skip" makes a rank end early, so it does not go together with even={options.even!r}: '
                 'give even="none", or on_error="substitute", which keeps the length'
             )
         return options
@@ -139,7 +139,7 @@ class Options:
         """Check the options of an iterable dataset over an archive.
 
         Args:
-            given: The options but for the shuffle.
+            given: The options, except the shuffle.
             shuffle: Whether to shuffle.
             chunk: How many members move together.
 
@@ -163,8 +163,8 @@ class Options:
         policy = _policy(given)
         if policy.has("skip"):
             raise OssConfigError(
-                'a map dataset has an object at every index, so none can be skipped: give on_error="substitute" or a '
-                "function whose return value takes the object's place"
+                'a map dataset has an object at every index, so it cannot skip any: give on_error="substitute" or a '
+                "function whose result takes the object's place"
             )
         options = cls(policy=policy, directory_markers=given.get("directory_markers", False))
         _check_types(options)
@@ -172,7 +172,7 @@ class Options:
 
     @property
     def order_shuffle(self) -> bool | int:
-        """The shuffle as the native core takes it: the length of a block, or whether all is shuffled."""
+        """The shuffle, as the native core takes it: the length of a block, or whether to shuffle all objects."""
         return self.shuffle if self.shuffle_block is None else self.shuffle_block
 
 
@@ -180,7 +180,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Any) -> None:  # noqa: ANN4
     names = sorted(known.__annotations__ | _inherited(known))
     unknown = sorted(set(given) - set(names))
     if unknown:
-        raise OssConfigError(f"unknown option {', '.join(unknown)}: there are {', '.join(names)}")
+        raise OssConfigError(f"unknown option {', '.join(unknown)}: the options are {', '.join(names)}")
 
 
 def _inherited(known: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
@@ -189,14 +189,15 @@ def _inherited(known: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
 
 def _policy(given: Mapping[str, Any]) -> Policy:
     on_error = given.get("on_error", "raise")
-    actions = dict.fromkeys(FAILURES, on_error) if not isinstance(on_error, Mapping) else dict(on_error)
-    unknown = sorted(map(repr, set(actions) - set(FAILURES)))
+    actions = dict.fromkeys(FAILURE_CLASSES, on_error) if not isinstance(on_error, Mapping) else dict(on_error)
+    unknown = sorted(map(repr, set(actions) - set(FAILURE_CLASSES)))
     if unknown:
-        raise OssConfigError(f"on_error names {', '.join(unknown)}: the classes of failure are {', '.join(FAILURES)}")
+        classes = ", ".join(FAILURE_CLASSES)
+        raise OssConfigError(f"on_error has the unknown key {', '.join(unknown)}: the failure classes are {classes}")
     for action in actions.values():
         if action not in ("raise", "substitute", "skip") and not callable(action):
             raise OssConfigError(
-                f"on_error must be 'raise', 'substitute', 'skip' or a function of error and item, not {action!r}"
+                f"on_error must be 'raise', 'substitute', 'skip' or a function (error, item), not {action!r}"
             )
     limit = given.get("error_limit")
     if limit is not None:
@@ -228,13 +229,13 @@ def _check_shard(options: Options) -> None:
             return
         case None | (int(), int()):
             if options.process_group is not None:
-                raise OssConfigError("process_group decides the shard: it goes with shard='auto' only")
+                raise OssConfigError("process_group needs shard='auto', since it decides the shard")
         case other:
             raise OssConfigError(f"shard must be 'auto', None or a tuple (index, count), not {other!r}")
     if options.shard is not None:
         index, count = options.shard
         if not 0 <= index < count:
-            raise OssConfigError(f"shard {options.shard} is none: the index is counted from 0 and below the count")
+            raise OssConfigError(f"invalid shard {options.shard}: 0 <= index < count is needed")
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -1,19 +1,19 @@
-"""What becomes of the objects of a stream: a transformed value, or a failure of a class."""
+"""The outcome of an object: a transformed value, or a failure of a class."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from osstorchconnector._native import DataObject
-from osstorchconnector.dataset.failure_counts import failure_of, is_of
-from osstorchconnector.dataset.options import Failure
+from osstorchconnector.dataset.failure_counts import failure_class_of, is_about
+from osstorchconnector.dataset.options import FailureClass
 
 
 class Stream(Protocol):
-    """Objects, each of which or whose error comes once, in its place."""
+    """Objects in an order; if one cannot be fetched, its error is raised in its place."""
 
     @property
     def failed(self) -> DataObject | None:
-        """The object whose error was raised last, as a description; None where it was an error of the listing."""
+        """The description of the object whose error was raised last; None if it was an error of the listing."""
         ...
 
     def __next__(self) -> DataObject:
@@ -26,7 +26,7 @@ class Stream(Protocol):
 
 
 class NoObjects:
-    """A stream that is at its end."""
+    """A stream without objects."""
 
     failed = None
 
@@ -38,16 +38,16 @@ class NoObjects:
         """Do nothing."""
 
 
-class Failed(NamedTuple):
-    """Why there is no value."""
+class Failure(NamedTuple):
+    """Why an object has no value."""
 
     error: Exception
-    kind: Failure
+    failure_class: FailureClass
 
 
-#: One object's: the value; or why there is none; and the object, at its start, where it failed or may have to stand in
-#: for another. A plain tuple, since there is one for each object.
-Outcome = tuple[Any, Failed | None, DataObject | None]
+#: The value; the failure, if there is no value; and the object at its start, if it failed or may become a substitute.
+#: It is a plain tuple, because there is one for each object.
+Outcome = tuple[Any, Failure | None, DataObject | None]
 
 
 class Outcomes:
@@ -58,19 +58,19 @@ class Outcomes:
 
         Args:
             stream: The objects.
-            transform: What to make of each.
-            keep: Whether objects that are fine may have to stand in for others.
+            transform: Makes a sample of each.
+            keep: Whether objects may become substitutes for others.
         """
         self._stream = stream
         self._transform = transform
         self._keep = keep
 
     def read(self) -> Outcome:
-        """Return what became of the next object.
+        """Return the outcome of the next object.
 
         Raises:
-            OssError: The listing failed, or no object is to blame.
-            StopIteration: There is none left.
+            OssError: The listing failed, or the error is not about one object.
+            StopIteration: No object is left.
         """
         try:
             item = next(self._stream)
@@ -78,24 +78,24 @@ class Outcomes:
             raise
         except Exception as error:
             failed = self._stream.failed
-            kind = None if failed is None else failure_of(error)
-            if kind is None:
+            failure_class = None if failed is None else failure_class_of(error)
+            if failure_class is None:
                 raise
-            return None, Failed(error, kind), failed
+            return None, Failure(error, failure_class), failed
         return self.transformed(item)
 
     def transformed(self, item: DataObject) -> Outcome:
-        """Return what becomes of an object that was fetched."""
-        # The transform may close it, or leave it at its end.
+        """Return the outcome of an object that was fetched."""
+        # The transform may close the object, or leave it at its end.
         kept = item.copy() if self._keep else None
         try:
             return apply(self._transform, item), None, kept
         except Exception as error:  # noqa: BLE001 - the policy decides about it
-            kind = failure_of(error) if is_of(error, item) else None
-            return None, Failed(error, kind or "transform"), kept or item
+            failure_class = failure_class_of(error) if is_about(error, item) else None
+            return None, Failure(error, failure_class or "transform"), kept or item
 
     def again(self, good: DataObject) -> Any:  # noqa: ANN401 - the transform decides
-        """Transform an object once more, for another's place."""
+        """Transform an object once more, as a substitute."""
         return apply(self._transform, good.copy())
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Outcomes:
 
 
 def identity(item: DataObject) -> DataObject:
-    """Return the object as it is: what datasets do unless told otherwise."""
+    """Return the object as it is: the default transform."""
     return item
 
 
@@ -112,7 +112,7 @@ def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # n
     """Transform an object as :func:`call` does; an exception gets a note that names the object."""
     try:
         try:
-            # Not through `call`: this is done for each object.
+            # `call` would cost time for each object.
             return transform(item)
         except StopIteration as error:
             raise _raised_stop(transform) from error
@@ -122,10 +122,10 @@ def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # n
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the function's
-    """Call a function of the program's.
+    """Call a function of the user.
 
     Raises:
-        RuntimeError: It raised StopIteration, which would end the iteration as if there were no more objects.
+        RuntimeError: The function raised StopIteration, which would end the iteration as if no object were left.
     """
     try:
         return function(*arguments)
@@ -134,4 +134,4 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 
 
 
 def _raised_stop(function: Callable[..., Any]) -> RuntimeError:
-    return RuntimeError(f"{function!r} raised StopIteration, which is for iterators only")
+    return RuntimeError(f"{function!r} raised StopIteration, which only iterators may raise")

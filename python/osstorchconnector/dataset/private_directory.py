@@ -1,4 +1,4 @@
-"""A private directory that the processes of one dataset share: for its listing, its claims and its counts."""
+"""A private directory that the processes of one dataset share: for listing file, claims and failure counts."""
 
 import contextlib
 import logging
@@ -10,44 +10,45 @@ import tempfile
 import uuid
 import weakref
 from collections.abc import Iterator
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
 from typing import Any, Final
 
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.owner import Owner
+from osstorchconnector.process.starting import is_starting_process
 
 _logger: Final = logging.getLogger(__name__)
 
-# User, process, its start time and its pid namespace: who may sweep the directory up, and when.
+# User, process, its start time and its pid namespace decide who may remove the directory, and when.
 _NAME: Final = re.compile(r"osstorchconnector-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]{32}")
-# Field 22 of /proc/<pid>/stat is the start time; the fields after the command's name in brackets begin with the third.
+# Field 22 of /proc/<pid>/stat is the start time; the first field after the command's name in brackets is the third.
 _START_TIME: Final = 22 - 3
 
 
 class PrivateDirectory:
-    """A directory for this user alone. Its name is chosen at once, the directory is made when it is first needed.
+    """A directory for this user alone. Its name is chosen at once; the directory is made when it is first needed.
 
-    The process that chose the name removes it: when the object goes, or at the process's end. Where that process was
-    killed, the next one to make a directory does. A process that is being started gets the name; any other copy gets a
-    directory of its own.
+    The process that chose the name removes the directory when this object is dropped, or when the process ends. If it
+    was killed, the next process that makes such a directory removes it. A process that is being started gets the name;
+    any other copy gets its own directory.
     """
 
     def __init__(self) -> None:
         """Choose a name."""
-        self._owner = os.getpid()
+        self._owner = Owner()
         self._path = Path(tempfile.gettempdir()) / _new_name()
         weakref.finalize(self, _remove, self._path, self._owner)
 
     @property
     def path(self) -> Path:
-        """Where it is, made or not."""
+        """Location of the directory, which may not exist yet."""
         return self._path
 
     def make(self) -> Path:
-        """Make the directory where it is not there, and return its path.
+        """Make the directory if it does not exist, and return its path.
 
         Raises:
-            OssConfigError: It cannot be made, or somebody else made it.
+            OssConfigError: It cannot be made, or another user made it.
         """
         try:
             self._path.mkdir(mode=0o700)
@@ -55,8 +56,8 @@ class PrivateDirectory:
             pass
         except OSError as error:
             raise OssConfigError(
-                f"the directory {self._path} for the dataset's listing cannot be made ({error.strerror}): let TMPDIR "
-                "name a directory with room that this user can write to"
+                f"the directory {self._path} for the dataset's listing cannot be made ({error.strerror}): set TMPDIR "
+                "to a directory with free space that this user can write to"
             ) from error
         else:
             sweep(self._path.parent)
@@ -67,7 +68,7 @@ class PrivateDirectory:
 
     @contextlib.contextmanager
     def written(self) -> Iterator[Path]:
-        """Make the directory, and let the block write to it.
+        """Make the directory, in which the block then writes.
 
         Raises:
             OssConfigError: It cannot be made or written to.
@@ -77,13 +78,13 @@ class PrivateDirectory:
             yield path
         except OSError as error:
             raise OssConfigError(
-                f"the directory {path} cannot be written to ({error.strerror}): let TMPDIR name a directory with room "
-                "that this user can write to"
+                f"the directory {path} cannot be written to ({error.strerror}): set TMPDIR to a directory with free "
+                "space that this user can write to"
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the name for a process that is being started, else nothing."""
-        return {"path": self._path, "owner": self._owner} if get_spawning_popen() is not None else {"path": None}
+        """Return the name if a process is being started, else nothing."""
+        return {"path": self._path, "owner": self._owner} if is_starting_process() else {"path": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the name, or choose a new one."""
@@ -96,8 +97,8 @@ class PrivateDirectory:
 def sweep(parent: Path) -> None:
     """Remove the directories that killed processes of this user left behind.
 
-    A process is known to be gone where its pid is free, or belongs to one that started later. Of processes in another
-    pid namespace nothing is known, so theirs stay, as does everything where there is no ``/proc``.
+    A process has ended if its pid is free, or belongs to a process that started later. Directories of processes in
+    another pid namespace stay, because nothing is known about these. Without ``/proc`` all directories stay.
     """
     namespace = _pid_namespace()
     if namespace == 0:
@@ -112,7 +113,7 @@ def sweep(parent: Path) -> None:
                 continue
             with contextlib.suppress(OSError):
                 if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == user:
-                    _logger.debug("removing %s, which a process that was killed left behind", entry.path)
+                    _logger.debug("removing %s, which a killed process left behind", entry.path)
                     shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -123,7 +124,7 @@ def _new_name() -> str:
 
 
 def _start_time(pid: int) -> int | None:
-    """Return when a process started, in ticks since the machine did, or None where there is no such process."""
+    """Return when a process started, in ticks since the machine started, or None if there is no such process."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -138,7 +139,7 @@ def _pid_namespace() -> int:
         return 0
 
 
-def _remove(path: Path, owner: int) -> None:
-    # A forked child inherits this call too.
-    if os.getpid() == owner:
+def _remove(path: Path, owner: Owner) -> None:
+    # A forked child inherits the finalizer too.
+    if owner.is_this_process():
         shutil.rmtree(path, ignore_errors=True)

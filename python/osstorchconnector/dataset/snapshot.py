@@ -1,14 +1,14 @@
 r"""A snapshot of a listing: keys with sizes, ETags and labels, and a digest over them.
 
-A text file. The first line is a JSON object that names what was listed, the last one says how much it was::
+A text file. The first line is a JSON object with the bucket and prefix that were listed, the last one has the sums::
 
     {"format": "osst-snapshot", "version": 1, "bucket": "images", "prefix": "train/"}
     10240	9A0364B9E99BB480DD25E1F0284C8555	train/cat/1.jpg	cat
     {"objects": 1, "bytes": 10240, "sha256": "..."}
 
-Each line between them is one object: size, ETag, key, and where it has one its label, between tabs. In keys and labels
-``\\``, ``\t``, ``\n`` and ``\r`` stand for a backslash, a tab and line breaks. The digest is over all lines before the
-last.
+Each line between them is one object: size, ETag, key, and its label if there is one, separated by tabs. In keys and
+labels ``\\``, ``\t``, ``\n`` and ``\r`` stand for a backslash, a tab and line breaks. The digest is over all lines but
+the last.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT: Final = "osst-snapshot"
 VERSION: Final = 1
 
-#: What a snapshot begins with, and no manifest.
+#: The beginning of a snapshot. No manifest begins like this.
 MAGIC: Final = f'{{"format": "{FORMAT}",'.encode()
 
 
@@ -59,11 +59,11 @@ def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, st
     """Yield URI, label, size and ETag of each object of a snapshot that ``osst manifest --snapshot`` wrote.
 
     Args:
-        reader: The snapshot, as a binary stream. It is read line by line, so that it may be larger than memory.
+        reader: The snapshot, as a binary stream. It is read line by line, so it may be larger than memory.
 
     Raises:
-        OssConfigError: It is no snapshot, or one of a later version.
-        OssIntegrityError: It was cut short or edited; raised when the place is reached, at the latest at the end.
+        OssConfigError: It is not a snapshot, or a snapshot of a later version.
+        OssIntegrityError: It was cut short or edited. This is raised at that line, or at the end.
     """
     lines = iter(reader)
     first = next(lines, b"")
@@ -74,7 +74,9 @@ def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, st
         if line.startswith(b"{"):
             _check_end(line, {"objects": objects, "bytes": size_of_all, "sha256": digest.hexdigest()})
             if next(lines, None) is not None:
-                raise OssIntegrityError(f"the snapshot goes on behind its end in line {number}; write it again")
+                raise OssIntegrityError(
+                    f"the snapshot continues behind its last line, which is line {number}; write it again"
+                )
             return
         digest.update(line)
         try:
@@ -99,7 +101,7 @@ def _line(document: dict[str, Any]) -> bytes:
 
 def _bucket_of(line: bytes) -> str:
     if not line.startswith(MAGIC):
-        raise OssConfigError("this is no snapshot: those begin with a line of the format 'osst-snapshot'")
+        raise OssConfigError("this is not a snapshot: its first line must name the format 'osst-snapshot'")
     try:
         document = json.loads(line)
     except ValueError as error:
@@ -120,6 +122,6 @@ def _check_end(line: bytes, found: dict[str, Any]) -> None:
         said = None
     if said != found:
         raise OssIntegrityError(
-            f"the snapshot was edited or damaged: its last line says {line[:200]!r}, what stands before is {found}; "
-            "write it again with osst manifest --snapshot"
+            f"the snapshot was edited or damaged: its last line is {line[:200]!r}, but the lines before it give "
+            f"{found}; write it again with osst manifest --snapshot"
         )

@@ -1,60 +1,60 @@
-"""Where a dataset's objects come from. A source is plain data: it pickles and holds no connection."""
+"""The sources of a dataset's objects. A source is plain data: it pickles, and holds no client."""
 
 import os
 import weakref
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import Any, Final, Protocol
 
-from osstorchconnector._native import Client, ObjectTable, PrefixListing
+from osstorchconnector._native import Client, ObjectTable, PrefixToList
 from osstorchconnector.archive.members import archive_members
 from osstorchconnector.connection.uri import split_local, split_object, split_prefix
 from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector.dataset.rows import Row, pages, quoted
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.process.starting import is_starting_process
 
-# Members of an archive that one reader takes in a row: enough for one request, few enough that all readers have some.
+# Consecutive members that one reader takes: enough for one request, and few enough that each reader gets some.
 _MEMBERS: Final = 64
 
 
 class Source(Protocol):
-    """What a dataset needs of the place its objects come from. One of its three ways to name them is there."""
+    """A source of objects. It names them in one of three ways: `table`, `prefix_to_list` or `pages`."""
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """How many objects stay together in one reader where the program does not tell a batch size."""
+        """How many consecutive objects one reader takes if the dataset has no batch size."""
         ...
 
     @property
     def table(self) -> ObjectTable | None:
-        """The objects, where they are known from the start."""
+        """The objects, if they are known from the start."""
         ...
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:
-        """Return what the native core lists."""
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList | None:
+        """Return the prefix that the native core lists, if there is one."""
         ...
 
     def pages(self, client: Client) -> Generator[list[Row]]:
-        """Name the objects page by page, always the same ones in the same order."""
+        """Yield the objects page by page: always the same objects in the same order."""
         ...
 
 
-class _Named:
-    """A source that names its objects one way only: what the others are."""
+class _SourceDefaults:
+    """The two ways to name objects that a source does not use."""
 
     batch_size = 1
     table: ObjectTable | None = None
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing | None:  # noqa: ARG002 - a prefix's
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList | None:  # noqa: ARG002 - a prefix's
         return None
 
     def pages(self, client: Client) -> Generator[list[Row]]:  # noqa: ARG002 - a manifest's
@@ -62,7 +62,7 @@ class _Named:
 
 
 @dataclass(frozen=True)
-class PrefixSource(_Named):
+class PrefixSource(_SourceDefaults):
     """Every object under a prefix, in key order."""
 
     bucket: str
@@ -73,11 +73,11 @@ class PrefixSource(_Named):
         """Read the prefix from a URI.
 
         Args:
-            uri: The URI, or the path where objects are files.
-            local: Whether they are.
+            uri: The URI, or the path if objects are files.
+            local: Whether objects are files.
 
         Raises:
-            OssConfigError: It is not ``oss://bucket/prefix`` or ``/bucket/prefix``.
+            OssConfigError: It is neither ``oss://bucket/prefix`` nor ``/bucket/prefix``.
         """
         return cls(*(split_local(uri) if local else split_prefix(uri)))
 
@@ -86,13 +86,13 @@ class PrefixSource(_Named):
         """The prefix."""
         return f"oss://{self.bucket}/{self.prefix}"
 
-    def prefix_listing(self, *, directory_markers: bool) -> PrefixListing:
+    def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList:
         """Return the prefix."""
-        return PrefixListing(self.bucket, self.prefix, directory_markers=directory_markers)
+        return PrefixToList(self.bucket, self.prefix, directory_markers=directory_markers)
 
 
 @dataclass(frozen=True)
-class ManifestSource(_Named):
+class ManifestSource(_SourceDefaults):
     """The objects that a manifest names, in its order, with their labels."""
 
     manifest: str
@@ -103,27 +103,27 @@ class ManifestSource(_Named):
     def from_file(
         cls, manifest: str, parser: ManifestParser | None, base_uri: str, *, local: bool = False
     ) -> "ManifestSource":
-        """Check what can be checked without reading the manifest.
+        """Check the arguments, without reading the manifest.
 
         Args:
             manifest: The local path or the URI of the manifest.
             parser: Parses it; None: the default parser.
-            base_uri: What stands before each key.
+            base_uri: The beginning of each URI; the key follows it.
             local: Whether objects are files.
 
         Raises:
-            OssConfigError: There is no such local file, the parser cannot be called, or the base is no OSS URI.
+            OssConfigError: There is no such local file, the parser is not callable, or the base is not an OSS URI.
         """
         if not isinstance(manifest, str) or not manifest:
             raise OssConfigError(f"manifest_file_path must be a local path or an oss:// URI as str, not {manifest!r}")
         if manifest.startswith("oss://"):
             (split_local if local else split_object)(manifest)
         elif not Path(manifest).is_file():
-            raise OssConfigError(f"the manifest {manifest} does not exist or is no file")
+            raise OssConfigError(f"the manifest {manifest} does not exist or is not a file")
         if parser is None:
             parser = default_manifest_parser
         if not callable(parser):
-            raise OssConfigError(f"manifest_parser must be callable with a binary stream, not {parser!r}")
+            raise OssConfigError(f"manifest_parser must be a function that takes a binary stream, not {parser!r}")
         if base_uri:
             (split_local if local else split_prefix)(base_uri)
         return cls(manifest, parser, base_uri)
@@ -134,15 +134,15 @@ class ManifestSource(_Named):
         return self.manifest
 
     def pages(self, client: Client) -> Generator[list[Row]]:
-        """Parse the manifest, reading it as far as it is asked."""
+        """Parse the manifest, and read it only as far as pages are wanted."""
         yield from pages(manifest_rows(self.manifest, self.parser, self.base_uri, client))
 
 
-class ObjectsSource(_Named):
+class ObjectsSource(_SourceDefaults):
     """The objects that were named, in the order in which they were named.
 
-    Processes that are started read the table from one file without a name, so that it neither goes through the pipe of
-    each nor lies in the memory of each.
+    Started processes read the table from one file without a name. So the table neither goes through the pipe of each
+    process nor takes memory in each process.
     """
 
     name = "the named objects"
@@ -158,11 +158,11 @@ class ObjectsSource(_Named):
         """Read the URIs into a table; an iterator is read to its end.
 
         Args:
-            uris: The URIs, or the paths where objects are files.
-            local: Whether they are.
+            uris: The URIs, or the paths if objects are files.
+            local: Whether objects are files.
 
         Raises:
-            OssConfigError: There is none, or one is not ``oss://bucket/key`` or ``/bucket/key``.
+            OssConfigError: There is no URI, or one is neither ``oss://bucket/key`` nor ``/bucket/key``.
         """
         named = [uris] if isinstance(uris, str) else uris
         if local:
@@ -174,8 +174,8 @@ class ObjectsSource(_Named):
         return cls(objects)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the file for a process that is being started, else the table."""
-        if get_spawning_popen() is None:
+        """Return the file if a process is being started, else the table."""
+        if not is_starting_process():
             return {"table": self.table}
         shared = self._share(_shared_file(self.table)) if self._shared is None else self._shared
         return {"shared": DupFd(shared)}
@@ -200,8 +200,8 @@ def _shared_file(table: ObjectTable) -> int:
             return os.dup(file.fileno())
     except OSError as error:
         raise OssConfigError(
-            f"the table of {len(table)} objects cannot be written to {gettempdir()} for the processes that are started "
-            f"({error}): let TMPDIR name a directory with room that this user can write to"
+            f"the table of {len(table)} objects cannot be written to {gettempdir()} for started processes ({error}): "
+            "set TMPDIR to a directory with free space that this user can write to"
         ) from error
 
 
@@ -210,7 +210,7 @@ def _path_of(descriptor: int) -> str:
 
 
 @dataclass(frozen=True)
-class TarSource(_Named):
+class TarSource(_SourceDefaults):
     """The members of a tar archive, in its order."""
 
     bucket: str
@@ -220,16 +220,16 @@ class TarSource(_Named):
 
     @classmethod
     def from_uris(cls, tar: str, index: str | None, *, local: bool = False, chunk: int | None = None) -> "TarSource":
-        """Check what can be checked without reading.
+        """Check the arguments, without reading the archive.
 
         Args:
-            tar: The URI of the archive, or its path where objects are files.
+            tar: The URI of the archive, or its path if objects are files.
             index: The URI or the local path of its index. Empty or None: there is none.
             local: Whether objects are files.
-            chunk: How many members are mixed with each other; None: they are not.
+            chunk: How many members a shuffle mixes together; None: no shuffle.
 
         Raises:
-            OssConfigError: One is no such URI or path.
+            OssConfigError: One of them is not such a URI or path.
         """
         split = split_local if local else split_object
         index = index or ""
@@ -238,8 +238,8 @@ class TarSource(_Named):
         if index.startswith("oss://"):
             split(index)
         elif index and not Path(index).is_file():
-            raise OssConfigError(f"the index {index} does not exist or is no file")
-        # A reader that has whole chunks reads them in long runs; of a part of one it would read scattered members.
+            raise OssConfigError(f"the index {index} does not exist or is not a file")
+        # A reader of whole chunks reads long runs; a reader of a part of a chunk would read scattered members.
         return cls(*split(tar), index, _MEMBERS if chunk is None else chunk)
 
     @property
@@ -248,7 +248,7 @@ class TarSource(_Named):
         return f"oss://{self.bucket}/{self.key}"
 
     def pages(self, client: Client) -> Generator[list[Row]]:
-        """Read the index, or else the archive's headers."""
+        """Read the index; without one, the archive's headers."""
         bucket, key = self.bucket, self.key
         yield from pages(
             (bucket, f"{key}/{member.name}", member.size, quoted(etag), member.label, (key, member.offset))

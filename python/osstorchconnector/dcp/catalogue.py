@@ -1,4 +1,4 @@
-"""Deprecated: the old place of :mod:`osstorchconnector.dcp.history`."""
+"""Deprecated: the old name of :mod:`osstorchconnector.dcp.history`."""
 
 import warnings
 

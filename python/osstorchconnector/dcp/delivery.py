@@ -7,10 +7,10 @@ from typing import Final, cast
 
 import torch
 from torch import Tensor
-from torch.distributed._shard._utils import narrow_tensor_by_index
-from torch.distributed.checkpoint.filesystem import _StorageReaderTransforms as Transforms
 from torch.distributed.checkpoint.planner import LoadItemType, LoadPlanner, ReadItem
 
+from osstorchconnector._torch.distributed import StorageReaderTransforms as Transforms
+from osstorchconnector._torch.distributed import narrow_tensor_by_index
 from osstorchconnector.dcp.fetch import Check, Job
 from osstorchconnector.dcp.memory import bytes_of, empty_bytes, is_plain, tensor_over
 from osstorchconnector.dcp.stored import StoredItem, blocks_of, coalesced

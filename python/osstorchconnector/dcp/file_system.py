@@ -1,4 +1,4 @@
-"""OSS as the file system of ``torch.distributed.checkpoint``."""
+"""OSS as a file system of ``torch.distributed.checkpoint``."""
 
 import io
 import os
@@ -38,16 +38,7 @@ class OssFileSystem(FileSystemBase):
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
-                ``Expiration``.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``. It wins over ``cred_path``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
@@ -60,22 +51,22 @@ class OssFileSystem(FileSystemBase):
         """The client that moves the bytes."""
         return self._client
 
-    def writer(self, uri: str, **options: Any) -> "OssStorageWriter":  # noqa: ANN401 - as OssStorageWriter has them
-        """Return what ``save`` and ``async_save`` take as ``storage_writer``.
+    def writer(self, uri: str, **options: Any) -> "OssStorageWriter":  # noqa: ANN401 - checked by OssStorageWriter
+        """Return a ``storage_writer`` for ``save`` and ``async_save``.
 
         Args:
-            uri: The checkpoint's place, like ``oss://bucket/checkpoints/1``.
+            uri: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
             options: Options of :class:`OssStorageWriter`.
         """
         from osstorchconnector.dcp.writer import OssStorageWriter  # noqa: PLC0415 - it needs this module
 
         return OssStorageWriter(self, uri, **options)
 
-    def reader(self, uri: str, **options: Any) -> "OssStorageReader":  # noqa: ANN401 - as OssStorageReader has them
-        """Return what ``load`` takes as ``storage_reader``.
+    def reader(self, uri: str, **options: Any) -> "OssStorageReader":  # noqa: ANN401 - checked by OssStorageReader
+        """Return a ``storage_reader`` for ``load``.
 
         Args:
-            uri: The checkpoint's place.
+            uri: The checkpoint's URI.
             options: Options of :class:`OssStorageReader`.
         """
         from osstorchconnector.dcp.reader import OssStorageReader  # noqa: PLC0415 - it needs this module
@@ -87,7 +78,7 @@ class OssFileSystem(FileSystemBase):
 
         Args:
             uri: The directory.
-            thread_count: As torch's own reader has it; ranges are read concurrently in any case.
+            thread_count: Accepted as torch's reader does, without effect: ranges are always read concurrently.
         """
         from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader  # noqa: PLC0415 - as above
 
@@ -99,12 +90,12 @@ class OssFileSystem(FileSystemBase):
 
         Args:
             path: The object.
-            mode: ``rb`` or ``r`` to read, ``wb`` or ``w`` to write. What is written appears when the block ends without
-                an exception; with one, the object that was there before stays.
+            mode: ``rb`` or ``r`` to read, ``wb`` or ``w`` to write. A written object appears when the block ends
+                without an exception. After an exception, the previous object stays.
 
         Raises:
-            OssConfigError: The mode is another one.
-            OssNotFoundError: There is no such object to read.
+            OssConfigError: The mode is not one of these.
+            OssNotFoundError: The object to read does not exist.
         """
         uri = self.init_path(path)
         if mode in {"rb", "r"}:
@@ -121,33 +112,35 @@ class OssFileSystem(FileSystemBase):
                 try:
                     yield text
                 except BaseException:
-                    # Before the wrapper is collected, which would close the stream and so publish it.
+                    # When the wrapper is collected, it closes the stream, which would publish the object.
                     stream.abort()
                     raise
                 text.close()
         else:
-            raise OssConfigError(f"mode {mode!r}: objects of OSS are opened with 'rb', 'r', 'wb' or 'w'")
+            raise OssConfigError(
+                f"{uri} cannot be opened with mode {mode!r}: objects of OSS are opened with 'rb', 'r', 'wb' or 'w'"
+            )
 
     def concat_path(self, path: str | os.PathLike[str], suffix: str) -> str:
-        """Return the path of something below a path."""
+        """Return the path of `suffix` below a path."""
         return join(self.init_path(path), suffix)
 
     def init_path(self, path: str | os.PathLike[str]) -> str:
-        """Return the path as this file system writes it.
+        """Return the path as a URI without slashes at its end.
 
         Raises:
-            OssConfigError: It is no ``oss://`` URI.
+            OssConfigError: The path is no ``oss://`` URI.
         """
         return checkpoint_uri(path)
 
     def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
         """Copy an object of any size, in the same bucket or to another, then delete the source.
 
-        The service moves the bytes. Where it fails, the source is still there.
+        The service moves the bytes. If the copy fails, the source is not deleted.
 
         Raises:
             OssNotFoundError: The source does not exist.
-            OssIntegrityError: The source was replaced meanwhile.
+            OssIntegrityError: The source was replaced during the copy.
         """
         source, target = self.init_path(path), self.init_path(new_path)
         if source != target:
@@ -162,7 +155,7 @@ class OssFileSystem(FileSystemBase):
         """Return whether there is such an object.
 
         Raises:
-            OssError: That could not be found out, for instance for want of permission.
+            OssError: The service did not say whether it exists, for instance because there is no permission.
         """
         try:
             self._client.head(self.init_path(path))
@@ -171,24 +164,24 @@ class OssFileSystem(FileSystemBase):
         return True
 
     def rm_file(self, path: str | os.PathLike[str]) -> None:
-        """Delete an object. It is no error where there is none."""
+        """Delete an object. A missing object is no error."""
         self._client.delete(self.init_path(path))
 
     def ls(self, path: str | os.PathLike[str]) -> list[str]:
-        """Return the URIs of what is directly below a path, in order: objects, and directories without a slash."""
+        """Return the sorted URIs of objects and directories directly below a path; directories have no slash."""
         uri = self.init_path(path)
         bucket, key = split_prefix(uri)
         prefix = f"{key}/" if key else ""
         found: dict[str, None] = {}
-        for item in self._client.list(f"oss://{bucket}/{prefix}"):
-            child = item.name[len(prefix) :].partition("/")[0]
+        for listed in self._client.list(f"oss://{bucket}/{prefix}"):
+            child = listed.name[len(prefix) :].partition("/")[0]
             if child:
                 found[join(uri, child)] = None
         return list(found)
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
-        """Return whether a checkpoint can be there."""
+        """Return whether this can be the URI of a checkpoint."""
         try:
             checkpoint_uri(checkpoint_id)
         except OssConfigError:
@@ -197,4 +190,4 @@ class OssFileSystem(FileSystemBase):
 
 
 OssDCPFileSystem = OssFileSystem
-"""The name that the original's documentation uses as well."""
+"""The other name, which the documentation of the original uses."""

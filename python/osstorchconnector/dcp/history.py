@@ -1,4 +1,4 @@
-"""What distributed checkpoints there are below a prefix, which are whole, and what failed saves have left."""
+"""The distributed checkpoints below a prefix: which are complete, and what failed saves left behind."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,25 +14,25 @@ from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, re
 from osstorchconnector.dcp.paths import join, name_below
 from osstorchconnector.exceptions import OssError, OssIntegrityError, OssNotFoundError
 
-# What a save names its objects, beside `.metadata`: the files of a rank below a directory of its own perhaps, and the
-# checksums. torch's own names lack the identifier of the save.
+# The names of a save's objects: metadata, checksums, and files, which may be in a directory of their rank. Files that
+# torch's own writer saved have no save id in their names.
 _METADATA: Final = re.compile(r"(?:__\d+)?\.metadata")
 _SIDECAR: Final = re.compile(r"\.items-oss-[0-9a-f]{32}\.json")
 _FILE: Final = re.compile(rf"__\d+_(?:oss-[0-9a-f]{{32}}_)?\d+\.(?:distcp|safetensors)|{_SIDECAR.pattern}")
 
-# As many as a reader has in flight.
+# As in the reader.
 _CONCURRENCY: Final = 16
 
 
 @dataclass
 class Checkpoint:
-    """A checkpoint, or what is left of one.
+    """A checkpoint, or the leftovers of one.
 
     Attributes:
-        uri: Where it is.
-        sizes: Size in bytes of each of its objects, by the name below it.
-        files: The files that it consists of; empty where it has no metadata.
-        problems: Why it cannot be loaded.
+        uri: Its URI.
+        sizes: Size in bytes of each of its objects, by the name below the URI.
+        files: The files that it consists of; empty if it has no metadata.
+        problems: The reasons why it cannot be loaded.
         leftovers: Objects that belong to no checkpoint: of saves that failed, or that are not finished yet.
     """
 
@@ -44,36 +44,36 @@ class Checkpoint:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that its metadata speaks of is there."""
+        """Whether all files that its metadata names exist, with their sizes."""
         return not self.problems
 
     @property
     def size(self) -> int:
-        """Bytes of what it consists of."""
+        """Bytes of its objects, without leftovers."""
         return sum(size for name, size in self.sizes.items() if name not in self.leftovers)
 
     @property
     def metadata_names(self) -> list[str]:
-        """Its descriptions: one, or one of each rank where the ranks saved by themselves."""
+        """The names of its metadata: one, or one of each rank if each rank saved by itself."""
         return [name for name in self.sizes if _METADATA.fullmatch(name)]
 
 
 def checkpoints(client: OssClient, uri: str) -> Iterator[Checkpoint]:
-    """Return the checkpoints at a URI and below it, in the order of their names.
+    """Yield the checkpoints at a URI and below it, sorted by name.
 
     Args:
         client: The client.
         uri: A checkpoint, or a prefix with checkpoints.
     """
     found: dict[str, Checkpoint] = {}
-    objects = {item.uri: item.size for item in client.list(f"{uri}/" if uri.count("/") > 2 else uri)}  # noqa: PLR2004 - oss://b
+    objects = {listed.uri: listed.size for listed in client.list(f"{uri}/" if uri.count("/") > 2 else uri)}  # noqa: PLR2004 - oss://b
     roots = {directory for directory, _, name in (other.rpartition("/") for other in objects) if _is_at_root(name)}
     for other, size in objects.items():
         directory, _, name = other.rpartition("/")
         root = _root_of(directory, roots)
         if root is None and not _FILE.fullmatch(name):
             continue
-        # Without either nobody knows where the checkpoint begins: it may have directories for ranks.
+        # Without metadata and checksums, the checkpoint's own directory is unknown: ranks may have directories in it.
         root = root or directory
         found.setdefault(root, Checkpoint(root)).sizes[name_below(root, other)] = size
     for root in sorted(found):
@@ -82,10 +82,10 @@ def checkpoints(client: OssClient, uri: str) -> Iterator[Checkpoint]:
 
 
 def verify(client: OssClient, checkpoint: Checkpoint) -> int:
-    """Read every item that a complete checkpoint consists of; return how many had a checksum to compare.
+    """Read every item of a complete checkpoint; return how many items had a checksum to compare.
 
     Raises:
-        OssIntegrityError: An item is damaged; the message names it and its file.
+        OssIntegrityError: An item is damaged; the message names the item and its file.
         OssError: A file could not be read.
     """
     checked = 0
@@ -100,9 +100,9 @@ def verify(client: OssClient, checkpoint: Checkpoint) -> int:
 
 
 def remove(client: OssClient, checkpoint: Checkpoint) -> list[str]:
-    """Delete a checkpoint with its leftovers; return the URIs. What it is not made of stays.
+    """Delete a checkpoint with its leftovers; return the deleted URIs. Other objects stay.
 
-    Its metadata goes first: from then on nobody takes it for whole.
+    Its metadata is deleted first, so that it no longer looks complete.
     """
     metadata = [join(checkpoint.uri, name) for name in checkpoint.metadata_names]
     client.delete_many(metadata)
@@ -113,7 +113,7 @@ def remove(client: OssClient, checkpoint: Checkpoint) -> list[str]:
 
 
 def remove_leftovers(client: OssClient, checkpoint: Checkpoint) -> list[str]:
-    """Delete what belongs to no checkpoint; return the URIs. No save may be under way."""
+    """Delete the leftovers; return the deleted URIs. No save may be running meanwhile."""
     uris = [join(checkpoint.uri, name) for name in sorted(checkpoint.leftovers)]
     client.delete_many(uris)
     return uris
@@ -134,7 +134,7 @@ def _root_of(directory: str, roots: set[str]) -> str | None:
 def _examine(client: OssClient, checkpoint: Checkpoint) -> None:
     names = checkpoint.metadata_names
     if not names:
-        checkpoint.problems.append("no .metadata, which a save writes last: the save failed or is not finished")
+        checkpoint.problems.append("no .metadata, which a save writes last: the save failed, or is still running")
     ranks = 0
     for name in names:
         try:
@@ -151,7 +151,7 @@ def _examine(client: OssClient, checkpoint: Checkpoint) -> None:
     if missing:
         checkpoint.problems.append(f"of {ranks} ranks that save each by itself, {missing} have not finished")
     if not names or checkpoint.files:
-        # Where the metadata cannot be read, nothing is known to be left over.
+        # If the metadata cannot be read, any file may belong to the checkpoint.
         ours = {name for name in checkpoint.sizes if _FILE.fullmatch(name.rpartition("/")[2])}
         checkpoint.leftovers = ours - checkpoint.files
 
@@ -166,7 +166,7 @@ def _problems(checkpoint: Checkpoint, metadata: Metadata, sidecar: Sidecar | Non
         if size is None:
             yield f"{file} is missing"
         elif size < end or (recorded is not None and size != recorded):
-            yield f"{file} has {size} bytes of {end if recorded is None else recorded}"
+            yield f"{file} has {size} bytes instead of {end if recorded is None else recorded}"
 
 
 def _sidecar(client: OssClient, uri: str, metadata: Metadata) -> Sidecar | None:

@@ -25,15 +25,15 @@ from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.exceptions import OssFormatError, OssNotFoundError
 from osstorchconnector.safetensor.header import LENGTH_BYTES, Header, length_in, read_header
 
-# Headers are read ahead of everything else, so their latency counts, and they are small.
+# All headers are read before anything else: they are small, and their latency adds up.
 _HEADERS_AT_A_TIME: Final = 16
-# The header of a file with a few hundred tensors fits, so that most files take one request.
+# The header of a few hundred tensors fits, so most files need one request.
 _FIRST_READ: Final = 64 << 10
 
 
 @dataclass
 class _TensorInfo:
-    """Where a tensor's elements are: what torch's reader has too, and the range."""
+    """The location of a tensor's elements: the fields of torch's reader, and the range."""
 
     relative_path: str
     shape: torch.Size
@@ -45,8 +45,8 @@ class _TensorInfo:
 class OssHuggingFaceStorageReader(OssStorageReader):
     """Reads safetensors files as ``torch.distributed.checkpoint.HuggingFaceStorageReader`` does, from OSS.
 
-    Every ``.safetensors`` file directly below the path is part of it, whether it holds whole tensors or shards that
-    torch's ``HuggingFaceStorageWriter`` or :class:`OssStorageWriter` has saved. Only what is asked for is fetched.
+    It reads every ``.safetensors`` file directly below the path. A file may hold whole tensors, or shards that torch's
+    ``HuggingFaceStorageWriter`` or :class:`OssStorageWriter` saved. Only the tensors asked for are fetched.
     """
 
     def __init__(self, path: str, thread_count: int = 1, *, file_system: OssFileSystem, **options: Any) -> None:  # noqa: ANN401
@@ -54,8 +54,8 @@ class OssHuggingFaceStorageReader(OssStorageReader):
 
         Args:
             path: The directory, like ``oss://bucket/models/llama``.
-            thread_count: As torch's own reader has it; ranges are read concurrently in any case.
-            file_system: Where.
+            thread_count: Accepted as torch's reader does, without effect: ranges are always read concurrently.
+            file_system: The file system that holds the directory.
             options: More options of :class:`OssStorageReader`.
 
         Raises:
@@ -68,8 +68,8 @@ class OssHuggingFaceStorageReader(OssStorageReader):
         """Read the files' headers.
 
         Raises:
-            OssNotFoundError: There is no such file.
-            OssFormatError: A file is not safetensors, or not whole.
+            OssNotFoundError: The directory has no safetensors file.
+            OssFormatError: A file is no safetensors file, or not complete.
         """
         with portable_errors():
             uris = [uri for uri in self._file_system.ls(self._uri) if uri.endswith(SUFFIX)]
@@ -84,7 +84,7 @@ class OssHuggingFaceStorageReader(OssStorageReader):
         return metadata
 
     def _read_header(self, uri: str) -> Header:
-        # Many files at once, and of each a part.
+        # Few bytes of many files at the same time: one request for each read, and no checksum of the whole file.
         with self._client.reader(uri) as reader:
             size = reader.size
             first = empty_bytes(min(_FIRST_READ, size))
@@ -105,7 +105,9 @@ class OssHuggingFaceStorageReader(OssStorageReader):
                 name, TensorStorageMetadata(TensorProperties(dtype=dtype), end, [])
             )
             if not isinstance(known, TensorStorageMetadata) or len(known.size) != len(end):
-                raise OssFormatError(f"{uri}: tensor {name!r} has another number of dimensions in another file")
+                raise OssFormatError(
+                    f"{uri} states another number of dimensions for tensor {name!r} than other files do"
+                )
             known.size = torch.Size(max(sizes) for sizes in zip(known.size, end, strict=True))
             known.chunks.append(ChunkStorageMetadata(offsets, shape))
             file = name_below(self._uri, uri)
@@ -113,7 +115,7 @@ class OssHuggingFaceStorageReader(OssStorageReader):
             metadata.storage_data[MetadataIndex(name, offsets)] = info
 
     def _read_sidecar(self, _metadata: Metadata) -> Sidecar | None:
-        # The format has no place for checksums.
+        # The format holds no checksums.
         return None
 
     def _stored_item(self, index: MetadataIndex, info: Any) -> StoredItem:  # noqa: ANN401 - _TensorInfo

@@ -1,8 +1,9 @@
 """Checksums of a checkpoint's items, in an object beside ``.metadata``.
 
-``.metadata`` holds torch's own classes only, so that torch alone can read it. What torch has no place for stands in an
-object of its own: for each item its CRC-64, and where the bytes of its tensor are inside the item, with a CRC-64 for
-each block of them. So a reader can fetch a tensor straight into its memory, or a part of one, and still check it.
+``.metadata`` holds torch's own classes only, so that torch alone can read it. This package's records are in an object
+of their own, the sidecar. A record holds the CRC-64 of an item, where the bytes of its tensor are inside the item, and
+a CRC-64 for each block of these bytes. So a reader can fetch a tensor, or a part of it, straight into its memory and
+still check it.
 """
 
 import json
@@ -10,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from torch.distributed.checkpoint.filesystem import _StorageInfo
-
 from osstorchconnector._native import crc64, crc64_combine
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.exceptions import OssIntegrityError
 
-# What a reader of a part of a tensor reads too much on either side, against the size of the checksums: at 8 MiB a
-# checkpoint of 1 TB has 2.5 MB of them, and a request for one block moves at the speed of a connection.
+# Smaller blocks cost more checksums, larger blocks cost more bytes at both ends of a partial read. With 8 MiB, a
+# checkpoint of 1 TB has 2.5 MB of checksums, and a request for one block reaches the full speed of a connection.
 BLOCK: Final = 8 << 20
 
 _VERSION: Final = 1
@@ -24,13 +24,13 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """What is known of the bytes of one item.
+    """The checksums of one item.
 
     Attributes:
         crc: CRC-64 of the whole item.
-        data_start: Where the tensor's elements begin inside the item; None where that is not known.
-        data_length: How many bytes they are.
-        block_crcs: CRC-64 of each block of them.
+        data_start: Position of the tensor's elements inside the item; None if it is not known.
+        data_length: Bytes of the elements.
+        block_crcs: CRC-64 of each block of the elements.
     """
 
     crc: int
@@ -40,19 +40,19 @@ class ItemRecord:
 
 
 @dataclass
-class CheckedStorageInfo(_StorageInfo):
-    """torch's description of where an item is, with its record: how it travels to the coordinator."""
+class CheckedStorageInfo(StorageInfo):
+    """torch's description of where an item is, with the item's record, as a rank sends it to the coordinator."""
 
     record: ItemRecord | None = None
     file_size: int = 0
 
-    def plain(self) -> _StorageInfo:
-        """Return torch's part of it."""
-        return _StorageInfo(self.relative_path, self.offset, self.length, self.transform_descriptors)
+    def plain(self) -> StorageInfo:
+        """Return torch's description alone."""
+        return StorageInfo(self.relative_path, self.offset, self.length, self.transform_descriptors)
 
 
 def block_checksums(data: memoryview) -> tuple[tuple[int, ...], int]:
-    """Return the CRC-64 of each block, and of all."""
+    """Return the CRC-64 of each block, and of all bytes."""
     blocks = []
     whole = 0
     for start in range(0, data.nbytes, BLOCK):
@@ -71,7 +71,7 @@ class Sidecar:
         serialization_format: ``torch_save`` or ``safetensors``.
         files: Size of each file in bytes, by its path below the checkpoint.
         items: Record of each item, by its file, offset and length.
-        ranks: How many ranks have saved, each by itself; None where they saved together.
+        ranks: The number of ranks if each saved by itself; None if they saved together.
     """
 
     save_id: str
@@ -95,8 +95,8 @@ class Sidecar:
                 sidecar.items[info.relative_path, info.offset, info.length] = info.record
         return sidecar
 
-    def record(self, info: _StorageInfo) -> ItemRecord | None:
-        """Return what is known of an item."""
+    def record(self, info: StorageInfo) -> ItemRecord | None:
+        """Return the record of an item."""
         return self.items.get((info.relative_path, info.offset, info.length))
 
     def to_bytes(self) -> bytes:
@@ -123,12 +123,14 @@ class Sidecar:
         """Read the object's content.
 
         Raises:
-            OssIntegrityError: It is no such object; the message names `uri`.
+            OssIntegrityError: The content is no sidecar; the message names `uri`.
         """
         try:
             fields: dict[str, Any] = json.loads(content)
             if fields["version"] != _VERSION or fields["block"] != BLOCK:
-                raise OssIntegrityError(f"{uri} was written by a version of this package that this one does not know")
+                raise OssIntegrityError(
+                    f"{uri} was written by a version of this package that this one does not know: update the package"
+                )
             names = [name for name, _ in fields["files"]]
             sidecar = cls(fields["save_id"], fields["format"], {name: int(size) for name, size in fields["files"]})
             sidecar.ranks = fields.get("ranks")
@@ -140,10 +142,10 @@ class Sidecar:
 
 
 def check_file_size(uri: str, size: int, expected: int | None, end: int, items: Sequence[str]) -> None:
-    """Compare a file's size with what was recorded when it was written, and with where its items end.
+    """Compare a file's size with the recorded size, and with the end of its items.
 
     Raises:
-        OssIntegrityError: They do not agree; the message names the file, and the items concerned.
+        OssIntegrityError: The sizes differ; the message names the file and the items concerned.
     """
     if (expected is None or size == expected) and end <= size:
         return
@@ -156,7 +158,7 @@ def check_file_size(uri: str, size: int, expected: int | None, end: int, items: 
 
 def describe(items: Sequence[str]) -> str:
     """Return the first names of a list, for a message."""
-    # Enough to recognise what is concerned.
+    # Enough to recognise the items.
     most = 3
     listed = ", ".join(repr(name) for name in items[:most])
     return listed if len(items) <= most else f"{listed} and {len(items) - most} more items"

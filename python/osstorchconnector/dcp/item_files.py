@@ -8,11 +8,11 @@ from typing import IO, TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import _item_size, _OverlappingCpuLoader, _SerialCpuLoader
-from torch.distributed.checkpoint.filesystem import _StorageWriterTransforms as Transforms
 from torch.distributed.checkpoint.planner import SavePlanner, WriteItem, WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 
+from osstorchconnector._torch.distributed import OverlappingCpuLoader, SerialCpuLoader, item_size
+from osstorchconnector._torch.distributed import StorageWriterTransforms as Transforms
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import CheckedStorageInfo
 from osstorchconnector.dcp.item_stream import ItemStream
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemFile:
-    """A file to write: its name below the checkpoint, and what goes into it."""
+    """A file to write: its name below the checkpoint, its items and its format."""
 
     name: str
     items: Sequence[WriteItem]
@@ -50,15 +50,15 @@ class ItemFileWriter:
         thread_count: int,
         copy_ahead: int,
     ) -> None:
-        """Remember what the files have in common.
+        """Remember the settings that all files have in common.
 
         Args:
             client: The client.
             checkpoint: URI of the checkpoint.
-            planner: Knows the items' data.
-            transforms: What the bytes of each item go through.
+            planner: Returns the data of each item.
+            transforms: Transform the bytes of each item.
             thread_count: How many files are written at a time.
-            copy_ahead: Bytes to copy from an accelerator ahead of writing them.
+            copy_ahead: Bytes to copy from an accelerator before they are written.
         """
         self._client = client
         self._checkpoint = checkpoint
@@ -73,19 +73,19 @@ class ItemFileWriter:
         """Write all files and return the results of all items.
 
         Raises:
-            Exception: What the first file failed with. The files that this rank had published are deleted again.
+            Exception: The failure of the first file that failed. The files that this rank published are deleted.
         """
         with ThreadPoolExecutor(self._thread_count, "osst-dcp-write") as pool:
             written = [pool.submit(self._write_file, file) for file in files]
             try:
                 wait(written, return_when=FIRST_EXCEPTION)
             finally:
-                # After an exception or Ctrl-C the others end at their next item.
+                # After an exception or Ctrl-C the other files end at their next item.
                 if any(not future.done() or future.exception() for future in written):
                     self._failed.set()
         failures = [error for future in written if (error := future.exception()) is not None]
         if failures:
-            # A file that stopped for another one's sake is not the cause.
+            # A file that stopped because another one failed is not the cause.
             cause = next((error for error in failures if not isinstance(error, _StoppedError)), failures[0])
             self._take_back(cause)
             raise cause
@@ -95,7 +95,7 @@ class ItemFileWriter:
         try:
             self._client.delete_many(self._published)
         except OssError as error:
-            cause.add_note(f"files of this failed save are left at {', '.join(self._published)}: {error}")
+            cause.add_note(f"files of this failed save could not be deleted: {', '.join(self._published)}: {error}")
 
     def _write_file(self, file: ItemFile) -> list[WriteResult]:
         uri = join(self._checkpoint, file.name)
@@ -108,14 +108,14 @@ class ItemFileWriter:
                 info = CheckedStorageInfo(file.name, offset, length, descriptors, record)
                 results.append(WriteResult(item.index, length, info))
                 if self._failed.is_set():
-                    raise _StoppedError(f"{uri} was given up, since another file of this rank could not be written")
+                    raise _StoppedError(f"{uri} was given up because another file of this rank could not be written")
         for result in results:
             result.storage_data.file_size = stream.tell()
         self._published.append(uri)
         return results
 
     def _write_items(self, file: ItemFile, stream: ItemStream) -> Iterator[WriteItem]:
-        """Write one item after the other, and yield each once it is written."""
+        """Write one item after the other, and yield each after it was written."""
         tensors = [item for item in file.items if item.type != WriteItemType.BYTE_IO]
         for item in file.items:
             if item.type == WriteItemType.BYTE_IO:
@@ -143,33 +143,33 @@ class ItemFileWriter:
         planned = item.tensor_data
         if planned is None or tensor.dtype != planned.properties.dtype or tensor.size() != planned.chunk.sizes:
             raise OssError(
-                f"the planner planned {item.index.fqn!r} as {planned}, and then gave {tensor.dtype} of "
-                f"{tuple(tensor.shape)}: the safetensors format needs to know the tensors before they are written"
+                f"the planner planned {item.index.fqn!r} as {planned}, but then returned a tensor of {tensor.dtype} "
+                f"and shape {tuple(tensor.shape)}: for the safetensors format, it must return tensors as planned"
             )
         data = bytes_of(tensor)
         stream.begin_item(data)
         stream.write(data)
 
     def _load(self, items: Sequence[WriteItem]) -> Iterator[tuple[Tensor, WriteItem]]:
-        # As in torch: copying from the accelerator overlaps with uploading only where one thread does both.
+        # As in torch: copying from the accelerator overlaps with uploading only if one thread does both.
         overlaps = self._thread_count == 1 and self._copy_ahead > 0 and torch.accelerator.is_available()
         loader = (
-            _OverlappingCpuLoader(self._planner.resolve_data, inflight_threshhold=self._copy_ahead)
+            OverlappingCpuLoader(self._planner.resolve_data, inflight_threshhold=self._copy_ahead)
             if overlaps
-            else _SerialCpuLoader(self._planner.resolve_data)
+            else SerialCpuLoader(self._planner.resolve_data)
         )
         for item in items:
-            loader.add(_item_size(item), item)
+            loader.add(item_size(item), item)
         loader.start_loading()
         yield from cast("Iterator[tuple[Tensor, WriteItem]]", loader.values())
 
     def _descriptors(self) -> list[str] | None:
-        # As in torch: nothing rather than an empty list.
+        # As in torch: None instead of an empty list.
         return [extension.get_descriptor() for extension in reversed(self._transforms.extensions)] or None
 
 
 class _nothing_closed:  # noqa: N801 - used as a function
-    """The stream to write one item to. Its end flushes what extensions hold back, and leaves the file open."""
+    """The stream for one item. At its end, extensions flush their bytes, and the file stays open."""
 
     def __init__(self, transforms: Transforms, item: WriteItem, stream: ItemStream) -> None:
         transformed, _ = transforms.transform_save_stream(item, stream)

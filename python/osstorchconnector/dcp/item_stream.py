@@ -1,4 +1,4 @@
-"""The file that a rank writes its items to, with their checksums."""
+"""The stream that a rank writes its items to. It computes their checksums."""
 
 import io
 from typing import TYPE_CHECKING
@@ -9,13 +9,13 @@ from osstorchconnector.dcp.integrity import ItemRecord, block_checksums
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# The parts of a torch.save file around a tensor's elements are smaller: a larger piece of the elements' length is the
-# elements.
+# Everything that torch.save writes around a tensor's elements comes in smaller writes. So a larger write that has the
+# length of the elements is the elements.
 _LARGEST_FRAME = 4096
 
 
 class ItemStream(io.RawIOBase):
-    """Passes bytes on to an upload and keeps count of them, item by item."""
+    """Passes bytes on to an upload, and records position and checksums of each item."""
 
     def __init__(self, stream: Writer) -> None:
         """Begin a file."""
@@ -32,7 +32,7 @@ class ItemStream(io.RawIOBase):
         """Begin an item.
 
         Args:
-            data: The tensor's elements, if they are to be found in what is written.
+            data: The tensor's elements, to find them in the bytes that will be written.
         """
         self._item_start = self._position
         self._item_crc = 0
@@ -41,7 +41,7 @@ class ItemStream(io.RawIOBase):
         self._block_crcs = ()
 
     def end_item(self) -> tuple[int, int, ItemRecord]:
-        """Return where the item begins in the file, its length, and what is known of it."""
+        """Return where the item begins in the file, its length, and its record."""
         length = self._position - self._item_start
         data_length = 0 if self._data is None or self._data_start is None else self._data.nbytes
         record = ItemRecord(self._item_crc, self._data_start, data_length, self._block_crcs)
@@ -72,5 +72,5 @@ class ItemStream(io.RawIOBase):
     def _is_data(self, view: memoryview) -> bool:
         if self._data is None or self._data_start is not None or view.nbytes != self._data.nbytes:
             return False
-        # torch.save passes the elements on in one piece. A short piece of their length may be something else.
+        # torch.save writes the elements at once. A short write of their length may be something else.
         return view.nbytes > _LARGEST_FRAME or (view.nbytes > 0 and view == self._data)

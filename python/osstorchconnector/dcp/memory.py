@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Return whether the elements lie in this process's memory one after the other, as their numbers alone."""
+    """Return whether the elements are contiguous in main memory, without scales or flags that change their meaning."""
     return (
         tensor.device.type == "cpu"
         and tensor.layout == torch.strided
@@ -19,17 +19,17 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def bytes_of(tensor: Tensor) -> memoryview:
-    """Return the memory of a plain tensor, which it keeps alive. numpy, which torch can do without, is not used."""
+    """Return the memory of a plain tensor and keep the tensor alive. It needs no numpy, which is optional for torch."""
     if tensor.nbytes == 0:
         return memoryview(bytearray())
     array = (ctypes.c_ubyte * tensor.nbytes).from_address(tensor.data_ptr())
-    # The view refers to the array, and so to this.
+    # The view keeps the array alive, and the array keeps the tensor alive.
     array.owner = tensor  # type: ignore[attr-defined]
     return memoryview(array).cast("B")
 
 
 def tensor_over(memory: memoryview, dtype: torch.dtype, shape: torch.Size) -> Tensor:
-    """Return a tensor over writable memory, which it keeps alive; a copy where the memory is not aligned for it."""
+    """Return a tensor over writable memory and keep the memory alive; a copy if the memory is not aligned for it."""
     if memory.nbytes == 0:
         return torch.empty(shape, dtype=dtype)
     elements = torch.frombuffer(memory, dtype=torch.uint8)
@@ -39,5 +39,5 @@ def tensor_over(memory: memoryview, dtype: torch.dtype, shape: torch.Size) -> Te
 
 
 def empty_bytes(length: int) -> memoryview:
-    """Return memory of its own that is not initialised, which a bytearray would be."""
+    """Return new memory that is not initialised; a bytearray would be."""
     return bytes_of(torch.empty(length, dtype=torch.uint8))

@@ -1,36 +1,36 @@
-"""``.metadata``: torch's description of a checkpoint, the last object of a save."""
+"""``.metadata``: torch's description of a checkpoint, which a save writes last."""
 
 import pickle
 import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.metadata import Metadata
 
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.exceptions import OssIntegrityError
 
-# torch draws identifiers too, and writes no checksums.
+# Tells this package's identifiers from those of torch, whose saves have no checksums.
 _SAVE_ID_START: Final = "oss-"
 
 
 def metadata_name(rank: int | None) -> str:
-    """Return the object's name below a checkpoint; `rank` where each rank has saved by itself."""
+    """Return the object's name below a checkpoint; give `rank` if each rank saves by itself."""
     return ".metadata" if rank is None else f"__{rank}.metadata"
 
 
 def read_metadata(client: OssClient, uri: str) -> Metadata:
-    """Return what an object says about a checkpoint.
+    """Read the metadata of a checkpoint.
 
     Raises:
-        OssNotFoundError: There is no such object.
-        OssIntegrityError: It holds something else.
+        OssNotFoundError: The object does not exist.
+        OssIntegrityError: The object holds something else.
     """
     content = client.get(uri)
     try:
-        # As in torch: a checkpoint is as trusted as a program.
+        # As in torch: unpickling runs code of the checkpoint, so load only checkpoints that you trust.
         metadata = pickle.loads(content)  # noqa: S301
     except Exception as error:
         raise OssIntegrityError(f"{uri} is no metadata of a checkpoint: {error!r}") from error
@@ -39,18 +39,18 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
     return metadata
 
 
-def items_of(metadata: Metadata) -> Iterable[_StorageInfo]:
-    """Return where each item is."""
+def items_of(metadata: Metadata) -> Iterable[StorageInfo]:
+    """Return torch's description of where each item is."""
     return (metadata.storage_data or {}).values()
 
 
 def new_save_id() -> str:
-    """Draw the identifier of a save. It is part of the names of the save's files."""
+    """Make the identifier of a new save. It is part of the names of the save's files."""
     return f"{_SAVE_ID_START}{uuid.uuid4().hex}"
 
 
 def save_id_of(metadata: Metadata) -> str | None:
-    """Return the identifier of the save if this package made it, which then has written checksums too."""
+    """Return the identifier of the save if this package made it; such a save has checksums."""
     save_id = getattr(metadata.storage_meta, "save_id", None)
     return save_id if isinstance(save_id, str) and save_id.startswith(_SAVE_ID_START) else None
 

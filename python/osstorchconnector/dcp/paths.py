@@ -1,4 +1,4 @@
-"""Where a checkpoint is: an ``oss://`` URI, as text."""
+"""Location of a checkpoint: an ``oss://`` URI, as text."""
 
 import os
 
@@ -10,26 +10,28 @@ def checkpoint_uri(path: str | os.PathLike[str]) -> str:
     """Return the URI of a checkpoint without slashes at its end.
 
     Raises:
-        OssConfigError: It is no URI of OSS, or a path object, which cannot hold one.
+        OssConfigError: `path` is no ``oss://`` URI, or is a path object, which cannot hold one.
     """
     if not isinstance(path, str):
         raise OssConfigError(
-            f"a checkpoint on OSS is named by a string like 'oss://bucket/checkpoints/1', not by {path!r}: "
+            f"name a checkpoint on OSS by a string like 'oss://bucket/checkpoints/1', not by {path!r}: "
             "a path object makes one slash of the two after 'oss:'"
         )
     if path.startswith("/"):
-        raise OssConfigError(f"{path!r} is a path of this machine: a checkpoint on OSS is at 'oss://bucket/...'")
+        raise OssConfigError(
+            f"{path!r} is a path of this machine: name a checkpoint on OSS by its URI, 'oss://bucket/...'"
+        )
     bucket, key = split_prefix(path)
-    # Two checkpoints whose names differ in slashes at the end would share their objects.
+    # Otherwise two checkpoints whose names differ only in slashes at the end would share their objects.
     key = key.rstrip("/")
     return f"oss://{bucket}/{key}" if key else f"oss://{bucket}"
 
 
 def join(uri: str, name: str) -> str:
-    """Return the URI of something below another one."""
+    """Return the URI of `name` below another URI."""
     return f"{uri.rstrip('/')}/{name.lstrip('/')}"
 
 
 def name_below(uri: str, other: str) -> str:
-    """Return what the object with the URI `other` is called below `uri`."""
+    """Return the name below `uri` of the object with the URI `other`."""
     return other[len(uri) :].lstrip("/")

@@ -1,8 +1,8 @@
-"""Where the files of each rank go below a checkpoint.
+"""The directories below a checkpoint that ranks write their files to.
 
-OSS splits its index by the beginnings of keys, so that many ranks that write keys with one beginning meet in one place
-of it. A strategy gives ranks directories of their own; the metadata records where each file is, so that a reader needs
-to know nothing about it.
+OSS splits its index by the beginnings of keys. If many ranks write keys with the same beginning, all their requests go
+to the same part of the index. A strategy gives ranks directories of their own. The metadata records where each file is,
+so readers need no strategy.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,10 +15,10 @@ PrefixStrategy = Callable[[int], str]
 
 
 def directory_of(strategy: PrefixStrategy | None, rank: int) -> str:
-    """Return what `strategy` says for a rank, with a slash at its end where it is not empty.
+    """Return the directory that `strategy` gives to a rank, with a slash at its end unless it is empty.
 
     Raises:
-        OssConfigError: The strategy returned something else than a relative path.
+        OssConfigError: The strategy did not return a relative path.
     """
     directory = "" if strategy is None else strategy(rank)
     if not isinstance(directory, str) or directory.startswith("/") or "://" in directory:
@@ -36,7 +36,7 @@ def _with_epoch(directory: str, epoch: int | None) -> str:
 
 @dataclass(frozen=True)
 class RoundRobinPrefix:
-    """Ranks take turns on given directories.
+    """Gives the ranks the listed directories in turn.
 
     Attributes:
         directories: Directories below the checkpoint.
@@ -62,7 +62,7 @@ class RoundRobinPrefix:
 
 @dataclass(frozen=True)
 class HexadecimalPrefix:
-    """Ranks take turns on hexadecimal directories that differ in their first character.
+    """Gives the ranks hexadecimal directories in turn; those of neighbouring ranks differ in their first character.
 
     Attributes:
         digits: Length of the directories' names, from 1 to 8.
@@ -78,12 +78,12 @@ class HexadecimalPrefix:
         Raises:
             OssConfigError: The length is out of range.
         """
-        # Eight digits tell four thousand million ranks apart.
+        # Eight digits are enough for four thousand million ranks.
         if not 1 <= self.digits <= 8:  # noqa: PLR2004
-            raise OssConfigError(f"HexadecimalPrefix needs 1 to 8 digits, not {self.digits}")
+            raise OssConfigError(f"HexadecimalPrefix needs 1 to 8 digits, got {self.digits}")
 
     def __call__(self, rank: int) -> str:
         """Return the rank's directory."""
-        # Reversed, so that neighbouring ranks differ in the first digit, where the index is split first.
+        # Reversed, because OSS splits its index by the first digits, and neighbouring ranks differ in the last one.
         name = f"{rank % 16**self.digits:0{self.digits}x}"[::-1]
         return _with_epoch(name, self.epoch)

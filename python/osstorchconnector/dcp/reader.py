@@ -1,4 +1,4 @@
-"""Loading: what ``torch.distributed.checkpoint.load`` reads through."""
+"""Loading: the ``storage_reader`` of ``torch.distributed.checkpoint.load``."""
 
 import dataclasses
 import logging
@@ -9,46 +9,47 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch.distributed as dist
-from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, StorageMeta, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
+from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
-from osstorchconnector.dcp.coverage import check_coverage
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar
 from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join
+from osstorchconnector.dcp.plan_check import check_plan
 from osstorchconnector.dcp.portable import portable_errors
-from osstorchconnector.dcp.sharing import Exchange, Told, check_group, check_one_save, share, this_machine
+from osstorchconnector.dcp.sharing import Exchange, RankInfo, check_group, check_one_save, share, this_machine
 from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError, OssNotFoundError
 
-# Twice what the ranges in flight take, so that those that are being delivered hold none of them up.
+# Twice the bytes of the ranges in flight, so that ranges being delivered do not delay others.
 _BUDGET: Final = 256 << 20
-# At 35 ms to the first byte, 16 ranges of 8 MiB are 3.8 GB/s, what one I/O thread moves.
+# At 35 ms to the first byte, 16 ranges of 8 MiB make 3.8 GB/s, the rate of one I/O thread.
 _CONCURRENCY: Final = 16
-# benchmarks/range_gaps.py, loading every second tensor at 20 ms to the first byte: reading gaps of 128 KiB
-# takes half as long as skipping them; with gaps of 512 KiB it depends on what else the machine does.
+# Measured with benchmarks/range_gaps.py, which loads every second tensor at 20 ms to the first byte: reading gaps of
+# 128 KiB takes half as long as skipping them. With gaps of 512 KiB, the machine's other work decides which is faster.
 _GAP: Final = 256 << 10
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What a load has read on this rank.
+    """What a load read on this rank.
 
     Attributes:
         needed_bytes: Bytes of the values that were asked for.
         read_bytes: Bytes of the ranges that were fetched.
-        ranges: How many ranges they were.
-        files: From how many files.
-        seconds: How long it took.
+        ranges: Number of these ranges.
+        files: Number of files that were read.
+        seconds: Duration of the load.
     """
 
     needed_bytes: int
@@ -66,12 +67,12 @@ class ReadReport:
 class OssStorageReader(FileSystemReader):
     """Reads a checkpoint below an ``oss://`` URI: one of :class:`OssStorageWriter`, or one that torch's writer made.
 
-    What a rank needs is fetched as concurrent ranges, in any order; ranges close to each other are one request. Tensors
-    that lie in one piece in this process's memory are received there without a copy. What :class:`OssStorageWriter` has
-    written is checked by CRC-64, also where a part is loaded.
+    A rank fetches the ranges that it needs concurrently and in any order; ranges close to each other are one request.
+    Bytes of a tensor that is contiguous in main memory are received there without a copy. If :class:`OssStorageWriter`
+    wrote the checkpoint, all bytes are checked by CRC-64, also if only a part is loaded.
 
     Attributes:
-        report: What the last load has read; None before the first.
+        report: What the last load read; None before the first.
     """
 
     def __init__(
@@ -89,15 +90,15 @@ class OssStorageReader(FileSystemReader):
         """Describe the loads; the network is not used.
 
         Args:
-            file_system: Where.
-            path: The checkpoint's place, like ``oss://bucket/checkpoints/1``.
-            budget: Most bytes of buffers in flight. What is received in its final place is not counted.
-            concurrency: Most ranges in flight.
-            gap: Most bytes between two items that are fetched for nothing, to have both with one request.
-            share_replicated: Read what several ranks of one machine need once, and send it from one of them to the
-                others. All ranks have to say the same.
-            process_group: The group given to ``load``, where ``share_replicated`` sends through it. It needs a backend
-                for the CPU, such as gloo. Default: the default group.
+            file_system: The file system that holds the checkpoint.
+            path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
+            budget: Upper limit of the bytes of buffers in flight. Bytes received directly in a tensor do not count.
+            concurrency: Upper limit of the ranges in flight.
+            gap: If at most this many bytes lie between two items, one request fetches both.
+            share_replicated: If several ranks of a machine need the same item, one of them reads it and sends it to the
+                others. All ranks must give the same value.
+            process_group: The group given to ``load``; ``share_replicated`` sends through it. It needs a backend for
+                the CPU, such as gloo. Default: the default group.
             _extension_registry: torch's registry of extensions that restore the bytes of items.
 
         Raises:
@@ -106,7 +107,10 @@ class OssStorageReader(FileSystemReader):
         uri = file_system.init_path(path)
         super().__init__(uri, _extension_registry)
         if budget < 1 or concurrency < 1 or gap < 0:
-            raise OssConfigError(f"budget={budget}, concurrency={concurrency} or gap={gap} is out of range")
+            raise OssConfigError(
+                f"budget={budget}, concurrency={concurrency} or gap={gap} is out of range: budget and concurrency must "
+                "be at least 1, gap at least 0"
+            )
         self.fs = file_system  # type: ignore[assignment]  # torch's classes declare their own
         self._file_system = file_system
         self.path = uri
@@ -121,21 +125,21 @@ class OssStorageReader(FileSystemReader):
         self._sidecar: Sidecar | None = None
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:  # noqa: ANN401, ARG002 - torch's
-        """Read the checkpoint's description.
+        """Read the checkpoint's metadata.
 
         Raises:
-            OssNotFoundError: There is none: no checkpoint, or one whose save was not finished.
-            OssIntegrityError: It holds something else.
+            OssNotFoundError: There is no metadata: no checkpoint, or one whose save did not finish.
+            OssIntegrityError: The object holds something else.
         """
         with portable_errors():
             rank = kwargs.get("rank")
             try:
                 metadata = read_metadata(self._client, join(self._uri, metadata_name(rank)))
             except OssNotFoundError as error:
-                what = "" if rank is None else f" of rank {rank}"
+                of_rank = "" if rank is None else f" of rank {rank}"
                 raise OssNotFoundError(
-                    f"there is no checkpoint{what} at {self._uri}: {metadata_name(rank)}, which a save writes last, is "
-                    f"missing; `osst checkpoint ls {self._uri}` shows what is there",
+                    f"there is no checkpoint{of_rank} at {self._uri}: {metadata_name(rank)}, which a save writes last, "
+                    f"is missing; `osst checkpoint ls {self._uri}` lists the checkpoints there",
                     code=error.code,
                     status=error.status,
                     request_id=error.request_id,
@@ -148,45 +152,45 @@ class OssStorageReader(FileSystemReader):
         return metadata
 
     def set_up_storage_reader(self, metadata: Metadata, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
-        """Take the description, and read the checksums that belong to it.
+        """Take the metadata, and read the checksums that belong to it.
 
         Raises:
             OssIntegrityError: The checksums are missing or damaged.
-            OssConfigError: Another number of ranks has saved it, each by itself.
+            OssConfigError: Each rank saved by itself, and the number of ranks is different now.
         """
         with portable_errors():
             if metadata.storage_data is None:
                 raise OssIntegrityError(f"the metadata of {self._uri} does not say where its items are")
             self.storage_data = metadata.storage_data
             self._metadata = metadata
-            # torch looks for the name `kwargs` above before it says so.
+            # torch passes `use_collectives` only because this method has a parameter named `kwargs`.
             self._together = bool(kwargs.get("use_collectives", True))
             self._sidecar = self._read_sidecar(metadata)
             saved_by = None if self._sidecar is None else self._sidecar.ranks
             if saved_by not in {None, loading := world_size(self._group)}:
                 raise OssConfigError(
                     f"the checkpoint at {self._uri} was saved by {saved_by} ranks, each by itself "
-                    f"(use_collectives=False), and is loaded by as many, not by {loading}"
+                    f"(use_collectives=False): load it with {saved_by} ranks, not with {loading}"
                 )
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
-        """Tell the coordinator which save this rank reads, and which machine it runs on where that is wanted.
+        """Add to the plan which save this rank reads, and its machine if ranks share items.
 
         Raises:
-            OssConfigError: The process group cannot send memory of the processor.
+            OssConfigError: The process group cannot send main memory.
         """
         if not self._together:
             # Each rank reads a save of its own.
             return plan
-        node = None
+        machine = None
         if self._shares and world_size(self._group) > 1:
             check_group(self._group)
-            node = this_machine()
+            machine = this_machine()
         meta = None if self._metadata is None else self._metadata.storage_meta
-        return dataclasses.replace(plan, storage_data=Told(getattr(meta, "save_id", None), node))
+        return dataclasses.replace(plan, storage_data=RankInfo(getattr(meta, "save_id", None), machine))
 
     def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
-        """Check that all ranks read one save, and decide who reads what several ranks of a machine need.
+        """Check that all ranks read the same save, and decide which rank reads each item that ranks of a machine share.
 
         Raises:
             OssIntegrityError: Ranks read different saves.
@@ -195,37 +199,37 @@ class OssStorageReader(FileSystemReader):
         return share(plans, self.storage_data)
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
-        """Fetch what a plan asks for.
+        """Fetch the items of a plan and deliver them to the planner.
 
         Raises:
             OssNotFoundError: A file is missing.
-            OssIntegrityError: A file is truncated, or holds something else than what was saved.
-            OssConfigError: The ranks have saved each by itself, and this one needs more than its own part.
+            OssIntegrityError: A file is truncated, or does not hold the bytes that were saved.
+            OssConfigError: Each rank saved by itself, and this rank needs more than its own shards.
         """
         started = time.monotonic()
         with portable_errors():
             if self._metadata is not None:
-                check_coverage(plan, planner, self._metadata, self._uri)
+                check_plan(plan, planner, self._metadata, self._uri)
             items = self._stored_items(plan)
             files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
             delivery = Delivery(planner, self.transforms, self._gap)
             fetcher = Fetcher(files, self._concurrency, self._budget, delivery.run_limit)
             needed = sum(item.needed() for item in items)
             if isinstance(plan.storage_data, list) and plan.storage_data:
-                by_place = {(item.file, item.offset, item.name): item for item in items}
-                shared = {(one.file, one.offset, one.name) for one in plan.storage_data}
-                Exchange(self._group, fetcher, self._budget, delivery.deliver).run(plan.storage_data, by_place)
-                items = [item for place, item in by_place.items() if place not in shared]
+                by_key = {(item.file, item.offset, item.name): item for item in items}
+                shared = {item.key for item in plan.storage_data}
+                Exchange(self._group, fetcher, self._budget, delivery.deliver).run(plan.storage_data, by_key)
+                items = [item for key, item in by_key.items() if key not in shared]
             fetcher.run(delivery.jobs(items))
         self.report = ReadReport(needed, fetcher.bytes_read, fetcher.ranges, len(files), time.monotonic() - started)
-        _log.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
+        _logger.info("%s: %s, amplification %.3f", self._uri, self.report, self.report.amplification)
         future: Future[None] = Future()
         future.set_result(None)
         return future
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
-        """Return whether a checkpoint can be there."""
+        """Return whether this can be the URI of a checkpoint."""
         return OssFileSystem.validate_checkpoint_id(checkpoint_id)
 
     @property
@@ -234,7 +238,7 @@ class OssStorageReader(FileSystemReader):
 
     @property
     def _uri(self) -> str:
-        # What torch sets as `path`, also when a `checkpoint_id` is given to save or load.
+        # torch sets `path` to the `checkpoint_id` that is given to save or load.
         return str(self.path)
 
     def _read_sidecar(self, metadata: Metadata) -> Sidecar | None:
@@ -246,15 +250,15 @@ class OssStorageReader(FileSystemReader):
             sidecar = Sidecar.from_bytes(self._client.get(uri), uri)
         except OssNotFoundError as error:
             raise OssIntegrityError(
-                f"the checksums of {self._uri} are missing at {uri}: part of the checkpoint was deleted, or another "
-                "save has replaced it since its metadata was read"
+                f"the checksums of {self._uri} are missing at {uri}: they were deleted, or another save replaced the "
+                "checkpoint after its metadata was read; if so, load it again"
             ) from error
         if sidecar.save_id != save_id:
             raise OssIntegrityError(f"{uri} holds the checksums of another save, {sidecar.save_id}")
         return sidecar
 
     def _stored_items(self, plan: LoadPlan) -> list[StoredItem]:
-        """Return what a plan asks for, each item once, in the order of files and offsets."""
+        """Return the items of a plan, each once, sorted by file and offset."""
         found: dict[tuple[str, int, int, str], StoredItem] = {}
         for request in plan.items:
             index = request.storage_index
@@ -267,7 +271,7 @@ class OssStorageReader(FileSystemReader):
             found[key].requests.append(request)
         return [found[key] for key in sorted(found)]
 
-    def _stored_item(self, index: MetadataIndex, info: _StorageInfo) -> StoredItem:
+    def _stored_item(self, index: MetadataIndex, info: StorageInfo) -> StoredItem:
         item = StoredItem(
             index.fqn, info.relative_path, info.offset, info.length, tuple(info.transform_descriptors or ())
         )
@@ -287,7 +291,7 @@ class OssStorageReader(FileSystemReader):
 
 
 def _likely_first(entry: TensorStorageMetadata, index: MetadataIndex) -> Iterator[Any]:
-    """Return a tensor's chunks, first the one that the index hints at."""
+    """Yield a tensor's chunks; the one that the index hints at comes first, and again later."""
     if index.index is not None and index.index < len(entry.chunks):
         yield entry.chunks[index.index]
     yield from entry.chunks

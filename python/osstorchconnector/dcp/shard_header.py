@@ -1,4 +1,4 @@
-"""Headers of safetensors files that hold shards: where each is in its tensor stands beside them, as torch writes it."""
+"""Headers of safetensors files that hold shards. As in torch, a text of the header says where each shard begins."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ _CONSTANT: Final = {"DCP_VERSION": "1.0", "format": "pt"}
 
 
 def write_shard_header(items: Sequence[WriteItem]) -> tuple[bytes, list[WriteItem]]:
-    """Return the first bytes of a file, and the order in which the shards' elements follow.
+    """Return the first bytes of a file, and the order of the shards' elements after them.
 
     Args:
-        items: The shards, each of another tensor.
+        items: Shards of different tensors.
 
     Raises:
-        OssConfigError: The format cannot hold one.
+        OssConfigError: The format cannot hold one of the items.
     """
     by_name = {}
     shards = {}
@@ -41,13 +41,13 @@ def write_shard_header(items: Sequence[WriteItem]) -> tuple[bytes, list[WriteIte
 
 
 def shard_offsets(metadata: Mapping[str, str], uri: str) -> dict[str, torch.Size]:
-    """Return where each shard of a file begins in its tensor; whole tensors may be left out.
+    """Return the offsets of each shard in its tensor; whole tensors may be left out.
 
     Raises:
-        OssFormatError: What the file says of it is not understood.
+        OssFormatError: The header's text about shards is malformed.
     """
     try:
         info = json.loads(metadata.get(_SHARDING_KEY, "{}"))
         return {name: torch.Size(entry[_OFFSETS_KEY]) for name, entry in info.items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise OssFormatError(f"{uri} does not say where its shards belong: {error!r}") from error
+        raise OssFormatError(f"{uri} has a malformed text about the offsets of its shards: {error!r}") from error

@@ -1,4 +1,4 @@
-"""Reading what several ranks of a node need once, and sending it from one of them to the others."""
+"""Reading an item that several ranks of a machine need once, and sending it from one of them to the others."""
 
 import dataclasses
 import socket
@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import LoadPlan
 
+from osstorchconnector._torch.distributed import check_cpu_backend
 from osstorchconnector.dcp.fetch import Check, Fetcher, Job
 from osstorchconnector.dcp.integrity import describe
 from osstorchconnector.dcp.memory import empty_bytes
@@ -22,20 +23,20 @@ _READ: Final = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
-    """What a rank tells the coordinator along with its plan.
+class RankInfo:
+    """What a rank sends to the coordinator with its plan.
 
     Attributes:
-        save_id: The save that it reads, where its metadata says so.
-        node: The machine it runs on, where it is to share.
+        save_id: The save that the rank reads; None if the metadata does not name it.
+        machine: The machine that the rank runs on; None if it does not share items.
     """
 
     save_id: str | None
-    node: str | None
+    machine: str | None
 
 
 def this_machine() -> str:
-    """Return a name of this machine. Its containers have the same."""
+    """Return a name of this machine, the same in all its containers."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -43,22 +44,24 @@ def this_machine() -> str:
 
 
 def check_one_save(plans: Sequence[LoadPlan], uri: str) -> None:
-    """Check that all ranks have read the same metadata: a save that ended between their readings replaced it.
+    """Check that all ranks read the same metadata. A save that ends meanwhile may replace the metadata.
 
     Raises:
-        OssIntegrityError: They have not.
+        OssIntegrityError: The ranks read different metadata.
     """
-    ids = {rank: plan.storage_data.save_id for rank, plan in enumerate(plans) if isinstance(plan.storage_data, Told)}
+    ids = {
+        rank: plan.storage_data.save_id for rank, plan in enumerate(plans) if isinstance(plan.storage_data, RankInfo)
+    }
     if len(set(ids.values())) > 1:
         raise OssIntegrityError(
-            f"the checkpoint at {uri} was replaced while it was loaded, so that its ranks read different saves "
+            f"the checkpoint at {uri} was replaced while it was loaded, so the ranks read different saves "
             f"({describe([f'rank {rank}: {save_id}' for rank, save_id in ids.items()])}); load it again"
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class SharedItem:
-    """An item that one rank reads for others, and its place among a node's items."""
+    """An item that one rank, the owner, reads for the receivers too."""
 
     file: str
     offset: int
@@ -67,15 +70,20 @@ class SharedItem:
     owner: int
     receivers: tuple[int, ...]
 
+    @property
+    def key(self) -> tuple[str, int, str]:
+        """What tells the item apart from others: its file, offset and name."""
+        return self.file, self.offset, self.name
+
 
 def check_group(group: dist.ProcessGroup | None) -> None:
-    """Check that a group can send memory of the processor.
+    """Check that a process group can send main memory.
 
     Raises:
-        OssConfigError: It cannot.
+        OssConfigError: The group has no backend for the CPU.
     """
     try:
-        (group or dist.group.WORLD)._get_backend(torch.device("cpu"))  # type: ignore[union-attr]  # noqa: SLF001
+        check_cpu_backend(group)
     except (AttributeError, RuntimeError) as error:
         raise OssConfigError(
             "share_replicated needs a process group with a backend for the CPU: "
@@ -84,17 +92,17 @@ def check_group(group: dist.ProcessGroup | None) -> None:
 
 
 def share(plans: Sequence[LoadPlan], storage_data: Mapping[MetadataIndex, Any]) -> list[LoadPlan]:
-    """Return the plans, each with the items that its rank sends or receives, all in one order.
+    """Return the plans, each with the items that its rank sends or receives, in the same order on all ranks.
 
     Args:
-        plans: The plan of each rank, with what it told.
-        storage_data: Where each item is.
+        plans: The plan of each rank, with its :class:`RankInfo`.
+        storage_data: torch's description of where each item is.
     """
     wanted: dict[tuple[str, MetadataIndex], list[int]] = {}
     for rank, plan in enumerate(plans):
-        if isinstance(plan.storage_data, Told) and plan.storage_data.node is not None:
+        if isinstance(plan.storage_data, RankInfo) and plan.storage_data.machine is not None:
             for index in dict.fromkeys(item.storage_index for item in plan.items):
-                wanted.setdefault((plan.storage_data.node, index), []).append(rank)
+                wanted.setdefault((plan.storage_data.machine, index), []).append(rank)
     loads = [0] * len(plans)
     shared: list[SharedItem] = []
     for (_, index), ranks in wanted.items():
@@ -104,7 +112,7 @@ def share(plans: Sequence[LoadPlan], storage_data: Mapping[MetadataIndex, Any]) 
             loads[owner] += info.length
             receivers = tuple(rank for rank in ranks if rank != owner)
             shared.append(SharedItem(info.relative_path, info.offset, index.fqn, info.length, owner, receivers))
-    # Every rank goes through its items in this order, so that no two wait for each other.
+    # All ranks process their items in this order, so no two ranks wait for each other.
     shared.sort(key=lambda item: (item.file, item.offset, item.name, item.owner))
     return [
         dataclasses.replace(plan, storage_data=[item for item in shared if rank in {item.owner, *item.receivers}])
@@ -115,7 +123,7 @@ def share(plans: Sequence[LoadPlan], storage_data: Mapping[MetadataIndex, Any]) 
 class Exchange:
     """One rank's part in reading shared items.
 
-    A rank that fails goes on to the end, saying so of each item that others wait for.
+    A rank that fails continues to the end: it reports the failure to the receivers of each of its items.
     """
 
     def __init__(
@@ -125,7 +133,7 @@ class Exchange:
         budget: int,
         deliver: Callable[[StoredItem, memoryview], None],
     ) -> None:
-        """Remember how items are read, and whom to deliver them to."""
+        """Remember how items are read and delivered."""
         self._group = group
         self._rank = dist.get_rank(group)
         self._fetcher = fetcher
@@ -137,17 +145,16 @@ class Exchange:
         """Read, send and receive the shared items.
 
         Raises:
-            OssError: An item could not be read, by this rank or by the one that was to send it.
+            OssError: This rank, or the owner of an item, could not read the item.
         """
         for batch in self._batches(shared):
-            read = self._read([items[one.file, one.offset, one.name] for one in batch if one.owner == self._rank])
-            for one in batch:
-                item = items[one.file, one.offset, one.name]
-                memory = self._send(one, read) if one.owner == self._rank else self._receive(one)
+            read = self._read([items[item.key] for item in batch if item.owner == self._rank])
+            for item in batch:
+                memory = self._send(item, read) if item.owner == self._rank else self._receive(item)
                 if memory is not None and self._failure is None:
                     try:
-                        self._deliver(item, memory)
-                    except Exception as error:  # noqa: BLE001 - raised at the end, when nobody waits any more
+                        self._deliver(items[item.key], memory)
+                    except Exception as error:  # noqa: BLE001 - raised at the end, when no rank waits any more
                         self._failure = error
         if self._failure is not None:
             raise self._failure
@@ -155,12 +162,12 @@ class Exchange:
     def _batches(self, shared: Sequence[SharedItem]) -> Iterator[list[SharedItem]]:
         batch: list[SharedItem] = []
         size = 0
-        for one in shared:
-            cost = one.length if one.owner == self._rank else 0
+        for item in shared:
+            cost = item.length if item.owner == self._rank else 0
             if batch and size + cost > self._budget:
                 yield batch
                 batch, size = [], 0
-            batch.append(one)
+            batch.append(item)
             size += cost
         if batch:
             yield batch
@@ -188,24 +195,25 @@ class Exchange:
             return {}
         return read
 
-    def _send(self, one: SharedItem, read: dict[tuple[str, int, str], memoryview]) -> memoryview | None:
-        memory = read.pop((one.file, one.offset, one.name), None)
-        for receiver in one.receivers:
+    def _send(self, item: SharedItem, read: dict[tuple[str, int, str], memoryview]) -> memoryview | None:
+        memory = read.pop(item.key, None)
+        for receiver in item.receivers:
             dist.send(torch.tensor([_FAILED if memory is None else _READ]), self._global(receiver), self._group)
             if memory is not None:
                 dist.send(torch.frombuffer(memory, dtype=torch.uint8), self._global(receiver), self._group)
         return memory
 
-    def _receive(self, one: SharedItem) -> memoryview | None:
+    def _receive(self, item: SharedItem) -> memoryview | None:
         status = torch.tensor([_FAILED])
-        dist.recv(status, self._global(one.owner), self._group)
+        dist.recv(status, self._global(item.owner), self._group)
         if status.item() == _FAILED:
             if self._failure is None:
-                text = f"rank {one.owner} could not read {one.name!r} in {one.file}, which it was to read for this rank"
-                self._failure = OssError(text)
+                self._failure = OssError(
+                    f"rank {item.owner} could not read {item.name!r} in {item.file} for this rank: see its own error"
+                )
             return None
-        memory = empty_bytes(one.length)
-        dist.recv(torch.frombuffer(memory, dtype=torch.uint8), self._global(one.owner), self._group)
+        memory = empty_bytes(item.length)
+        dist.recv(torch.frombuffer(memory, dtype=torch.uint8), self._global(item.owner), self._group)
         return memory
 
     def _global(self, rank: int) -> int:

@@ -1,4 +1,4 @@
-"""Saving: what ``torch.distributed.checkpoint.save`` and ``async_save`` write through."""
+"""Saving: the ``storage_writer`` of ``torch.distributed.checkpoint.save`` and ``async_save``."""
 
 import dataclasses
 import logging
@@ -7,13 +7,13 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from torch.distributed.checkpoint import filesystem
-from torch.distributed.checkpoint.filesystem import FileSystemWriter, _split_by_size_and_type, _StoragePrefix
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem, WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from osstorchconnector._torch.distributed import SerializationFormat, StoragePrefix, set_version, split_by_size_and_type
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar, describe
@@ -27,22 +27,20 @@ from osstorchconnector.dcp.world import world_size
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 
 _SUFFIX: Final = ".distcp"
-# Absent before torch 2.8, which knew one format.
-_FORMATS: Final = getattr(filesystem, "SerializationFormat", None)
 
-_log = logging.getLogger(__name__)
+_logger: Final = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class _Nonce:
-    """What a rank sends along with its local plan, to know the answer by."""
+    """What a rank sends with its local plan, to recognise the answer to it."""
 
     nonce: str
 
 
 @dataclasses.dataclass
-class _RankPrefix(_StoragePrefix):
-    """What the names of a rank's files begin with, from the coordinator."""
+class _RankPrefix(StoragePrefix):
+    """The beginning of the names of a rank's files, which the coordinator sends."""
 
     save_id: str = ""
     nonce: str | None = None
@@ -51,8 +49,8 @@ class _RankPrefix(_StoragePrefix):
 class OssStorageWriter(FileSystemWriter):
     """Writes a checkpoint below an ``oss://`` URI, all or nothing.
 
-    ``.metadata`` is written last, and a save never writes to a name that another save has used. Until ``.metadata`` is
-    there, the checkpoint that was at the same place before loads bit for bit; then its files are deleted.
+    A save writes ``.metadata`` last, and never writes to a name that another save has used. Until the new ``.metadata``
+    is written, the previous checkpoint at the same URI loads bit for bit. After that, its files are deleted.
 
     One instance may be used for many saves. It pickles with its file system.
     """
@@ -75,18 +73,18 @@ class OssStorageWriter(FileSystemWriter):
         """Describe the saves; the network is not used.
 
         Args:
-            file_system: Where.
-            path: The checkpoint's place, like ``oss://bucket/checkpoints/1``.
-            single_file_per_rank: Write one file per rank and thread, not one for each item.
-            thread_count: How many files each rank writes at a time. Each of them is uploaded in concurrent parts.
-            per_thread_copy_ahead: Bytes to copy from an accelerator ahead of uploading them.
-            cache_staged_state_dict: Keep the copy that ``async_save`` makes, to be used again by the next one.
-            overwrite: Replace a checkpoint that is there. False: raise.
+            file_system: The file system to write to.
+            path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
+            single_file_per_rank: Write one file per rank and thread. False: one file for each item.
+            thread_count: How many files each rank writes at the same time. Each file is uploaded in concurrent parts.
+            per_thread_copy_ahead: Bytes to copy from an accelerator before they are uploaded.
+            cache_staged_state_dict: Keep the memory of the copy that ``async_save`` makes for the next save.
+            overwrite: Replace an existing checkpoint. False: raise if there is one.
             prefix_strategy: Gives each rank a directory below the checkpoint: :class:`HexadecimalPrefix`,
-                :class:`RoundRobinPrefix`, or any function of the rank. Default: none.
+                :class:`RoundRobinPrefix`, or any function of the rank. Default: no directories.
             serialization_format: ``torch.distributed.checkpoint.filesystem.SerializationFormat``, or its value
                 ``"torch_save"`` or ``"safetensors"``. Default: ``"torch_save"``.
-            sync_files: Accepted as torch's writer has it: what is uploaded is durable.
+            sync_files: Accepted as torch's writer does, without effect: an uploaded object is always durable.
             _extensions: Extensions that transform the bytes of each item, such as torch's ``ZStandard``.
 
         Raises:
@@ -104,13 +102,15 @@ class OssStorageWriter(FileSystemWriter):
             _extensions=_extensions,
         )
         if thread_count < 1:
-            raise OssConfigError(f"thread_count must be at least 1, not {thread_count}")
+            raise OssConfigError(f"thread_count must be at least 1, got {thread_count}")
         self.fs = file_system  # type: ignore[assignment]  # torch's classes declare their own
         self._file_system = file_system
         self.path = uri
         self.serialization_format, self._format = _format_of(serialization_format)
         if self._format == "safetensors" and self.transforms.extensions:
-            raise OssConfigError("a safetensors file cannot be transformed by extensions: leave one of them out")
+            raise OssConfigError(
+                "extensions cannot transform safetensors files: leave out the extensions or the format"
+            )
         self.rank: int | None = None
         self.use_collectives = True
         self._is_coordinator = True
@@ -119,36 +119,36 @@ class OssStorageWriter(FileSystemWriter):
         self._planned: list[set[MetadataIndex]] = []
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
-        """Take the role of this rank."""
+        """Remember the role of this rank."""
         self._is_coordinator = is_coordinator
         self.rank = kwargs.get("rank")
         self.use_collectives = kwargs.get("use_collectives", True)
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
-        """Look whether there is a checkpoint that must not, or cannot, be replaced.
+        """Check that no existing checkpoint forbids this save.
 
         Raises:
-            OssConfigError: There is, and ``overwrite`` is False; or all ranks together have saved it, and now each
-                saves by itself.
+            OssConfigError: There is a checkpoint, and ``overwrite`` is False; or the ranks saved it together, and now
+                each rank saves by itself.
         """
         with portable_errors():
             looks = self._is_coordinator or not self.use_collectives
             if not self.overwrite and looks and self._file_system.exists(self._metadata_uri):
                 raise OssConfigError(
-                    f"there is a checkpoint at {self._uri}; overwrite=True replaces it once the new one is whole"
+                    f"there is a checkpoint at {self._uri}; overwrite=True replaces it after the new one is complete"
                 )
-            # A load looks for the one of all ranks first, and no rank knows when the others are done and it may go.
+            # A load prefers the checkpoint of all ranks, and no rank knows when the others are done and may delete it.
             if not self.use_collectives and self._file_system.exists(join(self._uri, metadata_name(None))):
                 raise OssConfigError(
-                    f"there is a checkpoint of all ranks at {self._uri}, which would go on being loaded in place of "
-                    "those that each rank saves by itself (use_collectives=False): save them somewhere else, or "
-                    f"delete it with `osst checkpoint rm {self._uri}`"
+                    f"there is a checkpoint of all ranks at {self._uri}, and a load would still choose it instead of "
+                    "those that each rank saves by itself (use_collectives=False): save them to another URI, or delete "
+                    f"the checkpoint with `osst checkpoint rm {self._uri}`"
                 )
         self._nonce = new_save_id()
         return dataclasses.replace(plan, storage_data=_Nonce(self._nonce))
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
-        """Draw the identifier of this save and give each rank the beginning of its files' names."""
+        """Make the identifier of this save, and give each rank the beginning of its files' names."""
         with portable_errors():
             self.save_id = new_save_id()
             self._planned = [{item.index for item in plan.items} for plan in plans]
@@ -161,7 +161,7 @@ class OssStorageWriter(FileSystemWriter):
         """Write this rank's items.
 
         Raises:
-            OssError: A file could not be uploaded. Those that were are deleted again.
+            OssError: A file could not be uploaded. The files that this rank uploaded are deleted.
         """
         with portable_errors():
             files = list(self._files(self._names(plan.storage_data), plan.items))
@@ -177,10 +177,10 @@ class OssStorageWriter(FileSystemWriter):
         return future
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """Publish the checkpoint, then delete the files of the one that was there before.
+        """Publish the checkpoint, then delete the files of the previous one.
 
         Raises:
-            OssIntegrityError: An item that was planned was not written. Nothing is published.
+            OssIntegrityError: A planned item was not written. Nothing is published.
             OssError: The metadata could not be uploaded.
         """
         with portable_errors():
@@ -194,17 +194,16 @@ class OssStorageWriter(FileSystemWriter):
             except Exception as error:
                 self._take_back(sidecar.files, error)
                 raise
-            # From here on nothing is taken back: of a request without an answer it is not known whether it was done.
+            # From here on no file is deleted after a failure: a request without an answer may have published them.
             metadata.storage_data = {index: info.plain() for index, info in written.items()}
             metadata.storage_meta = self.storage_meta()
-            if hasattr(metadata, "version"):
-                metadata.version = getattr(filesystem, "CURRENT_DCP_VERSION", metadata.version)
+            set_version(metadata)
             self._client.put(self._metadata_uri, pickle.dumps(metadata))
             self._delete(old_files - {*sidecar.files, Sidecar.name(self.save_id)})
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
-        """Return whether a checkpoint can be there."""
+        """Return whether this can be the URI of a checkpoint."""
         return OssFileSystem.validate_checkpoint_id(checkpoint_id)
 
     @property
@@ -213,7 +212,7 @@ class OssStorageWriter(FileSystemWriter):
 
     @property
     def _uri(self) -> str:
-        # What torch sets as `path`, also when a `checkpoint_id` is given to save or load.
+        # torch sets `path` to the `checkpoint_id` that is given to save or load.
         return str(self.path)
 
     @property
@@ -226,7 +225,7 @@ class OssStorageWriter(FileSystemWriter):
         return _RankPrefix(f"{directory_of(self._prefix_strategy, rank)}__{rank}_", self.save_id, nonce)
 
     def _names(self, prefix: _RankPrefix) -> Iterator[str]:
-        # A planner that caches plans hands out one from an earlier save, with names that save has used.
+        # A planner that caches plans may return the plan of an earlier save, with names that are in use.
         save_id = prefix.save_id if prefix.nonce == self._nonce else self._nonce
         number = 0
         while True:
@@ -236,24 +235,24 @@ class OssStorageWriter(FileSystemWriter):
     def _files(self, names: Iterator[str], items: Sequence[WriteItem]) -> Iterator[ItemFile]:
         if self._format == "safetensors":
             others = [item for item in items if item.type == WriteItemType.BYTE_IO]
-            for bucket in self._buckets(others):
-                yield ItemFile(f"{next(names)}{_SUFFIX}", bucket)
+            for group in self._grouped(others):
+                yield ItemFile(f"{next(names)}{_SUFFIX}", group)
             tensors = [item for item in items if item.type != WriteItemType.BYTE_IO]
-            for bucket in self._buckets(tensors):
-                for unique in _with_distinct_names(bucket):
+            for group in self._grouped(tensors):
+                for unique in _with_distinct_names(group):
                     yield ItemFile(f"{next(names)}{SAFETENSORS_SUFFIX}", unique, safetensors=True)
             return
-        for bucket in self._buckets(items):
-            yield ItemFile(f"{next(names)}{_SUFFIX}", bucket)
+        for group in self._grouped(items):
+            yield ItemFile(f"{next(names)}{_SUFFIX}", group)
 
-    def _buckets(self, items: Sequence[WriteItem]) -> Iterable[list[WriteItem]]:
+    def _grouped(self, items: Sequence[WriteItem]) -> Iterable[list[WriteItem]]:
         if not self.single_file_per_rank:
             return [[item] for item in items]
-        return [bucket for bucket in _split_by_size_and_type(self.thread_count, list(items)) if bucket]
+        return [group for group in split_by_size_and_type(self.thread_count, list(items)) if group]
 
     def _check_complete(self, metadata: Metadata, written: dict[MetadataIndex, Any]) -> None:
         planned = set[MetadataIndex]().union(*self._planned)
-        # A planner that caches plans sends empty ones, and the metadata all the same.
+        # A planner that caches plans may send empty plans, but it always sends the metadata.
         for name, entry in metadata.state_dict_metadata.items():
             if isinstance(entry, TensorStorageMetadata):
                 planned |= {MetadataIndex(name, chunk.offsets) for chunk in entry.chunks}
@@ -263,11 +262,11 @@ class OssStorageWriter(FileSystemWriter):
         if missing:
             raise OssIntegrityError(
                 f"{len(missing)} of {len(planned)} items of the checkpoint {self._uri} were not written: "
-                f"{describe(missing)}. It is not published; what was there before still loads"
+                f"{describe(missing)}. The checkpoint is not published; the previous one is unchanged"
             )
 
     def _old_files(self) -> set[str]:
-        """Return the names of the files that the checkpoint which is there consists of."""
+        """Return the names of the files of the existing checkpoint."""
         if not self.overwrite:
             return set()
         try:
@@ -275,7 +274,7 @@ class OssStorageWriter(FileSystemWriter):
         except OssNotFoundError:
             return set()
         except OssIntegrityError as error:
-            _log.warning("the checkpoint that is replaced cannot be read, so its files stay: %s", error)
+            _logger.warning("the checkpoint to be replaced cannot be read, so its files are not deleted: %s", error)
             return set()
 
     def _take_back(self, names: Iterable[str], cause: Exception) -> None:
@@ -283,16 +282,16 @@ class OssStorageWriter(FileSystemWriter):
         try:
             self._client.delete_many(uris)
         except OssError as error:
-            cause.add_note(f"files of this failed save are left at {describe(uris)}: {error}")
+            cause.add_note(f"files of this failed save could not be deleted: {describe(uris)}: {error}")
 
     def _delete(self, names: Iterable[str]) -> None:
         uris = sorted(join(self._uri, name) for name in names)
         try:
             self._client.delete_many(uris)
         except OssError as error:
-            # The new checkpoint is whole: what failed is cleaning up.
-            _log.warning(
-                "%s is saved, but %d files of the checkpoint before it could not be deleted; "
+            # The new checkpoint is complete: only deleting the old files failed.
+            _logger.warning(
+                "%s is saved, but %d files of the previous checkpoint could not be deleted; "
                 "`osst checkpoint rm --leftovers %s` deletes them: %s",
                 self._uri,
                 len(uris),
@@ -302,15 +301,15 @@ class OssStorageWriter(FileSystemWriter):
 
 
 def _format_of(given: Any) -> tuple[Any, str]:  # noqa: ANN401 - torch's enumeration
-    """Return torch's member, where torch has the enumeration, and its value."""
+    """Return the member of torch's enumeration, or its value if torch has none, and the value."""
     name = "torch_save" if given is None else getattr(given, "value", given)
     if name not in {"torch_save", "safetensors"}:
-        raise OssConfigError(f"serialization_format must be 'torch_save' or 'safetensors', not {given!r}")
-    return (name if _FORMATS is None else _FORMATS(name)), name
+        raise OssConfigError(f"serialization_format must be 'torch_save' or 'safetensors', got {given!r}")
+    return (name if SerializationFormat is None else SerializationFormat(name)), name
 
 
 def _with_distinct_names(items: Sequence[WriteItem]) -> list[list[WriteItem]]:
-    """Split items so that no list has two shards of one tensor: a safetensors file has one entry for each name."""
+    """Split items so that no list has two shards of the same tensor: a safetensors file holds each name once."""
     lists: list[list[WriteItem]] = []
     counts: dict[str, int] = {}
     for item in items:

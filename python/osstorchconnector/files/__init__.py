@@ -1,1 +1,1 @@
-"""Local files and objects by one path argument: opening, writing, transferring, and showing progress."""
+"""Local files and objects by one path argument: opening, writing, transferring, and progress bars."""

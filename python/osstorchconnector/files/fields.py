@@ -1,4 +1,4 @@
-"""Lines of fields between tabs, for names that may hold anything a key may hold."""
+"""Lines of fields that tabs separate. Fields may hold any characters that a key may hold."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ _PLAIN: Final = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
 
 
 def join_fields(*fields: str | int) -> bytes:
-    """Return a line with its line feed. A backslash, tab or line break inside a field is escaped by a backslash."""
+    """Return a line with its line feed. A backslash escapes a backslash, tab or line break in a field."""
     return ("\t".join(str(field).translate(_ESCAPED) for field in fields) + "\n").encode()
 
 
@@ -20,7 +20,7 @@ def split_fields(line: bytes) -> list[str]:
     """
     text = line.decode()
     if not text.endswith("\n"):
-        raise ValueError("the line does not end")
+        raise ValueError("the line has no line feed at its end")
     fields = text[:-1].split("\t")
     return [re.sub(r"\\(.?)", _unescape, field) for field in fields] if "\\" in text else fields
 
@@ -29,4 +29,4 @@ def _unescape(match: re.Match[str]) -> str:
     try:
         return _PLAIN[match.group(1)]
     except KeyError:
-        raise ValueError(f"{match.group()!r} stands for nothing") from None
+        raise ValueError(f"{match.group()!r} is no escaped character") from None

@@ -1,4 +1,4 @@
-"""Files to be read: local ones or objects."""
+"""Opening a local file or an object for reading."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,7 +15,7 @@ def open_binary(path: str, client: "Client") -> "BinaryIO | DataObject":
 
     Args:
         path: Local path, or the URI of an object.
-        client: Reads objects; one of local files where ``oss://`` stands for a local path too.
+        client: Reads objects. If it is a client of local files, ``oss://`` URIs are local paths too.
 
     Raises:
         OssConfigError: The local file cannot be opened.

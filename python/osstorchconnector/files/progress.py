@@ -1,4 +1,4 @@
-"""A bar for transfers that take long."""
+"""A progress bar for long transfers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from osstorchconnector.exceptions import OssConfigError
 if TYPE_CHECKING:
     from types import ModuleType
 
-#: Tells a bar how many more bytes there are.
+#: Reports to a bar how many more bytes were transferred.
 Advance = Callable[[int], object]
 
 
@@ -18,12 +18,12 @@ def progress_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Advan
     """Show a bar on standard error while the block runs.
 
     Args:
-        what: What is transferred, in front of the bar.
-        total: Bytes to transfer; None where that is not known.
-        shown: Whether there is a bar at all.
+        what: The text in front of the bar.
+        total: Bytes to transfer; None if that is not known.
+        shown: Whether to show a bar at all.
 
     Yields:
-        A function that is told how many more bytes were transferred.
+        A function to report how many more bytes were transferred.
 
     Raises:
         OssConfigError: ``tqdm`` is not installed.
@@ -36,7 +36,7 @@ def progress_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Advan
 
 
 def can_show() -> bool:
-    """Return whether a bar could be shown."""
+    """Return whether ``tqdm`` is installed."""
     try:
         _tqdm()
     except OssConfigError:
@@ -46,7 +46,7 @@ def can_show() -> bool:
 
 def _tqdm() -> "ModuleType":
     try:
-        import tqdm  # noqa: PLC0415 - only this needs it, and not everyone has it
+        import tqdm  # noqa: PLC0415 - an extra, which only this needs
     except ImportError:
         raise OssConfigError('a progress bar needs tqdm: pip install "osstorchconnector[progress]"') from None
     module: ModuleType = tqdm

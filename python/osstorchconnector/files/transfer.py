@@ -1,4 +1,4 @@
-"""Whole objects and files, from one place to another."""
+"""Copying whole objects and files."""
 
 import contextlib
 import os
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from osstorchconnector.connection.client import OssClient
     from osstorchconnector.files.progress import Advance
 
-# Several requests' worth, so that one read keeps them busy, and little beside what they hold.
+# The size of several requests, so that one read keeps them all in flight; small compared with their buffers.
 _CHUNK: Final = 32 << 20
-# Fetched in one request: their checksum is compared before a byte is written.
+# Objects up to this size are fetched in one request, and their checksum is compared before a byte is written.
 _SMALL: Final = 8 << 20
-# How long Ctrl-C waits at most.
+# The longest wait of Ctrl-C.
 _SIGNAL_SECONDS: Final = 0.2
 
-#: Standard input or output.
+#: The path that means standard input or output.
 STANDARD: Final = "-"
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error
-    """The transfer was given up."""
+    """The transfer was stopped before its end."""
 
 
 class Transfer:
@@ -43,31 +43,31 @@ class Transfer:
 
         Args:
             client: Reads and writes objects.
-            advance: Is told of bytes that were transferred.
-            standard: What ``-`` reads from and writes to.
+            advance: Reports transferred bytes to a progress bar.
+            standard: The streams that ``-`` reads from and writes to.
         """
         self._client = client
         self._advance = advance
         self._input, self._output = standard
         self._stopped = threading.Event()
-        # Told by many threads, and a bar is not made for that.
+        # Many threads report, but a progress bar is not made for threads.
         self._counting = threading.Lock()
-        # A large object is transferred with all the connections that help: several at once would only take memory.
+        # One large object already uses all connections that help: several at a time would only take memory.
         self._large = threading.Lock()
 
     def stop(self) -> None:
-        """Make the transfers that are under way raise :class:`Stopped`."""
+        """Make the running transfers raise :class:`Stopped`."""
         self._stopped.set()
 
     def run(self, source: str, target: str) -> None:
-        """Transfer one file or object. It is there whole in the end, or what was there before is.
+        """Transfer one file or object, whole or not at all; if it fails, the previous target is unchanged.
 
         Args:
             source: Local path, ``oss://bucket/key``, or ``-``.
-            target: As `source`.
+            target: Like `source`.
 
         Raises:
-            OssError: It was not transferred.
+            OssError: The transfer failed.
         """
         if is_remote(source):
             size = self._client.head(source).size
@@ -75,7 +75,7 @@ class Transfer:
             return
         with self._opened(source) as file:
             status = os.fstat(file.fileno())
-            # What a pipe will yield is not known.
+            # The size of a pipe's content is not known.
             size = status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize
             with self._alone(size), writing(target, self._client) as written:
                 self._pump(file, written, size)
@@ -84,7 +84,7 @@ class Transfer:
         """Transfer one object whose size is known.
 
         Raises:
-            OssError: It was not transferred.
+            OssError: The transfer failed.
         """
         if is_remote(target):
             self._client.copy(source, target, size=size, progress=self._proceed)
@@ -94,8 +94,8 @@ class Transfer:
                 _write(file, memoryview(content))
             self._count(len(content))
         else:
-            with self._alone(size), self._client.reader(source) as item, self._target(target) as file:
-                self._pump(item, file, size)
+            with self._alone(size), self._client.reader(source) as reader, self._target(target) as file:
+                self._pump(reader, file, size)
 
     @contextlib.contextmanager
     def _target(self, target: str) -> "Iterator[IO[bytes] | Writer]":
@@ -110,7 +110,7 @@ class Transfer:
             raise
         except OSError as error:
             # Such as a full disk.
-            raise OssConfigError(f"{target} cannot be written: {error.strerror}; nothing of it is left") from error
+            raise OssConfigError(f"{target} cannot be written: {error.strerror}; no partial file is left") from error
 
     @contextlib.contextmanager
     def _opened(self, source: str) -> Iterator[IO[bytes]]:
@@ -128,7 +128,7 @@ class Transfer:
         return self._large if size > _SMALL else contextlib.nullcontext()
 
     def _pump(self, source: "IO[bytes] | OssReader", target: "IO[bytes] | Writer", size: int) -> None:
-        # A byte more than there is, for the end to be found with the rest.
+        # One byte larger than the file, so that one read also finds the end.
         buffer = memoryview(bytearray(min(_CHUNK, size + 1)))
         read: Callable[[memoryview], int] = self._read_standard if source is self._input else source.readinto  # type: ignore[union-attr]
         while count := read(buffer):
@@ -143,7 +143,7 @@ class Transfer:
         self._count(count)
 
     def _read_standard(self, buffer: memoryview) -> int:
-        # Whoever writes to the pipe may pause for ever, and a signal that comes just before the wait does not end it.
+        # The writer of the pipe may pause forever, and a signal just before the wait would not end it.
         descriptor = self._input.fileno()
         while not select.select([descriptor], [], [], _SIGNAL_SECONDS)[0]:
             pass
@@ -155,51 +155,53 @@ class Transfer:
 
 
 def _write(target: "IO[bytes] | Writer", data: memoryview) -> None:
-    # Standard output may be unbuffered, and then takes a part at a time.
+    # Standard output may be unbuffered; it then takes only some of the bytes.
     while data.nbytes > 0:
         data = data[target.write(data) :]
 
 
-def is_remote(place: str) -> bool:
-    """Return whether it is the URI of an object or prefix."""
-    return place.startswith("oss://")
+def is_remote(path: str) -> bool:
+    """Return whether a path is the URI of an object or prefix."""
+    return path.startswith("oss://")
 
 
 def target_of(source: str, target: str) -> str:
-    """Return the file or object that a source becomes: a target that ends with a slash is a directory to put it in.
+    """Return the path that a source is copied to. A target with a slash at its end is a directory to put the file in.
 
     Raises:
-        OssConfigError: The target is a directory without that slash, or no object.
+        OssConfigError: The target is a directory but has no slash, or it names no object.
     """
     if target == STANDARD:
         return target
     if target.endswith("/") or (is_remote(target) and not split_prefix(target)[1]):
         if source == STANDARD:
-            raise OssConfigError(f"{target} is a directory, and what comes from standard input has no name: give one")
+            raise OssConfigError(
+                f"{target} is a directory, and standard input has no name: give the name of the target too"
+            )
         return f"{target.removesuffix('/')}/{PurePosixPath(source).name}"
     if is_remote(target):
         split_object(target)
     elif Path(target).is_dir():
-        raise OssConfigError(f"{target} is a directory: write {target}/ to put the file in it")
+        raise OssConfigError(f"{target} is a directory: give {target}/ to put the file in it")
     return target
 
 
 def below(source: str, client: "OssClient") -> Iterator[tuple[str, str, int]]:
-    """Find everything below a directory or prefix.
+    """Find all files below a directory, or all objects below a prefix.
 
     Yields:
-        Each file or object, its path below the directory, and its size.
+        Each file or object, its path below the directory, and its size; 0 instead of the size of a local file.
 
     Raises:
-        OssConfigError: A local directory cannot be read, or holds a link to a directory, which is not followed.
+        OssConfigError: A local directory cannot be read, or holds a link to a directory; links are not followed.
         OssError: The prefix cannot be listed.
     """
     if is_remote(source):
         bucket, prefix = split_prefix(source)
         if prefix and not prefix.endswith("/"):
             prefix += "/"
-        for item in client.list(f"oss://{bucket}/{prefix}"):
-            yield item.uri, item.name[len(prefix) :], item.size
+        for listed in client.list(f"oss://{bucket}/{prefix}"):
+            yield listed.uri, listed.name[len(prefix) :], listed.size
         return
     root = Path(source)
     if not root.is_dir():
@@ -208,7 +210,9 @@ def below(source: str, client: "OssClient") -> Iterator[tuple[str, str, int]]:
         directories.sort()
         for name in directories:
             if Path(directory, name).is_symlink():
-                raise OssConfigError(f"{Path(directory, name)} is a link to a directory: links are not followed")
+                raise OssConfigError(
+                    f"{Path(directory, name)} is a link to a directory, and links are not followed: copy that directory"
+                )
         for name in sorted(files):
             path = Path(directory, name)
             yield str(path), path.relative_to(root).as_posix(), 0
@@ -218,11 +222,11 @@ def local_path(directory: str, key: str) -> Path:
     """Return the local path of a key below a directory.
 
     Raises:
-        OssConfigError: No file can have that path, or it would lie outside of the directory.
+        OssConfigError: No file can have that path, or the file would be outside of the directory.
     """
     names = key.split("/")
     if any(name in {"", ".", ".."} or "\0" in name for name in names):
-        raise OssConfigError(f"the key {key!r} is no path below a local directory")
+        raise OssConfigError(f"the key {key!r} cannot become a path below {directory}")
     return Path(directory, *names)
 
 

@@ -1,4 +1,4 @@
-"""Files to be written: local ones or objects, whole or not at all."""
+"""Writing a local file or an object, whole or not at all."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from osstorchconnector._native import Writer
     from osstorchconnector.connection.client import OssClient
 
-# File systems take names of 255 bytes, and a character has up to four.
+# Characters of the name that a temporary file repeats: file systems allow 255 bytes, and a character has up to four.
 _NAME: Final = 50
 
 
@@ -22,14 +22,14 @@ _NAME: Final = 50
 def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Writer"]:
     """Open a file or an object for writing; it appears when the block ends without an exception.
 
-    A link stays one, and so does a device or a pipe, which gets what is written as it comes.
+    If the path is a link, the file that it points to is replaced. A device or a pipe is written to directly.
 
     Args:
         path: Local path, or the URI of an object.
-        client: Writes objects; None where only local files are meant.
+        client: Writes objects; None if every path is local.
 
     Raises:
-        OssConfigError: It is a directory, or its directory does not exist or cannot be written to.
+        OssConfigError: The path is a directory, or its directory does not exist or cannot be written to.
     """
     if client is not None and path.startswith("oss://"):
         split_object(path)
@@ -45,7 +45,7 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
         return
     target = Path(os.path.realpath(target))
     try:
-        # With the permissions that any new file gets, which a temporary file of the library's making does not.
+        # Not by the module tempfile: its files do not have the permissions of a new file.
         name = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}")
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -63,7 +63,7 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
 
 
 def _sync_directory(directory: Path) -> None:
-    # The file's new name is in the directory.
+    # The rename is stored in the directory.
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What libraries ask ``fsspec`` about ``oss://``: what is there, and the bytes of single objects."""
+"""``oss://`` for libraries that use ``fsspec``: listing, and reading and writing single objects."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
-    """Objects as files, and what their keys have in common up to a slash as directories."""
+    """Objects as files, and the parts of their keys that end with a slash as directories."""
 
     protocol = "oss"
-    # An instance holds no more than its class.
+    # Its instances have no state, so there is nothing to cache.
     cachable = False
     client: "ClassVar[OssClient | None]" = None
 
     def ls(self, path: str, detail: bool = True, **_options: object) -> list[Any]:  # noqa: FBT001, FBT002 - the interface's
-        """Return what is directly below a directory, or the object itself."""
+        """Return files and directories directly below a directory; for an object, the object itself."""
         name = self._strip_protocol(path)
         bucket, prefix = split_prefix(f"oss://{name}/")
         found: dict[str, dict[str, Any]] = {}
-        for item in self._client().list(f"oss://{bucket}/{prefix}"):
-            child, separator, _ = item.name[len(prefix) :].partition("/")
+        for listed in self._client().list(f"oss://{bucket}/{prefix}"):
+            child, separator, _ = listed.name[len(prefix) :].partition("/")
             if not child:
                 continue
             entry = f"{bucket}/{prefix}{child}"
             if separator:
                 found.setdefault(entry, {"name": entry, "size": 0, "type": "directory"})
             else:
-                found[entry] = {"name": entry, "size": item.size, "type": "file"}
+                found[entry] = {"name": entry, "size": listed.size, "type": "file"}
         if not found:
             info = self.info(path)
             if info["type"] == "file":
@@ -43,10 +43,10 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return list(found.values()) if detail else list(found)
 
     def info(self, path: str, **_options: object) -> dict[str, Any]:
-        """Return what a path is.
+        """Return name, size and type of a file or directory.
 
         Raises:
-            OssNotFoundError: There is nothing.
+            OssNotFoundError: There is neither an object nor a directory.
         """
         name = self._strip_protocol(path)
         bucket, key = split_prefix(f"oss://{name}")
@@ -61,7 +61,7 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return {"name": name, "size": 0, "type": "directory"}
 
     def exists(self, path: str, **_options: object) -> bool:
-        """Return whether there is an object or a directory. Only what is not found is not there."""
+        """Return whether there is an object or a directory. Errors of the service are raised."""
         try:
             self.info(path)
         except OssNotFoundError:
@@ -72,11 +72,11 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         """Return when an object was last written.
 
         Raises:
-            OssNotFoundError: There is none.
+            OssNotFoundError: The object does not exist.
         """
         at = self._client().head(self._uri(path)).last_modified
         if at is None:
-            raise OssError(f"{self._uri(path)}: the service does not tell when it was last written")
+            raise OssError(f"the service does not say when {self._uri(path)} was last written")
         return datetime.fromtimestamp(at, UTC)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - the interface's
@@ -98,7 +98,7 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
             return self._client().reader(self._uri(path))
         if mode == "wb":
             return self._client().writer(self._uri(path))
-        raise OssConfigError(f"oss:// cannot be opened with mode {mode!r}: allowed are 'rb' and 'wb'")
+        raise OssConfigError(f"{self._uri(path)} cannot be opened with mode {mode!r}: use 'rb' or 'wb'")
 
     def _uri(self, path: str) -> str:
         uri = f"oss://{self._strip_protocol(path)}"
@@ -107,12 +107,12 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
     def _client(self) -> "OssClient":
         if self.client is None:
-            raise OssConfigError("nothing says which OSS is meant by oss://: make an OssCheckpointIO first")
+            raise OssConfigError("fsspec has no client for oss:// in this process: make an OssCheckpointIO first")
         return self.client
 
 
 def register(client: "OssClient") -> None:
-    """Let a client stand for ``oss://`` in ``fsspec``, unless something else was used for it already."""
+    """Make ``fsspec`` use a client for ``oss://``, unless another implementation is registered."""
     if registry.get("oss") in {None, OssObjects}:
         fsspec.register_implementation("oss", OssObjects, clobber=True)
         OssObjects.client = client

@@ -1,1 +1,1 @@
-"""Facts about the process: which one it is, whether it is a DataLoader worker, and its logger."""
+"""Facts about the process: which process owns a value, whether one is being started, and DataLoader workers."""

@@ -1,4 +1,4 @@
-"""Whether this process is a DataLoader worker, and which one."""
+"""Whether this process is a DataLoader worker, and which share of its rank it reads."""
 
 import sys
 from dataclasses import dataclass
@@ -6,32 +6,32 @@ from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """One of several readers that share a dataset."""
+class Share:
+    """What one of several readers reads."""
 
     index: int
     count: int
 
 
-WHOLE: Final = Shard(0, 1)
+WHOLE: Final = Share(0, 1)
 
 
-def worker_shard() -> Shard | None:
-    """Return the share of the DataLoader worker this is called in, or None outside of one.
+def worker_share() -> Share | None:
+    """Return the share of this DataLoader worker, or None if this process is not a worker.
 
-    It is asked for when an iteration starts, since a dataset may be built long before its workers.
+    Call it when an iteration begins: a dataset may be built long before its workers.
     """
     worker = _worker_info()
-    return None if worker is None else Shard(worker.id, worker.num_workers)
+    return None if worker is None else Share(worker.id, worker.num_workers)
 
 
 def loader_iterator() -> int | None:
-    """Return a number that the workers of one DataLoader iterator share, or None outside of a worker."""
+    """Return a number that the workers of one DataLoader iterator share, or None if this process is not a worker."""
     worker = _worker_info()
     return None if worker is None else int(worker.seed - worker.id)
 
 
 def _worker_info() -> Any:  # noqa: ANN401 - torch's
-    # A process that never imported torch is no DataLoader worker, and importing it takes seconds.
+    # A DataLoader worker has imported torch. Importing it here would take seconds.
     torch_data = sys.modules.get("torch.utils.data")
     return torch_data.get_worker_info() if torch_data is not None else None

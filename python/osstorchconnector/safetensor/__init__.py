@@ -1,4 +1,4 @@
-"""Tensors in safetensors objects, without a local file between."""
+"""Tensors in safetensors objects, read and written without a local file."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["OssSafeOpen", "OssSafetensor", "OssSlice"]
 
 if not TYPE_CHECKING:
-    # A type checker would take it for any name.
+    # A type checker would accept every name because of it.
     __getattr__, __dir__ = lazy_names(
         __name__, __all__, dict.fromkeys(__all__, "osstorchconnector.safetensor.safetensor")
     )

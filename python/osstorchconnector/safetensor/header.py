@@ -1,7 +1,7 @@
-"""The header of a safetensors object: read, judged and written as the library ``safetensors`` does it.
+"""The header of a safetensors object, read, checked and written as the library ``safetensors`` does it.
 
-The library parses headers only together with their file. So it is given a sparse file of the object's size that holds
-the header alone: its verdict covers the header's text, the tensors' places and the file's size, and costs no memory.
+The library parses a header only together with its file. So this module gives it a sparse file of the object's size that
+holds the header alone: the library checks the text, the tensors' places and the file's size, and no memory is needed.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from osstorchconnector.exceptions import OssConfigError, OssFormatError
 if TYPE_CHECKING:
     from types import ModuleType
 
-#: Bytes of the number in front of a header: its length, little-endian.
+#: Bytes of the header's length in front of it, little-endian.
 LENGTH_BYTES: Final = 8
 #: The longest header that the library reads.
 LONGEST_HEADER: Final = 100_000_000
@@ -48,7 +48,7 @@ _DTYPES: Final = {
     "F8_E8M0": "float8_e8m0fnu",
     "F4": "float4_e2m1fn_x2",
 }
-# Two values to a byte: torch counts the pairs, the header the values.
+# Two values in a byte: torch counts the bytes, the header counts the values.
 _PACKED: Final = "F4"
 
 
@@ -72,7 +72,7 @@ class TensorPlace:
         """Return its type in torch.
 
         Raises:
-            OssFormatError: This version of torch has none such.
+            OssFormatError: This version of torch does not have the type.
         """
         dtype = getattr(torch, _DTYPES.get(self.dtype, ""), None)
         if not isinstance(dtype, torch.dtype):
@@ -88,11 +88,11 @@ class TensorPlace:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors object holds.
+    """The tensors and texts of a safetensors object.
 
     Attributes:
-        tensors: Each tensor's place, in the order of the places.
-        metadata: The texts beside them.
+        tensors: The place of each tensor, in the order of the places.
+        metadata: The texts that are stored beside the tensors.
     """
 
     tensors: dict[str, TensorPlace]
@@ -106,20 +106,20 @@ def library() -> "ModuleType":
         OssConfigError: It is not installed.
     """
     try:
-        import safetensors  # noqa: PLC0415 - only this needs it, and not everyone has it
+        import safetensors  # noqa: PLC0415 - an extra, which only this needs
     except ImportError:
         raise OssConfigError('safetensors is not installed: pip install "osstorchconnector[safetensors]"') from None
     return safetensors
 
 
 def length_in(head: bytes, size: int) -> int:
-    """Return how many bytes of header follow the first eight, or 0 where the library is to refuse them unread."""
+    """Return how many bytes of header follow the first eight, or 0 if the library will refuse them anyway."""
     length = int.from_bytes(head[:LENGTH_BYTES], "little")
     return length if length <= min(LONGEST_HEADER, size - LENGTH_BYTES) else 0
 
 
 def read_header(head: bytes, size: int, name: str) -> Header:
-    """Return what an object holds.
+    """Read an object's header.
 
     Args:
         head: The first eight bytes and the header.
@@ -127,7 +127,7 @@ def read_header(head: bytes, size: int, name: str) -> Header:
         name: The object, for messages.
 
     Raises:
-        OssFormatError: The library refuses it.
+        OssFormatError: The library refuses the header.
     """
     safetensors = library()
     with _sparse_file(head, size) as path:
@@ -151,22 +151,24 @@ def read_header(head: bytes, size: int, name: str) -> Header:
 
 
 def write_header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None) -> tuple[bytes, list[str]]:
-    """Return the first bytes of an object, as the library writes them, and the order in which the tensors follow.
+    """Return the first bytes of an object, as the library writes them, and the order of the tensors after them.
 
     Raises:
         OssConfigError: A tensor or a text cannot be stored.
     """
     safetensors = library()
-    # Of empty tensors, the library makes the order and the names of the types, and copies nothing.
+    # The library sorts empty tensors and names their types, and has nothing to copy.
     specs = {}
     for key, tensor in tensors.items():
         if not isinstance(key, str):
-            raise OssConfigError(f"a tensor's name must be a string, not {type(key).__name__}")
+            raise OssConfigError(f"a tensor's name must be a string, got {key!r}")
         dtype = str(tensor.dtype).removeprefix("torch.")
         try:
             specs[key] = safetensors.TensorSpec(dtype=dtype, shape=(0,), data_ptr=0, data_len=0)
         except (safetensors.SafetensorError, ValueError):
-            raise OssConfigError(f"tensor {key!r} is {tensor.dtype}: safetensors has no such type") from None
+            raise OssConfigError(
+                f"tensor {key!r} is {tensor.dtype}: safetensors has no such type; convert it"
+            ) from None
     try:
         template = safetensors.serialize(specs, None if metadata is None else dict(metadata))
     except (TypeError, ValueError) as error:
@@ -190,7 +192,7 @@ def write_header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
     text += b" " * (-len(text) % _ALIGNMENT)
     head = len(text).to_bytes(LENGTH_BYTES, "little") + text
     try:
-        read_header(head, len(head) + offset, "what would be stored")
+        read_header(head, len(head) + offset, "the file to be stored")
     except OssFormatError as error:
         raise OssConfigError(str(error)) from None
     return head, order

@@ -1,4 +1,4 @@
-"""Tensors in safetensors objects, without a local file between."""
+"""Tensors in safetensors objects, read and written without a local file."""
 
 import itertools
 import os
@@ -14,6 +14,7 @@ from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
+from osstorchconnector.process.owner import Owner
 from osstorchconnector.safetensor.header import (
     LENGTH_BYTES,
     TensorPlace,
@@ -24,7 +25,7 @@ from osstorchconnector.safetensor.header import (
 )
 from osstorchconnector.safetensor.shards import INDEX_NAME, SINGLE_NAME, read_index, split, write_index
 
-# What the index of a sharded model is cut into elsewhere, too: large enough for full speed, small enough to be moved.
+# As other libraries cut models: large enough for full speed, small enough to handle.
 _SHARD_BYTES: Final = 5_000_000_000
 
 _Index = int | slice | EllipsisType | torch.Tensor | list[Any] | None
@@ -35,8 +36,8 @@ Device = str | int | torch.device
 class OssSafetensor:
     """Saves tensors to, and loads them from, safetensors objects.
 
-    It needs the library ``safetensors``: ``pip install "osstorchconnector[safetensors]"``. What it writes, that library
-    reads, and the other way round.
+    It needs the library ``safetensors``: ``pip install "osstorchconnector[safetensors]"``. That library reads what this
+    class writes, and this class reads what that library writes.
 
     A URI that ends with ``/`` is a directory of shards, with ``model.safetensors.index.json``.
     """
@@ -51,15 +52,7 @@ class OssSafetensor:
         *,
         config: OssConfig | None = None,
     ) -> None:
-        """Resolve the configuration. The network is not used.
-
-        Args:
-            endpoint: Endpoint of the buckets' region, such as ``oss-cn-hangzhou-internal.aliyuncs.com``.
-            cred_path: JSON file with an access key.
-            config_path: JSON configuration file.
-            cred_provider: Object with a method ``get_credentials()``.
-            region: Region ID. Empty: ``OSS_REGION`` in the environment, else what the endpoint tells.
-            config: Everything else.
+        """Resolve the connection arguments, which are those of :class:`OssClient`. The network is not used.
 
         Raises:
             OssConfigError: An argument is wrong, a file is missing or malformed, or ``safetensors`` is not installed.
@@ -69,37 +62,39 @@ class OssSafetensor:
         self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
 
     def safe_open(self, oss_uri: str, device: Device = "cpu", framework: str = "pt") -> "OssSafeOpen":
-        """Open an object, or a directory of shards, whose tensors are fetched as they are asked for.
+        """Open an object or a directory of shards. Each tensor is fetched when you ask for it.
 
         Args:
-            oss_uri: ``oss://bucket/key``; with ``/`` at its end, or the index of a directory, its shards.
-            device: Where the tensors are needed.
+            oss_uri: ``oss://bucket/key`` for one object; for shards, the directory with its ``/``, or its index.
+            device: The device that the tensors go to.
             framework: ``"pt"``, which is torch.
 
         Returns:
             A context manager.
 
         Raises:
-            OssConfigError: There is no such device or framework.
+            OssConfigError: The device or the framework does not exist.
             OssNotFoundError: The object does not exist.
-            OssFormatError: It is not a safetensors object.
+            OssFormatError: The object is not a safetensors file.
         """
         if framework != "pt":
-            raise OssConfigError(f"framework is {framework!r}: allowed is 'pt'. The device comes before it")
+            raise OssConfigError(
+                f"framework must be 'pt', got {framework!r}. The arguments are (uri, device, framework)"
+            )
         return OssSafeOpen(self._client, oss_uri, _device(device))
 
     def load_file(self, oss_uri: str, device: Device = "cpu", *, progress: bool = False) -> dict[str, torch.Tensor]:
         """Return all tensors of an object or of a directory of shards, by name.
 
         Args:
-            oss_uri: As of :meth:`safe_open`.
-            device: Where the tensors are needed.
+            oss_uri: As for :meth:`safe_open`.
+            device: The device that the tensors go to.
             progress: Show a bar on standard error.
 
         Raises:
             OssNotFoundError: The object does not exist.
-            OssFormatError: It is not a safetensors object.
-            OssIntegrityError: Its bytes are not those that were stored.
+            OssFormatError: The object is not a safetensors file.
+            OssIntegrityError: The bytes do not have the checksum that OSS stores.
         """
         with self.safe_open(oss_uri, device) as opened:
             names = opened.offset_keys()
@@ -119,21 +114,21 @@ class OssSafetensor:
         shard_bytes: int = _SHARD_BYTES,
         progress: bool = False,
     ) -> None:
-        """Store tensors. What is there before stays whole until all is stored.
+        """Store tensors. The previous object or index stays whole until all tensors are stored.
 
-        With ``/`` at the end of `oss_uri`, they are stored as shards, whose names no other save uses, and then as an
-        index that names them. The shards of an index that was there before are kept.
+        If `oss_uri` ends with ``/``, the tensors are stored as shards, whose names no other save uses, and then an
+        index is stored that names the shards. The shards of a previous index are kept.
 
         Args:
-            tensors: Dense and contiguous tensors, which share no memory.
+            tensors: Dense and contiguous tensors that share no memory.
             oss_uri: The object, or the directory.
-            metadata: Texts to store beside them.
-            shard_bytes: Most bytes of tensors in one shard; a tensor is never divided.
+            metadata: Texts to store beside the tensors.
+            shard_bytes: Upper limit of the bytes of tensors in one shard; a larger tensor gets a shard of its own.
             progress: Show a bar on standard error.
 
         Raises:
             OssConfigError: A tensor or a text cannot be stored.
-            OssError: Nothing was stored.
+            OssError: The tensors could not be stored; the previous object or index is unchanged.
         """
         _check_tensors(tensors)
         directory = _is_directory(oss_uri)
@@ -165,7 +160,7 @@ class OssSafetensor:
 
 
 class OssSafeOpen:
-    """The tensors of a safetensors object, or of a directory of shards, fetched as they are asked for.
+    """The tensors of a safetensors object, or of a directory of shards. Each is fetched when you ask for it.
 
     Threads may share it. It does not pickle, and a forked child opens its own.
     """
@@ -175,11 +170,11 @@ class OssSafeOpen:
 
         Raises:
             OssNotFoundError: The object does not exist.
-            OssFormatError: It is not a safetensors object.
+            OssFormatError: The object is not a safetensors file.
         """
         self._client = client
         self._device = device
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         self._closed = False
         self._shards: dict[str, _Shard] = {}
@@ -197,7 +192,7 @@ class OssSafeOpen:
             self._shard(self._uri)
 
     def keys(self) -> list[str]:
-        """Return the tensors' names, in order of the names."""
+        """Return the tensors' names, sorted."""
         return sorted(self._names())
 
     def offset_keys(self) -> list[str]:
@@ -207,17 +202,17 @@ class OssSafeOpen:
         return [name for uri in self._shard_uris() for name in self._shard(uri).tensors if self._map.get(name) == uri]
 
     def metadata(self) -> dict[str, str]:
-        """Return the texts that are stored beside the tensors; of shards, those of all, the first one's first."""
+        """Return the texts that are stored beside the tensors. If several shards have a text, the first counts."""
         found: dict[str, str] = {}
         for uri in self._shard_uris():
             found = {**self._shard(uri).metadata, **found}
         return found
 
     def stored_bytes(self, name: str) -> int:
-        """Return how many bytes of the object a tensor has.
+        """Return how many bytes of the object a tensor takes.
 
         Raises:
-            OssKeyError: There is none of that name.
+            OssKeyError: There is no tensor of that name.
         """
         _, place = self._find(name)
         return place.end - place.start
@@ -226,23 +221,23 @@ class OssSafeOpen:
         """Return a tensor.
 
         Raises:
-            OssKeyError: There is none of that name.
-            OssError: It could not be fetched.
+            OssKeyError: There is no tensor of that name.
+            OssError: The tensor could not be fetched.
         """
         shard, place = self._find(name)
         return shard.tensor(place, place.torch_shape(), place.start, place.end, self._device)
 
     def get_slice(self, name: str) -> "OssSlice":
-        """Return a tensor to take a part of: ``get_slice("weight")[10:20]`` fetches these ten rows.
+        """Return an object that fetches a part of a tensor: ``get_slice("weight")[10:20]`` fetches these ten rows.
 
         Raises:
-            OssKeyError: There is none of that name.
+            OssKeyError: There is no tensor of that name.
         """
         return OssSlice(*self._find(name), self._device)
 
     def close(self) -> None:
-        """Let go of the object. Closing again, or in a forked child, does nothing."""
-        if self._process != os.getpid():
+        """Close the object. Closing again, or in a forked child, does nothing."""
+        if not self._owner.is_this_process():
             return
         with self._lock:
             self._closed = True
@@ -267,7 +262,7 @@ class OssSafeOpen:
         return [self._uri] if self._map is None else sorted(set(self._map.values()))
 
     def _shard(self, uri: str) -> "_Shard":
-        _check_process(self._process, uri)
+        _check_process(self._owner, uri)
         with self._lock:
             if self._closed:
                 raise ValueError("I/O operation on closed safetensors object")
@@ -282,15 +277,15 @@ class OssSafeOpen:
         if uri is not None and place is not None:
             return self._shard(uri), place
         if uri is not None and self._map is not None:
-            raise OssFormatError(f"{uri} has no tensor {name!r}, which the index of {self._uri} says it has")
+            raise OssFormatError(f"{uri} has no tensor {name!r}, but the index of {self._uri} says that it has")
         raise OssKeyError(f"{self._uri} has no tensor {name!r}")
 
 
 class OssSlice:
-    """A tensor of which parts are fetched: index it as a tensor.
+    """Fetches parts of a tensor: index it as you index the tensor.
 
-    Leading whole numbers and the first slice decide what is fetched: these rows and no others. Everything after them is
-    taken from the fetched rows.
+    Only the rows that the leading whole numbers and the first slice select are fetched. The rest of the index is
+    applied to the fetched rows.
     """
 
     def __init__(self, shard: "_Shard", place: TensorPlace, device: torch.device) -> None:
@@ -308,11 +303,11 @@ class OssSlice:
         return self._place.dtype
 
     def __getitem__(self, index: Index) -> torch.Tensor:
-        """Return a part, as a tensor with that index would.
+        """Return what a tensor returns for the index.
 
         Raises:
-            IndexError: The tensor has no such place.
-            OssError: It could not be fetched.
+            IndexError: The index is out of bounds.
+            OssError: The rows could not be fetched.
         """
         shape = self._place.torch_shape()
         rest = list(index) if isinstance(index, tuple) else [index]
@@ -334,11 +329,11 @@ class OssSlice:
             shape = (count, *shape[1:])
             rest[0] = slice(None, None, chosen.step)
         whole = self._shard.tensor(self._place, shape, start, start + length, torch.device("cpu"))
-        part = whole[tuple(rest)] if rest else whole
-        # A part that is not all of the memory behind it gets memory of its own.
-        if part.numel() != whole.numel():
-            part = part.clone()
-        return part.to(self._device)
+        selected = whole[tuple(rest)] if rest else whole
+        # A copy, unless it is all of the fetched memory: a small selection must not keep large memory alive.
+        if selected.numel() != whole.numel():
+            selected = selected.clone()
+        return selected.to(self._device)
 
 
 class _Shard:
@@ -346,7 +341,7 @@ class _Shard:
 
     def __init__(self, client: OssClient, uri: str) -> None:
         self._file = client.reader(uri)
-        self._process = os.getpid()
+        self._owner = Owner()
         self._lock = threading.Lock()
         size = self._file.size
         head = self._file.read(LENGTH_BYTES)
@@ -359,13 +354,13 @@ class _Shard:
         self, place: TensorPlace, shape: tuple[int, ...], start: int, end: int, device: torch.device
     ) -> torch.Tensor:
         """Fetch bytes straight into the memory of a new tensor."""
-        _check_process(self._process, self._file.uri)
+        _check_process(self._owner, self._file.uri)
         dtype = place.torch_dtype()
         if start == end:
             return torch.empty(shape, dtype=dtype, device=device)
         memory = torch.empty(end - start, dtype=torch.uint8)
         view: Any = memory.numpy()
-        # Position and reading belong together.
+        # No other thread may move the position before the read.
         with self._lock:
             self._file.seek(start)
             while view.nbytes > 0:
@@ -376,21 +371,21 @@ class _Shard:
         return memory.view(dtype).reshape(shape).to(device)
 
     def close(self) -> None:
-        """Let go of the object."""
+        """Close the object."""
         self._file.close()
 
 
-def _check_process(process: int, uri: str) -> None:
-    # Before a lock is waited for: a thread that held it when this process was forked will never release it here.
-    if process != os.getpid():
-        raise OssError(f"{uri} was opened in process {process}, not in {os.getpid()}: open it in this one")
+def _check_process(owner: Owner, uri: str) -> None:
+    # Checked before a lock is taken: a thread that held it at the fork does not exist here and never releases it.
+    if not owner.is_this_process():
+        raise OssError(f"{uri} was opened in process {owner.pid}, not in {os.getpid()}: open it in this one")
 
 
 def _device(device: Device) -> torch.device:
     try:
         return torch.device(device)
     except (TypeError, RuntimeError) as error:
-        raise OssConfigError(f"device is {device!r}: give one like 'cpu' or 'cuda:0'") from error
+        raise OssConfigError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from error
 
 
 def _is_directory(uri: str) -> bool:
@@ -404,17 +399,17 @@ def _is_whole_number(value: object) -> bool:
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
     if not isinstance(tensors, Mapping):
-        raise OssConfigError(f"tensors must be a dictionary of tensors, not {type(tensors).__name__}")
+        raise OssConfigError(f"tensors must be a dictionary of tensors, got {type(tensors).__name__}")
     areas = []
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
-            raise OssConfigError(f"{name!r} must be a tensor, not {type(tensor).__name__}")
+            raise OssConfigError(f"{name!r} must be a tensor, got {type(tensor).__name__}")
         if tensor.layout != torch.strided:
-            raise OssConfigError(f"tensor {name!r} is sparse: make it dense with to_dense()")
+            raise OssConfigError(f"tensor {name!r} is sparse: call to_dense()")
         if tensor.device.type == "meta":
             raise OssConfigError(f"tensor {name!r} is on the device meta: it has no values")
         if not tensor.is_contiguous():
-            raise OssConfigError(f"tensor {name!r} is not contiguous: make it so with contiguous()")
+            raise OssConfigError(f"tensor {name!r} is not contiguous: call contiguous()")
         length = tensor.numel() * tensor.element_size()
         if length > 0:
             areas.append((str(tensor.device), tensor.data_ptr(), tensor.data_ptr() + length, name))
@@ -422,12 +417,12 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
     for one, next_one in itertools.pairwise(areas):
         if one[0] == next_one[0] and next_one[1] < one[2]:
             raise OssConfigError(
-                f"tensors {one[3]!r} and {next_one[3]!r} share memory, which would be stored twice and be apart when "
-                "loaded: leave one of them out, or clone() it"
+                f"tensors {one[3]!r} and {next_one[3]!r} share memory: it would be stored twice, and they would not "
+                "share memory when loaded; leave one of them out, or clone() it"
             )
 
 
-def _bytes_of(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - a buffer, which numpy's types do not say
+def _bytes_of(tensor: torch.Tensor) -> Any:  # noqa: ANN401 - a buffer, but numpy's types do not say so
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
-    # A single value is contiguous under any stride, but only viewed as bytes under this one.
+    # A tensor of one value is contiguous with any stride, but view() as bytes accepts only this one.
     return plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()

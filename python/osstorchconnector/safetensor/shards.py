@@ -9,7 +9,7 @@ import torch
 
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
 
-#: The index of a directory, and the one object of a directory without an index.
+#: The index of a directory, and the only object of a directory without an index.
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
 
@@ -20,13 +20,13 @@ def split(
     """Distribute tensors over shards, in their order.
 
     Returns:
-        Each shard's tensors by its name, and each tensor's shard.
+        The tensors of each shard by the shard's name, and the shard's name of each tensor.
 
     Raises:
         OssConfigError: The size is not above 0.
     """
     if not isinstance(shard_bytes, int) or isinstance(shard_bytes, bool) or shard_bytes < 1:
-        raise OssConfigError(f"shard_bytes is {shard_bytes!r}: a whole number above 0 is needed")
+        raise OssConfigError(f"shard_bytes must be a whole number above 0, got {shard_bytes!r}")
     shards: list[dict[str, torch.Tensor]] = [{}]
     filled = 0
     for name, tensor in tensors.items():
@@ -36,7 +36,7 @@ def split(
             filled = 0
         shards[-1][name] = tensor
         filled += length
-    # Names of this save's own: an index that is there already goes on naming what it was written with.
+    # New names for each save, so that the shards of a previous index stay as they are.
     save = uuid.uuid4().hex[:12]
     named = {
         f"model-{save}-{number:05}-of-{len(shards):05}.safetensors": shard
@@ -53,10 +53,10 @@ def write_index(index: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -
 
 
 def read_index(content: bytes, uri: str) -> dict[str, str]:
-    """Return each tensor's shard, as a URI.
+    """Return the URI of each tensor's shard.
 
     Raises:
-        OssFormatError: It is not an index, or names something outside of its directory.
+        OssFormatError: The content is not an index, or names an object outside of its directory.
     """
     try:
         document: Any = json.loads(content)
@@ -68,5 +68,7 @@ def read_index(content: bytes, uri: str) -> dict[str, str]:
     directory = uri[: uri.rindex("/") + 1]
     for name, file in index.items():
         if not isinstance(file, str) or not file or "/" in file:
-            raise OssFormatError(f"{uri} is not an index of safetensors: tensor {name!r} is in no file beside it")
+            raise OssFormatError(
+                f"{uri} is not an index of safetensors: it does not name a file beside it for tensor {name!r}"
+            )
     return {name: directory + file for name, file in index.items()}

@@ -1,4 +1,4 @@
-"""What :class:`osstorchconnector.testing.Emulator` asks of the server it started: faults, and what was requested."""
+"""How :class:`osstorchconnector.testing.Emulator` changes faults of its server and reads the request log."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from osstorchconnector.exceptions import OssConfigError, OssConnectionError
 
-# An answer is made of what is in memory; a loaded machine takes a second for it.
+# The server answers from memory; a loaded machine takes a second for it.
 _TIMEOUT_SECONDS: Final = 20.0
 
 Position = int | Literal["before", "middle"]
@@ -19,75 +19,76 @@ Position = int | Literal["before", "middle"]
 
 
 class FaultRule(TypedDict, total=False):
-    """Which requests fail, and how. What is left out is not asked and not done; times are in seconds.
+    """Which requests fail, and how. A field that is left out has no effect. Times are in seconds.
 
-    The first four say which requests the rule is about; the next four choose among those.
+    `operation`, `bucket` and `key` say which requests the rule matches; `nth`, `every`, `probability`, `seed` and
+    `times` choose among the matching requests; the other fields say what happens to them.
     """
 
     operation: str | Sequence[str]
-    """Operations, by their names in the OSS API reference, such as ``"GetObject"``."""
+    """Names of operations, as in the OSS API reference, such as ``"GetObject"``."""
     bucket: str
     """Pattern of the bucket: ``*`` stands for any characters, ``?`` for one."""
     key: str
-    """Pattern of the key. A request without a key, such as a listing, does not fit."""
+    """Pattern of the key. A request without a key, such as a listing, does not match."""
 
     nth: int | Sequence[int]
-    """Which of the requests, counted from 1."""
+    """The numbers of the matching requests to act on, counted from 1."""
     every: int
-    """Only each so manyth request."""
+    """Act on every n-th request only."""
     probability: float
-    """Only this fraction of the requests; the same ones in every run, whatever order they come in."""
+    """Act on this fraction of the requests. It chooses the same requests in every run, in any order."""
     seed: int
-    """Seed of everything random in the rule."""
+    """Seed of all random choices of the rule."""
     times: int
-    """Act on at most so many requests."""
+    """Act on at most this number of requests."""
 
     delay: float | Mapping[str, float | Sequence[float]]
     """Hold the answer back: seconds, or ``{"uniform": [least, most]}``, ``{"normal": [mean, deviation]}``,
     ``{"exponential": mean}`` or ``{"lognormal": [median, deviation of the logarithm]}``."""
     bandwidth: float
-    """Bytes per second of each request by itself, in both directions."""
+    """Bytes per second of each single request, in both directions."""
     shared_bandwidth: float
     """Bytes per second of all requests of the rule together, in both directions."""
     error: str
-    """Refuse with this code, such as ``"InternalError"``."""
+    """Refuse the request with this code, such as ``"InternalError"``."""
     status: int
-    """Status of the refusal, where it is not the one that OSS gives with the code."""
+    """Status of the refusal, if it differs from the status that OSS gives with the code."""
     throttle: float
-    """Refuse with 503 and say in ``x-oss-qos-delay-time`` that so many seconds should pass."""
+    """Refuse with 503, and tell the client in ``x-oss-qos-delay-time`` to wait this number of seconds."""
     expired_token: bool
-    """Refuse as if the security token had expired."""
+    """Refuse the request as if its security token had expired."""
     clock_skew: float
-    """Judge the request by a clock so many seconds ahead, and answer with its ``Date``."""
+    """Check the request with a clock that is this number of seconds ahead, and answer with that clock's ``Date``."""
     reset: Position
-    """Reset the connection there."""
+    """Reset the connection at this position."""
     truncate: Position
-    """Close the connection there, though ``Content-Length`` announced the whole body."""
+    """Close the connection at this position, although ``Content-Length`` announced the whole body."""
     stall: Position
-    """Send nothing more from there on, and leave the connection open."""
+    """Stop sending at this position, and leave the connection open."""
     lose_reply: bool
-    """Carry the request out, and reset the connection instead of answering."""
+    """Execute the request, but reset the connection instead of answering."""
     flip: int | Literal["middle"]
-    """Change one bit of the body there, and leave the checksum in the header right."""
+    """Change one bit of the body at this position; the checksum in the header stays right."""
     wrong_crc: bool
-    """Change the CRC64 in the header, and leave the body right."""
+    """Change the CRC-64 in the header; the body stays right."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedRequest:
-    """A request that the server got.
+    """A request that the server received.
 
     Attributes:
-        method: Method on the wire.
-        operation: What was asked for, by its name in the OSS API reference; None where that was not clear.
-        bucket: Bucket addressed.
-        key: Key addressed.
+        method: HTTP method.
+        operation: Name of the operation, as in the OSS API reference; None if it was not clear.
+        bucket: Bucket of the request.
+        key: Key of the request.
         range: The header ``Range`` as sent.
-        status: Status of the answer, also where a fault lost it; 0 where a fault ended the request before that.
+        status: Status of the answer, also if a fault lost the answer; 0 if a fault ended the request before it.
         error_code: Error code of the answer.
-        response_bytes: Size of the answer's body as announced.
+        response_bytes: Announced size of the answer's body.
         request_id: Identifier of the request.
-        concurrency: How many requests were in flight when this one came, with itself.
+        concurrency: Number of requests in flight when this one arrived, this one included.
         faults: The numbers of the faults that acted on it.
     """
 
@@ -105,30 +106,30 @@ class RecordedRequest:
 
 
 class Fault:
-    """A fault of a running server. It acts until it is removed, or until the ``with`` block it heads ends."""
+    """A fault of a running server. It acts until it is removed, or until its ``with`` block ends."""
 
     def __init__(self, admin: "Admin", number: int) -> None:
-        """Refer to a fault that was added."""
+        """Refer to a fault of the server."""
         self._admin = admin
         self._number = number
 
     @property
     def number(self) -> int:
-        """What :attr:`RecordedRequest.faults` calls it."""
+        """Its number in :attr:`RecordedRequest.faults`."""
         return self._number
 
     @property
     def met(self) -> int:
-        """How many requests had the operation, bucket and key; 0 once it is removed."""
+        """How many requests matched its operation, bucket and key; 0 after it was removed."""
         return self._count("met")
 
     @property
     def acted(self) -> int:
-        """How many requests it acted on; 0 once it is removed."""
+        """How many requests it acted on; 0 after it was removed."""
         return self._count("acted")
 
     def remove(self) -> None:
-        """Let the following requests alone. Removing it again does nothing."""
+        """Stop acting on requests. Removing it again does nothing."""
         self._admin.call("DELETE", f"faults/{self._number}", missing_ok=True)
 
     def __enter__(self) -> Self:
@@ -149,35 +150,35 @@ class Fault:
 
 
 class Admin:
-    """The part of a server that its own token opens."""
+    """The part of a server that only a holder of its token may use."""
 
     def __init__(self, endpoint: str, token: str, ca_file: str | None) -> None:
-        """Refer to a running server; `ca_file` has the certificates to trust where it speaks TLS."""
+        """Refer to a running server; `ca_file` holds the certificates to trust if it uses TLS."""
         parts = urlsplit(endpoint)
         self._address = (parts.hostname or "", parts.port)
         self._token = token
         self._context = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
 
     def add_faults(self, rules: Sequence[FaultRule]) -> list[Fault]:
-        """Add faults, all or none."""
+        """Add faults: all of them, or none if a rule is wrong."""
         return [Fault(self, number) for number in self.call("POST", "faults", rules)]
 
     def requests(self) -> list[RecordedRequest]:
-        """Return what the server remembers, oldest first."""
+        """Return the request log, the oldest request first."""
         found = self.call("GET", "requests")["requests"]
-        return [RecordedRequest(**{**record, "faults": tuple(record["faults"])}) for record in found]
+        return [RecordedRequest(**{**logged, "faults": tuple(logged["faults"])}) for logged in found]
 
     def peak_concurrency(self) -> int:
-        """Return the most requests in flight at once."""
+        """Return the largest number of requests in flight at the same time."""
         return int(self.call("GET", "requests")["peak_concurrency"])
 
     def clear_requests(self) -> None:
-        """Forget the requests so far."""
+        """Clear the request log."""
         self.call("DELETE", "requests")
 
     def call(self, method: str, path: str, content: object = None, *, missing_ok: bool = False) -> Any:  # noqa: ANN401
-        """Send one request and return what its answer says."""
-        # A connection for each: a forked child must not share one with its parent.
+        """Send one request and return the content of its answer."""
+        # A connection for each request, because a forked child must not share one with its parent.
         connection = self._connect()
         try:
             body = None if content is None else json.dumps(content)

@@ -21,17 +21,18 @@ from typing import IO, Final, Literal, Self, TypedDict, Unpack
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConnectionError, OssTimeoutError
+from osstorchconnector.process.owner import Owner
 from osstorchconnector.testing.admin import Admin, Fault, FaultRule, RecordedRequest
 
-__all__ = ["Connection", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
+__all__ = ["Connection", "ConnectionArguments", "Emulator", "Fault", "FaultRule", "KeyPair", "RecordedRequest"]
 
-# A cold start reads the interpreter and the native core from disk; a loaded machine takes a few seconds for it.
+# A cold start reads the interpreter and the native module from disk; a loaded machine takes a few seconds for it.
 _START_SECONDS: Final = 20.0
-# The server waits for requests in progress, but not for long; a server that has not ended by then is killed.
+# The server waits a short time for its running requests. If it has not ended by then, it is killed.
 _STOP_SECONDS: Final = 5.0
 
 
-class Connection(TypedDict):
+class ConnectionArguments(TypedDict):
     """The keyword arguments that connect a dataset or client."""
 
     endpoint: str
@@ -39,15 +40,19 @@ class Connection(TypedDict):
     region: str
 
 
+Connection = ConnectionArguments
+"""Deprecated: the old name of :class:`ConnectionArguments`."""
+
+
 @dataclass(frozen=True)
 class KeyPair:
     """An access key that a server accepts.
 
     Attributes:
-        access_key_id: The public half.
-        access_key_secret: The secret half.
-        security_token: For a temporary key, the token that every request must carry.
-        expiration: When the token stops working; without a zone it is UTC. Default: never.
+        access_key_id: The public part.
+        access_key_secret: The secret part.
+        security_token: The token of a temporary key, which every request must carry.
+        expiration: When the token expires; UTC if it has no time zone. Default: never.
     """
 
     access_key_id: str
@@ -69,15 +74,15 @@ class Emulator:
             assert [request.key for request in emulator.requests(operation="GetObject")] == ["a.txt", "a.txt"]
 
     The server listens on a free port of the loopback interface, with an access key of its own. It ends when the block
-    ends, and also when this process dies. A forked child may use it; only the process that started it stops it.
+    ends, and also if this process dies. A forked child may use it, but only the process that started it can stop it.
 
     Attributes:
-        endpoint: ``http://127.0.0.1:<port>``, once it is started.
-        region: Region ID that signatures must be for.
-        access_key_id: The access key it accepts, beside ``key_pairs``.
+        endpoint: ``http://127.0.0.1:<port>``, after the start.
+        region: Region ID that requests must be signed for.
+        access_key_id: The access key that it accepts, besides ``key_pairs``.
         access_key_secret: The secret that belongs to it.
-        cred_path: A JSON file with that access key, readable by this user only, once it is started.
-        ca_bundle: A PEM file with the certificates to trust, once it is started with TLS, else empty.
+        cred_path: A JSON file with that access key, which only this user can read, after the start.
+        ca_bundle: A PEM file with the certificates to trust, after a start with TLS; otherwise empty.
     """
 
     def __init__(
@@ -107,21 +112,21 @@ class Emulator:
             buckets: Buckets to start with.
             host: Address to listen on. Default: the loopback interface only.
             port: Port to listen on. Default: any free one.
-            region: Region ID that signatures must be for.
-            root: Directory to store objects in; it is kept. Default: memory.
-            domain: Host names below it are ``bucket.domain``. Default: path style, since the host is an IP address.
+            region: Region ID that requests must be signed for.
+            root: Directory to store objects in; it is not deleted at the end. Default: memory.
+            domain: Take host names ``bucket.domain`` for buckets. Default: path style, since the host is an IP address.
             etag: ``"fast"`` makes ETags without MD5, for measurements.
-            fsync: Wait for the disk before a write is answered.
-            memory_limit: Most bytes of content kept in memory. Default: no limit.
+            fsync: Answer a write only after it is on the disk.
+            memory_limit: Upper limit of the bytes of content in memory. Default: no limit.
             import_directory: Directory whose files become objects of the one bucket; a file's path below it is its key.
             verify_signatures: Refuse requests whose signature is wrong.
             access_key_id: Access key to accept. Default: a random one.
             access_key_secret: Its secret. Default: a random one.
             key_pairs: More access keys to accept, temporary ones among them.
-            restore_seconds: How long an archived object takes to be restored.
-            tls: Serve HTTPS: True for a certificate made at the start, for ``localhost``, the loopback addresses, and
-                the domain with its subdomains; or the PEM files of a certificate and its private key.
-            faults: What fails on purpose from the start. :meth:`fault` adds more.
+            restore_seconds: Time that restoring an archived object takes.
+            tls: Serve HTTPS. True makes a certificate for ``localhost``, the loopback addresses, and the domain with
+                its subdomains. Or give the PEM files of a certificate and its private key.
+            faults: Faults from the start on. :meth:`fault` adds more.
         """
         self.region = region
         self.access_key_id = access_key_id or f"emulator-{secrets.token_hex(8)}"
@@ -153,15 +158,15 @@ class Emulator:
         if not verify_signatures:
             self._arguments.append("--no-verify")
         self._faults = list(faults)
-        # It opens the server to this process alone, so it is made anew for each server and never shown.
+        # It gives this process alone access, so each server gets a new one, and it is never shown.
         self._admin_token = secrets.token_urlsafe(32)
         self._admin: Admin | None = None
-        self._owner = 0
+        self._owner = Owner()
         self._resources: ExitStack | None = None
 
     @property
     def config(self) -> OssConfig:
-        """A configuration with the access key, and with the certificates to trust where the server speaks TLS."""
+        """A configuration with the access key, and with the certificates to trust if the server uses TLS."""
         if not self.ca_bundle:
             return OssConfig(access_key_id=self.access_key_id, access_key_secret=self.access_key_secret)
         return OssConfig(
@@ -169,10 +174,10 @@ class Emulator:
         )
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> ConnectionArguments:
         """The keyword arguments that connect a dataset or client, with the access key in a file.
 
-        A server that speaks TLS has to be trusted as well: add ``config=OssConfig(ca_bundle=emulator.ca_bundle)``.
+        If the server uses TLS, add ``config=OssConfig(ca_bundle=emulator.ca_bundle)``, so that the client trusts it.
         """
         return {"endpoint": self.endpoint, "cred_path": self.cred_path, "region": self.region}
 
@@ -186,52 +191,52 @@ class Emulator:
         self.client().create_bucket(name)
 
     def fault(self, **rule: Unpack[FaultRule]) -> Fault:
-        """Make requests fail from now on, until the result is removed or the ``with`` block that it heads ends.
+        """Make requests fail from now on, until the returned fault is removed or its ``with`` block ends.
 
-        Each keyword is described at :class:`FaultRule`::
+        The keywords are the fields of :class:`FaultRule`::
 
             emulator.fault(key="train/*", delay=0.05)
             emulator.fault(operation="UploadPart", nth=2, error="InternalError")
             emulator.fault(probability=0.01, seed=7, truncate="middle")
 
         Raises:
-            OssConfigError: The rule is wrong; the message says what about it.
+            OssConfigError: The rule is wrong; the message says why.
             RuntimeError: The server is not running.
         """
         (fault,) = self._running().add_faults([rule])
         return fault
 
     def requests(self, *, operation: str | None = None) -> list[RecordedRequest]:
-        """Return the requests so far, oldest first; of more than 16,384, the latest.
+        """Return the request log, the oldest request first; it holds the latest 16,384 requests.
 
         Args:
-            operation: Only those for this operation, such as ``"GetObject"``.
+            operation: Only requests for this operation, such as ``"GetObject"``.
         """
         found = self._running().requests()
         return [request for request in found if operation in {None, request.operation}]
 
     def peak_concurrency(self) -> int:
-        """Return the most requests that were in flight at once."""
+        """Return the largest number of requests that were in flight at the same time."""
         return self._running().peak_concurrency()
 
     def clear_requests(self) -> None:
-        """Forget the requests so far, and how many were in flight at once."""
+        """Clear the request log and the peak of concurrency."""
         self._running().clear_requests()
 
     def start(self) -> None:
         """Start the server and wait until it is ready.
 
         Raises:
-            OssConnectionError: It ended; the message says why.
-            OssTimeoutError: It was not ready in time.
-            RuntimeError: It is running already.
+            OssConnectionError: The server ended; the message says why.
+            OssTimeoutError: The server was not ready in time.
+            RuntimeError: The server is already running.
         """
         if self._resources is not None:
-            raise RuntimeError("the emulator is running already")
+            raise RuntimeError("the emulator is already running")
         with ExitStack() as resources:
             directory = tempfile.mkdtemp(prefix="osst-emulator-")
-            # Also where nobody stops the server; a forked child ends without it.
-            resources.callback(weakref.finalize(self, _remove, directory, os.getpid()))
+            # Runs also if the program does not stop the server, but not at the end of a forked child.
+            resources.callback(weakref.finalize(self, _remove, directory, Owner()))
             log = resources.enter_context(Path(directory, "stderr").open("w+b"))
             cred_path = Path(directory, "credentials.json")
             _write_key(cred_path, KeyPair(self.access_key_id, self.access_key_secret))
@@ -252,12 +257,12 @@ class Emulator:
             if self._faults:
                 admin.add_faults(self._faults)
             self._admin = admin
-            self._owner = os.getpid()
+            self._owner = Owner()
             self._resources = resources.pop_all()
 
     def stop(self) -> None:
         """Stop the server and wait for its end. Stopping again, or in a forked child, does nothing."""
-        if self._resources is None or self._owner != os.getpid():
+        if self._resources is None or not self._owner.is_this_process():
             return
         self._resources.close()
         self._resources = None
@@ -282,7 +287,7 @@ class Emulator:
     def _spawn(self, log: IO[bytes], files: list[str]) -> "subprocess.Popen[bytes]":
         environment = {
             **os.environ,
-            # Not as arguments: those are shown to every user of the machine.
+            # Not as arguments, because every user of the machine can see them.
             "OSS_ACCESS_KEY_ID": self.access_key_id,
             "OSS_ACCESS_KEY_SECRET": self.access_key_secret,
             "OSS_EMULATOR_ADMIN_TOKEN": self._admin_token,
@@ -291,11 +296,11 @@ class Emulator:
         return subprocess.Popen(  # noqa: S603 - this interpreter with our own module
             [*command, *self._arguments, *files],
             env=environment,
-            # The pipe closes when this process ends, however it ends, and then the server ends.
+            # The pipe closes when this process ends, for any reason, and then the server ends.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Ctrl-C in a terminal goes to the whole group: the server must outlive what its client does about it.
+            # Ctrl-C in a terminal goes to the whole process group, but the server must outlive its clients.
             process_group=0,
         )
 
@@ -306,7 +311,7 @@ def _write_key(path: Path, pair: KeyPair) -> None:
         document["SecurityToken"] = pair.security_token
     if pair.expiration is not None:
         document["Expiration"] = pair.expiration.isoformat()
-    # The directory is private already; the mode is for tools that look at the file alone.
+    # The directory is private already; the mode is for tools that check the file only.
     path.touch(mode=0o600)
     path.write_text(json.dumps(document))
 
@@ -332,8 +337,8 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> str
     return line.decode().strip()
 
 
-def _remove(directory: str, owner: int) -> None:
-    if os.getpid() == owner:
+def _remove(directory: str, owner: Owner) -> None:
+    if owner.is_this_process():
         shutil.rmtree(directory)
 
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: it is loaded by every pytest run of an environment that has this package installed."""
+"""The pytest plugin. Every pytest run loads it if this package is installed."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from osstorchconnector.testing import Emulator
 
 @pytest.fixture
 def oss_emulator() -> Iterator[Emulator]:
-    """An OSS server of the test's own, empty and ready. See :class:`osstorchconnector.testing.Emulator`."""
+    """An OSS server of its own for the test, empty and ready. See :class:`osstorchconnector.testing.Emulator`."""
     with Emulator() as emulator:
         yield emulator

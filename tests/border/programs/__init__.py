@@ -1,11 +1,11 @@
-"""Programs that tests of this folder run in processes of their own, and how they speak with the test."""
+"""Programs that the tests of this folder run in other processes, and how they talk to the test."""
 
 import signal
 import sys
 from typing import Any
 
 from osstorchconnector import OssClient, OssConfig
-from osstorchconnector._native import Client, Listing, ObjectStream, Order, PrefixListing
+from osstorchconnector._native import Client, ListingFile, ObjectStream, Order, PrefixToList
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 
 BUCKET = "scripted-bucket"
@@ -29,21 +29,21 @@ def client_of(endpoint: str, **given: Any) -> OssClient:
     return OssClient(endpoint, config=OssConfig(**{**config, **given}))
 
 
-def new_listing() -> Listing:
+def new_listing() -> ListingFile:
     directory = PrivateDirectory()
     _directories.append(directory)
-    return Listing(str(directory.make() / "listing"), limit=1 << 30)
+    return ListingFile(str(directory.make() / "listing"), limit=1 << 30)
 
 
 def stream_of(native: Client, prefix: str) -> ObjectStream:
     """List a prefix and fetch what is under it."""
-    return native.stream(new_listing(), Order(), producer=PrefixListing(BUCKET, prefix))
+    return native.stream(new_listing(), Order(), producer=PrefixToList(BUCKET, prefix))
 
 
-def listing_of(native: Client, prefix: str) -> Listing:
+def listing_of(native: Client, prefix: str) -> ListingFile:
     """List a prefix to its end."""
     listing = new_listing()
-    listing.wait(native, PrefixListing(BUCKET, prefix))
+    listing.wait(native, PrefixToList(BUCKET, prefix))
     return listing
 
 

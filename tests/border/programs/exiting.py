@@ -17,14 +17,14 @@ kept: list[Any] = []
 
 
 class Slow:
-    """Takes its time when the interpreter takes modules apart, as libraries for graphics cards do."""
+    """Takes long when the interpreter clears modules, like libraries for graphics cards."""
 
     def __init__(self) -> None:
-        # The interpreter's end has taken apart whatever this would look up by then.
+        # At that time the interpreter has cleared the globals, so nothing is looked up here.
         self._sleep = time.sleep
 
     def __del__(self) -> None:
-        # Lets other threads run, which then meet an interpreter that is shutting down.
+        # Other threads run now, while the interpreter shuts down.
         self._sleep(1)
 
 
@@ -63,7 +63,7 @@ def open_objects(endpoint: str) -> None:
 
 
 def unfinished_writer(endpoint: str) -> None:
-    # Two attempts: one test refuses the first request that takes the upload back.
+    # Two attempts: one test refuses the first request that aborts the upload.
     writer = client_of(endpoint, upload_concurrency=4, max_attempts=2).writer(uri("written"))
     writer.write(LARGE[:250_000])
     kept.append(writer)
@@ -99,7 +99,7 @@ def waiting_provider(endpoint: str) -> None:
 
         def get_credentials(self) -> "Provider":
             asked.set()
-            # Wants the interpreter again and again, also while that ends.
+            # It needs the interpreter again and again, also while the interpreter ends.
             until = time.monotonic() + 0.5
             while time.monotonic() < until:
                 time.sleep(0.001)
@@ -113,7 +113,7 @@ def waiting_provider(endpoint: str) -> None:
 def logging_core(endpoint: str) -> None:
     logging.getLogger("osstorchconnector").setLevel(logging.DEBUG)
     logging.getLogger().addHandler(logging.StreamHandler(open(os.devnull, "w")))  # noqa: PTH123, SIM115
-    # Each attempt is refused and logged, again and again, on the native thread.
+    # The native thread logs each attempt, and each one is refused.
     client = client_of(endpoint, max_attempts=60_000, prefetch_concurrency=256, max_concurrency=256)
     kept.append(stream_of(client._native_client, ""))
 

@@ -35,7 +35,7 @@ class Open:
 
 
 def child_uses(open_objects: Open) -> list[str]:
-    """Return what did not raise."""
+    """Return the calls that did not raise."""
     wrong = []
     uses: dict[str, Callable[[int], Any]] = {
         "native get": lambda i: open_objects.natives[i].get(BUCKET, "large"),
@@ -78,7 +78,7 @@ def child(open_objects: Open, endpoint: str, end: str) -> None:
     # Plain memory is copied whole by a fork.
     assert [item.read() for item in open_objects.fetched] == [b"content of small-00"] * 2
     assert [len(table) for table in open_objects.listings_in_full] == [41, 41]
-    # The client of the package makes itself a native client here, and a new one works too.
+    # The package's client makes a native client for this process, and a new client works too.
     for client in (*open_objects.clients, client_of(endpoint)):
         assert client.get(uri("small-07")) == b"content of small-07"
     vars(open_objects).clear()
@@ -90,7 +90,7 @@ def child(open_objects: Open, endpoint: str, end: str) -> None:
         case "sys.exit":
             sys.exit(0)
         case "kept":
-            # Everything is collected by the interpreter's end instead.
+            # The end of the interpreter drops all objects instead.
             sys.exit(0)
 
 

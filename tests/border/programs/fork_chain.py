@@ -19,7 +19,7 @@ def main() -> None:
         item = client.open(uri("large"))
         assert item.read(7) == bytes(range(7))
         if parents_item is not None:
-            # A copy of the parent's bytes, without its connection.
+            # A copy of the parent's bytes, without its client.
             assert parents_item.read() == b"content of small-00"
         parents_item = next(stream_of(client._native_client, "small-00"))
         if generation == GENERATIONS:

@@ -1,4 +1,4 @@
-"""Children are forked while the native core is busy; each reads with a client of the parent's and one of its own."""
+"""Children are forked while the native core is busy; each reads with the parent's client and with its own."""
 
 import os
 import signal

@@ -17,7 +17,7 @@ HELD = [b"content of held-0", b"content of held-1"]
 
 
 class Waiting:
-    """What the thread does, what comes of it, and what a child does meanwhile."""
+    """The thread's call, its result, and the calls of a child meanwhile."""
 
     def __init__(self, wait: Callable[[], Any], result: Any, uses: list[Callable[[], Any]]) -> None:
         self.wait = wait
@@ -79,7 +79,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             signal.alarm(CHILD_SECONDS)
-            # What needs no network may answer as well.
+            # Calls that need no network may return.
             with contextlib.suppress(OssError):
                 use()
             os._exit(0)

@@ -1,4 +1,4 @@
-"""Iterates where files cannot grow beyond so many bytes, then where they can: ``full_disk.py CASES``, as JSON."""
+"""Iterates with a limit for the size of files, then without one: ``full_disk.py CASES``, as JSON."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Waits inside the native core until Ctrl-C, and then goes on with the same objects."""
+"""Waits inside the native core until Ctrl-C, and then continues with the same objects."""
 
 import sys
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def readinto(endpoint: str) -> None:
     reader = client_of(endpoint).open(uri("large"))
     buffer = bytearray(len(LARGE))
     expect_interrupt(lambda: reader.readinto(buffer))
-    # Nobody holds it any more: it can be resized, filled, and freed.
+    # Nothing holds the buffer any more: it can be resized, filled and freed.
     buffer.append(0)
     expected = PATTERN * (len(buffer) // len(PATTERN)) + PATTERN[: len(buffer) % len(PATTERN)]
     buffer[:] = expected
@@ -68,7 +68,7 @@ def listing(endpoint: str) -> None:
     names = []
     try:
         names += [item.name for item in items]
-    except Exception as error:  # noqa: BLE001 - it may raise, but not end as if all had been listed
+    except Exception as error:  # noqa: BLE001 - it may raise, but not end like a complete listing
         say(type(error).__name__)
     else:
         say(f"{len(names)} entries")

@@ -1,4 +1,4 @@
-"""Signals whose handlers return arrive all the time, and nothing is lost by them."""
+"""Signals arrive all the time, their handlers return, and nothing is lost."""
 
 import signal
 import sys

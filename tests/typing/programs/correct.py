@@ -1,4 +1,4 @@
-"""What a user writes: no error."""
+"""A program of a user, without errors."""
 
 import io
 from collections.abc import Iterator

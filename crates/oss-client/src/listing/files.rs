@@ -4,9 +4,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::{ListingOptions, Target};
 use crate::{
+    catalogue::Page,
     error::Result,
     local::{Walk, on_blocking_thread},
-    prefetch::Page,
 };
 
 /// Files of one page: as many as OSS lists.

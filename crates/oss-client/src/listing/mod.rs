@@ -13,9 +13,9 @@ use oss_protocol::xml::listed::ListedObjects;
 use tokio::sync::mpsc;
 
 use crate::{
+    catalogue::{Entry, Page},
     client::Client,
     error::Result,
-    prefetch::{Entry, Page},
 };
 
 /// How to list.

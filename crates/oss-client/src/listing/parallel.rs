@@ -9,9 +9,9 @@ use super::{
     plan::{Disorder, PageRequest, Plan},
 };
 use crate::{
+    catalogue::Page,
     error::{Error, ErrorKind, Result},
     ops::list::MOST_KEYS,
-    prefetch::Page,
 };
 
 /// Most pages in flight: at 50 ms they are 320 requests and 300,000 keys a second, more than one thread reads objects.

@@ -4,8 +4,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::{ListingOptions, Target};
 use crate::{
+    catalogue::Page,
     error::{Error, ErrorKind, Result},
-    prefetch::Page,
 };
 
 /// Sends the pages, or an error as the last.

@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::xml::bucket::ListBucketsResult;
 
 use super::parse_body;
-use crate::{client::Client, error::Result, http::Request};
+use crate::{client::Client, error::Result, request::Request};
 
 /// A page of at most 1,000 buckets.
 const ANSWER_LIMIT: usize = 4 << 20;

@@ -17,7 +17,8 @@ use super::{head::ObjectMeta, multipart::Part, parse_body, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
-    http::{Request, Response},
+    request::Request,
+    transport::Response,
 };
 
 /// A copy's answer holds an ETag and a date; that about tags, ten of 384 characters.

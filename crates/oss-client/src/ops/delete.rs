@@ -9,7 +9,7 @@ use super::{parse_body, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
-    http::Request,
+    request::Request,
 };
 
 /// An answer names each deleted key once: 1,000 keys of 1,023 bytes, percent-encoded, with their elements.

@@ -10,9 +10,10 @@ use crate::{
     buffer::PooledBuffer,
     client::Client,
     error::{Error, ErrorKind, Result, too_large},
-    http::{Request, Response},
+    request::Request,
     retry::RetryBudget,
     traffic,
+    transport::Response,
 };
 
 /// What becomes of the next bytes of a range.

@@ -6,11 +6,7 @@ use http::{Method, header};
 use oss_protocol::{header as oss_header, time};
 
 use super::incomplete;
-use crate::{
-    client::Client,
-    error::Result,
-    http::{Request, Response},
-};
+use crate::{client::Client, error::Result, request::Request, transport::Response};
 
 /// Description of a stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::xml::{XmlError, list::ListObjectsV2Result, listed::ListedObjects};
 
 use super::parse_body;
-use crate::{client::Client, error::Result, http::Request};
+use crate::{client::Client, error::Result, request::Request};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]

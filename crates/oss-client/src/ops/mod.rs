@@ -3,6 +3,7 @@
 pub mod bucket;
 pub mod copy;
 pub mod delete;
+mod file;
 pub mod get;
 pub mod head;
 pub mod list;
@@ -15,7 +16,8 @@ use oss_protocol::xml::error::ErrorBody;
 
 use crate::{
     error::{Error, ErrorKind, Result},
-    http::{Request, Response},
+    request::Request,
+    transport::Response,
 };
 
 /// Sets a header of a request; a value that HTTP cannot carry is the caller's mistake.

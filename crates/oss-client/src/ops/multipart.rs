@@ -13,7 +13,7 @@ use oss_protocol::{
 };
 
 use super::{incomplete, parse_body, put::PutOptions, put::compare_crc64, set_header};
-use crate::{client::Client, error::Result, http::Request};
+use crate::{client::Client, error::Result, request::Request};
 
 /// Answers to the requests about one upload hold a few names.
 const ANSWER_LIMIT: usize = 64 << 10;

@@ -8,7 +8,8 @@ use super::{incomplete, set_content_type, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
-    http::{Request, Response},
+    request::Request,
+    transport::Response,
 };
 
 /// How an object is stored.

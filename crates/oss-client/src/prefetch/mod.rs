@@ -7,7 +7,6 @@
 mod driver;
 mod prefix;
 mod queue;
-pub(crate) mod sizes;
 mod source;
 mod spans;
 
@@ -16,9 +15,7 @@ pub use prefix::{Prefix, RecordFailure};
 pub use queue::{Queue, Taken};
 pub use source::Source;
 
-pub use crate::catalogue::{Entry, Page};
-
-use crate::{buffer::PooledBuffer, error::Result, ops::head::ObjectMeta};
+use crate::{buffer::PooledBuffer, catalogue::Entry, error::Result, ops::head::ObjectMeta};
 
 /// One object of a stream, with its outcome.
 #[derive(Debug)]

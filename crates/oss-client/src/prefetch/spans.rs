@@ -1,11 +1,14 @@
 //! Members of archives: those that lie close together come with one request.
 
+use std::ops::Range;
+
 use futures_util::future::BoxFuture;
 
 use super::Entry;
 use crate::{
     buffer::PooledBuffer,
     client::Client,
+    coalesce::{Located, coalesce},
     error::{Error, ErrorKind, Result, too_large},
     ops::{
         get::{FetchedObject, Part},
@@ -56,6 +59,16 @@ impl Member {
     }
 }
 
+impl Located for Member {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.end()
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        self.place() == other.place()
+    }
+}
+
 /// Members that one request fetches, in the order of the archive.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -78,20 +91,8 @@ impl Run {
 pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<Run> {
     let largest = LARGEST_REQUEST.min(budget as u64 / REQUEST_SHARE);
     members.sort_by(|one, other| (one.place(), one.offset).cmp(&(other.place(), other.offset)));
-    let mut runs: Vec<Run> = Vec::new();
-    for member in members {
-        if let Some(run) = runs.last_mut()
-            && let (Some(first), Some(last)) = (run.members.first(), run.members.last())
-            && last.place() == member.place()
-            // Also false where a member comes twice.
-            && member.offset.checked_sub(last.end()).is_some_and(|gap| gap <= LARGEST_GAP)
-            && member.end() - first.offset <= largest
-        {
-            run.members.push(member);
-        } else {
-            runs.push(Run { members: vec![member] });
-        }
-    }
+    let runs = coalesce(members, LARGEST_GAP, largest);
+    let mut runs: Vec<_> = runs.into_iter().map(|members| Run { members }).collect();
     runs.sort_by_key(Run::first);
     runs
 }

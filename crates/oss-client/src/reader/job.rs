@@ -35,7 +35,15 @@ impl<B: AsMut<[u8]>> Job<B> {
         }
     }
 
-    /// The memory, in order.
+    /// The memory that is to be filled, in order.
+    pub fn targets(&self) -> impl Iterator<Item = &B> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Fill(target) => Some(target),
+            Part::Skip(_) => None,
+        })
+    }
+
+    /// All memory that the range goes to, in order.
     pub(crate) fn slices(&mut self) -> Vec<&mut [u8]> {
         let parts = self.parts.iter_mut().map(|part| match part {
             Part::Fill(target) => target.as_mut(),

@@ -5,12 +5,14 @@
 //! that are worth receiving into the caller's own memory, as [`Jobs`].
 
 mod coverage;
+mod gather;
 mod job;
 mod object;
 mod piece;
 mod window;
 
+pub use gather::{Gathered, Target, Wanted, gather};
 pub use job::{Job, Jobs};
 pub use object::ObjectReader;
 pub use piece::Piece;
-pub use window::{Step, Window};
+pub use window::{Step, Window, longest_request};

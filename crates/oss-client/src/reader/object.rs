@@ -13,7 +13,7 @@ use futures_util::{
     future::try_join_all,
     stream::{self, StreamExt as _, TryStreamExt as _},
 };
-use oss_protocol::crc64::Crc64;
+use oss_protocol::crc64::{Crc64, checksum};
 
 use super::{coverage::Coverage, job::Jobs};
 use crate::{
@@ -135,10 +135,28 @@ impl ObjectReader {
 
     /// Receives the bytes from `start` into `parts`, one after the other.
     pub(crate) async fn fetch(&self, lane: usize, start: u64, parts: &mut [&mut [u8]]) -> Result<()> {
-        self.receive(lane, start, parts, true).await
+        self.receive(lane, start, parts, true).await.map(drop)
     }
 
-    async fn receive(&self, lane: usize, start: u64, parts: &mut [&mut [u8]], counted: bool) -> Result<()> {
+    /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the CRC-64 of
+    /// each of these `spans` of it. Bytes that are checked by the caller, who may fetch them again, must not be `counted` for
+    /// the checksum of the object.
+    pub async fn receive_spans(
+        &self,
+        lane: usize,
+        start: u64,
+        target: &mut [u8],
+        spans: &[Range<usize>],
+        counted: bool,
+    ) -> Result<Vec<u64>> {
+        let crc = self.receive(lane, start, &mut [&mut *target], counted).await?;
+        let of_span =
+            |span: &Range<usize>| if span.len() == target.len() { crc } else { checksum(&target[span.clone()]) };
+        Ok(spans.iter().map(of_span).collect())
+    }
+
+    /// Receives the bytes from `start` into `parts`, one after the other, and returns their CRC-64.
+    async fn receive(&self, lane: usize, start: u64, parts: &mut [&mut [u8]], counted: bool) -> Result<u64> {
         let shared = &*self.shared;
         let client = &shared.clients[lane % shared.clients.len()];
         let crc = client.get_parts(&shared.bucket, &shared.key, &shared.meta.etag, shared.base + start, parts).await?;
@@ -146,7 +164,7 @@ impl ObjectReader {
             let end = parts.iter().fold(start, |end, part| end + part.len() as u64);
             lock(&shared.coverage).record(start..end, crc, |new| checksum_of(parts, start, &new));
         }
-        Ok(())
+        Ok(crc)
     }
 
     /// Bytes of the object never received.

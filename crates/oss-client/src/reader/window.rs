@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use tokio::runtime::Handle;
 
 use super::{object::ObjectReader, piece::Piece};
-use crate::buffer::BufferPool;
+use crate::{buffer::BufferPool, config::ClientConfig};
 
 /// The first access fetches so much of both ends at once: `torch.load` starts with the directory at the end and the
 /// pickle at the start, and those of a model of a thousand tensors have about this size.
@@ -104,7 +104,7 @@ impl Window {
         let limit = limit.max(4) as u64;
         Self {
             limit,
-            longest: (config.part_size as u64).clamp(1, limit / 4),
+            longest: longest_within(config, limit),
             concurrency: config.prefetch_concurrency.max(1),
             // Of its own, so that the memory is free again when the reader is closed. No piece is larger than it keeps.
             buffers: BufferPool::new(limit as usize / 4),
@@ -380,6 +380,15 @@ impl Window {
         }
         true
     }
+}
+
+/// The longest request for a range of an object that is not read through a window.
+pub fn longest_request(config: &ClientConfig) -> u64 {
+    longest_within(config, config.reader_window as u64)
+}
+
+fn longest_within(config: &ClientConfig, limit: u64) -> u64 {
+    (config.part_size as u64).clamp(1, limit.max(4) / 4)
 }
 
 fn length_of(range: &Range<u64>) -> u64 {

@@ -1,7 +1,9 @@
 //! Connections: made, kept alive and used again.
 
+mod body;
 mod connection;
 mod head;
+mod response;
 mod stream;
 
 use std::{
@@ -17,15 +19,15 @@ use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
-use self::stream::Stream;
-pub(crate) use self::{
+pub(crate) use self::head::RequestHead;
+pub use self::{body::Body, response::Response};
+use self::{
     connection::{Broken, Connection, Patience, Rest},
-    head::RequestHead,
+    stream::Stream,
 };
 use crate::{
     config::ClientConfig,
     error::{Error, ErrorKind, Result},
-    http::{Body, Response},
     sync::lock,
     tls,
 };

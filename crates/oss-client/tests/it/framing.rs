@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, Method};
-use oss_client::{ErrorKind, http::Request, ops::put::PutOptions};
+use oss_client::{ErrorKind, Request, ops::put::PutOptions};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,

@@ -1,102 +1,10 @@
-//! One request and one response, as the rest of the crate sees them.
+//! A body, received into memory of the caller's choice.
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
-use oss_protocol::header as oss_header;
-
-use crate::{
-    error::{ErrorKind, Result},
-    headers::Headers,
-    transport::{Broken, Lease, Patience, Rest},
+use super::{
+    Lease,
+    connection::{Broken, Patience, Rest},
 };
-
-/// What is asked of OSS. Signed anew for each attempt.
-#[derive(Clone, Debug)]
-pub struct Request {
-    /// HTTP method.
-    pub method: Method,
-    /// Bucket, absent for service-level requests.
-    pub bucket: Option<String>,
-    /// Object key, not encoded.
-    pub key: Option<String>,
-    /// Query parameters, not encoded; an empty value is sent as a bare name.
-    pub query: Vec<(String, String)>,
-    /// Headers beyond those that addressing and signing add.
-    pub headers: HeaderMap,
-    /// Request body.
-    pub body: Bytes,
-}
-
-impl Request {
-    /// A request about a bucket.
-    pub fn bucket(method: Method, bucket: &str) -> Self {
-        Self {
-            method,
-            bucket: Some(bucket.to_owned()),
-            key: None,
-            query: Vec::new(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        }
-    }
-
-    /// A request about an object.
-    pub fn object(method: Method, bucket: &str, key: &str) -> Self {
-        Self { key: Some(key.to_owned()), ..Self::bucket(method, bucket) }
-    }
-
-    /// Adds a query parameter.
-    #[must_use]
-    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.query.push((name.to_owned(), value.into()));
-        self
-    }
-
-    /// Sets the body.
-    #[must_use]
-    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-}
-
-/// Head of a response, and the body that follows it.
-#[derive(Debug)]
-pub struct Response {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Headers.
-    pub headers: Headers,
-    /// The body, not received yet.
-    pub body: Body,
-}
-
-impl Response {
-    /// Text of a header, where present and readable.
-    pub fn header(&self, name: &http::HeaderName) -> Option<&str> {
-        self.headers.text(name)
-    }
-
-    /// Length of the body that the server announced.
-    pub fn content_length(&self) -> Option<u64> {
-        self.header(&header::CONTENT_LENGTH)?.parse().ok()
-    }
-
-    /// `ETag` as sent, quotes included.
-    pub fn etag(&self) -> Option<&str> {
-        self.header(&header::ETAG)
-    }
-
-    /// CRC-64 of the whole object (also on a partial answer).
-    pub fn crc64(&self) -> Option<u64> {
-        self.header(&oss_header::HASH_CRC64ECMA)?.parse().ok()
-    }
-
-    /// Id of the request.
-    pub fn request_id(&self) -> Option<&str> {
-        self.header(&oss_header::REQUEST_ID)
-    }
-}
+use crate::error::{ErrorKind, Result};
 
 /// A new connection costs about as much as receiving so many bytes.
 const FINISH_LIMIT: usize = 64 << 10;
@@ -116,7 +24,7 @@ pub struct Body {
 }
 
 impl Body {
-    pub(crate) fn new(lease: Lease, rest: Rest, patience: Patience) -> Self {
+    pub(super) fn new(lease: Lease, rest: Rest, patience: Patience) -> Self {
         let mut body = Self { lease: Some(lease), rest, patience };
         body.release_if_done();
         body

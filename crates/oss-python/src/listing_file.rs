@@ -1,6 +1,7 @@
-//! The listing that the processes of a dataset share, for Python.
+//! The file that shares the rows of a dataset among its processes, for Python.
 
 use std::{
+    convert::Infallible,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -9,39 +10,37 @@ use std::{
 use oss_client::{
     Error, ErrorKind,
     catalogue::{Listing as SharedFile, ListingFile, Producer, Progress, State, Turn},
-    prefetch::{Prefix, Source},
     sync::lock,
 };
 use pyo3::{
     exceptions::{PyRuntimeError, PyTypeError, PyValueError},
     prelude::*,
-    types::PyType,
+    types::{PyString, PyType},
 };
-use tokio::task::JoinHandle;
 
 use crate::{
-    client::Client,
-    data_object::DataObject,
+    client::PyClient,
+    data_object::PyDataObject,
     error,
-    runtime::Reactor,
-    table::{Described, row_of},
-    visit::visit,
+    listing_task::ListingTask,
+    object_table::{Described, row_of},
+    prefix_to_list::PyPrefixToList,
 };
 
-/// How often a waiting thread of Python's looks whether it is its turn, or over: soon after it is, at the price of a
-/// few system calls.
+/// How often a waiting thread of Python looks at the file again: it notices soon what has changed, and the look costs a few
+/// system calls.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A listing file, by its directory.
-#[pyclass(frozen, weakref, module = "osstorchconnector._native")]
-pub(crate) struct Listing {
+/// A listing file, named by its directory.
+#[pyclass(frozen, weakref, name = "ListingFile", module = "osstorchconnector._native")]
+pub(crate) struct PyListingFile {
     directory: PathBuf,
     limit: u64,
-    /// Locked only while attached to the interpreter and never across a detach: no fork copies it locked.
+    /// Locked only while attached to the interpreter, and never across a detach. So no fork copies it locked.
     here: Mutex<Here>,
 }
 
-/// What one process has of it. A child opens the file again: the parent's locks are not its own.
+/// The state of one process. A child opens the file again, because the parent's locks are not its own.
 struct Here {
     process: u32,
     file: Arc<SharedFile>,
@@ -54,39 +53,32 @@ impl Here {
     }
 }
 
-/// A prefix to be listed where nobody has done so.
-#[pyclass(frozen, get_all, module = "osstorchconnector._native")]
-pub(crate) struct PrefixListing {
-    bucket: String,
-    prefix: String,
-    directory_markers: bool,
+/// What became of waiting for the turn to append rows.
+enum Acquired {
+    /// It is this process's turn.
+    Ours,
+    /// The listing is complete or has failed, so no rows follow.
+    Over,
+    /// Another process appends rows, and the timeout has passed.
+    Taken,
 }
 
-#[pymethods]
-impl PrefixListing {
-    #[new]
-    #[pyo3(signature = (bucket, prefix, *, directory_markers = false))]
-    fn new(bucket: String, prefix: String, directory_markers: bool) -> Self {
-        Self { bucket, prefix, directory_markers }
+impl<'py> IntoPyObject<'py> for Acquired {
+    type Target = PyString;
+    type Output = Bound<'py, PyString>;
+    type Error = Infallible;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        let name = match self {
+            Self::Ours => "ours",
+            Self::Over => "over",
+            Self::Taken => "taken",
+        };
+        Ok(PyString::intern(py, name))
     }
 }
 
-impl PrefixListing {
-    pub(crate) fn with(&self, client: oss_client::Client) -> Prefix {
-        Prefix {
-            client,
-            bucket: self.bucket.clone(),
-            prefix: self.prefix.clone(),
-            directory_markers: self.directory_markers,
-            record: Arc::new(|cause| {
-                let record = visit(|py| error::record(error::to_python(py, cause).value(py)));
-                record.unwrap_or_else(|| cause.to_string().into_bytes())
-            }),
-        }
-    }
-}
-
-impl Listing {
+impl PyListingFile {
     pub(crate) fn shared(&self) -> Arc<SharedFile> {
         self.with_here(|here| Arc::clone(&here.file))
     }
@@ -95,14 +87,15 @@ impl Listing {
         let mut here = lock(&self.here);
         if here.process != std::process::id() {
             let parents = std::mem::replace(&mut *here, Here::new(&self.directory, self.limit));
-            // Its locks may be copied locked. The producer's file alone is closed, or its lock would outlive the parent.
+            // The fork may have copied the file's locks locked, so it is forgotten. The producer's file is closed: otherwise
+            // its lock would outlive the parent.
             std::mem::forget(parents.file);
             drop(parents.producer);
         }
         action(&mut here)
     }
 
-    /// The file in use, with what is known of it by now.
+    /// The file in use, with its progress.
     fn known(&self, py: Python<'_>) -> PyResult<Option<(Arc<ListingFile>, Progress)>> {
         let known = || {
             let Some(file) = self.shared().opened()? else { return Ok(None) };
@@ -112,7 +105,7 @@ impl Listing {
         known().map_err(|cause| error::to_python(py, &cause))
     }
 
-    /// What is known of the listing by now.
+    /// The file with the number of rows that it has by now.
     pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
         match self.known(py)? {
             Some((file, progress)) => Ok((file, progress.rows)),
@@ -120,7 +113,7 @@ impl Listing {
         }
     }
 
-    /// The complete listing.
+    /// The file with the number of rows of the complete listing.
     pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
         let file = match self.known(py)? {
             None => self.open(py)?,
@@ -134,7 +127,7 @@ impl Listing {
         }
     }
 
-    /// Opens the listing to be used from now on.
+    /// Opens the file that is used from now on.
     pub(crate) fn open(&self, py: Python<'_>) -> PyResult<Arc<ListingFile>> {
         let shared = self.shared();
         loop {
@@ -145,46 +138,20 @@ impl Listing {
         }
     }
 
-    /// Uses the producer, which nobody else can meanwhile.
+    /// Runs `action` with the producer. No other thread can use it meanwhile.
     fn producing<T: Send>(
         &self,
         py: Python<'_>,
         action: impl FnOnce(Box<Producer>) -> (Option<Box<Producer>>, oss_client::Result<T>) + Send,
     ) -> PyResult<T> {
         let Some(producer) = self.with_here(|here| here.producer.take()) else {
-            return Err(PyRuntimeError::new_err("rows are appended by who has acquired the listing only"));
+            return Err(PyRuntimeError::new_err(
+                "this process has not acquired the listing, or has released it: call acquire before you append rows",
+            ));
         };
         let (producer, result) = py.detach(|| action(producer));
         self.with_here(|here| here.producer = producer);
         result.map_err(|cause| error::to_python(py, &cause))
-    }
-}
-
-/// A task that lists where nobody else does. Dropping it stops it.
-pub(crate) struct ListingTask {
-    reactor: Reactor,
-    task: Option<JoinHandle<oss_client::Result<()>>>,
-}
-
-impl ListingTask {
-    pub(crate) fn start(reactor: &Reactor, source: Source) -> Self {
-        Self { reactor: reactor.clone(), task: Some(reactor.handle.spawn(source.complete())) }
-    }
-
-    /// Raises what kept it from listing, other than what it recorded.
-    fn check(&mut self, py: Python<'_>) -> PyResult<()> {
-        match self.task.take_if(|task| task.is_finished()).map(|task| self.reactor.handle.block_on(task)) {
-            Some(Ok(Err(cause))) => Err(error::to_python(py, &cause)),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for ListingTask {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
     }
 }
 
@@ -202,7 +169,7 @@ fn pause(py: Python<'_>) -> PyResult<()> {
 }
 
 #[pymethods]
-impl Listing {
+impl PyListingFile {
     #[new]
     #[pyo3(signature = (directory, *, limit))]
     fn new(directory: PathBuf, limit: u64) -> Self {
@@ -231,7 +198,7 @@ impl Listing {
     }
 
     #[pyo3(signature = (timeout = None))]
-    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<bool>> {
+    fn acquire(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Acquired> {
         let file = self.open(py)?;
         let shared = self.shared();
         let started = Instant::now();
@@ -239,11 +206,11 @@ impl Listing {
             match shared.produce(&file).map_err(|cause| error::to_python(py, &cause))? {
                 Turn::Ours(producer) => {
                     self.with_here(|here| here.producer = Some(producer));
-                    return Ok(Some(true));
+                    return Ok(Acquired::Ours);
                 }
-                Turn::Over => return Ok(Some(false)),
+                Turn::Over => return Ok(Acquired::Over),
                 Turn::Taken if timeout.is_some_and(|seconds| started.elapsed().as_secs_f64() >= seconds) => {
-                    return Ok(None);
+                    return Ok(Acquired::Taken);
                 }
                 Turn::Taken => pause(py)?,
             }
@@ -274,24 +241,24 @@ impl Listing {
     fn wait(
         &self,
         py: Python<'_>,
-        client: Option<&Bound<'_, Client>>,
-        producer: Option<&Bound<'_, PrefixListing>>,
+        client: Option<&Bound<'_, PyClient>>,
+        producer: Option<&Bound<'_, PyPrefixToList>>,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        // Who can list may list anew after a failure; who cannot waits for what is there.
+        // With a producer, a listing that failed is begun anew; without one, its failure is raised.
         let file = match (producer, self.known(py)?) {
             (None, Some((file, _))) => file,
             _ => self.open(py)?,
         };
         let mut listing: Option<ListingTask> = None;
-        let mut told = None;
+        let mut reported = None;
         loop {
             let now = file.refresh().map_err(|cause| error::to_python(py, &cause))?;
             if let Some(progress) = progress
-                && told != Some(now.rows)
+                && reported != Some(now.rows)
             {
                 progress.call1((now.rows,))?;
-                told = Some(now.rows);
+                reported = Some(now.rows);
             }
             match now.state {
                 State::Complete => return Ok(()),
@@ -334,22 +301,23 @@ impl Listing {
         Ok(self.all(py)?.1 as usize)
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<DataObject> {
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<PyDataObject> {
         let (file, count) = self.all(py)?;
         let entry = file.entry(row_of(index, count)?).map_err(|cause| error::to_python(py, &cause))?;
-        Ok(DataObject::described(entry, None))
+        Ok(PyDataObject::described(entry, None))
     }
 
     fn __repr__(&self) -> String {
-        format!("Listing({:?}, limit={})", self.directory.display().to_string(), self.limit)
+        format!("ListingFile({:?}, limit={})", self.directory.display().to_string(), self.limit)
     }
 
-    /// A listing travels by the name of its directory, to processes whose lives are bound to the one that removes it.
+    /// The pickle holds the name of the directory. It works only while a process is started, because such a process does not
+    /// outlive the one that removes the directory.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (PathBuf, u64))> {
         let py = slf.py();
         let spawning = py.import("multiprocessing.context")?.call_method0("get_spawning_popen")?;
         if spawning.is_none() {
-            return Err(PyTypeError::new_err("cannot pickle a Listing other than to start a process"));
+            return Err(PyTypeError::new_err("cannot pickle a ListingFile other than to start a process"));
         }
         let listing = slf.get();
         Ok((slf.get_type().getattr("_at")?, (listing.directory.clone(), listing.limit)))

@@ -20,15 +20,15 @@ use pyo3::{
     types::{PyBytes, PyIterator},
 };
 
-use crate::{data_object::DataObject, error, uri::parse_object};
+use crate::{data_object::PyDataObject, error, uri::parse_object};
 
 /// A table is written a megabyte at a time, so that system calls cost nothing next to it.
 const WRITE: usize = 1 << 20;
 
 /// An immutable sequence of objects.
-#[pyclass(frozen, module = "osstorchconnector._native")]
+#[pyclass(frozen, name = "ObjectTable", module = "osstorchconnector._native")]
 #[derive(Debug)]
-pub(crate) struct ObjectTable {
+pub(crate) struct PyObjectTable {
     rows: Table,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn row_of(index: isize, count: u64) -> PyResult<u64> {
     row.ok_or_else(|| PyIndexError::new_err(format!("index {index} is out of range for {count} objects")))
 }
 
-impl ObjectTable {
+impl PyObjectTable {
     fn new(rows: RowsBuilder) -> Self {
         Self { rows: Table::Memory(Arc::new(rows.build())) }
     }
@@ -102,7 +102,7 @@ impl ObjectTable {
 }
 
 #[pymethods]
-impl ObjectTable {
+impl PyObjectTable {
     #[staticmethod]
     fn from_uris(py: Python<'_>, uris: &Bound<'_, PyAny>) -> PyResult<Self> {
         let mut rows = RowsBuilder::default();
@@ -161,13 +161,13 @@ impl ObjectTable {
         self.count() as usize
     }
 
-    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<DataObject> {
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<PyDataObject> {
         let row = row_of(index, self.count())?;
         let entry = match &self.rows {
             Table::Memory(rows) => rows.entry(row).ok_or_else(damaged)?,
             Table::File(file) => file.entry(row).map_err(|cause| error::to_python(py, &cause))?,
         };
-        Ok(DataObject::described(entry, None))
+        Ok(PyDataObject::described(entry, None))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>,))> {

@@ -1,19 +1,19 @@
-//! One client on one I/O thread, shared by all native objects that were made with it.
+//! One core client and the reactor that drives it, shared by all native objects that were made with them.
 
 use oss_client::Client;
 use pyo3::prelude::*;
 
 use crate::{process::ProcessBound, runtime::Reactor};
 
-/// A client and the I/O thread that drives it.
-pub(crate) struct Connection(ProcessBound<(Client, Reactor)>);
+/// The pair of a client and its reactor.
+pub(crate) struct ReactorClient(ProcessBound<(Client, Reactor)>);
 
-impl Connection {
+impl ReactorClient {
     pub(crate) fn new(client: Client, reactor: Reactor) -> Self {
         Self(ProcessBound::new((client, reactor)))
     }
 
     pub(crate) fn get(&self, py: Python<'_>) -> PyResult<(&Client, &Reactor)> {
-        self.0.get(py, "connection").map(|(client, reactor)| (client, reactor))
+        self.0.get(py, "client").map(|(client, reactor)| (client, reactor))
     }
 }

@@ -14,18 +14,18 @@ use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
 use crate::{
-    connection::Connection,
-    data_object::DataObject,
+    data_object::PyDataObject,
     error,
     process::{ForkLock, ProcessBound},
+    reactor_client::ReactorClient,
     wait::SIGNAL_INTERVAL,
 };
 
 /// Iterator over the objects of a source, in its order or as they arrive. An object's error is raised at its place; the stream then goes
 /// on with the next.
-#[pyclass(frozen, weakref, module = "osstorchconnector._native")]
-pub(crate) struct ObjectStream {
-    connection: Arc<Connection>,
+#[pyclass(frozen, weakref, name = "ObjectStream", module = "osstorchconnector._native")]
+pub(crate) struct PyObjectStream {
+    reactor_client: Arc<ReactorClient>,
     running: ProcessBound<Running>,
     batch: ForkLock<Batch>,
     /// Why another thread ended it.
@@ -55,22 +55,22 @@ struct Batch {
     failed: Option<Entry>,
 }
 
-impl ObjectStream {
+impl PyObjectStream {
     /// Starts, within the `share`-th part of the budget; `rows` is kept alive as long as the stream is.
     pub(crate) fn start(
         py: Python<'_>,
-        connection: &Arc<Connection>,
+        reactor_client: &Arc<ReactorClient>,
         source: Source,
         delivery: Delivery,
         share: usize,
         rows: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let (client, reactor) = connection.get(py)?;
+        let (client, reactor) = reactor_client.get(py)?;
         let budget = client.config().prefetch_bytes / share;
         let (queue, driver) = prefetch::start(client.clone(), source, budget, delivery);
         let driver = reactor.handle.spawn(driver).abort_handle();
         Ok(Self {
-            connection: Arc::clone(connection),
+            reactor_client: Arc::clone(reactor_client),
             running: ProcessBound::new(Running { queue, driver }),
             batch: ForkLock::new(Batch { items: ProcessBound::new(VecDeque::new()), ended: false, failed: None }),
             failure: Mutex::new(None),
@@ -79,7 +79,7 @@ impl ObjectStream {
     }
 
     /// The next object, or `None` at the end.
-    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
         let running = self.running.get(py, "stream")?;
         let mut batch = self.batch.lock(py, "stream")?;
         loop {
@@ -88,7 +88,7 @@ impl ObjectStream {
             }
             if let Some(item) = batch.items.get_mut(py, "stream")?.pop_front() {
                 batch.failed = item.outcome.is_err().then(|| item.entry.clone());
-                return DataObject::from_item(py, item, &self.connection).map(Some);
+                return PyDataObject::from_item(py, item, &self.reactor_client).map(Some);
             }
             match py.detach(|| running.queue.take(SIGNAL_INTERVAL)) {
                 Taken::Items(items) => *batch.items.get_mut(py, "stream")? = items,
@@ -107,12 +107,12 @@ impl ObjectStream {
 }
 
 #[pymethods]
-impl ObjectStream {
+impl PyObjectStream {
     fn __iter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
         self.next(py)
     }
 
@@ -125,9 +125,9 @@ impl ObjectStream {
 
     /// The object whose error was raised last, unfetched.
     #[getter]
-    fn failed(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+    fn failed(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
         let failed = self.batch.lock(py, "stream")?.failed.clone();
-        Ok(failed.map(|entry| DataObject::described(entry, Some(Arc::clone(&self.connection)))))
+        Ok(failed.map(|entry| PyDataObject::described(entry, Some(Arc::clone(&self.reactor_client)))))
     }
 
     /// Ends it with an exception, which its reader raises.

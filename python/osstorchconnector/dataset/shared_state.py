@@ -1,30 +1,31 @@
-"""What the processes of one dataset share: its epoch, and which iteration began last."""
+"""Numbers that all processes of one dataset share: its epoch, and the iteration that began last."""
 
 import multiprocessing
-from multiprocessing.context import get_spawning_popen
 from typing import Any, Final, NamedTuple
 
-# Single words, each written by one process at a time: no lock, since a worker that is killed would keep it.
-_EPOCH, _EPOCH_SET, _BEGUN, _BEGUN_EPOCH, _BEGUN_START, _BEGUN_SKIP, _BEGUN_WORKERS, _WORDS = range(8)
+from osstorchconnector.process.starting import is_starting_process
+
+# One process at a time writes a word. There is no lock, because a worker that is killed would keep it.
+_EPOCH, _EPOCH_SET, _HAS_BEGUN, _LAST_EPOCH, _LAST_START, _LAST_SKIP, _LAST_WORKERS, _WORDS = range(8)
 _SIGNED_WORD: Final = "q"
 
 
-class Begun(NamedTuple):
-    """The iteration that began last, in whichever process."""
+class LastIteration(NamedTuple):
+    """The iteration that began last, in any process."""
 
     epoch: int
     start: int
     #: Positions behind the start that its first worker had consumed before.
     skip: int
-    #: 0 where no DataLoader worker iterates.
+    #: 0 if no DataLoader worker iterates.
     workers: int
 
 
 class SharedState:
     """A few numbers in shared memory.
 
-    Forked workers inherit the memory, started ones get it in the pickle that starts them, so that all see the same
-    numbers, also workers that persist. Any other copy has numbers of its own, which begin as these are.
+    A forked worker inherits the memory, a started one gets it in its pickle. So all of them see the same numbers, also
+    persistent workers. Any other copy has its own numbers, which begin with the values of these.
     """
 
     def __init__(self) -> None:
@@ -46,28 +47,28 @@ class SharedState:
 
         Args:
             epoch: The epoch.
-            explicitly: Whether the program says so, not a state that was loaded.
+            explicitly: Whether the program sets it; a loaded state sets it too.
         """
         self._words[_EPOCH] = epoch
         if explicitly:
             self._words[_EPOCH_SET] = 1
 
-    def begin(self, begun: Begun) -> None:
+    def begin(self, iteration: LastIteration) -> None:
         """Note the iteration that begins."""
-        self._words[_BEGUN_EPOCH : _BEGUN_WORKERS + 1] = begun
-        self._words[_BEGUN] = 1
+        self._words[_LAST_EPOCH : _LAST_WORKERS + 1] = iteration
+        self._words[_HAS_BEGUN] = 1
 
     @property
-    def begun(self) -> Begun | None:
+    def last_iteration(self) -> LastIteration | None:
         """The iteration that began last."""
         words = self._words
-        if not words[_BEGUN]:
+        if not words[_HAS_BEGUN]:
             return None
-        return Begun(*words[_BEGUN_EPOCH : _BEGUN_WORKERS + 1])
+        return LastIteration(*words[_LAST_EPOCH : _LAST_WORKERS + 1])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the memory for a process that is being started, else its content."""
-        return {"words": self._words if get_spawning_popen() is not None else list(self._words)}
+        """Return the memory if a process is being started, else its content."""
+        return {"words": self._words if is_starting_process() else list(self._words)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Use the memory, or begin with its content."""
@@ -76,5 +77,5 @@ class SharedState:
 
 
 def _allocate(values: list[int]) -> Any:  # noqa: ANN401 - a ctypes array
-    # The start method makes no difference to the memory, and naming one leaves the program's choice open.
+    # The memory is the same for each start method. Naming one here leaves the default for the program to choose.
     return multiprocessing.get_context("spawn").RawArray(_SIGNED_WORD, values)

@@ -1,4 +1,4 @@
-"""Loading rows of a tensor, as a rank of another world size does."""
+"""Loading a part of a tensor, as a rank does if the number of ranks has changed."""
 
 import torch
 from torch.distributed.checkpoint import DefaultLoadPlanner
@@ -10,10 +10,12 @@ from osstorchconnector.dcp import ReadReport
 
 
 def load_rows(
-    file_system: OssFileSystem, place: str, metadata: Metadata, name: str, start: int, end: int
+    file_system: OssFileSystem, checkpoint_uri: str, metadata: Metadata, name: str, start: int, end: int
 ) -> tuple[torch.Tensor, ReadReport]:
     """Load rows of a saved matrix."""
-    return load_box(file_system, place, metadata, name, (start, 0), (end - start, metadata_columns(metadata, name)))
+    return load_box(
+        file_system, checkpoint_uri, metadata, name, (start, 0), (end - start, metadata_columns(metadata, name))
+    )
 
 
 def metadata_columns(metadata: Metadata, name: str) -> int:
@@ -22,7 +24,7 @@ def metadata_columns(metadata: Metadata, name: str) -> int:
 
 def load_box(
     file_system: OssFileSystem,
-    place: str,
+    checkpoint_uri: str,
     metadata: Metadata,
     name: str,
     offsets: tuple[int, ...],
@@ -42,7 +44,7 @@ def load_box(
         storage_offsets=torch.Size(offsets),
         lengths=torch.Size(lengths),
     )
-    reader = file_system.reader(place)
+    reader = file_system.reader(checkpoint_uri)
     reader.set_up_storage_reader(metadata, is_coordinator=True)
     reader.read_data(LoadPlan([item]), planner).wait()
     assert reader.report is not None

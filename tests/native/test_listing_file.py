@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from osstorchconnector import OssClient, OssConfig, OssConfigError, OssError, OssNotFoundError
-from osstorchconnector._native import Client, Listing, ObjectTable, Order, PrefixListing
+from osstorchconnector._native import Client, ListingFile, ObjectTable, Order, PrefixToList
 from osstorchconnector.dataset.rows import Row
 from osstorchconnector.testing import Emulator
 from tests.border.running import Program
@@ -43,8 +43,8 @@ def directory(tmp_path: Path) -> str:
     return str(tmp_path / "listing")
 
 
-def listing_at(directory: str) -> Listing:
-    return Listing(directory, limit=1 << 30)
+def listing_at(directory: str) -> ListingFile:
+    return ListingFile(directory, limit=1 << 30)
 
 
 def row(name: str, label: str = "") -> Row:
@@ -55,7 +55,7 @@ def lists(server: Emulator) -> int:
     return len(server.requests(operation="ListObjectsV2"))
 
 
-EVERYTHING = PrefixListing("bucket", "")
+EVERYTHING = PrefixToList("bucket", "")
 
 
 def test_one_listing_serves_all_streams(server: Emulator, native: Client, directory: str) -> None:
@@ -96,12 +96,12 @@ def test_the_next_parser_goes_on_where_a_killed_one_stopped(server: Emulator, di
     listing = listing_at(directory)
     with Program("producing", "parse", server.endpoint, server.cred_path, "bucket", directory) as program:
         program.expect("begun 1500")
-        assert listing.acquire(0.05) is None
-    assert listing.acquire(10) is True
+        assert listing.acquire(0.05) == "taken"
+    assert listing.acquire(10) == "ours"
     assert listing.count == 1500
     listing.put([row(name, name) for name in NAMES[1500:]])
     listing.finish()
-    assert listing.acquire() is False
+    assert listing.acquire() == "over"
     rows = listing_at(directory)
     assert [(rows[index].name, rows[index].label) for index in (0, 1499, 1500, -1)] == [
         ("0000", "0"),
@@ -163,11 +163,11 @@ def test_directory_markers_are_left_out_and_counted_unless_asked_for(server: Emu
         client.put(f"oss://markers/{name}", content)
     native = client._native_client
     listing = listing_at(directory)
-    listing.wait(native, PrefixListing("markers", ""))
+    listing.wait(native, PrefixToList("markers", ""))
     assert [listing[index].name for index in range(len(listing))] == ["a/1", "a/b/empty", "c/"]
     assert listing.markers == 3
     listing.renew()
-    listing.wait(native, PrefixListing("markers", "", directory_markers=True))
+    listing.wait(native, PrefixToList("markers", "", directory_markers=True))
     assert (len(listing), listing.markers) == (6, 0)
 
 
@@ -189,7 +189,7 @@ def test_every_reader_raises_what_the_listing_failed_with(
 ) -> None:
     listing, other = listing_at(directory), listing_at(directory)
     streams = [native.stream(rows, Order()) for rows in (listing, other)]
-    assert listing.acquire()
+    assert listing.acquire() == "ours"
     listing.put([row("0000")])
     listing.fail(error)
     for stream in streams:
@@ -210,7 +210,7 @@ def test_every_reader_raises_what_the_listing_failed_with(
 def test_a_listing_that_fails_in_the_service_keeps_its_fields(native: Client, directory: str) -> None:
     # First, since a stream that comes after the failure begins anew.
     other = native.stream(listing_at(directory), Order())
-    stream = native.stream(listing_at(directory), Order(), producer=PrefixListing("no-such-bucket", ""))
+    stream = native.stream(listing_at(directory), Order(), producer=PrefixToList("no-such-bucket", ""))
     for reader in (stream, other):
         with pytest.raises(OssNotFoundError) as caught:
             next(reader)
@@ -222,7 +222,7 @@ def test_rows_are_appended_by_who_acquired_the_listing(directory: str) -> None:
     listing = listing_at(directory)
     with pytest.raises(RuntimeError, match="acquired"):
         listing.put([])
-    assert listing.acquire()
+    assert listing.acquire() == "ours"
     listing.put([row("a")])
     with pytest.raises(ValueError, match="tuple of length"):
         listing.put([row("b"), ("bucket", "c")])  # type: ignore[list-item]
@@ -249,18 +249,18 @@ def test_a_listing_is_pickled_only_to_start_a_process(native: Client, directory:
 
 def test_a_forked_child_opens_the_listing_again_and_leaves_the_lock_to_its_parent(directory: str) -> None:
     listing = listing_at(directory)
-    assert listing.acquire()
+    assert listing.acquire() == "ours"
     listing.put([row("a")])
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
-            if listing.count == 1 and listing.acquire(0.05) is None:
+            if listing.count == 1 and listing.acquire(0.05) == "taken":
                 status = 0
         finally:
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0
-    assert listing_at(directory).acquire(0.05) is None
+    assert listing_at(directory).acquire(0.05) == "taken"
     listing.put([row("b")])
     listing.finish()
     assert len(listing) == 2

@@ -2,21 +2,21 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use oss_client::{paginate::Pages, prefetch::Entry};
+use oss_client::{catalogue::Entry, paginate::Pages};
 use pyo3::prelude::*;
 
 use crate::{
-    connection::Connection,
-    data_object::DataObject,
+    data_object::PyDataObject,
     error,
     process::{ForkLock, ProcessBound},
+    reactor_client::ReactorClient,
     wait::block_on,
 };
 
 /// Iterator over a listing, in key order; asks for a page when it has delivered the one before.
-#[pyclass(frozen, module = "osstorchconnector._native")]
-pub(crate) struct ObjectListing {
-    connection: Arc<Connection>,
+#[pyclass(frozen, name = "ObjectListing", module = "osstorchconnector._native")]
+pub(crate) struct PyObjectListing {
+    reactor_client: Arc<ReactorClient>,
     bucket: Arc<str>,
     state: ForkLock<State>,
 }
@@ -28,29 +28,29 @@ struct State {
     ready: VecDeque<Entry>,
 }
 
-impl ObjectListing {
-    pub(crate) fn new(connection: Arc<Connection>, bucket: &str, pages: Pages) -> Self {
+impl PyObjectListing {
+    pub(crate) fn new(reactor_client: Arc<ReactorClient>, bucket: &str, pages: Pages) -> Self {
         let state =
             State { pages: Some(ProcessBound::new(Arc::new(tokio::sync::Mutex::new(pages)))), ready: VecDeque::new() };
-        Self { connection, bucket: bucket.into(), state: ForkLock::new(state) }
+        Self { reactor_client, bucket: bucket.into(), state: ForkLock::new(state) }
     }
 }
 
 #[pymethods]
-impl ObjectListing {
+impl PyObjectListing {
     fn __iter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<DataObject>> {
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
         let mut state = self.state.lock(py, "listing")?;
         loop {
             if let Some(entry) = state.ready.pop_front() {
-                return Ok(Some(DataObject::described(entry, Some(Arc::clone(&self.connection)))));
+                return Ok(Some(PyDataObject::described(entry, Some(Arc::clone(&self.reactor_client)))));
             }
             let Some(pages) = &state.pages else { return Ok(None) };
             let pages = Arc::clone(pages.get(py, "listing")?);
-            let (_, reactor) = self.connection.get(py)?;
+            let (_, reactor) = self.reactor_client.get(py)?;
             let page = match block_on(py, reactor, async move { pages.lock().await.next().await }) {
                 Ok(Some(page)) => page,
                 Ok(None) => {

@@ -1,0 +1,127 @@
+//! An object being read, as a Python binary stream.
+
+use std::sync::Arc;
+
+use oss_client::{catalogue::Entry, ops::head::ObjectMeta, reader::Wanted};
+use pyo3::{
+    buffer::PyUntypedBuffer,
+    exceptions::{PyTypeError, PyValueError},
+    prelude::*,
+    types::PyBytes,
+};
+
+use crate::{
+    buffer::{LentBuffer, are_disjoint},
+    data_object::unquoted,
+    process::{ForkLock, ProcessBound},
+    ranged::{Ranged, ScatteredOptions},
+    reactor_client::ReactorClient,
+    stream_protocol::{Content, ReadStream, State, read_stream_methods},
+};
+
+/// Reads one version of an object from any place. Threads may share it: each call is done whole before the next.
+#[pyclass(frozen, weakref, name = "OssReader", module = "osstorchconnector._native")]
+pub(crate) struct PyOssReader {
+    uri: String,
+    size: u64,
+    etag: String,
+    state: ForkLock<State>,
+}
+
+impl PyOssReader {
+    pub(crate) fn new<'a>(
+        py: Python<'_>,
+        reactor_clients: impl IntoIterator<Item = &'a Arc<ReactorClient>>,
+        bucket: &str,
+        key: &str,
+        meta: ObjectMeta,
+    ) -> PyResult<Self> {
+        let (size, etag) = (meta.size, unquoted(&meta.etag));
+        let ranged = Ranged::new(py, reactor_clients, &Entry::named(bucket, key), meta)?;
+        let state = State::new(Content::Open(ProcessBound::new(ranged)));
+        Ok(Self { uri: format!("oss://{bucket}/{key}"), size, etag, state })
+    }
+}
+
+impl ReadStream for PyOssReader {
+    const NAME: &str = "reader";
+
+    fn state(&self) -> &ForkLock<State> {
+        &self.state
+    }
+
+    fn open(&self, _py: Python<'_>, _state: &mut State) -> PyResult<()> {
+        Ok(())
+    }
+}
+
+read_stream_methods! {
+impl PyOssReader {
+    #[getter]
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    #[getter]
+    fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    #[pyo3(signature = (parts, /, *, concurrent = false, verify = true))]
+    fn readinto_many(
+        &self,
+        py: Python<'_>,
+        parts: Vec<(u64, Bound<'_, PyAny>)>,
+        concurrent: bool,
+        verify: bool,
+    ) -> PyResult<()> {
+        let mut buffers = Vec::with_capacity(parts.len());
+        for (start, object) in &parts {
+            let buffer = PyUntypedBuffer::get(object)?;
+            let end = start.checked_add(buffer.len_bytes() as u64);
+            if end.is_none_or(|end| end > self.size) {
+                let length = buffer.len_bytes();
+                let text = format!("{} has {} bytes: {length} from {start} on are not in it", self.uri, self.size);
+                return Err(PyValueError::new_err(text));
+            }
+            buffers.push((*start, buffer));
+        }
+        let wanted = |(start, buffer): &(u64, PyUntypedBuffer)| {
+            Ok(Wanted { start: *start, target: LentBuffer::of_buffer(buffer)? })
+        };
+        let wanted = buffers.iter().map(wanted).collect::<PyResult<Vec<_>>>()?;
+        if !are_disjoint(wanted.iter().map(|one| &one.target)) {
+            return Err(PyValueError::new_err("two of the buffers share memory"));
+        }
+        let options = ScatteredOptions { concurrent, verify };
+        // Received without the lock: the position stays, and other threads receive at the same time.
+        let scattered = self.with_content(py, |state, _| match &state.content {
+            Content::Open(ranged) => Ok(ranged.get(py, "reader")?.scattered(py, wanted, options)),
+            _ => Err(Self::closed_error()),
+        })?;
+        scattered.receive(py)?;
+        match &mut self.state.lock(py, "reader")?.content {
+            Content::Open(ranged) if verify && concurrent => ranged.get_mut(py, "reader")?.verify(py),
+            Content::Open(ranged) if verify => ranged.get_mut(py, "reader")?.check(py),
+            // Another thread has closed it, and has compared what there was to compare.
+            _ => Ok(()),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("OssReader(uri='{}', size={})", self.uri, self.size)
+    }
+
+    fn __reduce__(&self) -> PyResult<Py<PyAny>> {
+        Err(PyTypeError::new_err(format!(
+            "cannot pickle a reader, which belongs to its process; open '{}' again where it is needed",
+            self.uri
+        )))
+    }
+}
+}

@@ -1,0 +1,20 @@
+"""How commands end: after an error, after Ctrl-C, and after a signal to terminate."""
+
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+#: The exit status that a shell reports for a program that Ctrl-C ended.
+INTERRUPTED: Final = 130
+
+
+def report(command: str, text: object) -> None:
+    """Write a message of a command, or its error, to standard error."""
+    sys.stderr.write(f"osst {command}: {text}\n")
+
+
+def interrupt(_signal: int, _frame: "FrameType | None") -> NoReturn:
+    """Handle a signal as Ctrl-C."""
+    raise KeyboardInterrupt
