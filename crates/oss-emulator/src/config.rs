@@ -153,6 +153,11 @@ pub struct EmulatorConfig {
     pub restore_delay: Duration,
     /// Whether new buckets block access for everyone, as those of the service do since October 2025.
     pub block_public_access: bool,
+    /// The most requests a second that are answered; the others are refused with `QpsLimitExceeded`. `None` for no limit.
+    pub requests_per_second: Option<u32>,
+    /// The most bytes that the objects of one bucket may have together; a write that would exceed them is refused with
+    /// `QuotaExceeded`. `None` for no limit.
+    pub quota: Option<u64>,
     /// What fails on purpose from the start.
     pub faults: Vec<FaultRule>,
     /// Lets its holders change faults and read the request log over HTTP, below the path `/-/admin/`; `None` lets nobody.
@@ -178,6 +183,8 @@ impl Default for EmulatorConfig {
             verify_signatures: true,
             restore_delay: DEFAULT_RESTORE_DELAY,
             block_public_access: true,
+            requests_per_second: None,
+            quota: None,
             faults: Vec::new(),
             admin_token: None,
             tls: None,

@@ -16,6 +16,8 @@ mod error;
 mod fault;
 mod import;
 mod ingest;
+mod limits;
+mod metrics;
 mod ops;
 mod pattern;
 mod record;

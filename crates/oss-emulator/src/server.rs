@@ -29,6 +29,8 @@ use crate::config::EmulatorConfig;
 use crate::error::StartError;
 use crate::fault::{AnswerBody, Effects, Ending, Faults, Line, Pace, Wire};
 use crate::import::import;
+use crate::limits::RateLimit;
+use crate::metrics;
 use crate::ops::{self, Context};
 use crate::record::{RequestLog, RequestRecord};
 use crate::request::{Arrival, Request, Target};
@@ -80,6 +82,7 @@ struct Shared {
     faults: Faults,
     admin: Option<Admin>,
     request_ids: RequestIds,
+    rate_limit: Option<RateLimit>,
     tls: Option<Tls>,
 }
 
@@ -141,6 +144,7 @@ impl Emulator {
             faults,
             admin,
             request_ids: RequestIds::new(),
+            rate_limit: config.requests_per_second.map(RateLimit::new),
             tls,
         };
         Ok(Self { listener, local_addr, shared: Arc::new(shared) })
@@ -231,8 +235,8 @@ async fn create_bucket(store: &Arc<Store>, name: &str, block_public_access: bool
 }
 
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {
-    let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit)) };
-    Store::open(root, config.fsync).map_err(|error| match error {
+    let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit, config.quota)) };
+    Store::open(root, config.fsync, config.quota).map_err(|error| match error {
         OpenError::InUse => StartError::RootInUse { root: root.clone() },
         other => StartError::RootUnusable { root: root.clone(), reason: other.to_string() },
     })
@@ -320,6 +324,9 @@ async fn answer(
         && Admin::is_addressed(parts.uri.path(), &parts.headers)
     {
         return admin.answer(&parts, body).await.map(|body| AnswerBody::new(body, None));
+    }
+    if let Some(response) = metrics::answer(&parts.method, parts.uri.path(), &shared.log) {
+        return response.map(|body| AnswerBody::new(body, None));
     }
     let in_flight = shared.log.arrive();
     let request_id = shared.request_ids.next();
@@ -427,6 +434,9 @@ async fn perform(
     }
     if let Some(ending) = effects.ending_before() {
         return Ok(Performed::Nothing(ending));
+    }
+    if let Some(limit) = &shared.rate_limit {
+        limit.take()?;
     }
     if let Some(refusal) = effects.refusal() {
         return Err(refusal);

@@ -106,6 +106,7 @@ codes! {
     InvalidSecurityToken = 403, None, "The security token you provided is invalid.";
     KmsServiceNotEnabled = 403, None, "The key management service is not enabled.";
     PermanentRedirect = 403, None, "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.";
+    QuotaExceeded = 403, None, "The bucket may hold no more bytes.";
     RequestTimeTooSkewed = 403, Some("0002-00000504"), "The difference between the request time and the current time is too large.";
     SecondLevelDomainForbidden = 403, None, "Please use virtual hosted style to access.";
     SecurityTokenExpired = 403, None, "The security token you provided has expired.";

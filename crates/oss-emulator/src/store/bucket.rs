@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -30,6 +31,10 @@ pub(crate) struct Bucket {
     pub(crate) storage_class: StorageClass,
     acl: Mutex<Acl>,
     configurations: RwLock<Configurations>,
+    /// Bytes of all objects.
+    stored: AtomicU64,
+    /// Most bytes of all objects.
+    quota: Option<u64>,
     objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
     uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
     /// Held while a change is made, so that disk and index change in the same order and readers of the index never wait for
@@ -46,6 +51,7 @@ impl Bucket {
         storage_class: StorageClass,
         acl: Acl,
         configurations: Configurations,
+        quota: Option<u64>,
         disk: Option<BucketDirectory>,
     ) -> Self {
         Self {
@@ -54,6 +60,8 @@ impl Bucket {
             storage_class,
             acl: Mutex::new(acl),
             configurations: RwLock::new(configurations),
+            stored: AtomicU64::new(0),
+            quota,
             objects: RwLock::default(),
             uploads: RwLock::default(),
             commit: Mutex::new(false),
@@ -64,6 +72,7 @@ impl Bucket {
 
     /// Fills a bucket read from the disk.
     pub(super) fn load(&mut self, objects: BTreeMap<Arc<str>, Arc<Object>>, uploads: Vec<Upload>) {
+        *self.stored.get_mut() = objects.values().map(|object| object.size()).sum();
         *self.objects.get_mut() = objects;
         *self.uploads.get_mut() = uploads
             .into_iter()
@@ -196,12 +205,17 @@ impl Bucket {
         }
         let before = self.object(key);
         let mut object = make(before.as_deref())?;
+        let stored = self.stored.load(Ordering::Relaxed) - before.as_ref().map_or(0, |object| object.size());
+        if self.quota.is_some_and(|quota| stored + object.size() > quota) {
+            return Err(StoreError::QuotaExceeded.into());
+        }
         object.record = None;
         object.attributes.headers = self.headers.share(&object.attributes.headers);
         if let Some(disk) = &self.disk {
             object.record = disk.write_object(key, &object).map_err(StoreError::from)?;
         }
         let object = Arc::new(object);
+        self.stored.store(stored + object.size(), Ordering::Relaxed);
         self.objects.write().insert(Arc::from(key), Arc::clone(&object));
         if let (Some(disk), Some(before)) = (&self.disk, &before) {
             disk.remove_object(before).map_err(StoreError::from)?;
@@ -221,6 +235,7 @@ impl Bucket {
             disk.remove_object(&object)?;
         }
         self.objects.write().remove(key);
+        self.stored.fetch_sub(object.size(), Ordering::Relaxed);
         Ok(())
     }
 

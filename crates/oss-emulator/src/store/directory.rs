@@ -187,7 +187,7 @@ impl Directory {
     }
 
     /// Reads everything back, and removes what an interruption left behind.
-    pub(super) fn load(self: &Arc<Self>) -> Result<BTreeMap<String, Arc<Bucket>>, OpenError> {
+    pub(super) fn load(self: &Arc<Self>, quota: Option<u64>) -> Result<BTreeMap<String, Arc<Bucket>>, OpenError> {
         let mut files = self.load_files()?;
         let mut highest = files.highest();
         let mut buckets = BTreeMap::new();
@@ -205,7 +205,7 @@ impl Directory {
             let objects = disk.load_objects(&mut files, &mut highest)?;
             let uploads = disk.load_uploads(&mut files)?;
             let configurations = disk.load_configurations()?;
-            let mut bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, Some(disk));
+            let mut bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, quota, Some(disk));
             bucket.load(objects, uploads);
             buckets.insert(name, Arc::new(bucket));
         }

@@ -48,6 +48,8 @@ pub(crate) enum StoreError {
     BucketNotEmpty,
     #[error("the upload does not exist")]
     NoSuchUpload,
+    #[error("the bucket may hold no more bytes")]
+    QuotaExceeded,
     #[error("the configuration is wrong: {0}")]
     Configuration(String),
     #[error("the part does not follow the parts so far")]
@@ -62,6 +64,8 @@ pub(crate) struct Store {
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
     directory: Option<Arc<Directory>>,
     budget: Option<Arc<Budget>>,
+    /// Most bytes of the objects of one bucket.
+    quota: Option<u64>,
     pages: Arc<Pages>,
 }
 
@@ -75,20 +79,21 @@ impl Drop for Store {
 
 impl Store {
     /// A store that forgets everything when it is dropped, and keeps no more bytes than the limit.
-    pub(crate) fn in_memory(limit: Option<u64>) -> Self {
+    pub(crate) fn in_memory(limit: Option<u64>, quota: Option<u64>) -> Self {
         Self {
             buckets: RwLock::default(),
             directory: None,
             budget: limit.map(Budget::new),
+            quota,
             pages: Pages::new(limit.is_some()),
         }
     }
 
     /// A store that keeps everything under `root`, with what is already there.
-    pub(crate) fn open(root: &Path, fsync: bool) -> Result<Self, OpenError> {
+    pub(crate) fn open(root: &Path, fsync: bool, quota: Option<u64>) -> Result<Self, OpenError> {
         let directory = Arc::new(Directory::open(root, fsync)?);
-        let buckets = directory.load()?;
-        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory), budget: None, pages: Pages::new(true) })
+        let buckets = RwLock::new(directory.load(quota)?);
+        Ok(Self { buckets, directory: Some(directory), budget: None, quota, pages: Pages::new(true) })
     }
 
     pub(crate) fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
@@ -128,7 +133,7 @@ impl Store {
                     Some(disk)
                 }
             };
-            let bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, disk);
+            let bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, store.quota, disk);
             buckets.insert(name, Arc::new(bucket));
             Ok(())
         })
