@@ -1,5 +1,6 @@
 """Shared by all tests: time limits, a clean environment, one emulator, and a bucket for each test."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if seconds > LONGEST_SECONDS:
                 raise pytest.UsageError(f"{item.nodeid}: slow({seconds}) is above {LONGEST_SECONDS} seconds")
             item.add_marker(pytest.mark.timeout(seconds))
+
+
+def pytest_collection_finish() -> None:
+    # Many tests run the garbage collector. It need not search what torch and pytest made until now, because that stays.
+    gc.collect()
+    gc.freeze()
 
 
 def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:

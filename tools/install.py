@@ -57,6 +57,12 @@ def downloaded(folder: Path) -> int:
     return total
 
 
+def _from_first(log: str, word: str) -> str:
+    """Return what a program wrote from its first error or warning on."""
+    found = re.search(rf"^{word}\b.*", log, flags=re.MULTILINE | re.IGNORECASE | re.DOTALL)
+    return found[0].rstrip() if found else ""
+
+
 class Progress:
     """One line that says what is being done: rewritten on a terminal, repeated now and then in a log."""
 
@@ -65,7 +71,8 @@ class Progress:
         self._stage = stage
         self._began = time.monotonic()
         self._terminal = sys.stdout.isatty()
-        self._next = self._began
+        # What is done at once needs no progress.
+        self._next = self._began + 2
         self._shown = ""
 
     def show(self, text: str) -> None:
@@ -141,11 +148,7 @@ class Environment:
         """Build the native module into the package; with `description`, install the package's commands too."""
         maturin = [str(self.python.with_name("maturin")), "develop", "--release"]
         if not description:
-            # The usual case takes a second if nothing changed; cargo and the compiler speak for themselves.
-            done = subprocess.run([*maturin, "--skip-install", "--quiet"], check=False, cwd=ROOT)
-            if done.returncode:
-                raise SystemExit(done.returncode)
-            return
+            maturin.append("--skip-install")
 
         def describe(log: str) -> str:
             return f"compiling, {log.count('Compiling ')} crates so far"
@@ -173,11 +176,12 @@ class Environment:
                 process.wait()
                 raise SystemExit(f"\n{stage}: interrupted; the next run begins this stage anew") from None
         if status:
-            lines = path.read_text(errors="replace").splitlines()
-            errors = [line for line in lines if line.lower().startswith("error")] or lines[-5:]
-            print(f"\nerror: {stage}: {command[0]} failed; its log is {path}", *errors[:5], sep="\n  ", file=sys.stderr)
+            print(f"\nerror: {stage}: {command[0]} failed; its log is {path}", file=sys.stderr)
+            print(_from_first(path.read_text(errors="replace"), "error"), file=sys.stderr)
             raise SystemExit(1)
         progress.end(past)
+        if warnings := _from_first(path.read_text(errors="replace"), "warning"):
+            print(warnings)
 
 
 def main() -> None:

@@ -428,7 +428,7 @@ class Order:
         start: int = 0,
         rank: int = 0,
         world: int = 1,
-        batch: int = 1,
+        batch_size: int = 1,
         even: str = "pad",
         worker: int = 0,
         workers: int = 1,
@@ -444,7 +444,7 @@ class Order:
             start: Positions of the whole sequence, over all ranks, that were consumed before.
             rank: Which of `world` shares.
             world: Number of shares.
-            batch: Positions that stay together.
+            batch_size: Positions that stay together.
             even: What becomes of entries that are no full batch for each rank: ``"pad"`` repeats the first ones,
                 ``"drop"`` leaves out fewer than one for each rank, ``"none"`` gives some ranks one more.
             worker: Which of the rank's `workers`.

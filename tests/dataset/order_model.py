@@ -42,7 +42,7 @@ class Reader:
     start: int = 0
     rank: int = 0
     world: int = 1
-    batch: int = 1
+    batch_size: int = 1
     even: str = "pad"
     worker: int = 0
     workers: int = 1
@@ -51,10 +51,13 @@ class Reader:
     def rank_positions(self, count: int) -> list[list[int]]:
         """Return the sequence numbers of this rank, batch by batch."""
         left = max(0, count - self.start)
-        group = self.world * self.batch
+        group = self.world * self.batch_size
         full, rest = divmod(left, group)
         batches = [
-            [self.start + (number * self.world + self.rank) * self.batch + offset for offset in range(self.batch)]
+            [
+                self.start + (number * self.world + self.rank) * self.batch_size + offset
+                for offset in range(self.batch_size)
+            ]
             for number in range(full)
         ]
         share, extra = divmod(rest, self.world)

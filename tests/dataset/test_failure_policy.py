@@ -20,7 +20,7 @@ from osstorchconnector.dataset.reader_order import ReaderOrder
 from osstorchconnector.dataset.reader_position import ReaderPosition
 
 
-class Listing:
+class FakeRows:
     complete = True
 
     def __init__(self, count: int) -> None:
@@ -76,7 +76,7 @@ class Run:
     ) -> None:
         stream = Scripted(script, skip)
         self.counts = FailureCounts(PrivateDirectory())
-        self.progress = ReaderPosition(ReaderOrder(batch_size=block), skip, Listing(len(script)), None)
+        self.progress = ReaderPosition(ReaderOrder(batch_size=block), skip, FakeRows(len(script)), None)
         outcomes = Outcomes(stream, transform, keep=policy.has("substitute"))
         self.iterator: Iteration[Any] = Iteration(
             outcomes, policy, self.counts, self.progress, block, Scripted(script).fetch

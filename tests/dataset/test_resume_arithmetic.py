@@ -36,7 +36,7 @@ def reader(order: ReaderOrder) -> Reader:
         start=order.start,
         rank=order.rank,
         world=order.world,
-        batch=order.batch_size,
+        batch_size=order.batch_size,
         even=order.even,
         worker=order.worker,
         workers=order.workers,

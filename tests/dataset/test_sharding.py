@@ -48,7 +48,7 @@ def build(emulator: Emulator, filled: str) -> Build:
 
 
 def expected(rank: int, world: int, even: str, batch: int = 4) -> list[list[str]]:
-    positions = Reader(rank=rank, world=world, batch=batch, even=even).rank_positions(COUNT)
+    positions = Reader(rank=rank, world=world, batch_size=batch, even=even).rank_positions(COUNT)
     return [[NAMES[number] for number in batch] for batch in positions]
 
 

@@ -119,7 +119,7 @@ def test_the_shuffle_is_the_documented_one(archive: Emulator, chunk: int) -> Non
     orders = []
     for epoch in (0, 1):
         read.set_epoch(epoch)
-        model = Reader(seed=5, epoch=epoch, shuffle=chunk, chunks=True, batch=chunk)
+        model = Reader(seed=5, epoch=epoch, shuffle=chunk, chunks=True, batch_size=chunk)
         orders.append(list(read))
         assert orders[-1] == expected([NAMES[entry] for entry in model.entries(COUNT)])
     assert orders[0] != orders[1]
@@ -139,7 +139,7 @@ def test_a_shuffle_of_more_than_one_window_is_read_in_runs(archive: Emulator, cl
     etag = client.put(f"oss://{BUCKET}/many", bytes(count * 16_384))
     rows = [(BUCKET, f"many/{i}", size, f'"{etag}"', "", ("many", i * 16_384)) for i in range(count)]
     stream = client._native_client.stream(
-        ObjectTable.from_objects(rows), Order(shuffle=450, chunks=True, batch=450, seed=3)
+        ObjectTable.from_objects(rows), Order(shuffle=450, chunks=True, batch_size=450, seed=3)
     )
     assert sorted(int(item.name) for item in stream) == list(range(count))
     # Ten chunks of 7 MiB. The driver's first window ends inside the fifth: read separately, that chunk would need a

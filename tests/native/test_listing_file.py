@@ -60,7 +60,7 @@ EVERYTHING = PrefixToList("bucket", "")
 
 def test_one_listing_serves_all_streams(server: Emulator, native: Client, directory: str) -> None:
     def read(worker: int) -> list[str]:
-        order = Order(batch=10, worker=worker, workers=4)
+        order = Order(batch_size=10, worker=worker, workers=4)
         return [item.name for item in native.stream(listing_at(directory), order, producer=EVERYTHING)]
 
     with ThreadPoolExecutor(4) as threads:
@@ -131,9 +131,9 @@ def test_a_listing_is_read_in_every_order(native: Client, directory: str) -> Non
     listing.wait(native, EVERYTHING)
     table = ObjectTable.from_objects(("bucket", name, 4, None, "", None) for name in NAMES)
     for order in (
-        Order(shuffle=True, seed=3, epoch=1, rank=1, world=3, batch=7, even="none"),
-        Order(shuffle=300, rank=2, world=3, batch=50, skip=20),
-        Order(start=2000, batch=100, rank=0, world=2, worker=1, workers=2, even="drop"),
+        Order(shuffle=True, seed=3, epoch=1, rank=1, world=3, batch_size=7, even="none"),
+        Order(shuffle=300, rank=2, world=3, batch_size=50, skip=20),
+        Order(start=2000, batch_size=100, rank=0, world=2, worker=1, workers=2, even="drop"),
     ):
         expected = [NAMES[order.entry(position, COUNT)] for position in range(order.length(COUNT))]
         for rows in (listing, table):

@@ -25,7 +25,7 @@ def readers(draw: st.DrawFn) -> Reader:
         start=draw(st.integers(0, 120)),
         rank=draw(st.integers(0, world - 1)),
         world=world,
-        batch=draw(st.integers(1, 9)),
+        batch_size=draw(st.integers(1, 9)),
         even=draw(st.sampled_from(["pad", "drop", "none"])),
         worker=draw(st.integers(0, workers - 1)),
         workers=workers,
@@ -80,11 +80,11 @@ def test_seed_and_epoch_decide_the_shuffle() -> None:
     count=st.integers(0, 200),
     world=st.integers(1, 5),
     workers=st.integers(1, 5),
-    batch=st.integers(1, 4),
+    batch_size=st.integers(1, 4),
     shuffle=SHUFFLES,
 )
 def test_ranks_and_workers_have_each_entry_once(
-    count: int, world: int, workers: int, batch: int, *, shuffle: bool | int
+    count: int, world: int, workers: int, batch_size: int, *, shuffle: bool | int
 ) -> None:
     delivered = chain.from_iterable(
         entries(
@@ -92,7 +92,7 @@ def test_ranks_and_workers_have_each_entry_once(
                 shuffle=shuffle,
                 rank=rank,
                 world=world,
-                batch=batch,
+                batch_size=batch_size,
                 even="none",
                 worker=worker,
                 workers=workers,
@@ -111,7 +111,7 @@ def test_ranks_and_workers_have_each_entry_once(
         {"rank": 2, "world": 2},
         {"worker": 1},
         {"world": 0},
-        {"batch": 0},
+        {"batch_size": 0},
         {"even": "wrap"},
         {"shuffle": 0},
         {"start": 1 << 62},

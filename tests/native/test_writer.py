@@ -198,6 +198,8 @@ def test_a_hint_makes_the_parts_larger(own_emulator: Emulator) -> None:
         assert client.get("oss://bucket/a") == CONTENT
 
 
+# The writer makes the memory of one part present, which is 5 GiB.
+@pytest.mark.slow(120)
 def test_more_than_an_object_may_have_is_reported_before_anything_is_sent(own_emulator: Emulator) -> None:
     client = own_emulator.client()
     client.put("oss://bucket/a", b"previous")

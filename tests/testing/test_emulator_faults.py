@@ -199,7 +199,7 @@ def test_a_seed_repeats(server: Emulator) -> None:
 def test_a_wrong_rule_is_reported(server: Emulator) -> None:
     with pytest.raises(OssConfigError, match="rule 1: the rule does nothing"):
         server.fault(key="a")
-    with pytest.raises(OssConfigError, match='"GetObjet" is no operation; there are ListBuckets'):
+    with pytest.raises(OssConfigError, match='"GetObjet" is no operation; use one of ListBuckets'):
         server.fault(operation="GetObjet", delay=1)
     with pytest.raises(OssConfigError, match="unknown field `dely`"):
         server.fault(dely=1)  # type: ignore[call-arg]

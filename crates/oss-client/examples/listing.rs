@@ -80,7 +80,7 @@ async fn list(client: Client, shape: &str, parallel: bool) -> oss_client::Result
     Ok(())
 }
 
-/// The most memory that this process has held, in KiB; 0 where the system does not say.
+/// The most memory that this process has held, in KiB; 0 if the system does not say.
 fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

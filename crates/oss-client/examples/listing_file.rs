@@ -7,14 +7,14 @@
 use std::{error::Error, sync::Arc, time::Instant};
 
 use oss_client::{
-    catalogue::{Entry, Listing, Row, Turn},
+    catalogue::{Entry, ListingFile, Row, Turn},
     order::{Order, Shuffle},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let rows: u64 = std::env::args().nth(1).map_or(Ok(2_000_000), |text| text.parse())?;
     let directory = tempfile::tempdir()?;
-    let listing = Listing::new(directory.path().join("private"), u64::MAX);
+    let listing = ListingFile::new(directory.path().join("private"), u64::MAX);
     let file = listing.open()?.ok_or("no file")?;
     let Turn::Ours(mut producer) = listing.produce(&file)? else { return Err("not ours".into()) };
     let bucket: Arc<str> = "bucket".into();
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("appended", rows, start);
 
     let start = Instant::now();
-    let again = Listing::new(directory.path().join("private"), u64::MAX);
+    let again = ListingFile::new(directory.path().join("private"), u64::MAX);
     let file = again.open()?.ok_or("no file")?;
     file.refresh()?;
     report("opened again", rows, start);

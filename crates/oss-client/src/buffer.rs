@@ -50,13 +50,13 @@ impl BufferPool {
         Self { shared: Arc::new(Shared { limit, free: Mutex::default() }) }
     }
 
-    /// A buffer of `length` bytes of unspecified content; `None` where there is no memory for it.
+    /// A buffer of `length` bytes of unspecified content; `None` if there is no memory for it.
     pub fn take(&self, length: usize) -> Option<PooledBuffer> {
         if length < SMALLEST {
             return Some(PooledBuffer { bytes: vec![0; length], length, pool: Weak::new() });
         }
         if length > self.shared.limit {
-            // Never kept, so not rounded up either; and only here can a length be more than memory holds.
+            // Such a buffer is never kept, so its size is not rounded up. Only here can a length exceed the memory.
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(length).ok()?;
             bytes.resize(length, 0);

@@ -111,8 +111,8 @@ impl Client {
         &self.shared.sizes
     }
 
-    /// How long the quickest range so far took to its first byte, which is the latency of the service itself: what the
-    /// others waited for in addition is their own doing. None before the first.
+    /// The time to the first byte of the quickest range so far, or `None` before the first. It is the latency of the
+    /// service; slower ranges also waited for each other.
     pub(crate) fn first_byte(&self) -> Option<Duration> {
         let microseconds = self.shared.first_byte.load(Ordering::Relaxed);
         (microseconds < u64::MAX).then(|| Duration::from_micros(microseconds))
@@ -151,16 +151,17 @@ impl Client {
     /// One attempt; a refusal that fresh credentials or a corrected clock cures is sent once more at once.
     async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
         loop {
-            let signer = within(budget.deadline, self.shared.credentials.signer()).await;
-            let signer = signer.map_err(|error| budget.give_up(error))?;
-            let (host, head) = self.sign(request, signer.as_deref())?;
+            let signing = within(budget.deadline, self.shared.credentials.signing()).await;
+            let signing = signing.map_err(|error| budget.give_up(error))?;
+            let signer = signing.signer();
+            let (host, head) = self.sign(request, signer)?;
             let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
             if answer.status.is_success() {
                 return Ok(answer);
             }
             // Rare, so kept out of what each request's future holds.
             let (error, server_time) = Box::pin(read_error(answer)).await?;
-            if Box::pin(self.cured(&error, server_time, signer.as_deref(), budget)).await? {
+            if Box::pin(self.cured(&error, server_time, signer, budget)).await? {
                 budget.record(&error);
                 continue;
             }
@@ -179,7 +180,8 @@ impl Client {
         match (error.code(), signer) {
             (Some(ErrorCode::RequestTimeTooSkewed), _) => {
                 let Some(server_time) = server_time else { return Ok(false) };
-                // Each refusal corrects it, since the one before may have told a wrong time; only the first costs no pause.
+                // Each refusal corrects the clock, since the time of an earlier one may have been wrong. Only after the
+                // first is the request sent again at once.
                 self.shared.clock_offset.store(seconds_ahead(server_time), Ordering::Relaxed);
                 Ok(!std::mem::replace(&mut budget.corrected_clock, true))
             }
@@ -259,7 +261,7 @@ impl Client {
         Ok((Arc::clone(&address.host), head))
     }
 
-    /// Where the bucket is.
+    /// The address of the bucket.
     fn address(&self, endpoint: &Endpoint, bucket: Option<&str>) -> Arc<Address> {
         let mut last = lock(&self.shared.address);
         match &*last {
@@ -328,7 +330,7 @@ async fn read_error(response: Response) -> Result<(Error, Option<SystemTime>)> {
     Ok((Error::new(kind), server_time))
 }
 
-/// The code to assume where the server sends no readable error.
+/// The code to assume if the server sends no readable error.
 fn code_of_status(status: StatusCode) -> ErrorCode {
     match status {
         StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,

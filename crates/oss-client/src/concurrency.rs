@@ -13,14 +13,15 @@ use crate::sync::lock;
 /// A round is measured over at least this long: shorter ones measure the scheduler.
 const ROUND: Duration = Duration::from_millis(30);
 
-/// The first step up. At 35 ms to the first byte, 24 requests reach 512 in three steps of two rounds, a quarter of a second.
+/// The first step up. At 35 ms to the first byte, 24 requests reach 512 in three steps of two rounds, a quarter of a
+/// second.
 const FIRST_GROWTH: f64 = 3.0;
 
-/// The smallest step up. A step stays only where the rate grew by more than the step's square root, without queueing it
-/// would have grown by all of it; of less than this, that could not be told from noise.
+/// The smallest step up. A step stays only if the rate grew by more than the step's square root: without queueing it
+/// would have grown by all of it; a smaller step would drown in noise.
 const LEAST_GROWTH: f64 = 1.3;
 
-/// A step stays only while a request takes at most so many times as long as the quickest rounds of this client had it: the
+/// A step stays only while a request takes at most so many times as long as in the quickest rounds of this client: the
 /// rest of a larger limit waits in queues, where its buffers leave the processor's cache and its memory is fresh.
 const MOST_QUEUEING: f64 = 2.0;
 
@@ -69,7 +70,8 @@ impl Default for State {
             growth: FIRST_GROWTH,
             trial: None,
             quickest: f64::INFINITY,
-            // Connections are being opened, and what runs for the first time is slow: next to that, any step would seem to pay.
+            // Connections are being opened, and what runs for the first time is slow: next to that, any step would seem
+            // to pay.
             settling: true,
             rested: 0,
             patience: 0,
@@ -109,7 +111,8 @@ impl Concurrency {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Most requests of a batch that somebody waits for as a whole: as many as ever, unless the service has asked for fewer.
+    /// Most requests of a batch that somebody waits for as a whole: as many as ever, unless the service has asked for
+    /// fewer.
     pub(crate) fn burst(&self) -> usize {
         if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max }
     }

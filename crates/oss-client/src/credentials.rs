@@ -74,8 +74,27 @@ impl Signer {
     }
 }
 
+/// How requests are signed now.
+#[derive(Clone)]
+pub(crate) enum Signing {
+    /// Access is anonymous.
+    Unsigned,
+    /// With these credentials.
+    With(Arc<Signer>),
+}
+
+impl Signing {
+    /// The signer, if requests are signed.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        match self {
+            Self::Unsigned => None,
+            Self::With(signer) => Some(signer),
+        }
+    }
+}
+
 struct Cached {
-    signer: Option<Arc<Signer>>,
+    signing: Signing,
     fetched: Instant,
 }
 
@@ -92,14 +111,14 @@ impl CredentialCache {
         Self { provider, refresh, cached: Mutex::new(None), fetching: tokio::sync::Mutex::new(()) }
     }
 
-    /// The signer to use now; `None` signs nothing.
-    pub(crate) async fn signer(&self) -> Result<Option<Arc<Signer>>> {
-        if let Some(signer) = self.fresh() {
-            return Ok(signer);
+    /// How to sign the next request.
+    pub(crate) async fn signing(&self) -> Result<Signing> {
+        if let Some(signing) = self.fresh() {
+            return Ok(signing);
         }
         let _one_at_a_time = self.fetching.lock().await;
-        if let Some(signer) = self.fresh() {
-            return Ok(signer);
+        if let Some(signing) = self.fresh() {
+            return Ok(signing);
         }
         match self.fetch(None).await {
             Err(error) => self.unexpired().ok_or(error).inspect(|_| {
@@ -112,19 +131,19 @@ impl CredentialCache {
     /// Asks the provider again after a refusal; returns whether the credentials are now different ones.
     pub(crate) async fn renew_after_refusal(&self, refused: &Signer) -> Result<bool> {
         let _one_at_a_time = self.fetching.lock().await;
-        let differs = |signer: &Option<Arc<Signer>>| {
-            signer.as_ref().is_some_and(|signer| !same(&signer.credentials, &refused.credentials))
-        };
+        let differs =
+            |signing: &Signing| signing.signer().is_some_and(|signer| !same(&signer.credentials, &refused.credentials));
         if self.fresh().as_ref().is_some_and(&differs) {
             return Ok(true);
         }
         Ok(differs(&self.fetch(Some(&refused.credentials)).await?))
     }
 
-    fn fresh(&self) -> Option<Option<Arc<Signer>>> {
+    /// What is cached, if it is not to be renewed yet.
+    fn fresh(&self) -> Option<Signing> {
         let cached = lock(&self.cached);
         let cached = cached.as_ref()?;
-        let expires = cached.signer.as_ref().and_then(|signer| signer.credentials.expiration());
+        let expires = cached.signing.signer().and_then(|signer| signer.credentials.expiration());
         let now = SystemTime::now();
         // An expiration says itself how long the credentials hold; without one the provider may rotate at any time.
         let (expired, lasting) = match expires {
@@ -132,21 +151,21 @@ impl CredentialCache {
             None => (false, false),
         };
         let recent = cached.fetched.elapsed() < self.refresh;
-        (!expired && (lasting || recent)).then(|| cached.signer.clone())
+        (!expired && (lasting || recent)).then(|| cached.signing.clone())
     }
 
-    /// What is cached, if it says itself that it still holds; it is then asked for again when it is old once more.
-    fn unexpired(&self) -> Option<Option<Arc<Signer>>> {
+    /// What is cached, if its expiration is known and has not come. It is renewed when it is old once more.
+    fn unexpired(&self) -> Option<Signing> {
         let mut cached = lock(&self.cached);
         let cached = cached.as_mut()?;
-        let expires = cached.signer.as_ref()?.credentials.expiration()?;
+        let expires = cached.signing.signer()?.credentials.expiration()?;
         (SystemTime::now() < expires).then(|| {
             cached.fetched = Instant::now();
-            cached.signer.clone()
+            cached.signing.clone()
         })
     }
 
-    async fn fetch(&self, refused: Option<&Credentials>) -> Result<Option<Arc<Signer>>> {
+    async fn fetch(&self, refused: Option<&Credentials>) -> Result<Signing> {
         let provider = Arc::clone(&self.provider);
         let refused = refused.cloned();
         let fetched = tokio::task::spawn_blocking(move || provider.fetch(refused.as_ref())).await;
@@ -159,17 +178,17 @@ impl CredentialCache {
             }
         };
         let mut cached = lock(&self.cached);
-        let signer = credentials.map(|new| {
-            Arc::new(match &*cached {
+        let signing = credentials.map_or(Signing::Unsigned, |new| {
+            Signing::With(Arc::new(match &*cached {
                 // The same credentials keep their derived key.
-                Some(Cached { signer: Some(old), .. }) if same(&old.credentials, &new) => {
+                Some(Cached { signing: Signing::With(old), .. }) if same(&old.credentials, &new) => {
                     Signer { credentials: new, key: Arc::clone(&old.key) }
                 }
                 _ => Signer::new(new),
-            })
+            }))
         });
-        *cached = Some(Cached { signer: signer.clone(), fetched: Instant::now() });
-        Ok(signer)
+        *cached = Some(Cached { signing: signing.clone(), fetched: Instant::now() });
+        Ok(signing)
     }
 }
 

@@ -33,11 +33,11 @@ pub enum ErrorKind {
         code: ErrorCode,
         /// The server's own words.
         message: String,
-        /// OSS error classification (`x-oss-ec`), where sent.
+        /// OSS error classification (`x-oss-ec`), if the server sent it.
         ec: Option<String>,
         /// Request id to quote to support.
         request_id: Option<String>,
-        /// How long the server asks to wait before the next attempt, where it says so.
+        /// How long the server asks to wait before the next attempt, if it does.
         retry_after: Option<std::time::Duration>,
     },
     /// No connection could be made. Retried until the connect timeout has passed since the first attempt.
@@ -153,7 +153,7 @@ impl Error {
         }
     }
 
-    /// What the earlier attempts failed with, first one first, where there was more than this one.
+    /// What the earlier attempts failed with, the first one first; empty if this was the only one.
     pub fn earlier_attempts(&self) -> &[String] {
         &self.0.attempts
     }

@@ -1,4 +1,5 @@
-//! The headers of a response where they were received: of a dozen, a map would cost more to fill than it saves.
+//! The headers of a response, as slices of its head. There are about a dozen; filling a map would cost more than it
+//! saves.
 
 use std::{fmt, ops::Range};
 
@@ -11,7 +12,7 @@ pub struct Headers {
     fields: Vec<Field>,
 }
 
-/// Where a name and its value stand in the head.
+/// The places of a name and its value in the head.
 #[derive(Clone)]
 struct Field {
     name: Range<usize>,
@@ -19,7 +20,7 @@ struct Field {
 }
 
 impl Headers {
-    /// Those of `head`, which a parser has found valid and taken apart into slices of it.
+    /// The headers of `head`, which a parser has checked and divided into slices.
     pub(crate) fn new(head: &[u8], fields: &[httparse::Header<'_>]) -> Self {
         let place = |part: &[u8]| {
             let start = part.as_ptr() as usize - head.as_ptr() as usize;
@@ -37,7 +38,7 @@ impl Headers {
         self.all(name).next()
     }
 
-    /// The first value of a name as text, where it is readable.
+    /// The first value of a name as text, if it is readable.
     pub fn text(&self, name: &HeaderName) -> Option<&str> {
         text_of(self.get(name)?)
     }

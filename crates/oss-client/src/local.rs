@@ -1,6 +1,6 @@
 //! Files as objects, for a client without an endpoint: bucket and key are the absolute path `/bucket/key`.
 //!
-//! Nothing here uses the network. Files are opened for reading only, and by the runtime's blocking threads.
+//! Nothing here uses the network. The runtime's blocking threads open files, for reading only.
 
 use std::{
     ffi::OsString,
@@ -30,7 +30,7 @@ pub(crate) fn path_of(bucket: &str, key: &str) -> PathBuf {
     PathBuf::from(format!("/{bucket}/{key}"))
 }
 
-/// Opens a regular file. Anything else is refused unopened: opening a pipe would wait for whoever writes to it.
+/// Opens a regular file. Anything else is refused unopened: opening a pipe would wait for its writer.
 pub(crate) fn open(path: &Path) -> Result<(File, Metadata)> {
     let found = path.metadata().map_err(|error| failed(path, &error))?;
     if !found.is_file() {

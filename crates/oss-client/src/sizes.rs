@@ -1,4 +1,4 @@
-//! What to reserve for an object of which nobody knows the size.
+//! What to reserve for an object of unknown size.
 
 use std::sync::Mutex;
 
@@ -16,8 +16,8 @@ const COUNT: usize = 256;
 /// Objects after which a count that has just begun counts too, so that larger ones are noticed.
 const ENOUGH: usize = 8;
 
-/// The mean sizes of late, by which the next ones are guessed: many are in flight, and what one needs beyond the guess is
-/// reserved once its size is known. Shared by the streams of a client.
+/// The mean sizes of late, by which the next ones are guessed: many are in flight, and what one needs beyond the guess
+/// is reserved once its size is known. Shared by the streams of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes(Mutex<Seen>);
 

@@ -1,7 +1,7 @@
 //! Locks that survive a fork.
 //!
-//! The standard library's locks are plain words. Others keep waiting threads in a table of the process, which a fork may
-//! copy while a thread that does not exist in the child holds part of it.
+//! The standard library's locks are plain words. Others keep waiting threads in a table of the process, which a fork
+//! may copy while a thread that does not exist in the child holds part of it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -16,7 +16,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What this process has counted so far. A child of a fork goes on from its parent's counts.
+    /// What this process has counted so far. A forked child continues from the counts of its parent.
     pub fn so_far() -> Self {
         Self { received: RECEIVED.load(Ordering::Relaxed), compared: COMPARED.load(Ordering::Relaxed) }
     }

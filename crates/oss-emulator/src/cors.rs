@@ -1,6 +1,7 @@
 //! Requests of web pages of other origins: what a bucket's rules allow them, and the headers that say so.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header as standard};
+use oss_protocol::xml::Document;
 use oss_protocol::xml::configuration::{CorsConfiguration, CorsRule};
 
 use crate::pattern::matches;

@@ -10,13 +10,13 @@ use std::{
 
 use oss_client::{
     Client,
-    catalogue::{Entry, ListingFile},
+    catalogue::{Entry, PageFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::{Error, ErrorKind, too_large},
     ops::{list::ListOptions, put::PutOptions},
     order,
     paginate::Pages,
-    prefetch::{Delivery, Source},
+    prefetch::{Delivery, Sequence},
     reader::ObjectReader,
     upload::{CopyOptions, Upload},
 };
@@ -66,13 +66,13 @@ impl PyClient {
         &self,
         py: Python<'_>,
         listing: &PyListingFile,
-        file: Arc<ListingFile>,
+        file: Arc<PageFile>,
         prefix: &PyPrefixToList,
     ) -> PyResult<ListingTask> {
         let (client, reactor) = self.reactor_client().get(py)?;
         let lister = Some((listing.shared(), prefix.with(client.clone())));
-        let source = Source::file(file, order::Order::default(), lister);
-        Ok(ListingTask::start(reactor, source))
+        let sequence = Sequence::file(file, order::Order::default(), lister);
+        Ok(ListingTask::start(reactor, sequence))
     }
 
     /// Runs an operation on the first I/O thread and waits for it.
@@ -256,15 +256,15 @@ impl PyClient {
         let (client, _) = reactor_client.get(py)?;
         let formula = order.get().formula();
         let delivery = if arrival { Delivery::Arrival } else { Delivery::Ordered };
-        let (source, kept) = match rows {
-            GivenRows::Table(table) => (table.get().source(formula), None),
+        let (sequence, kept) = match rows {
+            GivenRows::Table(table) => (table.get().sequence(formula), None),
             GivenRows::File(listing) => {
                 let lister = producer.map(|prefix| (listing.get().shared(), prefix.get().with(client.clone())));
                 let file = listing.get().open(py)?;
-                (Source::file(file, formula, lister), Some(listing.into_any().unbind()))
+                (Sequence::file(file, formula, lister), Some(listing.into_any().unbind()))
             }
         };
-        PyObjectStream::start(py, reactor_client, source, delivery, 1, kept)
+        PyObjectStream::start(py, reactor_client, sequence, delivery, 1, kept)
     }
 
     fn fetch<'py>(&self, py: Python<'py>, rows: GivenRows<'py>, positions: Vec<isize>) -> PyResult<Bound<'py, PyList>> {
@@ -286,18 +286,18 @@ impl PyClient {
     ) -> PyResult<PyObjectStream> {
         let picks =
             |count: u64| positions.iter().map(|position| row_of(*position, count)).collect::<PyResult<Vec<_>>>();
-        let source = match rows {
+        let sequence = match rows {
             GivenRows::Table(table) => {
                 let table = table.get();
                 table.picked(picks(table.count())?)
             }
             GivenRows::File(listing) => {
                 let (file, count) = listing.get().some(py)?;
-                Source::picked_from_file(file, picks(count)?)
+                Sequence::picked_from_file(file, picks(count)?)
             }
         };
         let share = if ahead { 2 } else { 1 };
-        PyObjectStream::start(py, self.reactor_client(), source, Delivery::Ordered, share, None)
+        PyObjectStream::start(py, self.reactor_client(), sequence, Delivery::Ordered, share, None)
     }
 
     #[pyo3(signature = (ranges, *, allocate, gap, run_limit, concurrency, budget))]

@@ -9,7 +9,7 @@ use std::{
 
 use oss_client::{
     Error, ErrorKind,
-    catalogue::{Listing as SharedFile, ListingFile, Producer, Progress, State, Turn},
+    catalogue::{ListingFile as SharedFile, ListingProgress, PageFile, Producer, State, Turn},
     sync::lock,
 };
 use pyo3::{
@@ -96,7 +96,7 @@ impl PyListingFile {
     }
 
     /// The file in use, with its progress.
-    fn known(&self, py: Python<'_>) -> PyResult<Option<(Arc<ListingFile>, Progress)>> {
+    fn known(&self, py: Python<'_>) -> PyResult<Option<(Arc<PageFile>, ListingProgress)>> {
         let known = || {
             let Some(file) = self.shared().opened()? else { return Ok(None) };
             let progress = file.refresh()?;
@@ -106,7 +106,7 @@ impl PyListingFile {
     }
 
     /// The file with the number of rows that it has by now.
-    pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
+    pub(crate) fn some(&self, py: Python<'_>) -> PyResult<(Arc<PageFile>, u64)> {
         match self.known(py)? {
             Some((file, progress)) => Ok((file, progress.rows)),
             None => Ok((self.open(py)?, 0)),
@@ -114,7 +114,7 @@ impl PyListingFile {
     }
 
     /// The file with the number of rows of the complete listing.
-    pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<ListingFile>, u64)> {
+    pub(crate) fn all(&self, py: Python<'_>) -> PyResult<(Arc<PageFile>, u64)> {
         let file = match self.known(py)? {
             None => self.open(py)?,
             Some((file, _)) => file,
@@ -128,7 +128,7 @@ impl PyListingFile {
     }
 
     /// Opens the file that is used from now on.
-    pub(crate) fn open(&self, py: Python<'_>) -> PyResult<Arc<ListingFile>> {
+    pub(crate) fn open(&self, py: Python<'_>) -> PyResult<Arc<PageFile>> {
         let shared = self.shared();
         loop {
             if let Some(file) = shared.open().map_err(|cause| error::to_python(py, &cause))? {
@@ -155,7 +155,7 @@ impl PyListingFile {
     }
 }
 
-fn failure(py: Python<'_>, file: &ListingFile) -> PyErr {
+fn failure(py: Python<'_>, file: &PageFile) -> PyErr {
     let cause = match file.failure() {
         Ok(record) => Error::new(ErrorKind::Recorded(record)),
         Err(cause) => cause,

@@ -1,6 +1,6 @@
 //! The task that lists into a listing file.
 
-use oss_client::prefetch::Source;
+use oss_client::prefetch::Sequence;
 use pyo3::prelude::*;
 use tokio::task::JoinHandle;
 
@@ -13,8 +13,8 @@ pub(crate) struct ListingTask {
 }
 
 impl ListingTask {
-    pub(crate) fn start(reactor: &Reactor, source: Source) -> Self {
-        Self { reactor: reactor.clone(), task: Some(reactor.handle.spawn(source.complete())) }
+    pub(crate) fn start(reactor: &Reactor, sequence: Sequence) -> Self {
+        Self { reactor: reactor.clone(), task: Some(reactor.handle.spawn(sequence.complete())) }
     }
 
     /// Raises the error that kept the task from listing. Errors of the listing itself are recorded in the file.

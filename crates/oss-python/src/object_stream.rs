@@ -7,7 +7,7 @@ use std::{
 
 use oss_client::{
     catalogue::Entry,
-    prefetch::{self, Delivery, Item, Queue, Source, Taken},
+    prefetch::{self, Delivery, Item, Queue, Sequence, Taken},
     sync::lock,
 };
 use pyo3::prelude::*;
@@ -21,7 +21,7 @@ use crate::{
     wait::SIGNAL_INTERVAL,
 };
 
-/// Iterator over the objects of a source, in its order or as they arrive. An object's error is raised at its place; the stream then goes
+/// Iterator over the objects of a sequence, in its order or as they arrive. An object's error is raised at its place; the stream then goes
 /// on with the next.
 #[pyclass(frozen, weakref, name = "ObjectStream", module = "osstorchconnector._native")]
 pub(crate) struct PyObjectStream {
@@ -30,7 +30,7 @@ pub(crate) struct PyObjectStream {
     batch: ForkLock<Batch>,
     /// Why another thread ended it.
     failure: Mutex<Option<PyErr>>,
-    /// What the source reads from, where its place goes when nobody has it any more.
+    /// What the sequence reads from, where its place goes when nobody has it any more.
     _rows: Option<Py<PyAny>>,
 }
 
@@ -60,14 +60,14 @@ impl PyObjectStream {
     pub(crate) fn start(
         py: Python<'_>,
         reactor_client: &Arc<ReactorClient>,
-        source: Source,
+        sequence: Sequence,
         delivery: Delivery,
         share: usize,
         rows: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (client, reactor) = reactor_client.get(py)?;
         let budget = client.config().prefetch_bytes / share;
-        let (queue, driver) = prefetch::start(client.clone(), source, budget, delivery);
+        let (queue, driver) = prefetch::start(client.clone(), sequence, budget, delivery);
         let driver = reactor.handle.spawn(driver).abort_handle();
         Ok(Self {
             reactor_client: Arc::clone(reactor_client),

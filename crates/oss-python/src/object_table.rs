@@ -8,9 +8,9 @@ use std::{
 };
 
 use oss_client::{
-    catalogue::{ListingFile, Row, Rows, RowsBuilder},
+    catalogue::{PageFile, Row, Rows, RowsBuilder},
     order::Order,
-    prefetch::Source,
+    prefetch::Sequence,
 };
 use oss_protocol::uri::OssUri;
 use pyo3::{
@@ -36,7 +36,7 @@ pub(crate) struct PyObjectTable {
 enum Table {
     Memory(Arc<Rows>),
     /// What another process has in memory, in a file that several processes read.
-    File(Arc<ListingFile>),
+    File(Arc<PageFile>),
 }
 
 /// An object as Python describes it: bucket, key, size, ETag, label, and the key of an archive with an offset in it.
@@ -85,18 +85,18 @@ impl PyObjectTable {
         }
     }
 
-    pub(crate) fn source(&self, order: Order) -> Source {
+    pub(crate) fn sequence(&self, order: Order) -> Sequence {
         match &self.rows {
-            Table::Memory(rows) => Source::rows(Arc::clone(rows), order),
-            Table::File(file) => Source::file(Arc::clone(file), order, None),
+            Table::Memory(rows) => Sequence::rows(Arc::clone(rows), order),
+            Table::File(file) => Sequence::file(Arc::clone(file), order, None),
         }
     }
 
     /// Some of the rows, which exist.
-    pub(crate) fn picked(&self, picks: Vec<u64>) -> Source {
+    pub(crate) fn picked(&self, picks: Vec<u64>) -> Sequence {
         match &self.rows {
-            Table::Memory(rows) => Source::picked(Arc::clone(rows), picks),
-            Table::File(file) => Source::picked_from_file(Arc::clone(file), picks),
+            Table::Memory(rows) => Sequence::picked(Arc::clone(rows), picks),
+            Table::File(file) => Sequence::picked_from_file(Arc::clone(file), picks),
         }
     }
 }
@@ -130,7 +130,7 @@ impl PyObjectTable {
 
     #[staticmethod]
     fn from_file(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let file = py.detach(|| ListingFile::of_table(&path)).map_err(|cause| error::to_python(py, &cause))?;
+        let file = py.detach(|| PageFile::of_table(&path)).map_err(|cause| error::to_python(py, &cause))?;
         Ok(Self { rows: Table::File(Arc::new(file)) })
     }
 

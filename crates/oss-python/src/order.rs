@@ -30,10 +30,10 @@ impl PyOrder {
     #[new]
     #[pyo3(
         signature = (
-            *, seed = 0, epoch = 0, shuffle = ShuffleArgument::Full(false), start = 0, rank = 0, world = 1, batch = 1,
+            *, seed = 0, epoch = 0, shuffle = ShuffleArgument::Full(false), start = 0, rank = 0, world = 1, batch_size = 1,
             even = "pad", worker = 0, workers = 1, skip = 0, chunks = false
         ),
-        text_signature = "(*, seed=0, epoch=0, shuffle=False, start=0, rank=0, world=1, batch=1, even='pad', worker=0, \
+        text_signature = "(*, seed=0, epoch=0, shuffle=False, start=0, rank=0, world=1, batch_size=1, even='pad', worker=0, \
                           workers=1, skip=0, chunks=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "the numbers of the formula, by name")]
@@ -45,7 +45,7 @@ impl PyOrder {
         start: u64,
         rank: u64,
         world: u64,
-        batch: u64,
+        batch_size: u64,
         even: &str,
         worker: u64,
         workers: u64,
@@ -65,7 +65,7 @@ impl PyOrder {
         let even = match even {
             "pad" => Even::Pad,
             "drop" => Even::Drop,
-            "none" => Even::Uneven,
+            "none" => Even::None,
             other => return Err(error::config(py, format!("even must be 'pad', 'drop' or 'none', not {other:?}"))),
         };
         for (name, index, count) in [("rank", rank, world), ("worker", worker, workers)] {
@@ -75,7 +75,7 @@ impl PyOrder {
         }
         // Products of these stay far below 2**64.
         let most = 1 << 30;
-        for (name, value) in [("batch", batch), ("world", world), ("workers", workers)] {
+        for (name, value) in [("batch_size", batch_size), ("world", world), ("workers", workers)] {
             if !(1..=most).contains(&value) {
                 return Err(error::config(py, format!("{name} must be 1 to {most}, not {value}")));
             }
@@ -85,7 +85,7 @@ impl PyOrder {
                 return Err(error::config(py, format!("{name} must be below 2**62, not {value}")));
             }
         }
-        let formula = Formula { seed, epoch, shuffle, start, rank, world, batch, even, worker, workers, skip };
+        let formula = Formula { seed, epoch, shuffle, start, rank, world, batch_size, even, worker, workers, skip };
         Ok(Self { formula })
     }
 
@@ -102,7 +102,8 @@ impl PyOrder {
     }
 
     fn __repr__(&self) -> String {
-        let Formula { seed, epoch, shuffle, start, rank, world, batch, even, worker, workers, skip } = self.formula;
+        let Formula { seed, epoch, shuffle, start, rank, world, batch_size, even, worker, workers, skip } =
+            self.formula;
         let shuffle = match shuffle {
             Shuffle::No => "False".to_owned(),
             Shuffle::Full => "True".to_owned(),
@@ -112,11 +113,11 @@ impl PyOrder {
         let even = match even {
             Even::Pad => "pad",
             Even::Drop => "drop",
-            Even::Uneven => "none",
+            Even::None => "none",
         };
         format!(
             "Order(seed={seed}, epoch={epoch}, shuffle={shuffle}, start={start}, rank={rank}, world={world}, \
-             batch={batch}, even='{even}', worker={worker}, workers={workers}, skip={skip})"
+             batch_size={batch_size}, even='{even}', worker={worker}, workers={workers}, skip={skip})"
         )
     }
 }

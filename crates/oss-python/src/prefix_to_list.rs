@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oss_client::prefetch::Prefix;
+use oss_client::prefetch::PrefixToList;
 use pyo3::prelude::*;
 
 use crate::{error, visit::visit};
@@ -26,8 +26,8 @@ impl PyPrefixToList {
 
 impl PyPrefixToList {
     /// The same for the core, to be listed by `client`.
-    pub(crate) fn with(&self, client: oss_client::Client) -> Prefix {
-        Prefix {
+    pub(crate) fn with(&self, client: oss_client::Client) -> PrefixToList {
+        PrefixToList {
             client,
             bucket: self.bucket.clone(),
             prefix: self.prefix.clone(),

@@ -229,7 +229,7 @@ impl Ranged {
     /// Raises if all bytes have been received and the checksum differs. A few bytes that nobody asked for are received first.
     pub(crate) fn check(&mut self, py: Python<'_>) -> PyResult<()> {
         if self.window.object().left() > 0 {
-            for step in self.window.plan_remainder() {
+            for step in self.window.steps_for_remainder() {
                 if let Step::Piece(piece) = step {
                     self.await_arrival(py, &piece)?;
                 }

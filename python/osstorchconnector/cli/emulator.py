@@ -163,7 +163,7 @@ def _key_pair(options: argparse.Namespace) -> tuple[str, str, str | None, float 
 
 
 def _key_of_file(path: Path) -> tuple[str, str, str | None, float | None, str | None]:
-    found = FileCredentials(path)()
+    found = FileCredentials(str(path))()
     policy = json.loads(path.read_text(encoding="utf-8")).get("Policy")
     return (*found, policy if policy is None or isinstance(policy, str) else json.dumps(policy))
 

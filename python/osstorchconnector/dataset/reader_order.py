@@ -33,7 +33,7 @@ class ReaderOrder:
             start=self.start,
             rank=self.rank,
             world=self.world,
-            batch=self.batch_size,
+            batch_size=self.batch_size,
             even=self.even,
             worker=self.worker,
             workers=self.workers,

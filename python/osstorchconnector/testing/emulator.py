@@ -138,8 +138,8 @@ class Emulator:
             requests_per_second: Most requests a second that are answered; the others are refused with 503. Default: no
                 limit.
             quota: Most bytes that the objects of one bucket may have together. Default: no limit.
-            profile: A network or a service to imitate: ``"35ms"`` to the first byte; ``"throttled"``: one request in five
-                is refused with 503; ``"flaky"``: some answers are lost, broken off, damaged or refused; ``"wan"``: about
+            profile: A network or a service to imitate. ``"35ms"``: to the first byte. ``"throttled"``: refuses one request
+                in five with 503. ``"flaky"``: some answers are lost, broken off, damaged or refused. ``"wan"``: about
                 180 ms to the first byte, 2 MB/s for each request. Default: none.
         """
         self.region = region

@@ -9,15 +9,15 @@ use crate::error::Result;
 pub struct Entry {
     /// Bucket it lies in.
     pub bucket: Arc<str>,
-    /// Its key in the bucket; where it lies in an archive, `<archive>/<member>`.
+    /// Its key in the bucket; for a member of an archive, `<archive>/<member>`.
     pub key: Box<str>,
-    /// Size in bytes, where a listing said so.
+    /// Size in bytes, if a listing named it.
     pub size: Option<u64>,
-    /// ETag of the object, or of the archive it lies in, where a listing said so.
+    /// ETag of the object, or of the archive that it lies in, if a listing named it.
     pub etag: Option<Box<str>>,
     /// Label given by a manifest.
     pub label: Option<Arc<str>>,
-    /// Where its bytes lie, if not in an object of their own.
+    /// The place of its bytes, if it is a member of an archive.
     pub span: Option<Span>,
 }
 

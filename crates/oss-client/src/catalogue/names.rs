@@ -16,7 +16,7 @@ impl Names {
         Self { list: known.to_vec(), numbers }
     }
 
-    /// The number of a name, which gets one where it has none.
+    /// The number of a name; a new name gets the next one.
     pub(super) fn number(&mut self, name: &str) -> u32 {
         // Most rows have the bucket and the archive of the row before.
         if let Some(last) = self.list.last()

@@ -1,7 +1,7 @@
 //! Rows that are stored together.
 //!
-//! A page is a head, where each row ends (four bytes each), the rows, and the names that these rows are the first to
-//! use. So row i lies at a place that the head and one of the ends tell, without the rows before it.
+//! A page is a head, the end of each row (four bytes each), the rows, and the names that these rows are the first to
+//! use. So the place of row i follows from the head and two of the ends, without the rows before it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) const HEAD: usize = 32;
 /// Most rows of a page: those of the service's listings have as many.
 const PAGE_ROWS: usize = 1000;
 
-/// A page is closed once it holds so much, so that reading one costs no more than memory is good for.
+/// A page is closed once it holds so many bytes, so that a page in memory stays small.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// What a page says of itself.
@@ -68,12 +68,12 @@ impl Head {
         self.names_start() + u64::from(self.names_text)
     }
 
-    /// Where in the page the rows begin.
+    /// The place in the page at which the rows begin.
     pub(super) fn text_start(&self) -> u64 {
         HEAD as u64 + 4 * u64::from(self.rows)
     }
 
-    /// Where in the page the new names begin.
+    /// The place in the page at which the new names begin.
     pub(super) fn names_start(&self) -> u64 {
         self.text_start() + u64::from(self.text)
     }
@@ -87,7 +87,7 @@ pub(super) struct PageBytes {
 }
 
 impl PageBytes {
-    /// `None` where these bytes are not one page.
+    /// `None` if these bytes are not one page.
     pub(super) fn new(bytes: Box<[u8]>) -> Option<Self> {
         let head = Head::from_bytes(&bytes)?;
         (head.length() == bytes.len() as u64).then_some(Self { head, bytes })

@@ -7,17 +7,17 @@ use std::{
 };
 
 use super::{
-    file::{Header, ListingFile, State},
     page::PageBuilder,
+    page_file::{Header, PageFile, State},
     row::Row,
 };
 use crate::error::Result;
 
 /// The right to append to a listing file, held through an exclusive lock on it. Dropping it gives the right back; the
-/// next one goes on after the last row that was committed.
+/// next producer continues behind the last committed row.
 #[derive(Debug)]
 pub struct Producer {
-    listing: Arc<ListingFile>,
+    listing: Arc<PageFile>,
     /// A description of its own, since the lock belongs to the description.
     locked: File,
     process: u32,
@@ -28,8 +28,8 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// `locked` is open for writing, and locked; `None` where the listing has ended.
-    pub(super) fn new(listing: Arc<ListingFile>, locked: File, limit: u64) -> Result<Option<Self>> {
+    /// `locked` is open for writing, and locked. `None` if the listing has ended.
+    pub(super) fn new(listing: Arc<PageFile>, locked: File, limit: u64) -> Result<Option<Self>> {
         let (header, names) = listing.resume()?;
         let page = PageBuilder::after(header.rows, header.digest, &names);
         let producer = Self { listing, locked, process: std::process::id(), header, page, limit };
@@ -37,7 +37,7 @@ impl Producer {
     }
 
     /// The file that is being appended to.
-    pub fn listing(&self) -> &Arc<ListingFile> {
+    pub fn listing(&self) -> &Arc<PageFile> {
         &self.listing
     }
 

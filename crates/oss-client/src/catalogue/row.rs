@@ -1,8 +1,8 @@
 //! How one row is written.
 //!
 //! A row is a byte of flags, then what they announce: the key's length and the key, the bucket's number, the size, the
-//! ETag, the label, the archive's number and the offset. Numbers are LEB128; texts stand behind their length. An ETag of
-//! OSS, `"<32 hexadecimal digits>"` with or without `-<parts>`, takes 16 bytes and its parts.
+//! ETag, the label, the archive's number and the offset. Numbers are LEB128; texts stand behind their length. An ETag
+//! of OSS, `"<32 hexadecimal digits>"` with or without `-<parts>`, takes 16 bytes and its parts.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ pub struct Row<'a> {
     pub bucket: &'a str,
     /// Its key.
     pub key: &'a str,
-    /// Size in bytes, where known.
+    /// Size in bytes, if known.
     pub size: Option<u64>,
-    /// ETag, where known.
+    /// ETag, if known.
     pub etag: Option<&'a str>,
-    /// Label, where it has one.
+    /// Label, if it has one.
     pub label: Option<&'a str>,
-    /// Archive and offset, where it lies in one.
+    /// Archive and offset, if it is a member of one.
     pub span: Option<(&'a str, u64)>,
 }
 
@@ -91,8 +91,8 @@ impl Row<'_> {
         }
     }
 
-    /// Appends what the digest of a catalogue is taken over: the same for equal rows, wherever they are stored. Every
-    /// part is there, or a zero in its place.
+    /// Appends the bytes that the digest of a catalogue covers. They are the same for equal rows, wherever these are
+    /// stored: each part in turn, or a zero if the row does not have it.
     pub(super) fn canonical(&self, bytes: &mut Vec<u8>) {
         put_text(bytes, self.bucket);
         put_text(bytes, self.key);
@@ -111,7 +111,7 @@ impl Row<'_> {
     }
 }
 
-/// Reads a row; `None` where these bytes are not one.
+/// Reads a row; `None` if these bytes are not one.
 pub(super) fn decode(mut bytes: &[u8], names: &[Arc<str>]) -> Option<Entry> {
     let bytes = &mut bytes;
     let (flags, rest) = bytes.split_first()?;

@@ -4,8 +4,8 @@ use std::{io, sync::Arc};
 
 use super::{
     entry::Entry,
-    file::{HEADER, Header, State},
     page::{HEAD, Head, PageBuilder, PageBytes},
+    page_file::{HEADER, Header, State},
     row::Row,
 };
 
@@ -24,13 +24,13 @@ impl Rows {
         self.count
     }
 
-    /// Row `index`; `None` where there is none.
+    /// Row `index`; `None` if there is none.
     pub fn entry(&self, index: u64) -> Option<Entry> {
         let page = self.page_of(index)?;
         page.entry((index - page.head().first) as usize, &self.names)
     }
 
-    /// CRC-64 of the first `count` rows; `None` where there are fewer.
+    /// CRC-64 of the first `count` rows; `None` if there are fewer.
     pub fn digest(&self, count: u64) -> Option<u64> {
         let Some(last) = count.checked_sub(1) else { return Some(0) };
         let page = self.page_of(last)?;
@@ -70,7 +70,7 @@ impl Rows {
         Header { state: State::Complete, committed, rows: self.count, digest, ..Header::default() }
     }
 
-    /// `None` where these bytes are not those of a table.
+    /// `None` if these bytes are not those of a table.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (header, mut bytes) = bytes.split_first_chunk()?;
         let header = Header::from_bytes(header)?;

@@ -9,7 +9,7 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{file::failed, *};
+use super::{page_file::failed, *};
 
 fn etags() -> impl Strategy<Value = Option<String>> {
     prop_oneof![
@@ -48,11 +48,11 @@ fn rows_of(entries: &[Entry]) -> Rows {
     rows.build()
 }
 
-fn listing(directory: &TempDir) -> Listing {
-    Listing::new(directory.path().join("private"), u64::MAX)
+fn listing(directory: &TempDir) -> ListingFile {
+    ListingFile::new(directory.path().join("private"), u64::MAX)
 }
 
-fn open(listing: &Listing) -> Arc<ListingFile> {
+fn open(listing: &ListingFile) -> Arc<PageFile> {
     loop {
         if let Some(file) = listing.open().unwrap() {
             return file;
@@ -60,7 +60,7 @@ fn open(listing: &Listing) -> Arc<ListingFile> {
     }
 }
 
-fn produce(listing: &Listing, file: &Arc<ListingFile>) -> Producer {
+fn produce(listing: &ListingFile, file: &Arc<PageFile>) -> Producer {
     match listing.produce(file).unwrap() {
         Turn::Ours(producer) => *producer,
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ fn append(producer: &mut Producer, entries: &[Entry]) {
     producer.append(entries.iter().map(Row::from), 0).unwrap();
 }
 
-fn read(file: &ListingFile) -> Vec<Entry> {
+fn read(file: &PageFile) -> Vec<Entry> {
     (0..file.refresh().unwrap().rows).map(|index| file.entry(index).unwrap()).collect()
 }
 
@@ -94,7 +94,7 @@ proptest! {
         prop_assert_eq!(rows.entry(entries.len() as u64), None);
     }
 
-    /// However the rows fall into pages, and whoever appended them.
+    /// For any division into pages and among producers.
     #[test]
     fn a_file_holds_the_same_rows_and_digests(
         entries in prop::collection::vec(entries(), 1..60), cuts in prop::collection::vec((0usize..20, any::<bool>()), 1..9),
@@ -154,7 +154,7 @@ proptest! {
 fn a_row_of_oss_takes_at_most_forty_bytes_beyond_its_key() {
     let key_bytes = 1023;
     let entry = |number: u64| Entry {
-        // 48.8 TB, the largest object there is, in ten thousand parts.
+        // 48.8 TB, the largest object of OSS, in ten thousand parts.
         size: Some(53_687_091_200_000),
         etag: Some(format!("\"{number:032X}-10000\"").into()),
         ..Entry::named("a-bucket-with-a-name-of-sixty-three-bytes-which-is-the-longest-1", "k".repeat(key_bytes))
@@ -199,7 +199,7 @@ fn a_first_page_without_a_header_is_not_there_and_is_written_over() {
     let file = open(&listing);
     let path = directory.path().join("private/listing");
     fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0xAB; 100], 64).unwrap();
-    assert_eq!(file.refresh().unwrap(), Progress::default());
+    assert_eq!(file.refresh().unwrap(), ListingProgress::default());
     let mut producer = produce(&listing, &file);
     append(&mut producer, &numbered(0..1));
     producer.finish(0).unwrap();
@@ -213,7 +213,7 @@ fn a_table_is_read_from_a_file_as_from_memory() {
     let entries = numbered(0..2500);
     let rows = rows_of(&entries);
     rows.write_to(&mut fs::File::create(&path).unwrap()).unwrap();
-    let file = Arc::new(ListingFile::of_table(&path).unwrap());
+    let file = Arc::new(PageFile::of_table(&path).unwrap());
     fs::remove_file(&path).unwrap();
     assert_eq!(read(&file), entries);
     for count in [0, 1, 999, 1000, 1001, 2500] {
@@ -223,7 +223,7 @@ fn a_table_is_read_from_a_file_as_from_memory() {
     // One that was cut short, and one that is empty, are none.
     for length in [100, 64, 3, 0] {
         fs::write(&path, &rows.to_bytes()[..length]).unwrap();
-        let error = ListingFile::of_table(&path).map(drop).unwrap_err();
+        let error = PageFile::of_table(&path).map(drop).unwrap_err();
         assert!(error.message().contains("damaged"), "{length}: {error}");
     }
 }
@@ -281,7 +281,7 @@ fn a_failed_listing_says_why_and_the_next_use_begins_anew() {
     }
     // Both begin the same new one.
     let (next, others_next) = (open(&listing), open(&other));
-    assert_eq!(next.refresh().unwrap(), Progress::default());
+    assert_eq!(next.refresh().unwrap(), ListingProgress::default());
     append(&mut produce(&listing, &next), &numbered(0..1));
     assert_eq!(read(&others_next), numbered(0..1));
 }
@@ -289,14 +289,14 @@ fn a_failed_listing_says_why_and_the_next_use_begins_anew() {
 #[test]
 fn a_listing_above_the_limit_is_read_to_its_end_and_not_kept() {
     let directory = TempDir::new().unwrap();
-    let small = Listing::new(directory.path().join("private"), 100);
+    let small = ListingFile::new(directory.path().join("private"), 100);
     let file = open(&small);
     let mut producer = produce(&small, &file);
     append(&mut producer, &numbered(0..100));
     producer.finish(0).unwrap();
     assert_eq!(read(&file), numbered(0..100));
     assert!(!directory.path().join("private/listing").exists());
-    assert_eq!(open(&small).refresh().unwrap(), Progress::default());
+    assert_eq!(open(&small).refresh().unwrap(), ListingProgress::default());
 }
 
 #[test]
@@ -349,13 +349,13 @@ fn files_are_private_and_a_directory_that_is_not_is_refused() {
     fs::create_dir(&elsewhere).unwrap();
     let link = directory.path().join("link");
     std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
-    let error = Listing::new(link, 0).open().unwrap_err();
+    let error = ListingFile::new(link, 0).open().unwrap_err();
     assert!(error.message().contains("no directory"), "{error}");
 }
 
 #[test]
 fn damage_is_an_error_that_names_the_file() {
-    // In the header, in the head of the page, and where its rows end.
+    // In the header, in the head of the page, and in the ends of its rows.
     for at in [8, 16, 60, 64, 70, 96, 100] {
         let directory = TempDir::new().unwrap();
         let listing = listing(&directory);

@@ -1,4 +1,4 @@
-//! Keys as numbers: where, by what has been seen of a listing, a key some way ahead would lie.
+//! Keys as numbers: from the keys that are known of a listing, it estimates the key that lies some pages ahead.
 //!
 //! A key is read as the digits of a number, most significant first, each in the alphabet of its place: the characters
 //! seen there so far, with what usually comes with them. Characters and not bytes, since a key must be UTF-8; both sort
@@ -174,7 +174,7 @@ impl KeySpace {
         character == '/' || (!character.is_alphanumeric() && constant())
     }
 
-    /// Where the key lies among all that share its first `from` characters: 0 is before them, 1 after.
+    /// The place of the key among all that share its first `from` characters: 0 is before them, 1 after.
     fn fraction(&self, key: &[char], from: usize) -> f64 {
         let (mut fraction, mut weight) = (0.0, 1.0);
         for (place, &character) in key.iter().enumerate().skip(from) {
@@ -188,8 +188,8 @@ impl KeySpace {
         fraction
     }
 
-    /// The key about `ahead` keys after `from`, if the keys there lie as dense as in the run, and how many come after it
-    /// up to `end`. `None` where no such place can be told.
+    /// The key about `ahead` keys after `from`, if the keys there lie as dense as in the run, and how many come after
+    /// it up to `end`. `None` if no such key can be estimated.
     pub(super) fn ahead(&self, run: Run<'_>, from: &str, ahead: f64, end: Option<&str>) -> Option<Split> {
         let [first, last, origin]: [Vec<char>; 3] = [run.first, run.last, from].map(|key| key.chars().collect());
         let ratio = ahead / run.keys.max(1) as f64;

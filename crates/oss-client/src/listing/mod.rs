@@ -1,10 +1,39 @@
-//! The objects under a prefix, page by page in key order: one request after the other, or in several places of the key
-//! space at once.
+//! The objects under a prefix, page by page in key order.
+//!
+//! There are three ways: files (`files.rs`), one request after the other (`sequential.rs`), and several segments of the
+//! key space at once (`parallel.rs`), which this page describes. The service lists a page of 1,000 keys in 20 to 50 ms,
+//! and names the next page only in its answer. So a sequential listing of a million objects takes most of a minute. But
+//! a listing may begin after any key, whether such a key exists or not:
+//!
+//! ```text
+//!   keys   a………………………c………………………f………………………m………………………z
+//!   first  ├─page─page─ …
+//!   split  ├─page─page─ … ─┤├─page─ …        a guess: about 3 pages ahead
+//!   later  ├───────┤├──────┤├──────────┤├───────── …        longer segments, at most 12 pages
+//!          delivered in key order; later segments wait in memory, at most 32 MiB
+//! ```
+//!
+//! The life of one request:
+//!
+//! 1. `SegmentedListing` holds all state and does no I/O. It is asked which page to request next, while fewer than 16
+//!    are in flight (`MOST_PAGES`: that is more than one thread can read objects) and memory allows.
+//! 2. If a segment is idle, its next page is requested; segments near the reader come first.
+//! 3. If all are busy, a long one is split. `KeySpace` reads keys as numbers in the alphabet that was seen at each
+//!    position. From the pages that are known it estimates how far apart keys lie, and names the key that should lie
+//!    some pages ahead. The new segment begins with a full page after that key, so a request that finds keys is not
+//!    wasted.
+//! 4. A guess can miss: then one request finds nothing, or the segment before ends with a page that reads into the next
+//!    one. That is at most one wasted request for each segment. The number of segments is bounded (`FREE_SEGMENTS`, and
+//!    one for each `PAGES_PER_SEGMENT` pages), so n pages take at most 1.1 n + 64 requests.
+//! 5. An answer is checked: its keys must ascend and lie behind those before. If they do not, the listing fails, with
+//!    the advice to list sequentially; nothing is ever skipped or delivered twice.
+//! 6. Keys behind the segment's end belong to the next segment; they are cut off. Pages wait until all before them have
+//!    been delivered, and go through a channel of two pages to the reader.
 
 mod files;
 mod key_space;
 mod parallel;
-mod plan;
+mod segmented;
 mod sequential;
 
 use std::sync::Arc;

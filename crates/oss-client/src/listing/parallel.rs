@@ -1,4 +1,4 @@
-//! In several places of the key space at once: asks for what the plan says, delivers what it has in order.
+//! Several segments at once: sends the requests that a [`SegmentedListing`] names, and delivers its pages in order.
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use oss_protocol::xml::listed::ListedObjects;
@@ -6,7 +6,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     ListingOptions, Target,
-    plan::{Disorder, PageRequest, Plan},
+    segmented::{Disorder, PageRequest, SegmentedListing},
 };
 use crate::{
     catalogue::Page,
@@ -24,27 +24,27 @@ const MEMORY: usize = 32 << 20;
 
 /// Sends the pages, or an error as the last.
 pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
-    let mut plan = Plan::new(&target.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
+    let mut listing = SegmentedListing::new(&target.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
     let mut asked = FuturesUnordered::new();
-    while !plan.is_done() {
+    while !listing.is_done() {
         let most = MOST_PAGES.min(target.client.concurrency().limit());
-        while let Some(request) = plan.next(most) {
+        while let Some(request) = listing.next(most) {
             asked.push(ask(target, request));
         }
         tokio::select! {
             biased;
-            permit = sender.reserve(), if plan.is_ready() => {
-                let (Ok(permit), Some(page)) = (permit, plan.pop()) else { return };
+            permit = sender.reserve(), if listing.is_ready() => {
+                let (Ok(permit), Some(page)) = (permit, listing.pop()) else { return };
                 permit.send(page.map(|page| target.entries(&page)));
             }
             Some((segment, answer)) = asked.next(), if !asked.is_empty() => {
-                if let Err(Disorder) = plan.answer(segment, answer) {
-                    plan.fail(segment, target.disorder());
+                if let Err(Disorder) = listing.answer(segment, answer) {
+                    listing.fail(segment, target.disorder());
                 }
             }
             // A listing that is not done has a page to deliver or a request in flight.
             else => {
-                // Whoever dropped the receiver does not want to know.
+                // If the receiver was dropped, nobody needs the error.
                 let _ = sender.send(Err(target.disorder())).await;
                 return;
             }

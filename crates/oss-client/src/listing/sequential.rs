@@ -11,7 +11,7 @@ use crate::{
 /// Sends the pages, or an error as the last.
 pub(super) async fn list(target: &Target, options: ListingOptions, sender: &Sender<Page>) {
     if let Err(error) = run(target, options, sender).await {
-        // Whoever dropped the receiver does not want to know.
+        // If the receiver was dropped, nobody needs the error.
         let _ = sender.send(Err(error)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Buckets.
 
 use http::Method;
-use oss_protocol::xml::bucket::ListBucketsResult;
+use oss_protocol::xml::{Document, bucket::ListBucketsResult};
 
 use super::parse_body;
 use crate::{client::Client, error::Result, request::Request};

@@ -8,6 +8,7 @@ use oss_protocol::{
     error_code::ErrorCode,
     header as oss_header,
     xml::{
+        Document,
         multipart::{CopyObjectResult, CopyPartResult},
         tagging::Tagging,
     },
@@ -50,7 +51,7 @@ impl Source {
         source_path(&self.bucket, &self.key)
     }
 
-    /// Whether it is a link, of which a copy is one too, however large its target.
+    /// Whether it is a symbolic link. The copy of a link is a link, whatever the size of its target.
     pub(crate) fn is_link(&self) -> bool {
         self.meta.object_type.as_deref() == Some("Symlink")
     }
@@ -127,7 +128,7 @@ fn source_path(bucket: &str, key: &str) -> String {
     format!("/{bucket}/{}", canonical::encode_path(key))
 }
 
-/// That there is no such key would mislead, if it were told about the destination.
+/// An error about a missing key names the source: the destination would mislead.
 fn about_source(error: Error, bucket: &str, key: &str) -> Error {
     let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
     if of_source { error.about(bucket, key) } else { error }

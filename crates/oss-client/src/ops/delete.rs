@@ -30,7 +30,7 @@ impl Client {
     /// Removes many objects, 1,000 by request.
     ///
     /// # Errors
-    /// Where the server does not confirm a key; keys before it are gone.
+    /// The server did not confirm a key; the keys before it were deleted.
     pub async fn delete_many(&self, bucket: &str, keys: &[String]) -> Result<()> {
         for keys in keys.chunks(MAX_KEYS) {
             let body = delete_body(keys);

@@ -1,4 +1,4 @@
-//! Reading objects: whole or by range, resumed where a connection breaks, verified against length and checksum.
+//! Reading objects, whole or by range. A broken body is resumed at its next byte; length and checksum are compared.
 
 use std::time::Instant;
 
@@ -40,20 +40,20 @@ impl Part<'_> {
 pub struct FetchedObject {
     /// What it is.
     pub meta: ObjectMeta,
-    /// Its bytes; `None` where it is larger than the caller wanted to hold.
+    /// Its bytes; `None` if it is larger than the caller wanted to hold.
     pub bytes: Option<PooledBuffer>,
 }
 
 impl Client {
     /// Fetches an object whole, unless it is larger than `limit` bytes; then only its description.
     ///
-    /// Length and CRC-64 are verified. A broken connection resumes where it broke, with the same ETag.
+    /// Length and CRC-64 are verified. A broken body is resumed at its next byte, with the same ETag.
     pub async fn get(&self, bucket: &str, key: &str, limit: u64) -> Result<FetchedObject> {
         self.get_where(bucket, key, move |size| size <= limit).await
     }
 
-    /// [`Client::get`] of an object whose size is `wanted`: asked with each size that the service tells, again where the
-    /// object has been replaced.
+    /// [`Client::get`] of an object whose size is `wanted`: it is asked for each size that the service names, and once
+    /// more if the object has been replaced.
     pub(crate) async fn get_where(
         &self,
         bucket: &str,
@@ -93,12 +93,12 @@ impl Client {
     /// Fills `buffer` from byte `start` of an object whose ETag is `etag`; returns the CRC-64 of those bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`] where the object is another one by now.
+    /// [`ErrorKind::Changed`] if the object has been replaced by now.
     pub async fn get_range(&self, bucket: &str, key: &str, etag: &str, start: u64, buffer: &mut [u8]) -> Result<u64> {
         self.get_parts(bucket, key, etag, start, &mut [buffer]).await
     }
 
-    /// [`Client::get_range`] into several buffers, one after the other: one request for what lies side by side.
+    /// [`Client::get_range`] into several buffers that follow each other: one request fills all.
     pub async fn get_parts(
         &self,
         bucket: &str,
@@ -111,7 +111,7 @@ impl Client {
         self.get_scattered(bucket, key, etag, start, &mut parts).await
     }
 
-    /// [`Client::get_parts`] with bytes between the buffers that nobody wants: one request for what lies close together.
+    /// [`Client::get_parts`] with gaps between the buffers: one request fetches what lies close together.
     pub async fn get_scattered(
         &self,
         bucket: &str,
@@ -133,8 +133,8 @@ impl Client {
         self.fill(&request, response, etag, start, parts, &mut budget).await
     }
 
-    /// Fills `parts` from `response`, which starts at byte `start` of the object; asks for the rest again where it
-    /// breaks.
+    /// Fills `parts` from `response`, which starts at byte `start` of the object; if it breaks, asks
+    /// for the rest.
     async fn fill(
         &self,
         request: &Request,
@@ -249,7 +249,7 @@ impl Client {
 /// processor's cache.
 const RECEIVE_PIECE: usize = 256 << 10;
 
-/// Bytes that nobody wants are received so many at a time, into memory that stays in the processor's cache.
+/// Bytes of a gap received at a time, into memory that stays in the processor's cache.
 const SKIPPED_PIECE: usize = 16 << 10;
 
 fn changed(etag: &str) -> ErrorKind {

@@ -15,7 +15,7 @@ pub struct ListOptions {
     pub start_after: Option<String>,
     /// Keys that share what follows the prefix up to this are rolled up into one common prefix.
     pub delimiter: Option<String>,
-    /// Most keys and common prefixes of a page: 1 to [`MOST_KEYS`], which it is where absent.
+    /// Most keys and common prefixes of a page: 1 to [`MOST_KEYS`]; if absent, [`MOST_KEYS`].
     pub max_keys: Option<u16>,
 }
 
@@ -26,7 +26,7 @@ pub const MOST_KEYS: u16 = 1000;
 const PAGE_LIMIT: usize = 16 << 20;
 
 impl Client {
-    /// Lists one page, from the start or from where the page before ended.
+    /// Lists one page: the first, or the one that `continuation` names.
     pub async fn list_page(
         &self,
         bucket: &str,

@@ -6,9 +6,12 @@ use bytes::Bytes;
 use http::Method;
 use oss_protocol::{
     crc64,
-    xml::multipart::{
-        CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
-        ListMultipartUploadsResult,
+    xml::{
+        Document,
+        multipart::{
+            CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
+            ListMultipartUploadsResult,
+        },
     },
 };
 
@@ -30,7 +33,7 @@ pub struct Part {
     pub etag: String,
     /// Its length in bytes.
     pub length: u64,
-    /// Its CRC-64, where it is known.
+    /// Its CRC-64, if it is known.
     pub crc64: Option<u64>,
 }
 
@@ -89,10 +92,10 @@ impl Client {
         }
     }
 
-    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag. `crc64` is what its
-    /// checksum has to be.
+    /// Publishes the object that the parts make up, in the order of their numbers; returns its ETag. `crc64` is what
+    /// its checksum has to be.
     ///
-    /// Where it fails, the object may have been published all the same: see [`crate::upload`].
+    /// If it fails, the object may have been published all the same: see [`crate::upload`].
     pub async fn complete_multipart(
         &self,
         bucket: &str,

@@ -15,11 +15,11 @@ use crate::{
 /// How an object is stored.
 #[derive(Clone, Debug, Default)]
 pub struct PutOptions {
-    /// Media type; `application/octet-stream` where absent.
+    /// Media type; if absent, `application/octet-stream`.
     pub content_type: Option<String>,
     /// What else describes it, as headers; a media type here wins.
     pub headers: HeaderMap,
-    /// Fail where the key exists already.
+    /// Fail if the key exists already.
     pub forbid_overwrite: bool,
 }
 
@@ -43,7 +43,7 @@ impl PutOptions {
 impl Client {
     /// Stores an object in one request (at most 5 GB) and returns its ETag.
     ///
-    /// The server is told the CRC-64 of the bytes, and stores no others; its own is compared with it.
+    /// The request carries the CRC-64 of the bytes, so the server stores no others; its own CRC-64 is compared.
     pub async fn put(&self, bucket: &str, key: &str, bytes: Bytes, options: &PutOptions) -> Result<String> {
         let checksum = crc64::checksum(&bytes);
         let mut request = Request::object(Method::PUT, bucket, key).with_body(bytes);

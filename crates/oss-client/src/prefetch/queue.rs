@@ -1,4 +1,4 @@
-//! Where finished objects cross from the I/O thread to the reading thread.
+//! Finished objects on their way from the I/O thread to the reading thread.
 
 use std::{
     collections::VecDeque,
@@ -141,7 +141,7 @@ impl Queue {
         (!state.abandoned).then(|| Load { bytes: state.bytes, items: state.items.len() })
     }
 
-    /// The same, and asks to be told through `room` when the next batch has been taken.
+    /// The same, and asks for a notification through `room` when the next batch has been taken.
     pub(super) fn load_before_waiting(&self) -> Option<Load> {
         let mut state = lock(&self.state);
         state.driver_waits = true;

@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// Most bytes between two members that are read and thrown away rather than asked around: they cost a processor half of
-/// what another request does (docs/decisions/archives.md). Headers and padding are 512 to 2,048 bytes a member.
+/// Most bytes of a gap between two members that is read and dropped: so many cost a processor half of what another
+/// request does (docs/decisions/archives.md). Headers and padding are 512 to 2,048 bytes a member.
 const LARGEST_GAP: u64 = 32 << 10;
 
-/// Most bytes of one request: enough that the request itself costs next to nothing, few enough that several are in flight
-/// and that the first member is there soon.
+/// Most bytes of one request: enough that the request itself costs next to nothing, few enough that several are in
+/// flight and that the first member arrives soon.
 const LARGEST_REQUEST: u64 = 8 << 20;
 
 /// Share of the budget that one request may hold.
@@ -87,7 +87,7 @@ impl Run {
     }
 }
 
-/// Puts members that lie close together into runs; those come in the order in which the reader needs them.
+/// Puts members that lie close together into runs, and returns these in the order in which the reader needs them.
 pub(super) fn runs(mut members: Vec<Member>, budget: usize) -> Vec<Run> {
     let largest = LARGEST_REQUEST.min(budget as u64 / REQUEST_SHARE);
     members.sort_by(|one, other| (one.place(), one.offset).cmp(&(other.place(), other.offset)));

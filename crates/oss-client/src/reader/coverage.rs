@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use oss_protocol::crc64::combine;
 
-/// The received ranges of one object with their CRC-64, folded together where they meet, in whatever order they came.
+/// The received ranges of one object with their CRC-64, in any order. Neighbours are folded together.
 ///
 /// Bytes that are received twice count once: the first time.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl Coverage {
         missing
     }
 
-    /// Takes in a received range with its checksum; `part` gives that of a part of it, where only a part is new.
+    /// Takes in a received range with its checksum; `part` computes that of a part of it, if only a part is new.
     pub(crate) fn record(&mut self, range: Range<u64>, crc: u64, mut part: impl FnMut(Range<u64>) -> u64) {
         for new in self.missing(range.clone()) {
             let crc = if new == range { crc } else { part(new.clone()) };

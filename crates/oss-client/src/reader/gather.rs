@@ -55,7 +55,7 @@ impl Window {
     pub fn gather<B: Target>(&mut self, want: &Range<u64>, mut target: B) -> Gathered<B> {
         let mut gathered = Gathered { copies: Vec::new(), jobs: Vec::new() };
         let mut at = want.start;
-        for step in self.plan(want.clone()) {
+        for step in self.steps_for(want.clone()) {
             match step {
                 Step::Piece(piece) => {
                     let end = piece.range().end.min(want.end);

@@ -1,4 +1,4 @@
-//! Ranges that go into memory of the caller's.
+//! Ranges that are received into the caller's memory.
 
 use std::{collections::VecDeque, fmt, sync::Mutex};
 
@@ -13,7 +13,7 @@ pub struct Job<B> {
 
 enum Part<B> {
     Fill(B),
-    /// Bytes between two places, received for nothing: few, or they would not be in one range.
+    /// The bytes of a gap, which are dropped: few, or the range would be divided.
     Skip(Vec<u8>),
 }
 
@@ -59,7 +59,7 @@ impl<B> fmt::Debug for Job<B> {
     }
 }
 
-/// Ranges waiting to be fetched, by whichever client is free.
+/// Ranges that wait to be fetched; any free client takes the next one.
 #[derive(Debug)]
 pub struct Jobs<B> {
     waiting: Mutex<VecDeque<Job<B>>>,
@@ -68,8 +68,8 @@ pub struct Jobs<B> {
 }
 
 impl<B> Jobs<B> {
-    /// Ranges to be fetched in this order. Those whose bytes are checked by the caller, who may fetch them again, must not be
-    /// `counted` for the checksum of the object.
+    /// Ranges to be fetched in this order. Those whose bytes are checked by the caller, who may fetch them again, must
+    /// not be `counted` for the checksum of the object.
     pub fn new(jobs: impl IntoIterator<Item = Job<B>>, counted: bool) -> Self {
         Self { waiting: Mutex::new(jobs.into_iter().collect()), counted }
     }

@@ -1,8 +1,9 @@
-//! Reading one object: ahead of a sequential reader, in parallel ranges, straight into memory where much is wanted.
+//! Reading one object: ahead of a sequential reader, in parallel ranges, and large ranges straight into the caller's
+//! memory.
 //!
 //! An [`ObjectReader`] is one version of an object and what has been received of it. A [`Window`] keeps bytes of it in
-//! memory around one position and says for each read where the bytes come from: [`Piece`]s of the window, or ranges
-//! that are worth receiving into the caller's own memory, as [`Jobs`].
+//! memory around one position and divides each read into steps: [`Piece`]s of the window, or ranges that are worth
+//! receiving into the caller's own memory, as [`Jobs`].
 
 mod coverage;
 mod gather;

@@ -172,7 +172,7 @@ impl ObjectReader {
         lock(&self.shared.coverage).left()
     }
 
-    /// The parts of the object never received, where that is at most `limit` bytes altogether.
+    /// The ranges of the object that were never received, if they have at most `limit` bytes together.
     pub(crate) fn remainder(&self, limit: u64) -> Vec<Range<u64>> {
         let coverage = lock(&self.shared.coverage);
         if coverage.left() > limit { Vec::new() } else { coverage.missing(0..self.meta().size) }
@@ -181,7 +181,7 @@ impl ObjectReader {
     /// Compares the checksum, once every byte has been received.
     ///
     /// # Errors
-    /// [`ErrorKind::Integrity`] where it is not the one that OSS stores.
+    /// [`ErrorKind::Integrity`] if it is not the one that OSS stores.
     pub fn verify(&self) -> Result<()> {
         let found = lock(&self.shared.coverage).checksum();
         match (found, self.meta().crc64) {

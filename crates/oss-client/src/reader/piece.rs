@@ -46,18 +46,18 @@ impl Piece {
         &self.range
     }
 
-    /// The bytes, or why there are none; `None` while they are on their way.
+    /// The bytes, or why there are none; `None` while the request is in flight.
     pub fn outcome(&self) -> Option<&Result<PooledBuffer>> {
         self.outcome.get()
     }
 
-    /// The bytes from `at` on, where they are here.
+    /// The bytes from `at` on, if they have arrived.
     pub fn bytes_from(&self, at: u64) -> Option<&[u8]> {
         let bytes = self.outcome()?.as_ref().ok()?;
         bytes.get(usize::try_from(at.checked_sub(self.range.start)?).ok()?..)
     }
 
-    /// Waits until the bytes are here or will not come.
+    /// Waits until the bytes have arrived or the request has failed.
     pub async fn arrival(&self) -> Result<()> {
         match self.outcome.wait().await {
             Ok(_) => Ok(()),
@@ -90,7 +90,7 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// The duty to say how it ended: whoever waits must not wait for a task that is gone.
+/// The duty to report how the request ended: nobody must wait for a task that has stopped.
 struct Promise(Arc<Outcome>);
 
 impl Promise {

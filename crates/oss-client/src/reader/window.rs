@@ -1,4 +1,32 @@
 //! What is held in memory of an object, and what is fetched next.
+//!
+//! ```text
+//!   0                            position                                     size
+//!   ├─ edge ─┤ …   │ behind │ want │ ahead: in flight or arrived │  …   ├─ edge ─┤
+//!                  └──────────── at most `reader_window` ────────┘
+//! ```
+//!
+//! The window is a set of pieces that do not overlap; each is one range, in flight or arrived. The life of one read:
+//!
+//! 1. If all of its bytes are in memory and nothing else is to be asked for, [`Window::at_hand`] returns them.
+//! 2. Otherwise [`Window::steps_for`] looks for what is missing. The first access fetches both ends of the object too
+//!    (`EDGE`): `torch.load` begins there.
+//! 3. A small miss becomes pieces of at least 64 KiB (`LEAST`). A miss of a mebibyte or more (`DIRECT`) is not copied:
+//!    it becomes a step [`Step::Direct`], which the caller receives into its own memory with as many requests as
+//!    [`Window::split`] says.
+//! 4. A read that begins at the end of the one before, or up to 64 KiB behind it (`SKIP`), is sequential. The window
+//!    then asks for what comes next: a mebibyte at first (`FIRST_AHEAD`), and twice as much each time, up to half of
+//!    the window. A large read runs ahead only by what arrives in the time to a first byte (`AHEAD_RATE`), since what
+//!    is ahead is copied.
+//! 5. A jump stops reading ahead. Pieces that are still in flight behind the new position are dropped.
+//! 6. Room is made by dropping pieces: first behind the position, then beyond what was asked for. 16 MiB behind the
+//!    position stay for a short way back (`BEHIND`).
+//! 7. The caller works through the steps in order: it waits for each piece and copies from it, and receives direct
+//!    ranges.
+//! 8. If only a few bytes of the object have never been received (`REMAINDER`), [`Window::steps_for_remainder`] fetches
+//!    them: then the checksum covers the whole object and can be compared.
+//!
+//! A piece whose request failed is forgotten, and fetched again when its bytes are wanted.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -14,8 +42,8 @@ const EDGE: u64 = 128 << 10;
 /// The least that is fetched: a connection receives it in about a millisecond, and waits 35 ms for the first byte.
 const LEAST: u64 = 64 << 10;
 
-/// A reader that goes on at most so far behind where it stopped reads sequentially; what is between is fetched too. The
-/// records of a zip file are up to 64 bytes apart.
+/// A read that begins at most so far behind the end of the last one is sequential; the bytes between are fetched too.
+/// The records of a zip file are up to 64 bytes apart.
 const SKIP: u64 = 64 << 10;
 
 /// A miss of so much is received into the caller's memory: below it, a request of its own is not worth the copy saved.
@@ -24,32 +52,32 @@ const DIRECT: u64 = 1 << 20;
 /// How far ahead a sequential reader is served at first; it doubles from there.
 const FIRST_AHEAD: u64 = 1 << 20;
 
-/// Requests that one large read is split into, where that leaves ranges of a mebibyte: enough to hide the latency of
-/// each behind the others, and the ranges of a read of 128 MiB are whole parts.
+/// Requests that one large read is split into, if that leaves ranges of a mebibyte. They hide the latency of each
+/// behind the others, and the ranges of a read of 128 MiB are of the configured size.
 const SPLIT: u64 = 16;
 const SMALLEST_RANGE: u64 = 1 << 20;
 
-/// Of a very large read each connection takes ranges of half its share of what is left, and ends with ones of a part: at
-/// 35 ms to the first byte and 50 MB/s, parts of 8 MiB alone leave a connection waiting for a sixth of its time.
+/// Of a very large read each connection takes ranges of half its share of what is left, and ends with ones of a part:
+/// at 35 ms to the first byte and 50 MB/s, parts of 8 MiB alone leave a connection waiting for a sixth of its time.
 const SHARES: u64 = 2;
 
-/// The longest of those: it takes 2.7 s at 50 MB/s, of which 35 ms to the first byte are a hundredth: longer ones gain no
-/// more than that.
+/// The longest of those: it takes 2.7 s at 50 MB/s, of which 35 ms to the first byte are a hundredth: longer ones gain
+/// no more than that.
 const LONGEST_SHARE: u64 = 128 << 20;
 
-/// Bytes per second that a large read keeps on their way for the next one, while the service takes its time to the first
-/// byte of that: two thirds more than two processors receive. It is 70 MB at the 35 ms of OSS. Where the first byte comes at
-/// once nothing is gained by it, and the copy lost: `torch.load` took 1.16 s of processor time for each GB with a
+/// Bytes per second that a large read keeps on their way for the next one, while the service takes its time to the
+/// first byte of that: two thirds more than two processors receive. It is 70 MB at the 35 ms of OSS. If the first byte
+/// comes at once, nothing is gained and the copy is lost: `torch.load` took 1.16 s of processor time for each GB with a
 /// quarter of the window ahead, and 0.67 with a mebibyte.
 const AHEAD_RATE: u64 = 2_000_000_000;
 
 /// Bytes behind the reader that are kept for a short way back.
 const BEHIND: u64 = 16 << 20;
 
-/// What has never been received is fetched to complete the checksum where it is at most so much.
+/// Bytes that were never received are fetched to complete the checksum, if they are at most so many.
 const REMAINDER: u64 = 64 << 10;
 
-/// Where the bytes of a read come from.
+/// A source of some bytes of a read.
 #[derive(Debug)]
 pub enum Step {
     /// From a piece of the window, once it has arrived.
@@ -84,15 +112,15 @@ pub struct Window {
 struct Stream {
     /// Bytes before this have been asked for.
     end: u64,
-    /// A reader that comes here wants more to be on its way.
+    /// A reader that gets here needs more to be in flight.
     mark: u64,
     /// How far ahead of the reader to ask.
     ahead: u64,
 }
 
 impl Window {
-    /// A window over an object; nothing is fetched yet. `reactors` are the I/O threads of the object's clients, in their
-    /// order.
+    /// A window over an object; nothing is fetched yet. `reactors` are the I/O threads of the object's clients, in
+    /// their order.
     pub fn new(object: ObjectReader, reactors: Vec<Handle>) -> Self {
         let limit = object.clients()[0].config().reader_window;
         Self::within(limit, object, reactors)
@@ -148,17 +176,17 @@ impl Window {
         })
     }
 
-    /// The longest request there is.
+    /// The longest request of all.
     pub fn longest_range(&self) -> u64 {
         self.longest
     }
 
-    /// The longest request where `total` bytes are wanted at once.
+    /// The longest request if `total` bytes are wanted at once.
     pub fn range_length(&self, total: u64) -> u64 {
         total.div_ceil(SPLIT).next_multiple_of(LEAST).max(SMALLEST_RANGE).min(self.longest)
     }
 
-    /// The bytes of `want`, where they are in memory together and nothing else is to be asked for.
+    /// The bytes of `want`, if they are in memory together and nothing else is to be requested.
     pub fn at_hand(&self, want: &Range<u64>) -> Option<&[u8]> {
         if want.end > self.stream.mark && want.start < self.stream.end {
             return None;
@@ -172,9 +200,9 @@ impl Window {
         piece.bytes_from(at).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Says where the bytes of `want`, a range within the object, come from, in their order. What is missing is asked for,
-    /// and what a sequential reader wants next.
-    pub fn plan(&mut self, want: Range<u64>) -> Vec<Step> {
+    /// Divides `want`, a range within the object, into steps, in their order. Requests what is missing, and what a
+    /// sequential reader wants next.
+    pub fn steps_for(&mut self, want: Range<u64>) -> Vec<Step> {
         if want.is_empty() {
             return Vec::new();
         }
@@ -213,8 +241,8 @@ impl Window {
         self.steps(&want, direct)
     }
 
-    /// What is left to fetch of the object, as steps, where it is so little that having its checksum is worth it.
-    pub fn plan_remainder(&mut self) -> Vec<Step> {
+    /// The bytes of the object that were never received, as steps, if they are so few that the checksum is worth them.
+    pub fn steps_for_remainder(&mut self) -> Vec<Step> {
         let mut steps = Vec::new();
         for gap in self.object.remainder(REMAINDER.min(self.limit / 4)) {
             self.forget_failed();
@@ -354,7 +382,7 @@ impl Window {
         self.forget(Piece::has_failed);
     }
 
-    /// The reader went elsewhere: what is on its way to places behind is not received for nothing.
+    /// The reader jumped: ranges in flight behind it are dropped.
     fn forget_useless(&mut self, position: u64) {
         self.forget(|piece| piece.range().end <= position && piece.is_under_way());
     }
@@ -365,7 +393,7 @@ impl Window {
         self.forget(|piece| piece.range().end <= keep_from && piece.range().start >= edge);
     }
 
-    /// Makes room for `length` bytes beside what is wanted now; false where nothing else can be let go.
+    /// Makes room for `length` bytes beside what is wanted now; false if nothing else can be dropped.
     fn make_room(&mut self, length: u64, want: &Range<u64>) -> bool {
         while self.held + length > self.limit {
             let behind = self.pieces.values().find(|piece| piece.range().end <= want.start);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::error::{ErrorKind, Result};
 
-/// A new connection costs about as much as receiving so many bytes.
+/// Bytes that take about as long to receive as a new connection takes to open.
 const FINISH_LIMIT: usize = 64 << 10;
 
 /// Received at a time into a body that is collected: a page of a listing is a few of them.
@@ -14,7 +14,7 @@ const COLLECT_PIECE: usize = 64 << 10;
 
 /// A body that is received into memory of the caller's choice.
 ///
-/// Its connection is used again once the body has been received whole, and closed when the body is dropped before.
+/// Its connection is used again once the whole body has been received. If the body is dropped before, it is closed.
 #[derive(Debug)]
 pub struct Body {
     /// Absent once the body has been received whole, or its connection broke.
@@ -61,7 +61,7 @@ impl Body {
     }
 
     /// Receives and forgets what is left of a body that is expected to be empty, so that its connection is free again.
-    /// Where there is more than is worth receiving, the connection is closed instead.
+    /// If more is left than is worth receiving, the connection is closed instead.
     pub async fn finish(self) -> Result<()> {
         if self.lease.is_none() {
             return Ok(());

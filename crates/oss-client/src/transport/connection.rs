@@ -1,7 +1,7 @@
 //! One connection: a request goes out, the head and the body of its response come in.
 //!
-//! The task that waits for a response drives the socket itself, and a body is received where the caller wants it: neither a
-//! second task nor a second buffer stands between.
+//! The task that waits for a response drives the socket itself, and receives the body into the caller's memory. There
+//! is no second task and no second buffer between.
 
 use std::{
     fmt,
@@ -50,7 +50,7 @@ pub(crate) struct Connection {
 pub(crate) enum Broken {
     /// Nothing moved for the read timeout, or the deadline passed.
     Silent,
-    /// The connection broke; `unanswered` where the server has sent nothing in answer to this request.
+    /// The connection broke; `unanswered` if the server has sent nothing in answer to this request.
     Lost { cause: io::Error, unanswered: bool },
     /// What was received is not HTTP.
     NotHttp(String),
@@ -64,8 +64,8 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Waits for `action` as long as silence is allowed. Most of the time it is ready at once, and a timer for each read
-    /// would cost as much as the read.
+    /// Waits for `action` as long as silence is allowed. Most of the time it is ready at once, and a timer for each
+    /// read would cost as much as the read.
     async fn wait<T>(self, action: impl Future<Output = T>) -> Result<T, Broken> {
         let mut action = pin!(action);
         if let Some(done) = (&mut action).now_or_never() {
@@ -88,7 +88,7 @@ impl Connection {
         self.start == self.end && poll_fn(|context| stream.poll_read(context, buffer)).now_or_never().is_none()
     }
 
-    /// Sends a request and receives the head of its response. The body may have been left unsent where the server
+    /// Sends a request and receives the head of its response. The body may have been left unsent if the server
     /// answered before; then the connection is not kept.
     pub(super) async fn exchange(
         &mut self,

@@ -43,14 +43,14 @@ impl RequestHead {
     }
 }
 
-/// Where a body ends.
+/// What ends a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// Its length in bytes.
     Length(u64),
-    /// Where its chunks say so.
+    /// Its last chunk.
     Chunked,
-    /// Where the server closes the connection.
+    /// The end of the connection.
     UntilClose,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Head {
     pub(super) keep_alive: bool,
 }
 
-/// Parses a response's head at the start of `bytes`; also returns its length. `None` where it goes on.
+/// Parses a response's head at the start of `bytes`; also returns its length. `None` if it is not complete.
 pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize)>, String> {
     // Filling the space before it is written would take as long as parsing does.
     let mut space = [const { MaybeUninit::uninit() }; MOST_HEADERS];
@@ -82,7 +82,7 @@ pub(super) fn parse(bytes: &[u8], method: &Method) -> Result<Option<(Head, usize
     Ok(Some((Head { status, headers, framing, keep_alive }, length)))
 }
 
-/// Where the body ends, by RFC 9112 section 6.3.
+/// What ends the body, by RFC 9112 section 6.3.
 fn framing(headers: &Headers, status: StatusCode, method: &Method) -> Result<Framing, String> {
     if method == Method::HEAD || status.is_informational() || matches!(status.as_u16(), 204 | 304) {
         return Ok(Framing::Length(0));

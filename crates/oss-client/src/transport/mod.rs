@@ -79,7 +79,7 @@ type IdleConnection = (Connection, Instant);
 pub(crate) struct Lease {
     pub(crate) connection: Connection,
     host: Arc<str>,
-    /// Absent where the connection is not kept.
+    /// Absent if the connection is not kept.
     idle: Option<Arc<IdleConnections>>,
 }
 
@@ -230,7 +230,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What is wrong with the server's certificate, where that is why a handshake failed.
+/// What is wrong with the server's certificate, if a handshake failed because of it.
 fn certificate_fault(error: &std::io::Error) -> Option<String> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),

@@ -18,7 +18,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Text of a header, where present and readable.
+    /// Text of a header, if it is present and readable.
     pub fn header(&self, name: &http::HeaderName) -> Option<&str> {
         self.headers.text(name)
     }

@@ -16,7 +16,7 @@ use crate::{
     ops::{copy::Source, multipart::folded, put::PutOptions},
 };
 
-/// Bytes copied by one request where an object is copied in parts: what Alibaba's own SDKs take.
+/// Bytes copied by one request if an object is copied in parts, as in Alibaba's own SDKs.
 const PART_SIZE: u64 = 64 << 20;
 
 /// How an object is copied.
@@ -24,7 +24,7 @@ const PART_SIZE: u64 = 64 << 20;
 pub struct CopyOptions {
     /// A larger object is copied in parts. The service copies up to 1 GiB in one request.
     pub largest: u64,
-    /// The source's size, where it is known: that saves a request.
+    /// The source's size, if it is known: that saves a request.
     pub size: Option<u64>,
     /// Counts the bytes copied so far.
     pub copied: Arc<AtomicU64>,
@@ -36,7 +36,7 @@ impl Client {
     /// In parts or not, the copy is of one version of the source and appears whole or not at all.
     ///
     /// # Errors
-    /// [`ErrorKind::Changed`] where the source is replaced meanwhile.
+    /// [`ErrorKind::Changed`] if the source is replaced meanwhile.
     pub async fn copy(
         &self,
         source_bucket: &str,

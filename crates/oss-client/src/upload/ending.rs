@@ -1,4 +1,4 @@
-//! Uploads being given up, which the end of a program waits for.
+//! Counts the uploads that are being given up. The end of a program waits for them.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 

@@ -1,7 +1,31 @@
 //! Writing an object of unknown length: nothing is visible before it is complete.
 //!
-//! An object shorter than one part is one request. A longer one is uploaded in parts while it is being written, and
-//! published by one request at the end; until then the object that was there before stays as it is.
+//! ```text
+//!  write ──copy──▶ part being filled ──▶ parts in flight, over all lanes ──▶ complete ──▶ visible
+//!    └────────────── lent memory ──────▶    │ each: attempts of its own         └── answer lost? look at the object
+//!                                           └ a part failed: the next call raises, give_up aborts
+//! ```
+//!
+//! The life of one object:
+//!
+//! 1. [`Upload::fill`] copies bytes into the part being filled. The `schedule` decides the size of each part: the
+//!    configured one at first, larger ones later, so that 10,000 parts suffice for the largest object that OSS stores.
+//! 2. An object that ends within its first part is one request, `PutObject`: it needs no upload ID, and appears at
+//!    once.
+//! 3. When the first part is full, the upload is initiated. [`Upload::flush`] sends the part on the next lane: lanes
+//!    are clients with I/O threads of their own, and take turns. It then waits until there is room for another part: at
+//!    most `upload_concurrency` parts, and at most `upload_bytes` of memory, are in flight or being filled.
+//! 4. A large write is not copied. [`Upload::lend`] sends whole parts from the caller's memory; only the last bytes, as
+//!    many as can be in flight together, are copied, so that the caller can go on meanwhile
+//!    ([`Upload::worth_lending`]).
+//! 5. Each part has its CRC-64 compared with what the service received. The checksums of all parts are folded into that
+//!    of the object.
+//! 6. [`Upload::finish`] waits for all parts and sends the one request that publishes the object. Until then the object
+//!    that was stored before stays as it is.
+//! 7. If the answer to that request says that it failed, or does not arrive, `settle` looks at the object: it may have
+//!    been published all the same.
+//! 8. If anything fails, [`Upload::give_up`] aborts the upload, so that its parts cost no storage. A program that ends
+//!    waits for that ([`GivingUp`]). What a killed process leaves behind is found by `osst uploads sweep`.
 
 mod copy;
 mod ending;
@@ -69,8 +93,8 @@ impl Filling {
 impl Upload {
     /// Begins an object; nothing is sent yet.
     ///
-    /// `size_hint` is about how many bytes will be written. It makes parts large enough where the object is larger than
-    /// what fits otherwise, and is no limit.
+    /// `size_hint` is about how many bytes will be written. It makes parts larger if the object would not fit
+    /// otherwise, and is no limit.
     ///
     /// # Errors
     ///
@@ -141,7 +165,7 @@ impl Upload {
         self.filling.buffer.as_ref().is_some_and(|buffer| buffer.len() == self.filling.length)
     }
 
-    /// Uploads the part being filled where it is full, and waits until there is room for the next one.
+    /// Uploads the part being filled if it is full, and waits until there is room for the next one.
     ///
     /// # Errors
     ///
@@ -154,9 +178,9 @@ impl Upload {
         self.parts.make_room(self.part_size() as u64).await
     }
 
-    /// Which of `length` bytes that are to be written now are worth sending from where they are: those behind the part
-    /// being filled and before the last ones, which are as many as can be in flight together. Those are better copied, so
-    /// that the caller can go on meanwhile.
+    /// Which of `length` bytes that are to be written now are worth lending: those behind the part being filled and
+    /// before the last ones, which are as many as can be in flight together. Those are better copied, so that the
+    /// caller can go on meanwhile.
     pub fn worth_lending(&self, length: usize) -> Range<usize> {
         let part_size = self.part_size();
         let start = self.filling.buffer.as_ref().map_or(0, |buffer| buffer.len() - self.filling.length);
@@ -165,8 +189,9 @@ impl Upload {
         if end.saturating_sub(start) < part_size { start..start } else { start..end }
     }
 
-    /// Uploads whole parts straight from memory of the caller's, and returns how many bytes they have; then there is room
-    /// for a part to fill. The part being filled must be empty. Copies of `bytes` are dropped when a part is done, or the upload aborted or dropped.
+    /// Uploads whole parts straight from memory of the caller's, and returns how many bytes they have; then there is
+    /// room for a part to fill. The part being filled must be empty. Copies of `bytes` are dropped when a part is done,
+    /// or the upload aborted or dropped.
     ///
     /// # Errors
     ///
@@ -273,7 +298,7 @@ impl Upload {
         let size = self.written;
         match answer {
             Ok(etag) => Ok(Published { etag, size, crc64 }),
-            // Where another object there is an error, one with the same bytes is not known to be this one.
+            // If an object must not exist before, one with the same bytes may be somebody else's.
             Err(error) if self.options.forbid_overwrite => Err(error),
             Err(error) => published::ask(&self.client, &self.destination, size, crc64, error).await,
         }
@@ -346,8 +371,8 @@ fn check_size(size: u64, destination: &Destination) -> Result<()> {
 }
 
 impl Drop for Upload {
-    /// Stops the parts in flight. Those that arrived are removed by a task of the runtime this happens in; outside of one,
-    /// call [`Upload::abort`] before.
+    /// Stops the parts in flight. Those that arrived are removed by a task of the runtime this happens in; outside of
+    /// one, call [`Upload::abort`] before.
     fn drop(&mut self) {
         let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), Handle::try_current()) else {
             return;

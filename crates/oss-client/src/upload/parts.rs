@@ -15,7 +15,7 @@ use crate::{
     ops::multipart::Part,
 };
 
-/// Where the object goes.
+/// The destination of the object.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
     pub(super) bucket: Arc<str>,
@@ -97,7 +97,7 @@ impl PartsInFlight {
         Ok(())
     }
 
-    /// Sends the next part, whose number `send` is told, on the next lane; waits while as many are in flight as are
+    /// Calls `send` with the number of the next part, on the next lane. Waits while as many parts are in flight as are
     /// allowed.
     pub(super) async fn start<F>(&mut self, length: u64, lent: bool, send: impl FnOnce(Client, u32) -> F) -> Result<()>
     where
@@ -148,7 +148,7 @@ impl PartsInFlight {
         (self.bytes, self.lent) = (0, 0);
     }
 
-    /// Waits for one part; false where none is in flight. Where it failed, the others are stopped.
+    /// Waits for one part; false if none is in flight. If it failed, the others are stopped.
     async fn collect(&mut self) -> Result<bool> {
         let Some(joined) = self.tasks.join_next().await else { return Ok(false) };
         let sent = joined.map_err(stopped)?;

@@ -1,4 +1,4 @@
-//! What was published, and how that is found out where the answer to the publishing request is lost.
+//! What was published, and how to find out if the answer to the publishing request was lost.
 
 use super::parts::Destination;
 use crate::{
@@ -17,8 +17,8 @@ pub struct Published {
     pub crc64: Option<u64>,
 }
 
-/// Looks whether the object is what was to be published, although publishing ended with `error`, and returns that error
-/// where it is not.
+/// Looks whether the object is what was to be published, although publishing ended with `error`. Returns that error if it
+/// is not.
 pub(super) async fn ask(
     client: &Client,
     destination: &Destination,
@@ -31,7 +31,7 @@ pub(super) async fn ask(
     }
     let Destination { bucket, key } = destination;
     let config = client.config();
-    // The failed request had the whole time there is. Where the service is gone, this one does not take as long again.
+    // The failed request had the whole time there is. If the service is down, this one must not take as long again.
     let patience = config.connect_timeout + config.read_timeout;
     let unknown = match tokio::time::timeout(patience, client.head(bucket, key)).await {
         Ok(Ok(found)) if crc64.is_some() && (found.size, found.crc64) == (size, crc64) => {
@@ -54,7 +54,7 @@ pub(super) async fn ask(
 /// Whether the service may have carried out a request that ended so.
 fn may_have_succeeded(error: &Error) -> bool {
     match error.kind() {
-        // What it refuses now, it may have carried out at an attempt whose answer was lost.
+        // The service may refuse now what it did at an attempt whose answer was lost.
         ErrorKind::Service { status, .. } => !status.is_client_error() || error.attempts() > 1,
         ErrorKind::Timeout(_) | ErrorKind::Transport(_) | ErrorKind::Integrity(_) | ErrorKind::InvalidReply(_) => true,
         _ => false,

@@ -12,15 +12,15 @@ const MAX_PART_SIZE: u64 = 5 << 30;
 /// Largest object: what OSS calls 48.8 TB.
 pub const MAX_OBJECT_SIZE: u64 = MAX_PARTS as u64 * MAX_PART_SIZE;
 
-/// Where the size is not known, a part is about a thousandth of what was written before it. Parts that start at 8 MiB then
+/// If the size is not known, a part is about a thousandth of what was written before it. Parts that start at 8 MiB then
 /// stay there for 8 GiB and hold more than 8 TiB in the end, while no part is more than a small share of the object.
 const GROWTH: u64 = 1_000;
 
-/// Where the size is known, it takes so many equal parts at most. The rest is for objects that are longer than was said:
-/// a thousand more parts, growing, hold twice as much again.
+/// If the size is known, the object takes at most so many equal parts. The rest is for objects that are longer than
+/// hinted: a thousand more parts, which grow, hold twice as much again.
 const HINTED_PARTS: u64 = 9_000;
 
-/// The size of each part, told by what was written before it.
+/// The size of each part, which depends on the bytes written before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     least: u64,

@@ -7,7 +7,7 @@ use oss_client::{
     catalogue::{Entry, Row, Rows, RowsBuilder, Span},
     ops::put::PutOptions,
     order::{Order, Shuffle},
-    prefetch::{self, Delivery, Item, Outcome, Source, Taken},
+    prefetch::{self, Delivery, Item, Outcome, Sequence, Taken},
     reader::ObjectReader,
 };
 
@@ -76,8 +76,8 @@ async fn members_come_whole_and_in_order_whatever_the_order_and_the_budget() {
     let shuffles = [Shuffle::No, Shuffle::Full, Shuffle::Blocks(64), Shuffle::Chunks(100)];
     for shuffle in shuffles {
         for budget in [80_000, 1 << 20, 256 << 20] {
-            let order = Order { shuffle, batch: 16, workers: 2, ..Order::default() };
-            let (items, end) = drain(&archive.client, Source::rows(archive.rows(), order), budget).await;
+            let order = Order { shuffle, batch_size: 16, workers: 2, ..Order::default() };
+            let (items, end) = drain(&archive.client, Sequence::rows(archive.rows(), order), budget).await;
             end.unwrap();
             assert_eq!(items.len() as u64, order.length(500));
             for (position, item) in items.iter().enumerate() {
@@ -93,14 +93,14 @@ async fn members_come_whole_and_in_order_whatever_the_order_and_the_budget() {
 async fn members_may_come_twice_and_as_they_arrive() {
     let archive = Archive::of(&mixed(50)).await;
     let picks: Vec<u64> = (0..50).rev().chain([3, 3, 49, 0]).collect();
-    let source = Source::picked(archive.rows(), picks.clone());
-    let (items, end) = drain(&archive.client, source, 1 << 20).await;
+    let sequence = Sequence::picked(archive.rows(), picks.clone());
+    let (items, end) = drain(&archive.client, sequence, 1 << 20).await;
     end.unwrap();
     let keys: Vec<_> = items.iter().map(|item| item.entry.key.to_string()).collect();
     assert_eq!(keys, picks.iter().map(|pick| format!("a.tar/{pick:05}")).collect::<Vec<_>>());
 
-    let source = Source::picked(archive.rows(), picks.clone());
-    let (queue, driver) = prefetch::start(archive.client.clone(), source, 80_000, Delivery::Arrival);
+    let sequence = Sequence::picked(archive.rows(), picks.clone());
+    let (queue, driver) = prefetch::start(archive.client.clone(), sequence, 80_000, Delivery::Arrival);
     tokio::spawn(driver);
     let taken = tokio::task::spawn_blocking(move || {
         let mut items = Vec::new();
@@ -126,7 +126,7 @@ async fn members_may_come_twice_and_as_they_arrive() {
 #[tokio::test]
 async fn large_members_are_read_by_range() {
     let archive = Archive::of(&[10, 30_000, 20]).await;
-    let (items, end) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 80_000).await;
+    let (items, end) = drain(&archive.client, Sequence::rows(archive.rows(), Order::default()), 80_000).await;
     end.unwrap();
     archive.assert_whole(&items[0]);
     archive.assert_whole(&items[2]);
@@ -145,7 +145,7 @@ async fn large_members_are_read_by_range() {
 async fn a_replaced_archive_is_reported_for_each_of_its_members() {
     let archive = Archive::of(&[100, 200, 300]).await;
     archive.client.put(BUCKET, "a.tar", pattern(10_000).into(), &PutOptions::default()).await.unwrap();
-    let (items, end) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 1 << 20).await;
+    let (items, end) = drain(&archive.client, Sequence::rows(archive.rows(), Order::default()), 1 << 20).await;
     end.unwrap();
     assert_eq!(items.len(), 3);
     for item in &items {
@@ -159,14 +159,14 @@ async fn a_replaced_archive_is_reported_for_each_of_its_members() {
 async fn an_archive_that_is_not_there_or_too_short_is_reported() {
     let mut archive = Archive::of(&[100, 200]).await;
     archive.client.delete(BUCKET, "a.tar").await.unwrap();
-    let (items, _) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 1 << 20).await;
+    let (items, _) = drain(&archive.client, Sequence::rows(archive.rows(), Order::default()), 1 << 20).await;
     assert!(items.iter().all(|item| item.outcome.as_ref().unwrap_err().is_not_found()));
 
     let etag = archive.client.put(BUCKET, "a.tar", pattern(1000).into(), &PutOptions::default()).await.unwrap();
     for entry in &mut archive.entries {
         entry.etag = Some(etag.as_str().into());
     }
-    let (items, _) = drain(&archive.client, Source::rows(archive.rows(), Order::default()), 1 << 20).await;
+    let (items, _) = drain(&archive.client, Sequence::rows(archive.rows(), Order::default()), 1 << 20).await;
     assert!(items.iter().all(|item| item.outcome.is_err()));
 }
 
@@ -175,8 +175,8 @@ async fn memory_ahead_of_a_reader_that_does_not_read_is_bounded() {
     let archive = Archive::of(&[10_000; 300]).await;
     let budget = 200_000;
     for shuffle in [Shuffle::No, Shuffle::Full] {
-        let source = Source::rows(archive.rows(), Order { shuffle, ..Order::default() });
-        let (queue, driver) = prefetch::start(archive.client.clone(), source, budget, Delivery::Ordered);
+        let sequence = Sequence::rows(archive.rows(), Order { shuffle, ..Order::default() });
+        let (queue, driver) = prefetch::start(archive.client.clone(), sequence, budget, Delivery::Ordered);
         tokio::spawn(driver);
         let held = tokio::task::spawn_blocking(move || {
             let (mut held, mut quiet) = (0, 0);

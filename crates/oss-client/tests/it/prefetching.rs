@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use oss_client::{
     Client, ClientConfig, ErrorKind,
-    catalogue::{Entry, Listing, Row, RowsBuilder},
+    catalogue::{Entry, ListingFile, Row, RowsBuilder},
     ops::put::PutOptions,
     order::Order,
-    prefetch::{self, Delivery, Item, Outcome, Prefix, Queue, Source, Taken},
+    prefetch::{self, Delivery, Item, Outcome, PrefixToList, Queue, Sequence, Taken},
 };
 
 use tempfile::TempDir;
@@ -27,35 +27,35 @@ async fn filled(sizes: &[usize], adjust: impl FnOnce(&mut ClientConfig)) -> (Cli
     (client, entries)
 }
 
-fn named(entries: &[Entry]) -> Source {
+fn named(entries: &[Entry]) -> Sequence {
     let mut rows = RowsBuilder::default();
     for entry in entries {
         rows.push(&Row::from(entry));
     }
-    Source::rows(Arc::new(rows.build()), Order::default())
+    Sequence::rows(Arc::new(rows.build()), Order::default())
 }
 
-/// A listing that this source makes where it is not made yet.
-fn listed(client: &Client, bucket: &str, directory: &TempDir, order: Order) -> Source {
-    let listing = Arc::new(Listing::new(directory.path().join("private"), u64::MAX));
+/// A sequence that lists the bucket, if no other process does.
+fn listed(client: &Client, bucket: &str, directory: &TempDir, order: Order) -> Sequence {
+    let listing = Arc::new(ListingFile::new(directory.path().join("private"), u64::MAX));
     let file = listing.open().unwrap().unwrap();
-    let prefix = Prefix {
+    let prefix = PrefixToList {
         client: client.clone(),
         bucket: bucket.to_owned(),
         prefix: "p/".to_owned(),
         directory_markers: false,
         record: Arc::new(|error| error.to_string().into_bytes()),
     };
-    Source::file(file, order, Some((listing, prefix)))
+    Sequence::file(file, order, Some((listing, prefix)))
 }
 
 /// Takes everything, on a thread that blocks as Python's does.
 pub(crate) async fn drain(
     client: &Client,
-    source: Source,
+    sequence: Sequence,
     budget: usize,
 ) -> (Vec<Item>, Result<(), oss_client::Error>) {
-    let (queue, driver) = prefetch::start(client.clone(), source, budget, Delivery::Ordered);
+    let (queue, driver) = prefetch::start(client.clone(), sequence, budget, Delivery::Ordered);
     tokio::spawn(driver);
     tokio::task::spawn_blocking(move || {
         let mut items = Vec::new();
@@ -94,8 +94,8 @@ async fn a_listing_is_delivered_in_order() {
     let sizes = mixed(300);
     let (client, _) = filled(&sizes, |_| ()).await;
     let directory = TempDir::new().unwrap();
-    let source = listed(&client, BUCKET, &directory, Order::default());
-    let (items, end) = drain(&client, source, 1 << 20).await;
+    let sequence = listed(&client, BUCKET, &directory, Order::default());
+    let (items, end) = drain(&client, sequence, 1 << 20).await;
     end.unwrap();
     assert_whole(&items, &sizes);
 }
@@ -117,8 +117,8 @@ async fn objects_above_a_quarter_of_the_budget_are_not_fetched_ahead() {
     let sizes = [10, 30_000, 20, 25_000, 30];
     let (client, entries) = filled(&sizes, |_| ()).await;
     let directory = TempDir::new().unwrap();
-    for source in [listed(&client, BUCKET, &directory, Order::default()), named(&entries)] {
-        let (items, end) = drain(&client, source, 80_000).await;
+    for sequence in [listed(&client, BUCKET, &directory, Order::default()), named(&entries)] {
+        let (items, end) = drain(&client, sequence, 80_000).await;
         end.unwrap();
         let large: Vec<bool> =
             items.iter().map(|item| matches!(item.outcome.as_ref().unwrap(), Outcome::Large(_))).collect();
@@ -133,8 +133,8 @@ async fn shares_are_disjoint_and_complete() {
     let directory = TempDir::new().unwrap();
     let mut seen = Vec::new();
     for index in 0..3 {
-        let source = listed(&client, BUCKET, &directory, Order { worker: index, workers: 3, ..Order::default() });
-        let (items, end) = drain(&client, source, 1 << 20).await;
+        let sequence = listed(&client, BUCKET, &directory, Order { worker: index, workers: 3, ..Order::default() });
+        let (items, end) = drain(&client, sequence, 1 << 20).await;
         end.unwrap();
         for (place, item) in items.iter().enumerate() {
             assert_eq!(&*item.entry.key, format!("p/{:05}", place as u64 * 3 + index));
@@ -162,8 +162,8 @@ async fn a_missing_object_fails_at_its_place_and_the_stream_goes_on() {
 async fn a_failed_listing_ends_the_stream_with_its_error() {
     let (client, _) = filled(&[1], |_| ()).await;
     let directory = TempDir::new().unwrap();
-    let source = listed(&client, "nosuchbucket", &directory, Order::default());
-    let (items, end) = drain(&client, source, 1 << 20).await;
+    let sequence = listed(&client, "nosuchbucket", &directory, Order::default());
+    let (items, end) = drain(&client, sequence, 1 << 20).await;
     assert!(items.is_empty());
     let ErrorKind::Recorded(record) = end.unwrap_err().kind().clone() else { panic!("not recorded") };
     assert!(String::from_utf8(record).unwrap().contains("NoSuchBucket"));
@@ -208,7 +208,7 @@ async fn more_is_read_ahead_only_after_the_reader_had_to_wait() {
     for expected in [16, 32] {
         let held = settled(&queue).await / MIB;
         assert!((expected..=expected + IN_FLIGHT).contains(&held), "{held} MiB ahead instead of {expected}");
-        // Reads everything that is there, and then has to wait.
+        // Reads everything that has arrived, and then has to wait.
         let reader = Arc::clone(&queue);
         let read = move || {
             let mut count = 0;

@@ -14,7 +14,7 @@ use crate::support::{BUCKET, client, config, emulator, pattern};
 /// Reads through a window as its users do.
 async fn read(window: &mut Window, want: Range<u64>) -> oss_client::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    for step in window.plan(want.clone()) {
+    for step in window.steps_for(want.clone()) {
         match step {
             Step::Piece(piece) => {
                 piece.arrival().await?;
@@ -71,7 +71,7 @@ async fn every_way_of_reading_completes_the_checksum() {
                 let bytes = read(&mut window, want.clone()).await.unwrap();
                 assert!(bytes == content[want.start as usize..want.end as usize], "{want:?} of {way:?}");
             }
-            for step in window.plan_remainder() {
+            for step in window.steps_for_remainder() {
                 let Step::Piece(piece) = step else { panic!("{step:?}") };
                 piece.arrival().await.unwrap();
             }

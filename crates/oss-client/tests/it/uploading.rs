@@ -103,7 +103,7 @@ async fn a_part_stored_wrong_fails_the_upload() {
     assert!(matches!(error.kind(), oss_client::ErrorKind::Integrity(_)), "{error:?}");
 }
 
-/// Memory that tells when nobody has it any more, by the count of what it holds.
+/// Memory whose reference count tells when nobody has it any more.
 struct Owned(Vec<u8>, #[expect(dead_code, reason = "held, not read")] Arc<()>);
 
 impl AsRef<[u8]> for Owned {

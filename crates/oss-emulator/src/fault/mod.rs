@@ -120,7 +120,7 @@ impl Faults {
         }
         let faults = self.inner.faults.lock().clone();
         let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
-        for fault in faults.iter().filter(|fault| fault.rule.fits(operation, bucket, key)) {
+        for fault in faults.iter().filter(|fault| fault.rule.matches(operation, bucket, key)) {
             let identity = || {
                 let range = headers.get(standard::RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
                 let part = target.query.get("partNumber").unwrap_or_default();

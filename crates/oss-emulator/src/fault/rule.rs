@@ -1,96 +1,97 @@
-//! A rule: which requests it is about and what happens to them.
+//! A rule: the requests that it selects, and what the emulator does to them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::action::{Delay, LONGEST_SECONDS, Position};
 use crate::route::Operation;
 
-/// Largest rate of a rule: a terabyte per second, which is no limit.
+/// Largest bandwidth of a rule: a terabyte per second, which never limits anything.
 const LARGEST_RATE: f64 = 1e12;
 
-/// Longest code of a rule; those of the service have up to 40 letters.
+/// Longest error code of a rule. The codes of OSS have up to 40 letters.
 const LONGEST_CODE: usize = 64;
 
-/// Which requests fail, and how. In a file it is an object with these names; what is left out is not asked and not done.
+/// Selects requests and says how they fail. In a file a rule is a JSON object with the names of these fields. A field that
+/// is left out selects every request, or does nothing.
 ///
-/// A request meets a rule when `operation`, `bucket` and `key` fit. Of those, `nth`, `every`, `probability` and `times`
-/// choose the ones it acts on.
+/// A rule matches a request if `operation`, `bucket` and `key` match. Among the matching requests, `nth`, `every`,
+/// `probability` and `times` choose those that the rule acts on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FaultRule {
-    /// Operations, by their names in the OSS API reference; empty means any. In a file also one name alone.
+    /// Operations by their names in the OSS API reference. Empty means all. A file may have one name instead of a list.
     #[serde(deserialize_with = "operations", serialize_with = "names", skip_serializing_if = "Vec::is_empty")]
     pub operation: Vec<Operation>,
-    /// Pattern of the bucket: `*` stands for any characters, `?` for one.
+    /// Pattern for the bucket: `*` stands for any characters, `?` for exactly one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// Pattern of the key. A request without a key, such as a listing, does not fit.
+    /// Pattern for the key. A request without a key, such as a listing, does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Which of the requests, counted from 1; empty means all. In a file also one number alone.
+    /// Numbers of the matching requests, counted from 1. Empty means all. A file may have one number instead of a list.
     #[serde(deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
     pub nth: Vec<u64>,
-    /// Only each so manyth request.
+    /// Act on every n-th matching request: 3 means the 3rd, the 6th, the 9th and so on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<u64>,
-    /// Only this fraction of the requests. What decides is the seed, what is asked for and how often it was asked for
-    /// before, so that the same requests fail in every run, whatever order they come in.
+    /// Act on this fraction of the matching requests, from 0 to 1. The choice depends on the seed, the request, and how
+    /// often the same request came before. Therefore the same requests fail in every run, in any order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
-    /// Seed of everything random in the rule.
+    /// Seed of the random numbers of this rule.
     #[serde(skip_serializing_if = "is_default")]
     pub seed: u64,
-    /// Act on at most so many requests.
+    /// Act on at most this many requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
 
-    /// Hold the answer back.
+    /// Wait before answering, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
-    /// Bytes per second of each request by itself, in both directions.
+    /// Limit each request to this many bytes per second, in both directions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<f64>,
-    /// Bytes per second of all requests of the rule together, in both directions.
+    /// Limit all requests of the rule together to this many bytes per second, in both directions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_bandwidth: Option<f64>,
-    /// Refuse with this code, such as `InternalError`.
+    /// Answer with this error code, such as `InternalError`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Status of the refusal, where it is not the one that OSS gives with the code.
+    /// HTTP status of the error, if it differs from the status that OSS sends with the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Refuse with 503 and say in `x-oss-qos-delay-time` that so many seconds should pass. The code is `error`, else
-    /// `TotalQpsLimitExceeded`.
+    /// Answer with status 503, and ask the client in `x-oss-qos-delay-time` to wait this many seconds. The error code is
+    /// `error`, or `TotalQpsLimitExceeded` if `error` is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttle: Option<f64>,
-    /// Refuse as if the security token had expired.
+    /// Answer that the security token has expired.
     #[serde(skip_serializing_if = "is_default")]
     pub expired_token: bool,
-    /// Judge the request's date by a clock that is so many seconds ahead, or behind where negative, and answer with that
-    /// clock's `Date`.
+    /// Check the date of the request with a clock that is this many seconds ahead (behind if negative). The `Date` header
+    /// of the answer shows the same clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_skew: Option<f64>,
-    /// Reset the connection there.
+    /// Reset the connection at this position.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset: Option<Position>,
-    /// Close the connection there, though `Content-Length` announced the whole body.
+    /// Close the connection at this position, although `Content-Length` announced the whole body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub truncate: Option<Position>,
-    /// Send nothing more from there on, and leave the connection open.
+    /// Stop sending at this position, and keep the connection open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall: Option<Position>,
-    /// Carry the request out, and reset the connection instead of answering.
+    /// Execute the request, then reset the connection without an answer.
     #[serde(skip_serializing_if = "is_default")]
     pub lose_reply: bool,
-    /// Change one bit of the body there, and leave the checksum in the header right.
+    /// Change one bit of the body at this position. The checksum in the header stays correct.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<Position>,
-    /// Change the CRC64 in the header, and leave the body right.
+    /// Send a wrong CRC-64 in the header. The body stays correct.
     #[serde(skip_serializing_if = "is_default")]
     pub wrong_crc: bool,
 }
 
-/// Why a rule cannot be obeyed.
+/// The reason why a rule is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultRuleError(String);
@@ -113,54 +114,58 @@ impl FaultRule {
         rules.collect()
     }
 
-    /// Says what is wrong with the rule, if anything is.
+    /// Refuses a rule that is wrong, with the reason.
     pub(super) fn check(&self) -> Result<(), FaultRuleError> {
         let wrong = |text: &str| Err(FaultRuleError(text.to_owned()));
         if self.nth.contains(&0) || self.every == Some(0) {
-            return wrong("nth and every count from 1");
+            return wrong("nth and every count from 1: 0 is not allowed");
         }
         if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
-            return wrong("probability is from 0 to 1");
+            return wrong("probability must be from 0 to 1");
         }
         if self.delay.is_some_and(|delay| !delay.is_valid()) {
-            return wrong("delay is in seconds, from 0 to a day, and the least of a range comes first");
+            return wrong(
+                "delay is in seconds: it must be from 0 to 86400 (a day), and a range must begin with its smaller number",
+            );
         }
         for rate in [self.bandwidth, self.shared_bandwidth].into_iter().flatten() {
-            // Below a byte per second nothing would move, which is what `stall` is for.
+            // A slower request would never end. `stall` does that.
             if !(1.0..=LARGEST_RATE).contains(&rate) {
-                return wrong("a bandwidth is at least 1 byte per second");
+                return wrong("bandwidth and shared_bandwidth must be at least 1 byte per second, and at most 1e12");
             }
         }
         if self.throttle.is_some_and(|seconds| !(0.0..=LONGEST_SECONDS).contains(&seconds)) {
-            return wrong("throttle is in seconds, from 0 to a day");
+            return wrong("throttle is in seconds: it must be from 0 to 86400 (a day)");
         }
         if self.clock_skew.is_some_and(|seconds| !(-LONGEST_SECONDS..=LONGEST_SECONDS).contains(&seconds)) {
-            return wrong("clock_skew is in seconds, at most a day");
+            return wrong("clock_skew is in seconds: it must be from -86400 to 86400 (a day)");
         }
         if self.error.as_ref().is_some_and(|code| !is_code(code)) {
-            return wrong("error is a code of letters and digits, such as InternalError");
+            return wrong("error must be a code of up to 64 letters and digits, such as InternalError");
         }
         if let Some(status) = self.status {
             if self.error.is_none() {
-                return wrong("status needs error");
+                return wrong("status needs error: add the code that the answer has");
             }
             if !(400..600).contains(&status) {
-                return wrong("status is from 400 to 599");
+                return wrong("status must be from 400 to 599");
             }
         }
         if self.flip == Some(Position::Before) {
-            return wrong("flip is in the body: \"middle\" or a number of bytes");
+            return wrong("flip must be a position in the body: \"middle\" or a number of bytes");
         }
         let refusals = [self.error.is_some() || self.throttle.is_some(), self.expired_token, self.lose_reply];
         if count(&refusals) > 1 {
-            return wrong("error or throttle, expired_token and lose_reply exclude each other");
+            return wrong(
+                "error or throttle, expired_token and lose_reply exclude each other: keep one, or make two rules",
+            );
         }
         let ends = [self.reset.is_some(), self.truncate.is_some(), self.stall.is_some(), self.lose_reply];
         if count(&ends) > 1 {
-            return wrong("reset, truncate, stall and lose_reply exclude each other");
+            return wrong("reset, truncate, stall and lose_reply exclude each other: keep one, or make two rules");
         }
         if !self.acts() {
-            return wrong("the rule does nothing: it needs delay, error, reset or another action");
+            return wrong("the rule does nothing: add delay, error, reset or another action");
         }
         Ok(())
     }
@@ -181,15 +186,15 @@ impl FaultRule {
             || self.wrong_crc
     }
 
-    /// Whether a request is one that the rule counts.
-    pub(super) fn fits(&self, operation: Operation, bucket: Option<&str>, key: Option<&str>) -> bool {
+    /// Whether the rule matches a request, and therefore counts it.
+    pub(super) fn matches(&self, operation: Operation, bucket: Option<&str>, key: Option<&str>) -> bool {
         (self.operation.is_empty() || self.operation.contains(&operation))
-            && fits(self.bucket.as_deref(), bucket)
-            && fits(self.key.as_deref(), key)
+            && matches(self.bucket.as_deref(), bucket)
+            && matches(self.key.as_deref(), key)
     }
 }
 
-fn fits(wanted: Option<&str>, found: Option<&str>) -> bool {
+fn matches(wanted: Option<&str>, found: Option<&str>) -> bool {
     wanted.is_none_or(|wanted| found.is_some_and(|found| crate::pattern::matches(wanted, found)))
 }
 
@@ -224,7 +229,7 @@ fn operations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Operatio
     let find = |name: &String| {
         Operation::ALL.iter().copied().find(|operation| operation.as_str() == name).ok_or_else(|| {
             let known: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
-            serde::de::Error::custom(format!("{name:?} is no operation; there are {}", known.join(", ")))
+            serde::de::Error::custom(format!("{name:?} is no operation; use one of {}", known.join(", ")))
         })
     };
     names.iter().map(find).collect()
@@ -299,17 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_asked_fits() {
+    fn a_field_that_is_left_out_matches_every_request() {
         let rule = parse(r#"{"operation": ["GetObject", "HeadObject"], "key": "*.bin", "delay": 1}"#).unwrap();
-        assert!(rule.fits(Operation::GetObject, Some("bucket"), Some("a.bin")));
-        assert!(rule.fits(Operation::HeadObject, Some("bucket"), Some("a.bin")));
-        assert!(!rule.fits(Operation::PutObject, Some("bucket"), Some("a.bin")));
-        assert!(!rule.fits(Operation::GetObject, Some("bucket"), Some("a.txt")));
-        assert!(!rule.fits(Operation::GetObject, Some("bucket"), None));
+        assert!(rule.matches(Operation::GetObject, Some("bucket"), Some("a.bin")));
+        assert!(rule.matches(Operation::HeadObject, Some("bucket"), Some("a.bin")));
+        assert!(!rule.matches(Operation::PutObject, Some("bucket"), Some("a.bin")));
+        assert!(!rule.matches(Operation::GetObject, Some("bucket"), Some("a.txt")));
+        assert!(!rule.matches(Operation::GetObject, Some("bucket"), None));
         let any = parse(r#"{"delay": 1}"#).unwrap();
-        assert!(any.fits(Operation::ListBuckets, None, None));
+        assert!(any.matches(Operation::ListBuckets, None, None));
         let bucket = parse(r#"{"bucket": "b*", "delay": 1}"#).unwrap();
-        assert!(bucket.fits(Operation::ListObjects, Some("bucket"), None));
-        assert!(!bucket.fits(Operation::ListBuckets, None, None));
+        assert!(bucket.matches(Operation::ListObjects, Some("bucket"), None));
+        assert!(!bucket.matches(Operation::ListBuckets, None, None));
     }
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
-use oss_protocol::xml::Owner;
 use oss_protocol::xml::bucket::{
     AccessControlPolicy, BucketInfo, BucketStat, BucketSummary, CreateBucketConfiguration, ListBucketsResult,
     LocationConstraint,
 };
+use oss_protocol::xml::{Document, Owner};
 
 use super::{Context, attributes};
 use crate::ingest::receive_document;

@@ -6,6 +6,7 @@ use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 use oss_protocol::range::{ByteRange, ResolvedRange};
 use oss_protocol::uri::{validate_bucket, validate_key};
+use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::{CopyObjectResult, CopyPartResult};
 
 use super::{Context, attributes, check_overwrite, multipart, restore, symlink};

@@ -8,11 +8,11 @@ use http::{HeaderValue, StatusCode, header as standard};
 use md5::{Digest, Md5};
 use oss_protocol::crc64::combine;
 use oss_protocol::error_code::ErrorCode;
-use oss_protocol::xml::EncodingType;
 use oss_protocol::xml::multipart::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
     ListMultipartUploadsResult, ListPartsResult, MAX_PARTS, MIN_PART_BYTES, Part as PartEntry, Upload as UploadEntry,
 };
+use oss_protocol::xml::{Document, EncodingType};
 use oss_protocol::{canonical, header};
 
 use super::list::bounded;

@@ -6,6 +6,7 @@ use http::{HeaderName, StatusCode};
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 use oss_protocol::time::format_http_date;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::restore::RestoreRequest;
 
 use super::{Context, object};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use oss_protocol::xml::configuration::{EncryptionRule, parse_public_access_block};
+use oss_protocol::xml::Document;
+use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule, PublicAccessBlock};
 
 use crate::cors::CorsRules;
 use crate::rights::Policy;
@@ -68,7 +69,7 @@ pub(crate) struct Configurations {
     /// Whether access for everyone is blocked, whatever access control lists and policies say.
     pub(crate) block_public_access: bool,
     /// How objects are said to be encrypted that name nothing else.
-    pub(crate) encryption: Option<Arc<EncryptionRule>>,
+    pub(crate) encryption: Option<Arc<DefaultEncryption>>,
 }
 
 impl Configurations {
@@ -90,12 +91,12 @@ impl Configurations {
                     text.map(Policy::parse_of_bucket).transpose().map_err(|error| error.to_string())?.map(Arc::new);
             }
             ConfigurationKind::PublicAccessBlock => {
-                let blocked = text.map(parse_public_access_block).transpose().map_err(|error| error.to_string())?;
-                self.block_public_access = blocked.unwrap_or(false);
+                let blocked = text.map(PublicAccessBlock::parse).transpose().map_err(|error| error.to_string())?;
+                self.block_public_access = blocked.is_some_and(|found| found.block_public_access);
             }
             ConfigurationKind::Encryption => {
                 let rule = text.map(EncryptionRule::parse).transpose().map_err(|error| error.to_string())?;
-                self.encryption = rule.map(Arc::new);
+                self.encryption = rule.map(|rule| Arc::new(rule.default));
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderValue, Method, header};
 use oss_protocol::range::{ByteRange, ContentRange, ResolvedRange};
 use oss_protocol::sign::{Presented, SignedParts, Verifier};
+use oss_protocol::xml::Document;
 use oss_protocol::xml::bucket::{BucketInfo, CreateBucketConfiguration, ListBucketsResult};
 use oss_protocol::xml::copy::{CopyObjectResult, CopyPartResult};
 use oss_protocol::xml::delete::{DeleteObjects, DeleteResult};

@@ -1,6 +1,7 @@
 //! Making, describing and deleting buckets.
 
 use http::Method;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::bucket::{AccessControlPolicy, BucketInfo, BucketStat, ListBucketsResult, LocationConstraint};
 
 use crate::client::{BUCKET, Call, start};

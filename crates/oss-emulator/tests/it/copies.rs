@@ -2,6 +2,7 @@
 
 use http::Method;
 use oss_protocol::canonical::encode_path;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::CopyObjectResult;
 
 use crate::client::{BUCKET, Call, start};

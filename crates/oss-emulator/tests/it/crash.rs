@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::Method;
 use oss_emulator::{Emulator, EmulatorConfig};
 use oss_protocol::crc64::checksum;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::list::ListObjectsV2Result;
 use oss_protocol::xml::multipart::{CompleteMultipartUpload, CompletedPart};
 use tokio::task::JoinSet;

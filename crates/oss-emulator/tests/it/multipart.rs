@@ -2,6 +2,7 @@
 
 use http::Method;
 use oss_protocol::crc64::checksum;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, CopyPartResult,
     InitiateMultipartUploadResult, ListMultipartUploadsResult, ListPartsResult,

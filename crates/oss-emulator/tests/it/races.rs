@@ -1,6 +1,7 @@
 //! Requests that overtake each other. `Expect: 100-continue` tells when the slow one has passed its first checks.
 
 use http::Method;
+use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::CompleteMultipartUpload;
 
 use crate::client::{Answer, Call, Client, start};

@@ -2,46 +2,31 @@
 
 use std::time::SystemTime;
 
-use super::{Cursor, Owner, Writer, XmlError, non_empty};
+use serde::{Deserialize, Serialize};
+
+use super::{Cursor, Document, Owner, Writer, XmlError, non_empty, only_child, present, timestamp};
 use crate::time::format_xml_timestamp;
 
 /// The body of `PutBucket`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucket>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct CreateBucketConfiguration {
     /// The storage class of objects that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     /// `LRS` or `ZRS`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data_redundancy_type: Option<String>,
 }
 
-impl CreateBucketConfiguration {
+impl Document for CreateBucketConfiguration {
     const ROOT: &'static str = "CreateBucketConfiguration";
 
-    /// Reads a body. An empty body asks for nothing in particular.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut result = Self::default();
-        if body.is_empty() {
-            return Ok(result);
-        }
-        let mut cursor = Cursor::open(body, Self::ROOT)?;
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "StorageClass" => result.storage_class = non_empty(cursor.text()?),
-                "DataRedundancyType" => result.data_redundancy_type = non_empty(cursor.text()?),
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(result)
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(Self::ROOT);
-        writer.leaf_option("StorageClass", self.storage_class.as_deref());
-        writer.leaf_option("DataRedundancyType", self.data_redundancy_type.as_deref());
-        writer.finish(Self::ROOT)
+    /// An empty body asks for the defaults.
+    fn from_nothing() -> Option<Self> {
+        Some(Self::default())
     }
 }
 
@@ -115,7 +100,14 @@ impl BucketInfo {
                 "StorageClass" => info.storage_class = cursor.text()?,
                 "DataRedundancyType" => info.data_redundancy_type = cursor.text()?,
                 "Owner" => info.owner = Owner::read(cursor)?,
-                "AccessControlList" => info.acl = read_grant(cursor)?,
+                "AccessControlList" => {
+                    while let Some(name) = cursor.child()? {
+                        match name.local() {
+                            "Grant" => info.acl = cursor.text()?,
+                            _ => cursor.skip()?,
+                        }
+                    }
+                }
                 "Versioning" => info.versioning = non_empty(cursor.text()?),
                 "ServerSideEncryptionRule" | "BucketPolicy" => cursor.skip()?,
                 other => {
@@ -140,7 +132,9 @@ impl BucketInfo {
         writer.leaf("StorageClass", &self.storage_class);
         writer.leaf("Name", &self.name);
         self.owner.write(&mut writer);
-        write_grant(&mut writer, &self.acl);
+        writer.open("AccessControlList");
+        writer.leaf("Grant", &self.acl);
+        writer.close("AccessControlList");
         writer.leaf("DataRedundancyType", &self.data_redundancy_type);
         writer.leaf_option("Versioning", self.versioning.as_deref());
         for (name, value) in &self.extra {
@@ -177,146 +171,77 @@ impl LocationConstraint {
     }
 }
 
+only_child!(bucket_elements, "Bucket");
+
 /// One bucket in a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct BucketSummary {
-    /// The bucket's name.
-    pub name: String,
-    /// Where it is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
-    pub location: String,
-    /// The region id.
-    pub region: String,
-    /// When it was made.
+    /// When the bucket was created.
+    #[serde(with = "timestamp")]
     pub creation_date: SystemTime,
-    /// The storage class of objects that name none.
-    pub storage_class: String,
     /// The endpoint on the internet.
+    #[serde(default)]
     pub extranet_endpoint: String,
     /// The endpoint inside the cloud.
+    #[serde(default)]
     pub intranet_endpoint: String,
-}
-
-impl BucketSummary {
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
-        let (mut bucket_name, mut creation_date) = (None, None);
-        let (mut location, mut region, mut storage_class) = (String::new(), String::new(), String::new());
-        let (mut extranet_endpoint, mut intranet_endpoint) = (String::new(), String::new());
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Name" => bucket_name = Some(cursor.text()?),
-                "Location" => location = cursor.text()?,
-                "Region" => region = cursor.text()?,
-                "CreationDate" => creation_date = Some(cursor.time("CreationDate")?),
-                "StorageClass" => storage_class = cursor.text()?,
-                "ExtranetEndpoint" => extranet_endpoint = cursor.text()?,
-                "IntranetEndpoint" => intranet_endpoint = cursor.text()?,
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(Self {
-            name: bucket_name.ok_or(XmlError::Missing { element: "Name" })?,
-            location,
-            region,
-            creation_date: creation_date.ok_or(XmlError::Missing { element: "CreationDate" })?,
-            storage_class,
-            extranet_endpoint,
-            intranet_endpoint,
-        })
-    }
-
-    fn write(&self, writer: &mut Writer) {
-        writer.open("Bucket");
-        writer.leaf("CreationDate", &format_xml_timestamp(self.creation_date));
-        writer.leaf("ExtranetEndpoint", &self.extranet_endpoint);
-        writer.leaf("IntranetEndpoint", &self.intranet_endpoint);
-        writer.leaf("Location", &self.location);
-        writer.leaf("Name", &self.name);
-        writer.leaf("Region", &self.region);
-        writer.leaf("StorageClass", &self.storage_class);
-        writer.close("Bucket");
-    }
+    /// The region with the prefix `oss-`, which region IDs lack: `oss-cn-hangzhou`.
+    #[serde(default)]
+    pub location: String,
+    /// The bucket's name.
+    pub name: String,
+    /// The region ID.
+    #[serde(default)]
+    pub region: String,
+    /// The storage class of objects that name none.
+    #[serde(default)]
+    pub storage_class: String,
 }
 
 /// The answer to `ListBuckets`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/listbuckets>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct ListBucketsResult {
-    /// The owner of all of them.
-    pub owner: Owner,
-    /// The buckets.
-    pub buckets: Vec<BucketSummary>,
-    /// What every name starts with.
+    /// The beginning that all names have in common.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The name after which the listing starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub marker: Option<String>,
-    /// The most entries that a page may have.
+    /// The limit of entries in a page.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub max_keys: Option<u32>,
-    /// Whether there is another page. Absent from answers that hold everything.
+    /// Whether there is another page. Answers that contain all buckets leave it out.
     pub is_truncated: bool,
-    /// Where the next page starts; present whenever there is one.
+    /// The name after which the next page starts, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_marker: Option<String>,
+    /// The owner of all buckets.
+    pub owner: Owner,
+    /// The buckets.
+    #[serde(with = "bucket_elements")]
+    pub buckets: Vec<BucketSummary>,
 }
 
-impl ListBucketsResult {
+impl Document for ListBucketsResult {
     const ROOT: &'static str = "ListAllMyBucketsResult";
 
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, Self::ROOT)?;
-        let mut result = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Owner" => result.owner = Owner::read(&mut cursor)?,
-                "Buckets" => result.read_buckets(&mut cursor)?,
-                "Prefix" => result.prefix = non_empty(cursor.text()?),
-                "Marker" => result.marker = non_empty(cursor.text()?),
-                "MaxKeys" => result.max_keys = Some(cursor.number("MaxKeys")?),
-                "IsTruncated" => result.is_truncated = cursor.boolean("IsTruncated")?,
-                "NextMarker" => result.next_marker = non_empty(cursor.text()?),
-                _ => cursor.skip()?,
-            }
-        }
-        if result.is_truncated && result.next_marker.is_none() {
+    fn check(&self) -> Result<(), XmlError> {
+        if self.is_truncated && self.next_marker.is_none() {
             return Err(XmlError::Missing { element: "NextMarker" });
         }
-        Ok(result)
-    }
-
-    fn read_buckets(&mut self, cursor: &mut Cursor<'_>) -> Result<(), XmlError> {
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Bucket" => self.buckets.push(BucketSummary::read(cursor)?),
-                _ => cursor.skip()?,
-            }
-        }
         Ok(())
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(Self::ROOT);
-        writer.leaf_option("Prefix", self.prefix.as_deref());
-        writer.leaf_option("Marker", self.marker.as_deref());
-        if let Some(max_keys) = self.max_keys {
-            writer.plain("MaxKeys", max_keys);
-        }
-        writer.plain("IsTruncated", self.is_truncated);
-        writer.leaf_option("NextMarker", self.next_marker.as_deref());
-        self.owner.write(&mut writer);
-        writer.open("Buckets");
-        for bucket in &self.buckets {
-            bucket.write(&mut writer);
-        }
-        writer.close("Buckets");
-        writer.finish(Self::ROOT)
     }
 }
 
 /// The answer to `GetBucketStat`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketstat>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct BucketStat {
     /// The bytes stored.
     pub storage: u64,
@@ -326,89 +251,34 @@ pub struct BucketStat {
     pub multipart_upload_count: u64,
 }
 
-impl BucketStat {
+impl Document for BucketStat {
     const ROOT: &'static str = "BucketStat";
-
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, Self::ROOT)?;
-        let mut result = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Storage" => result.storage = cursor.number("Storage")?,
-                "ObjectCount" => result.object_count = cursor.number("ObjectCount")?,
-                "MultipartUploadCount" => result.multipart_upload_count = cursor.number("MultipartUploadCount")?,
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(result)
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(Self::ROOT);
-        writer.plain("Storage", self.storage);
-        writer.plain("ObjectCount", self.object_count);
-        writer.plain("MultipartUploadCount", self.multipart_upload_count);
-        writer.finish(Self::ROOT)
-    }
 }
+
+only_child!(grant_element, "Grant");
 
 /// The answer to `GetBucketAcl` and `GetObjectACL`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketacl>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct AccessControlPolicy {
     /// The owner.
     pub owner: Owner,
     /// The access rule: `private`, `public-read` or `public-read-write`, and `default` for objects.
+    #[serde(rename = "AccessControlList", with = "grant_element")]
     pub grant: String,
 }
 
-impl AccessControlPolicy {
+impl Document for AccessControlPolicy {
     const ROOT: &'static str = "AccessControlPolicy";
 
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, Self::ROOT)?;
-        let mut result = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Owner" => result.owner = Owner::read(&mut cursor)?,
-                "AccessControlList" => result.grant = read_grant(&mut cursor)?,
-                _ => cursor.skip()?,
-            }
-        }
-        if result.grant.is_empty() {
+    fn check(&self) -> Result<(), XmlError> {
+        if self.grant.is_empty() {
             return Err(XmlError::Missing { element: "Grant" });
         }
-        Ok(result)
+        Ok(())
     }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(Self::ROOT);
-        self.owner.write(&mut writer);
-        write_grant(&mut writer, &self.grant);
-        writer.finish(Self::ROOT)
-    }
-}
-
-fn read_grant(cursor: &mut Cursor<'_>) -> Result<String, XmlError> {
-    let mut grant = String::new();
-    while let Some(name) = cursor.child()? {
-        match name.local() {
-            "Grant" => grant = cursor.text()?,
-            _ => cursor.skip()?,
-        }
-    }
-    Ok(grant)
-}
-
-fn write_grant(writer: &mut Writer, grant: &str) {
-    writer.open("AccessControlList");
-    writer.leaf("Grant", grant);
-    writer.close("AccessControlList");
 }
 
 #[cfg(test)]

@@ -1,146 +1,123 @@
 //! Configurations of buckets that rule other requests. A server keeps the others as the documents they came in.
 
-use super::{Cursor, XmlError};
+use serde::{Deserialize, Serialize};
+
+use super::{Cursor, Document, XmlError};
 
 /// One rule for requests of web pages of other origins.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucketcors>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct CorsRule {
     /// Origins that the rule is for; one `*` in each stands for anything.
+    #[serde(rename = "AllowedOrigin")]
     pub allowed_origins: Vec<String>,
     /// Methods in upper case.
+    #[serde(rename = "AllowedMethod")]
     pub allowed_methods: Vec<String>,
     /// Headers that a request may carry; one `*` in each stands for anything.
+    #[serde(rename = "AllowedHeader")]
     pub allowed_headers: Vec<String>,
     /// Headers of an answer that a page may read.
+    #[serde(rename = "ExposeHeader")]
     pub expose_headers: Vec<String>,
     /// For how many seconds a browser may remember the answer to a preflight request.
+    #[serde(rename = "MaxAgeSeconds")]
     pub max_age_seconds: Option<u32>,
 }
 
-/// The rules of a bucket for requests of web pages of other origins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The rules of a bucket for requests of web pages of other origins: the body of `PutBucketCors`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct CorsConfiguration {
     /// The first rule that fits a request counts.
+    #[serde(rename = "CORSRule")]
     pub rules: Vec<CorsRule>,
     /// Whether answers always carry `Vary: Origin`.
+    #[serde(rename = "ResponseVary")]
     pub response_vary: bool,
 }
 
-impl CorsConfiguration {
-    /// Reads the body of `PutBucketCors`.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, "CORSConfiguration")?;
-        let mut result = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "CORSRule" => result.rules.push(CorsRule::read(&mut cursor)?),
-                "ResponseVary" => result.response_vary = cursor.boolean("ResponseVary")?,
-                _ => cursor.skip()?,
-            }
-        }
-        if result.rules.is_empty() {
+impl Document for CorsConfiguration {
+    const ROOT: &'static str = "CORSConfiguration";
+
+    fn check(&self) -> Result<(), XmlError> {
+        if self.rules.is_empty() {
             return Err(XmlError::Missing { element: "CORSRule" });
         }
-        Ok(result)
+        self.rules.iter().try_for_each(CorsRule::check)
     }
 }
 
 impl CorsRule {
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
-        let mut rule = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "AllowedOrigin" => rule.allowed_origins.push(cursor.text()?),
-                "AllowedMethod" => rule.allowed_methods.push(cursor.text()?),
-                "AllowedHeader" => rule.allowed_headers.push(cursor.text()?),
-                "ExposeHeader" => rule.expose_headers.push(cursor.text()?),
-                "MaxAgeSeconds" => rule.max_age_seconds = Some(cursor.number("MaxAgeSeconds")?),
-                _ => cursor.skip()?,
-            }
-        }
-        if rule.allowed_origins.is_empty() {
+    fn check(&self) -> Result<(), XmlError> {
+        if self.allowed_origins.is_empty() {
             return Err(XmlError::Missing { element: "AllowedOrigin" });
         }
-        if rule.allowed_methods.is_empty() {
+        if self.allowed_methods.is_empty() {
             return Err(XmlError::Missing { element: "AllowedMethod" });
         }
-        for method in &rule.allowed_methods {
-            if !["GET", "PUT", "DELETE", "POST", "HEAD"].contains(&method.as_str()) {
-                return Err(XmlError::Invalid {
-                    element: "AllowedMethod",
-                    value: method.clone(),
-                    expected: "GET, PUT, DELETE, POST or HEAD",
-                });
-            }
+        let known = |method: &&String| ["GET", "PUT", "DELETE", "POST", "HEAD"].contains(&method.as_str());
+        match self.allowed_methods.iter().find(|method| !known(method)) {
+            None => Ok(()),
+            Some(method) => Err(XmlError::Invalid {
+                element: "AllowedMethod",
+                value: method.clone(),
+                expected: "GET, PUT, DELETE, POST or HEAD",
+            }),
         }
-        Ok(rule)
     }
 }
 
 /// How objects of a bucket are encrypted that name nothing else.
-///
-/// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucketencryption>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EncryptionRule {
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct DefaultEncryption {
     /// `AES256`, `KMS` or `SM4`.
+    #[serde(rename = "SSEAlgorithm")]
     pub algorithm: String,
     /// The key of the key management service.
+    #[serde(rename = "KMSMasterKeyID", skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
     /// The algorithm that the key of the key management service is used with.
+    #[serde(rename = "KMSDataEncryption", skip_serializing_if = "Option::is_none")]
     pub data_encryption: Option<String>,
 }
 
-impl EncryptionRule {
-    /// Reads the body of `PutBucketEncryption`.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, "ServerSideEncryptionRule")?;
-        let mut found = None;
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "ApplyServerSideEncryptionByDefault" => found = Some(Self::read(&mut cursor)?),
-                _ => cursor.skip()?,
-            }
-        }
-        found.ok_or(XmlError::Missing { element: "ApplyServerSideEncryptionByDefault" })
-    }
+/// The body of `PutBucketEncryption`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucketencryption>
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct EncryptionRule {
+    /// The rule.
+    #[serde(rename = "ApplyServerSideEncryptionByDefault")]
+    pub default: DefaultEncryption,
+}
 
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
-        let mut rule = Self::default();
-        let named = |text: String| (!text.is_empty()).then_some(text);
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "SSEAlgorithm" => rule.algorithm = cursor.text()?,
-                "KMSMasterKeyID" => rule.key_id = named(cursor.text()?),
-                "KMSDataEncryption" => rule.data_encryption = named(cursor.text()?),
-                _ => cursor.skip()?,
-            }
+impl Document for EncryptionRule {
+    const ROOT: &'static str = "ServerSideEncryptionRule";
+
+    fn check(&self) -> Result<(), XmlError> {
+        let algorithm = &self.default.algorithm;
+        if ["AES256", "KMS", "SM4"].contains(&algorithm.as_str()) {
+            return Ok(());
         }
-        if !["AES256", "KMS", "SM4"].contains(&rule.algorithm.as_str()) {
-            return Err(XmlError::Invalid {
-                element: "SSEAlgorithm",
-                value: rule.algorithm,
-                expected: "AES256, KMS or SM4",
-            });
-        }
-        Ok(rule)
+        Err(XmlError::Invalid { element: "SSEAlgorithm", value: algorithm.clone(), expected: "AES256, KMS or SM4" })
     }
 }
 
-/// Whether access for everyone is blocked, as the body of `PutBucketPublicAccessBlock` says.
+/// Whether access for everyone is blocked: the body of `PutBucketPublicAccessBlock`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucketpublicaccessblock>
-pub fn parse_public_access_block(body: &[u8]) -> Result<bool, XmlError> {
-    let mut cursor = Cursor::open(body, "PublicAccessBlockConfiguration")?;
-    let mut blocked = None;
-    while let Some(name) = cursor.child()? {
-        match name.local() {
-            "BlockPublicAccess" => blocked = Some(cursor.boolean("BlockPublicAccess")?),
-            _ => cursor.skip()?,
-        }
-    }
-    blocked.ok_or(XmlError::Missing { element: "BlockPublicAccess" })
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublicAccessBlock {
+    /// Whether it is.
+    pub block_public_access: bool,
+}
+
+impl Document for PublicAccessBlock {
+    const ROOT: &'static str = "PublicAccessBlockConfiguration";
 }
 
 /// Checks that a body is well-formed, that its root is `root`, and that the root has a child `child` if one is named.
@@ -187,12 +164,11 @@ mod tests {
         let body = b"<ServerSideEncryptionRule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>KMS</SSEAlgorithm>\
             <KMSMasterKeyID>k</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></ServerSideEncryptionRule>";
         let found = EncryptionRule::parse(body).unwrap();
-        assert_eq!((found.algorithm.as_str(), found.key_id.as_deref()), ("KMS", Some("k")));
+        assert_eq!((found.default.algorithm.as_str(), found.default.key_id.as_deref()), ("KMS", Some("k")));
         assert!(EncryptionRule::parse(b"<ServerSideEncryptionRule/>").is_err());
         let block = |text: &str| {
-            parse_public_access_block(
-                format!("<PublicAccessBlockConfiguration>{text}</PublicAccessBlockConfiguration>").as_bytes(),
-            )
+            let body = format!("<PublicAccessBlockConfiguration>{text}</PublicAccessBlockConfiguration>");
+            PublicAccessBlock::parse(body.as_bytes()).map(|found| found.block_public_access)
         };
         assert_eq!(block("<BlockPublicAccess>true</BlockPublicAccess>"), Ok(true));
         assert!(block("<BlockPublicAccess>yes</BlockPublicAccess>").is_err());

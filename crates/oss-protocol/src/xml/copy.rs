@@ -2,88 +2,51 @@
 
 use std::time::SystemTime;
 
-use super::{Cursor, Writer, XmlError};
-use crate::time::format_xml_timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Document, timestamp};
 
 /// The answer to `CopyObject`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/copyobject>
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct CopyObjectResult {
     /// The entity tag of the copy, with its quotes.
+    #[serde(rename = "ETag")]
     pub etag: String,
     /// When the copy was made.
+    #[serde(with = "timestamp")]
     pub last_modified: SystemTime,
 }
 
-impl CopyObjectResult {
+impl Document for CopyObjectResult {
     const ROOT: &'static str = "CopyObjectResult";
-
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let (etag, last_modified) = parse(body, Self::ROOT)?;
-        Ok(Self { etag, last_modified })
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        to_xml(Self::ROOT, &self.etag, self.last_modified)
-    }
 }
 
 /// The answer to `UploadPartCopy`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/uploadpartcopy>
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct CopyPartResult {
     /// The entity tag of the part, with its quotes.
+    #[serde(rename = "ETag")]
     pub etag: String,
     /// When the part was made.
+    #[serde(with = "timestamp")]
     pub last_modified: SystemTime,
 }
 
-impl CopyPartResult {
+impl Document for CopyPartResult {
     const ROOT: &'static str = "CopyPartResult";
-
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let (etag, last_modified) = parse(body, Self::ROOT)?;
-        Ok(Self { etag, last_modified })
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        to_xml(Self::ROOT, &self.etag, self.last_modified)
-    }
-}
-
-fn parse(body: &[u8], root: &'static str) -> Result<(String, SystemTime), XmlError> {
-    let mut cursor = Cursor::open(body, root)?;
-    let (mut etag, mut last_modified) = (None, None);
-    while let Some(name) = cursor.child()? {
-        match name.local() {
-            "ETag" => etag = Some(cursor.text()?),
-            "LastModified" => last_modified = Some(cursor.time("LastModified")?),
-            _ => cursor.skip()?,
-        }
-    }
-    Ok((
-        etag.ok_or(XmlError::Missing { element: "ETag" })?,
-        last_modified.ok_or(XmlError::Missing { element: "LastModified" })?,
-    ))
-}
-
-fn to_xml(root: &str, etag: &str, last_modified: SystemTime) -> String {
-    let mut writer = Writer::document(root);
-    writer.leaf("ETag", etag);
-    writer.leaf("LastModified", &format_xml_timestamp(last_modified));
-    writer.finish(root)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::from_unix_seconds;
+    use crate::xml::XmlError;
 
     #[test]
     fn documented_answer() {

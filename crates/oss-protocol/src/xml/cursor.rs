@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use quick_xml::errors::SyntaxError;
 use quick_xml::escape::resolve_xml_entity;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use super::XmlError;
@@ -14,6 +14,9 @@ use crate::time::parse_xml_timestamp;
 /// How deep unknown elements may nest. The deepest documents of OSS have six levels; the bound keeps a hostile body from
 /// growing the parser's list of open elements.
 const MAX_DEPTH: usize = 64;
+
+/// The text that a time needs, for messages.
+pub(super) const TIMESTAMP: &str = "a timestamp like 2023-12-16T16:20:57.000Z";
 
 /// A place inside one element.
 ///
@@ -29,9 +32,13 @@ pub(super) struct Name<'a>(BytesStart<'a>);
 impl Name<'_> {
     /// The name without a name space prefix.
     pub(super) fn local(&self) -> &str {
-        let name = self.0.name().0;
-        name.rsplit_once(':').map_or(name, |(_, local)| local)
+        local_name(&self.0)
     }
+}
+
+pub(super) fn local_name<'a>(start: &'a BytesStart<'_>) -> &'a str {
+    let name = start.name().0;
+    name.rsplit_once(':').map_or(name, |(_, local)| local)
 }
 
 impl<'a> Cursor<'a> {
@@ -112,12 +119,7 @@ impl<'a> Cursor<'a> {
 
     /// Returns the truth value in the element just entered.
     pub(super) fn boolean(&mut self, element: &'static str) -> Result<bool, XmlError> {
-        let text = self.borrowed_text()?;
-        match text.trim() {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            other => Err(XmlError::Invalid { element, value: other.to_owned(), expected: "true or false" }),
-        }
+        boolean(&self.borrowed_text()?, element)
     }
 
     /// Returns the time in the element just entered.
@@ -126,7 +128,7 @@ impl<'a> Cursor<'a> {
         parse_xml_timestamp(text.trim()).map_err(|_| XmlError::Invalid {
             element,
             value: text.trim().to_owned(),
-            expected: "a timestamp like 2023-12-16T16:20:57.000Z",
+            expected: TIMESTAMP,
         })
     }
 
@@ -145,16 +147,7 @@ impl<'a> Cursor<'a> {
             match self.event()? {
                 Event::Text(text) if depth == 0 => append(text.into_inner()),
                 Event::CData(text) if depth == 0 => append(text.into_inner()),
-                Event::GeneralRef(reference) if depth == 0 => {
-                    let resolved = match reference.resolve_char_ref() {
-                        Ok(Some(character)) => Cow::Owned(character.to_string()),
-                        Ok(None) => Cow::Borrowed(resolve_xml_entity(&reference).ok_or_else(|| {
-                            XmlError::Malformed { reason: format!("unknown entity &{};", &*reference) }
-                        })?),
-                        Err(error) => return Err(malformed(&error)),
-                    };
-                    append(resolved);
-                }
+                Event::GeneralRef(reference) if depth == 0 => append(resolve(&reference)?),
                 Event::Start(_) => depth = deeper(depth)?,
                 Event::End(_) if depth == 0 => return Ok(whole),
                 Event::End(_) => depth -= 1,
@@ -164,8 +157,28 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn event(&mut self) -> Result<Event<'a>, XmlError> {
+    pub(super) fn event(&mut self) -> Result<Event<'a>, XmlError> {
         self.reader.read_event().map_err(|error| malformed(&error))
+    }
+}
+
+/// The text that a reference such as `&lt;` or `&#10;` stands for. Entities of a document type are refused.
+pub(super) fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, XmlError> {
+    match reference.resolve_char_ref() {
+        Ok(Some(character)) => Ok(Cow::Owned(character.to_string())),
+        Ok(None) => resolve_xml_entity(reference)
+            .map(Cow::Borrowed)
+            .ok_or_else(|| XmlError::Malformed { reason: format!("unknown entity &{};", &**reference) }),
+        Err(error) => Err(malformed(&error)),
+    }
+}
+
+/// The truth value that an element's text is.
+pub(super) fn boolean(text: &str, element: &'static str) -> Result<bool, XmlError> {
+    match text.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(XmlError::Invalid { element, value: other.to_owned(), expected: "true or false" }),
     }
 }
 
@@ -191,7 +204,7 @@ fn plain_element(input: &[u8]) -> Option<(&str, &str, &[u8])> {
     Some((std::str::from_utf8(name).ok().filter(|name| !name.is_empty())?, std::str::from_utf8(text).ok()?, rest))
 }
 
-fn deeper(depth: usize) -> Result<usize, XmlError> {
+pub(super) fn deeper(depth: usize) -> Result<usize, XmlError> {
     if depth < MAX_DEPTH {
         return Ok(depth + 1);
     }

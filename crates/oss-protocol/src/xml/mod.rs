@@ -1,15 +1,18 @@
 //! The XML bodies of OSS, read and written.
 //!
-//! Reading is event by event into plain structures: name spaces, unknown elements and the order of elements do not
-//! matter, and nothing recurses. What a program cannot go on without (a key, a size, whether a listing is truncated) is
-//! required; everything else may be absent. Writing gives one line without a name space, since the parsers of the
-//! official SDKs look elements up by bare names.
+//! Readers ignore namespaces, unknown elements and the order of elements. Elements that a program needs (a key, a size,
+//! whether a listing is truncated) are required; all others may be absent. Writers produce one line without a namespace,
+//! because the parsers of the official SDKs look up elements by their bare names.
+//!
+//! Most bodies are a [`Document`]: a struct with serde's derives. Bodies with encoded keys, or with elements that nobody
+//! knows beforehand, use the cursor and the writer directly, and so do listings, for speed.
 
 pub mod bucket;
 pub mod configuration;
 pub mod copy;
 mod cursor;
 pub mod delete;
+mod document;
 pub mod error;
 pub mod list;
 pub mod listed;
@@ -19,7 +22,11 @@ pub mod tagging;
 pub mod versions;
 mod writer;
 
+pub use document::Document;
+
 use cursor::Cursor;
+use document::{only_child, present, timestamp};
+use serde::{Deserialize, Serialize};
 use writer::Writer;
 
 use crate::canonical::decode;
@@ -67,9 +74,11 @@ pub enum XmlError {
 }
 
 /// The owner of a bucket or object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct Owner {
     /// The account's id.
+    #[serde(rename = "ID")]
     pub id: String,
     /// The account's name; OSS repeats the id.
     pub display_name: String,

@@ -2,8 +2,10 @@
 
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 pub use super::copy::{CopyObjectResult, CopyPartResult};
-use super::{Cursor, EncodingType, Writer, XmlError, non_empty, read_common_prefix, write_common_prefixes};
+use super::{Cursor, Document, EncodingType, Writer, XmlError, non_empty, read_common_prefix, write_common_prefixes};
 use crate::time::format_xml_timestamp;
 
 /// The most parts of an upload; parts are numbered from 1.
@@ -61,67 +63,29 @@ impl InitiateMultipartUploadResult {
 }
 
 /// A part as the request to complete an upload names it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
 pub struct CompletedPart {
     /// The number of the part.
     pub part_number: u32,
     /// The entity tag that its upload was answered with.
+    #[serde(rename = "ETag")]
     pub etag: String,
 }
 
 /// The body of `CompleteMultipartUpload`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/completemultipartupload>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct CompleteMultipartUpload {
     /// The parts in the order in which they were written; a server wants it ascending.
+    #[serde(rename = "Part")]
     pub parts: Vec<CompletedPart>,
 }
 
-impl CompleteMultipartUpload {
+impl Document for CompleteMultipartUpload {
     const ROOT: &'static str = "CompleteMultipartUpload";
-
-    /// Reads a body.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut cursor = Cursor::open(body, Self::ROOT)?;
-        let mut result = Self::default();
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Part" => result.parts.push(CompletedPart::read(&mut cursor)?),
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(result)
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(Self::ROOT);
-        for part in &self.parts {
-            writer.open("Part");
-            writer.plain("PartNumber", part.part_number);
-            writer.leaf("ETag", &part.etag);
-            writer.close("Part");
-        }
-        writer.finish(Self::ROOT)
-    }
-}
-
-impl CompletedPart {
-    fn read(cursor: &mut Cursor<'_>) -> Result<Self, XmlError> {
-        let (mut part_number, mut etag) = (None, None);
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "PartNumber" => part_number = Some(cursor.number("PartNumber")?),
-                "ETag" => etag = Some(cursor.text()?),
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(Self {
-            part_number: part_number.ok_or(XmlError::Missing { element: "PartNumber" })?,
-            etag: etag.ok_or(XmlError::Missing { element: "ETag" })?,
-        })
-    }
 }
 
 /// The answer to `CompleteMultipartUpload`.

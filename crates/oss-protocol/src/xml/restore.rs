@@ -1,60 +1,31 @@
 //! Restoring an archived object.
 
-use super::{Cursor, Writer, XmlError, non_empty};
+use serde::{Deserialize, Serialize};
 
-const ROOT: &str = "RestoreRequest";
+use super::{Document, only_child, present};
+
+only_child!(tier_element, "Tier");
 
 /// The body of `RestoreObject`.
 ///
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/restoreobject>
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
 pub struct RestoreRequest {
     /// For how many days the restored copy is kept.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub days: Option<u32>,
     /// How urgent it is: `Expedited`, `Standard` or `Bulk`.
+    #[serde(rename = "JobParameters", with = "tier_element", skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
 }
 
-impl RestoreRequest {
-    /// Reads a body. An empty body asks for one day and no tier in particular.
-    pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
-        let mut result = Self::default();
-        if body.is_empty() {
-            return Ok(result);
-        }
-        let mut cursor = Cursor::open(body, ROOT)?;
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Days" => result.days = Some(cursor.number("Days")?),
-                "JobParameters" => result.read_parameters(&mut cursor)?,
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(result)
-    }
+impl Document for RestoreRequest {
+    const ROOT: &'static str = "RestoreRequest";
 
-    fn read_parameters(&mut self, cursor: &mut Cursor<'_>) -> Result<(), XmlError> {
-        while let Some(name) = cursor.child()? {
-            match name.local() {
-                "Tier" => self.tier = non_empty(cursor.text()?),
-                _ => cursor.skip()?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a body.
-    pub fn to_xml(&self) -> String {
-        let mut writer = Writer::document(ROOT);
-        if let Some(days) = self.days {
-            writer.plain("Days", days);
-        }
-        if let Some(tier) = &self.tier {
-            writer.open("JobParameters");
-            writer.leaf("Tier", tier);
-            writer.close("JobParameters");
-        }
-        writer.finish(ROOT)
+    /// An empty body asks for one day and no particular tier.
+    fn from_nothing() -> Option<Self> {
+        Some(Self::default())
     }
 }
 

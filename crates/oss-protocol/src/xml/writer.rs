@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::canonical::push_encoded_query;
 
+/// The first line of every body.
+pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// A body in the making.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -13,7 +16,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Starts a document with its declaration and root element.
     pub(super) fn document(root: &str) -> Self {
-        let mut writer = Self { out: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") };
+        let mut writer = Self { out: String::from(DECLARATION) };
         writer.open(root);
         writer
     }
@@ -101,15 +104,18 @@ fn push_escaped(out: &mut String, text: &str) {
             Some('&') => out.push_str("&amp;"),
             Some('<') => out.push_str("&lt;"),
             Some('>') => out.push_str("&gt;"),
-            // A bare carriage return would be read back as a line feed.
-            Some(control) => {
-                let _ = write!(out, "&#{};", u32::from(control));
-            }
+            Some(control) => push_control(out, control),
             None => {}
         }
         rest = characters.as_str();
     }
     out.push_str(rest);
+}
+
+/// Writes a control character as a reference. A bare carriage return would be read back as a line feed.
+pub(super) fn push_control(out: &mut String, control: char) {
+    // Writing into a String cannot fail.
+    let _ = write!(out, "&#{};", u32::from(control));
 }
 
 /// All of these are ASCII, so they cut no character.

@@ -14,9 +14,9 @@ use crate::{
 /// Writes down why a listing failed, for readers in other processes.
 pub type RecordFailure = Arc<dyn Fn(&Error) -> Vec<u8> + Send + Sync>;
 
-/// A prefix to be listed by whoever needs it first.
+/// A prefix that the first process that needs its rows will list.
 #[derive(Clone)]
-pub struct Prefix {
+pub struct PrefixToList {
     /// Lists.
     pub client: Client,
     /// Bucket.
@@ -29,21 +29,21 @@ pub struct Prefix {
     pub record: RecordFailure,
 }
 
-impl fmt::Debug for Prefix {
+impl fmt::Debug for PrefixToList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Prefix")
+            .debug_struct("PrefixToList")
             .field("bucket", &self.bucket)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
 
-impl Prefix {
-    /// Lists to the end, behind the rows that are there, and tells `progress` of each page.
+impl PrefixToList {
+    /// Lists to the end, behind the rows that are committed, and notifies `progress` of each page.
     ///
     /// # Errors
-    /// Only where the file cannot be written. That the listing failed is recorded in the file.
+    /// Only if the file cannot be written. A failure of the listing is recorded in the file.
     pub(super) async fn list(self, mut producer: Producer, progress: Arc<Notify>) -> Result<()> {
         let start_after = match producer.rows().checked_sub(1) {
             Some(last) => Some(producer.listing().entry(last)?.key.into()),
@@ -51,7 +51,7 @@ impl Prefix {
         };
         let options = ListingOptions { start_after, parallel: self.client.config().fast_list };
         let mut pages = listing::pages(self.client, &self.bucket, &self.prefix, options);
-        // Markers behind the last row: whoever goes on after that row meets them again.
+        // Markers behind the last row: a producer that continues after that row meets them again.
         let mut markers = 0;
         while let Some(page) = pages.recv().await {
             let mut page = match page {

@@ -17,12 +17,13 @@ use crate::error::Error;
 const FREE_SEGMENTS: u64 = 62;
 const PAGES_PER_SEGMENT: u64 = 10;
 
-/// Pages from one segment's start to the next: few at first, so that short listings are split at all and the first pages
-/// come early, then a little more than the ten that pay for a segment.
+/// Pages from one segment's start to the next: few at first, so that short listings are split at all and the first
+/// pages come early, then a little more than the ten that pay for a segment.
 const SHORTEST_SEGMENT: u64 = 3;
 const LONGEST_SEGMENT: u64 = 12;
 
-/// How the length grows: by a page for so many listed. Half of the free segments are spent on the first hundred pages.
+/// Pages listed after which segments get one page longer. Half of the free segments are spent on the first hundred
+/// pages.
 const PAGES_PER_STEP: u64 = 12;
 
 /// Ends of pages remembered as the run that distances are judged by: longer than a segment, so that it covers keys in
@@ -69,7 +70,7 @@ struct Segment {
     /// The last key listed.
     last: Option<String>,
     /// Keys listed one after the other, with how many came before each: the first of this segment or of those before
-    /// that it goes on from, and the last of each page.
+    /// that it continues, and the last of each page.
     run: VecDeque<(String, u64)>,
     ready: VecDeque<ListedObjects>,
     failure: Option<Error>,
@@ -113,8 +114,8 @@ impl Segment {
         self.run.drain(..excess);
     }
 
-    /// The longest run, a quarter of it, and the last page: a long one tells the way where directories follow each
-    /// other, a short one where the keys have just changed.
+    /// The longest run, a quarter of it, and the last page: a long one is right if directories follow each
+    /// other, a short one if the keys have just changed.
     fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         let most = self.run.len().saturating_sub(1);
         let mut lengths = [most, most.div_ceil(4), 1];
@@ -134,7 +135,7 @@ impl Segment {
 
 /// The state of one listing; no I/O.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct SegmentedListing {
     /// In key order, without those that are finished and delivered.
     segments: VecDeque<Segment>,
     keys: KeySpace,
@@ -156,7 +157,7 @@ pub(super) struct Plan {
     largest_page: usize,
 }
 
-impl Plan {
+impl SegmentedListing {
     /// A full page has `page` keys. At most `memory_limit` bytes of rows wait to be delivered, besides a page or two of
     /// the first segment and the pages that are asked for before the size of a page is known.
     pub(super) fn new(prefix: &str, start_after: Option<String>, page: u64, memory_limit: usize) -> Self {
@@ -183,7 +184,7 @@ impl Plan {
         self.segments.is_empty()
     }
 
-    /// The next page in key order, where it is there; an error is the last.
+    /// The next page in key order, if it has arrived; an error is the last.
     pub(super) fn pop(&mut self) -> Option<Result<ListedObjects, Error>> {
         let first = self.segments.front_mut()?;
         if let Some(page) = first.ready.pop_front() {
@@ -196,7 +197,7 @@ impl Plan {
         Some(Err(failure))
     }
 
-    /// Whether [`Plan::pop`] has something.
+    /// Whether [`SegmentedListing::pop`] has something.
     pub(super) fn is_ready(&self) -> bool {
         self.segments.front().is_some_and(|first| !first.ready.is_empty() || first.failure.is_some())
     }
@@ -278,7 +279,7 @@ impl Plan {
         request
     }
 
-    /// Where to split a segment that seems to have enough left.
+    /// The key after which to split a segment that seems to have enough left.
     fn split(&self, index: usize) -> Option<String> {
         let segment = &self.segments[index];
         let end = segment.end.as_deref();
@@ -387,7 +388,7 @@ impl Plan {
         self.memory = self.segments.iter().flat_map(|segment| &segment.ready).map(ListedObjects::memory).sum();
     }
 
-    /// A finished segment's run goes on in the next.
+    /// The run of a finished segment is continued in the next.
     fn pass_runs_on(&mut self, index: usize) {
         let first = if index > 0 && self.segments[index - 1].is_finished() { index - 1 } else { index };
         for index in first..self.segments.len() - 1 {

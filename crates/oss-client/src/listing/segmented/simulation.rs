@@ -1,4 +1,4 @@
-//! A plan against a bucket and a clock that are not there.
+//! Listings in segments, against a simulated bucket and a simulated clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Time of one request, in which others run, and of the server's and the client's work on it, in which none does.
+/// Time of one request, during which others run, and of the work that server and client do on it, during which none
+/// does.
 const LATENCY: u64 = 50_000;
 const WORK: u64 = 2_500;
 
@@ -22,7 +23,7 @@ struct Outcome {
     most_waiting: usize,
 }
 
-/// What a server answers whose keys are these.
+/// The answer of a server that has these keys.
 fn page(keys: &BTreeSet<String>, prefix: &str, size: u64, request: &PageRequest) -> ListedObjects {
     let after = request.continuation.as_deref().or(request.start_after.as_deref()).unwrap_or_default();
     let start = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
@@ -39,22 +40,22 @@ fn page(keys: &BTreeSet<String>, prefix: &str, size: u64, request: &PageRequest)
 
 /// Lists all the keys and checks what comes.
 fn simulate(keys: &BTreeSet<String>, prefix: &str, most: usize) -> Outcome {
-    let mut plan = Plan::new(prefix, None, PAGE, 32 << 20);
+    let mut listing = SegmentedListing::new(prefix, None, PAGE, 32 << 20);
     let mut running = BTreeMap::new();
     let (mut now, mut busy_until) = (0_u64, 0_u64);
     let mut outcome = Outcome { requests: 0, seconds: 0.0, most_waiting: 0 };
     let mut expected = keys.iter();
-    while !plan.is_done() {
-        while let Some(request) = plan.next(most) {
+    while !listing.is_done() {
+        while let Some(request) = listing.next(most) {
             outcome.requests += 1;
             busy_until = busy_until.max(now) + WORK;
             running.insert((busy_until + LATENCY, outcome.requests), request);
         }
-        outcome.most_waiting = outcome.most_waiting.max(plan.memory);
+        outcome.most_waiting = outcome.most_waiting.max(listing.memory);
         let ((time, _), request) = running.pop_first().expect("a listing that is not done asks");
         now = time;
-        plan.answer(request.segment, Ok(page(keys, prefix, PAGE, &request))).unwrap();
-        while let Some(page) = plan.pop() {
+        listing.answer(request.segment, Ok(page(keys, prefix, PAGE, &request))).unwrap();
+        while let Some(page) = listing.pop() {
             for object in page.unwrap().iter() {
                 assert_eq!(Some(object.key), expected.next().map(String::as_str));
             }
@@ -249,18 +250,19 @@ fn play(
     mut fails: impl FnMut(&PageRequest) -> bool,
 ) -> (Vec<String>, Option<Error>, usize) {
     let mut bucket = scenario.keys.clone();
-    let mut plan = Plan::new(scenario.prefix, scenario.start_after.clone(), scenario.page, scenario.memory);
+    let mut listing =
+        SegmentedListing::new(scenario.prefix, scenario.start_after.clone(), scenario.page, scenario.memory);
     let mut running: Vec<PageRequest> = Vec::new();
     let (mut delivered, mut requests, mut random) = (Vec::new(), 0, scenario.seed);
-    while !plan.is_done() {
-        while let Some(request) = plan.next(scenario.most) {
+    while !listing.is_done() {
+        while let Some(request) = listing.next(scenario.most) {
             requests += 1;
             running.push(request);
             assert!(running.len() <= scenario.most);
         }
         random = mix(random + 1);
-        if plan.is_ready() && (running.is_empty() || random.is_multiple_of(3)) {
-            match plan.pop().expect("a page is ready") {
+        if listing.is_ready() && (running.is_empty() || random.is_multiple_of(3)) {
+            match listing.pop().expect("a page is ready") {
                 Ok(page) => delivered.extend(page.iter().map(|object| object.key.to_owned())),
                 Err(error) => return (delivered, Some(error), requests),
             }
@@ -273,7 +275,7 @@ fn play(
         } else {
             Ok(page(&bucket, scenario.prefix, scenario.page, &request))
         };
-        plan.answer(request.segment, answer).unwrap();
+        listing.answer(request.segment, answer).unwrap();
     }
     (delivered, None, requests)
 }
@@ -345,21 +347,21 @@ proptest! {
 #[test]
 fn rows_that_wait_are_bounded() {
     let keys = keys((0..300_000).map(|number| format!("data/{number:08}")));
-    let mut plan = Plan::new("data/", None, PAGE, 4 << 20);
+    let mut listing = SegmentedListing::new("data/", None, PAGE, 4 << 20);
     let mut running = std::collections::VecDeque::new();
     let mut requests = 0;
     loop {
-        while let Some(request) = plan.next(16) {
+        while let Some(request) = listing.next(16) {
             requests += 1;
             running.push_back(request);
         }
         // The reader takes nothing.
         let Some(request) = running.pop_front() else { break };
-        plan.answer(request.segment, Ok(page(&keys, "data/", PAGE, &request))).unwrap();
-        assert!(plan.memory <= 5 << 20, "{}", plan.memory);
+        listing.answer(request.segment, Ok(page(&keys, "data/", PAGE, &request))).unwrap();
+        assert!(listing.memory <= 5 << 20, "{}", listing.memory);
     }
     assert!((20..80).contains(&requests), "{requests}");
-    assert!(plan.is_ready());
+    assert!(listing.is_ready());
 }
 
 #[test]
@@ -378,10 +380,10 @@ fn a_server_that_does_not_keep_the_order_is_found_out() {
         [answer(&["a", "b"], Some("t")), answer(&["b"], None)],
         [answer(&["a"], Some("t")), answer(&["b"], Some("t"))],
     ] {
-        let mut plan = Plan::new("", None, PAGE, 1 << 20);
+        let mut listing = SegmentedListing::new("", None, PAGE, 1 << 20);
         let answers = pages.into_iter().map(|page| {
-            let request = plan.next(1)?;
-            Some(plan.answer(request.segment, page))
+            let request = listing.next(1)?;
+            Some(listing.answer(request.segment, page))
         });
         assert!(answers.flatten().any(|answer| answer == Err(Disorder)));
     }

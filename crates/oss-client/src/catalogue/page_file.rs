@@ -1,7 +1,6 @@
-//! A listing file as its readers see it.
+//! The lower layer of a listing file: a header, and pages that follow each other.
 //!
-//! The file is a header, pages behind each other, and, where the listing failed, what it failed with. It only grows. A
-//! writer first writes a page, then the header that counts it: readers never look behind what the header says.
+//! The producer first writes a page, then the header that counts it. Readers never look behind the committed bytes.
 
 use std::{
     fs::File,
@@ -24,7 +23,7 @@ use crate::{
     sync::lock,
 };
 
-/// Bytes of the header: where the first page begins.
+/// Bytes of the header. The first page follows.
 pub(super) const HEADER: u64 = 64;
 
 /// What a listing file begins with; the digit is the version of the format.
@@ -36,7 +35,7 @@ const TORN_HEADER: Duration = Duration::from_secs(1);
 /// How far a listing is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Rows may follow; whether anybody appends them only the lock tells.
+    /// Rows may follow. Only the lock tells whether a process appends them.
     #[default]
     Running,
     /// All rows are there.
@@ -100,7 +99,7 @@ impl Header {
 
 /// What a reader can read by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct ListingProgress {
     /// How far the listing is.
     pub state: State,
     /// Rows known.
@@ -111,7 +110,7 @@ pub struct Progress {
 
 /// An open listing file. It can be read by any number of threads, also after it was unlinked.
 #[derive(Debug)]
-pub struct ListingFile {
+pub struct PageFile {
     file: File,
     path: PathBuf,
     known: Mutex<Known>,
@@ -128,12 +127,12 @@ struct Known {
     header: Header,
     pages: Vec<Place>,
     names: SharedNames,
-    /// Where the next page begins, and the number of its first row.
+    /// The place of the next page, and the number of its first row.
     end: u64,
     rows: u64,
 }
 
-/// Where a page lies, and the number of its first row.
+/// The place of a page, and the number of its first row.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     offset: u64,
@@ -143,7 +142,7 @@ struct Place {
 /// Reads rows that lie near each other: it keeps the page of the row before.
 #[derive(Debug)]
 pub struct StraightReader {
-    file: Arc<ListingFile>,
+    file: Arc<PageFile>,
     page: Option<LoadedPage>,
 }
 
@@ -168,14 +167,14 @@ pub(super) struct LoadedPage {
 }
 
 impl LoadedPage {
-    /// Row `index` of the whole listing, where it lies in this page.
+    /// Row `index` of the whole listing, if it lies in this page.
     pub(super) fn entry(&self, index: u64) -> Option<Entry> {
         let inside = index.checked_sub(self.page.head().first)?;
         self.page.entry(usize::try_from(inside).ok()?, &self.names)
     }
 }
 
-impl ListingFile {
+impl PageFile {
     pub(super) fn new(file: File, path: &Path) -> Self {
         let known = Known { end: HEADER, ..Known::default() };
         Self { file, path: path.to_owned(), known: Mutex::new(known), complete: OnceLock::new() }
@@ -208,7 +207,7 @@ impl ListingFile {
     }
 
     /// Looks how far the listing is.
-    pub fn refresh(&self) -> Result<Progress> {
+    pub fn refresh(&self) -> Result<ListingProgress> {
         let mut known = lock(&self.known);
         if self.complete.get().is_none() && known.header.state == State::Running {
             let header = self.read_header()?;
@@ -229,9 +228,9 @@ impl ListingFile {
     }
 
     /// What the last look found.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ListingProgress {
         let Header { state, rows, markers, .. } = self.with_known(|known| known.header);
-        Progress { state, rows, markers }
+        ListingProgress { state, rows, markers }
     }
 
     fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -288,7 +287,7 @@ impl ListingFile {
     pub fn entry(&self, index: u64) -> Result<Entry> {
         let (place, rows, names) = self.find(index)?;
         let inside = index - place.first;
-        // Where the row before ends and where this one does; the first begins where the ends do.
+        // The end of the row before and the end of this one. The first row begins at 0.
         let mut ends = [0; 8];
         let at = place.offset + HEAD as u64 + 4 * inside;
         let start = if inside == 0 {
@@ -367,7 +366,7 @@ impl ListingFile {
         Ok(bytes)
     }
 
-    /// What a producer that goes on needs to know.
+    /// What a new producer needs to continue.
     pub(super) fn resume(&self) -> Result<(Header, SharedNames)> {
         self.refresh()?;
         Ok(self.with_known(|known| (known.header, Arc::clone(&known.names))))

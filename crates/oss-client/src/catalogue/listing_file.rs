@@ -1,4 +1,4 @@
-//! Where the listing file of a dataset lies, and who writes it.
+//! The place of a dataset's listing file, and the right to write it.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    file::{ListingFile, State, failed},
+    page_file::{PageFile, State, failed},
     producer::{Producer, is_same},
 };
 use crate::{
@@ -22,11 +22,11 @@ const FILE_NAME: &str = "listing";
 
 /// The listing of a dataset: a file in a directory of its own, shared by all processes that know the directory.
 #[derive(Debug)]
-pub struct Listing {
+pub struct ListingFile {
     directory: PathBuf,
     limit: u64,
     /// The file that this process uses.
-    current: Mutex<Option<Arc<ListingFile>>>,
+    current: Mutex<Option<Arc<PageFile>>>,
 }
 
 /// What came of asking to be the producer.
@@ -40,7 +40,7 @@ pub enum Turn {
     Over,
 }
 
-impl Listing {
+impl ListingFile {
     /// A listing in `directory`, which is made when it is first needed. A complete one of more than `limit` bytes is
     /// not kept.
     pub fn new(directory: impl Into<PathBuf>, limit: u64) -> Self {
@@ -57,13 +57,13 @@ impl Listing {
         self.limit
     }
 
-    /// The file this process uses, or would use; none where there is none yet.
-    pub fn opened(&self) -> Result<Option<Arc<ListingFile>>> {
+    /// The file that this process uses or would use; `None` if there is none yet.
+    pub fn opened(&self) -> Result<Option<Arc<PageFile>>> {
         let mut current = lock(&self.current);
         if current.is_none()
             && let Some(file) = self.existing()?
         {
-            *current = Some(Arc::new(ListingFile::new(file, &self.path())));
+            *current = Some(Arc::new(PageFile::new(file, &self.path())));
         }
         Ok(current.clone())
     }
@@ -78,12 +78,12 @@ impl Listing {
         }
     }
 
-    /// Lets go of the file; the next use opens what is there then.
+    /// Lets go of the file; the next use opens the file that has the name then.
     pub fn close(&self) {
         lock(&self.current).take();
     }
 
-    /// Takes the name from the file that is there: the next use lists anew, and who reads it goes on reading.
+    /// Removes the name of the file: the next use lists anew, and readers of the old file can finish.
     pub fn discard(&self) -> Result<()> {
         self.close();
         let path = self.path();
@@ -93,9 +93,9 @@ impl Listing {
         }
     }
 
-    /// The file to read from: the one in use, the one that is there, or a new one where that failed, was given up or
-    /// never was. `None` where another process is just replacing it: to be asked again.
-    pub fn open(&self) -> Result<Option<Arc<ListingFile>>> {
+    /// The file to read from: the one in use, else the one that has the name, else a new one. A file whose listing
+    /// failed is replaced. `None` if another process is replacing it at this moment: ask again.
+    pub fn open(&self) -> Result<Option<Arc<PageFile>>> {
         let mut current = lock(&self.current);
         if let Some(file) = &*current
             && file.is_current()?
@@ -107,7 +107,7 @@ impl Listing {
         let Some(file) = self.existing()?.map_or_else(|| self.create(), |file| Ok(Some(file)))? else {
             return Ok(None);
         };
-        let file = Arc::new(ListingFile::new(file, &path));
+        let file = Arc::new(PageFile::new(file, &path));
         if file.refresh()?.state == State::Failed {
             self.replace(&file)?;
             return Ok(None);
@@ -117,7 +117,7 @@ impl Listing {
     }
 
     /// Asks to append to a file.
-    pub fn produce(&self, file: &Arc<ListingFile>) -> Result<Turn> {
+    pub fn produce(&self, file: &Arc<PageFile>) -> Result<Turn> {
         if file.refresh()?.state != State::Running {
             return Ok(Turn::Over);
         }
@@ -142,7 +142,7 @@ impl Listing {
     }
 
     /// The name leads nowhere or to another file.
-    fn given_up(&self, file: &ListingFile) -> Result<Turn> {
+    fn given_up(&self, file: &PageFile) -> Result<Turn> {
         // Complete by now, it may have been larger than the limit.
         if file.refresh()?.state != State::Running {
             return Ok(Turn::Over);
@@ -153,7 +153,7 @@ impl Listing {
     }
 
     /// Removes a failed file, unless somebody did so before.
-    fn replace(&self, failed_file: &ListingFile) -> Result<()> {
+    fn replace(&self, failed_file: &PageFile) -> Result<()> {
         let path = self.path();
         let error = |error: io::Error| failed(&path, "replaced", &error);
         let lock = match File::open(&path) {
@@ -166,14 +166,14 @@ impl Listing {
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Error(cause)) => return Err(error(cause)),
         }
-        // Under the lock, so that the file of whoever was faster stays.
+        // Under the lock, so that the new file of a faster process stays.
         if failed_file.is_current()? && is_same(&lock, &path).map_err(error)? {
             std::fs::remove_file(&path).map_err(error)?;
         }
         Ok(())
     }
 
-    /// Makes directory and file; `None` where another process just made the file.
+    /// Makes directory and file; `None` if another process made the file at this moment.
     fn create(&self) -> Result<Option<File>> {
         match DirBuilder::new().mode(0o700).create(&self.directory) {
             Ok(()) => {}
@@ -195,7 +195,7 @@ impl Listing {
     fn check_directory(&self) -> Result<()> {
         let found = match std::fs::symlink_metadata(&self.directory) {
             Ok(found) => found,
-            // Removed by who made it; an open file can be read on.
+            // Its maker removed it; a file that is open can still be read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&self.directory, "read", &error)),
         };

@@ -1,26 +1,26 @@
-//! Where the objects of a stream come from: rows, in an order.
+//! What a stream prefetches: rows in an order, or the rows of a batch that the caller picked.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
-use super::Prefix;
+use super::PrefixToList;
 use crate::{
-    catalogue::{Entry, Listing, ListingFile, Rows, State, StraightReader, Turn},
+    catalogue::{Entry, ListingFile, PageFile, Rows, State, StraightReader, Turn},
     error::{Error, ErrorKind, Result},
     order::{Order, Shuffle},
 };
 
 /// How often a reader that has read everything looks whether there is more: at first, and after a while. A page takes
 /// the service 20 to 50 ms, so the first look is rarely late by a part worth mentioning; fifty looks a second, a system
-/// call each, cost a waiting process nothing. It is not told instead, since no process knows all others.
+/// call each, cost a waiting process nothing. No process can notify all others, since none knows them.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
 /// The objects of a stream, in its order. They may become known while they are read.
-pub struct Source {
+pub struct Sequence {
     rows: Store,
-    plan: Plan,
-    /// Position of the next object in the plan.
+    choice: Choice,
+    /// Position of the next object in the choice.
     next: u64,
     ready: Option<Entry>,
     /// Rows that are known, and whether they are all.
@@ -34,25 +34,25 @@ enum Store {
     File(Box<Following>),
 }
 
-enum Plan {
+enum Choice {
     Order(Order),
-    Rows(Vec<u64>),
+    Picked(Vec<u64>),
 }
 
-/// A listing file that is read while it grows, and that this source makes grow where nobody else does.
+/// A listing file that is read while it grows. If no other process appends to it, this sequence does.
 struct Following {
-    file: Arc<ListingFile>,
+    file: Arc<PageFile>,
     /// For orders that go straight on.
     reader: StraightReader,
-    lister: Option<(Arc<Listing>, Prefix)>,
+    lister: Option<(Arc<ListingFile>, PrefixToList)>,
     producing: Option<JoinHandle<Result<()>>>,
-    /// Told of each page that this source lists.
+    /// Told of each page that this sequence lists.
     progress: Arc<Notify>,
     pause: Duration,
 }
 
 impl Drop for Following {
-    /// Who does not read does not list: the next one who waits takes over.
+    /// A process that does not read does not list either: the next one that waits takes over.
     fn drop(&mut self) {
         if let Some(producing) = &self.producing {
             producing.abort();
@@ -60,41 +60,41 @@ impl Drop for Following {
     }
 }
 
-impl Source {
+impl Sequence {
     /// Rows in memory.
     pub fn rows(rows: Arc<Rows>, order: Order) -> Self {
         let count = rows.count();
-        Self::new(Store::Memory(rows), Plan::Order(order), count, true)
+        Self::new(Store::Memory(rows), Choice::Order(order), count, true)
     }
 
-    /// Whether these are rows that somebody picked, and waits for together.
+    /// Whether these are rows that the caller picked and waits for together.
     pub(super) fn is_batch(&self) -> bool {
-        matches!(self.plan, Plan::Rows(_))
+        matches!(self.choice, Choice::Picked(_))
     }
 
     /// Some of the rows in memory, which exist.
     pub fn picked(rows: Arc<Rows>, picks: Vec<u64>) -> Self {
         let count = rows.count();
-        Self::new(Store::Memory(rows), Plan::Rows(picks), count, true)
+        Self::new(Store::Memory(rows), Choice::Picked(picks), count, true)
     }
 
-    /// The rows of a file, which `lister` makes known where no other process does: the listing that the file is of, and
-    /// the prefix to list.
-    pub fn file(file: Arc<ListingFile>, order: Order, lister: Option<(Arc<Listing>, Prefix)>) -> Self {
-        Self::new(Store::File(Box::new(Following::new(file, lister))), Plan::Order(order), 0, false)
+    /// The rows of a file. `lister` appends them if no other process does; it is the file's place and the prefix to
+    /// list.
+    pub fn file(file: Arc<PageFile>, order: Order, lister: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
+        Self::new(Store::File(Box::new(Following::new(file, lister))), Choice::Order(order), 0, false)
     }
 
     /// Some of the rows of a file, which are known.
-    pub fn picked_from_file(file: Arc<ListingFile>, picks: Vec<u64>) -> Self {
+    pub fn picked_from_file(file: Arc<PageFile>, picks: Vec<u64>) -> Self {
         let count = file.progress().rows;
-        Self::new(Store::File(Box::new(Following::new(file, None))), Plan::Rows(picks), count, true)
+        Self::new(Store::File(Box::new(Following::new(file, None))), Choice::Picked(picks), count, true)
     }
 
-    fn new(rows: Store, plan: Plan, known: u64, complete: bool) -> Self {
-        Self { rows, plan, next: 0, ready: None, known, complete, failed: None }
+    fn new(rows: Store, choice: Choice, known: u64, complete: bool) -> Self {
+        Self { rows, choice, next: 0, ready: None, known, complete, failed: None }
     }
 
-    /// The next object, where it is known.
+    /// The next object, if it is known.
     pub(super) fn peek(&mut self) -> Option<&Entry> {
         if self.ready.is_none()
             && self.failed.is_none()
@@ -111,7 +111,7 @@ impl Source {
         self.ready.as_ref()
     }
 
-    /// Takes the object that [`Source::peek`] showed.
+    /// Takes the object that [`Sequence::peek`] showed.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         self.ready.take()
     }
@@ -122,17 +122,17 @@ impl Source {
     }
 
     fn next_row(&self) -> Option<u64> {
-        match &self.plan {
-            Plan::Rows(picks) => picks.get(self.next as usize).copied(),
-            Plan::Order(order) if self.complete => {
+        match &self.choice {
+            Choice::Picked(picks) => picks.get(self.next as usize).copied(),
+            Choice::Order(order) if self.complete => {
                 (self.next < order.length(self.known)).then(|| order.entry(self.next, self.known))
             }
-            Plan::Order(order) => order.entry_among(self.next, self.known),
+            Choice::Order(order) => order.entry_among(self.next, self.known),
         }
     }
 
     fn read(&mut self, index: u64) -> Result<Entry> {
-        let straight = matches!(&self.plan, Plan::Order(Order { shuffle: Shuffle::No, .. }));
+        let straight = matches!(&self.choice, Choice::Order(Order { shuffle: Shuffle::No, .. }));
         match &mut self.rows {
             Store::Memory(rows) => rows.entry(index).ok_or_else(|| missing(index)),
             Store::File(following) if straight => following.reader.entry(index),
@@ -163,7 +163,7 @@ impl Source {
 }
 
 impl Following {
-    fn new(file: Arc<ListingFile>, lister: Option<(Arc<Listing>, Prefix)>) -> Self {
+    fn new(file: Arc<PageFile>, lister: Option<(Arc<ListingFile>, PrefixToList)>) -> Self {
         let progress = Arc::new(Notify::new());
         Self { reader: file.reader(), file, lister, producing: None, progress, pause: LOOK_AGAIN.0 }
     }
@@ -206,9 +206,9 @@ impl Following {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for Sequence {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Source").field("next", &self.next).field("known", &self.known).finish_non_exhaustive()
+        formatter.debug_struct("Sequence").field("next", &self.next).field("known", &self.known).finish_non_exhaustive()
     }
 }
 
