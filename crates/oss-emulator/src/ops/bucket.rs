@@ -1,11 +1,13 @@
 //! Making, describing and deleting buckets.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
+use oss_protocol::time::unix_seconds;
 use oss_protocol::xml::bucket::{
     AccessControlPolicy, BucketInfo, BucketStat, BucketSummary, CreateBucketConfiguration, ListBucketsResult,
     LocationConstraint,
@@ -182,6 +184,7 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
         owner: owner(),
         acl: bucket.acl().as_str().to_owned(),
         versioning: None,
+        encryption: bucket.configurations().encryption.as_deref().cloned(),
         extra: [
             ("TransferAcceleration", "Disabled"),
             ("CrossRegionReplication", "Disabled"),
@@ -202,8 +205,36 @@ pub(super) fn location(context: &Context, request: &Request<'_>) -> Result<Respo
 
 pub(super) fn stat(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
-    let (object_count, storage, multipart_upload_count) = bucket.totals();
-    Ok(xml(BucketStat { storage, object_count, multipart_upload_count }.to_xml()))
+    let (multipart_upload_count, classes) = bucket.totals();
+    let of = |class: StorageClass| classes.get(&class).copied().unwrap_or_default();
+    let (standard_storage, standard_object_count) = of(StorageClass::Standard);
+    let (infrequent_access_storage, infrequent_access_object_count) = of(StorageClass::InfrequentAccess);
+    let (archive_storage, archive_object_count) = of(StorageClass::Archive);
+    let (cold_archive_storage, cold_archive_object_count) = of(StorageClass::ColdArchive);
+    let (deep_cold_archive_storage, deep_cold_archive_object_count) = of(StorageClass::DeepColdArchive);
+    let result = BucketStat {
+        storage: classes.values().map(|(bytes, _)| bytes).sum(),
+        object_count: classes.values().map(|(_, count)| count).sum(),
+        multipart_upload_count,
+        live_channel_count: 0,
+        last_modified_time: unix_seconds(SystemTime::now()),
+        standard_storage,
+        standard_object_count,
+        infrequent_access_storage,
+        infrequent_access_real_storage: infrequent_access_storage,
+        infrequent_access_object_count,
+        archive_storage,
+        archive_real_storage: archive_storage,
+        archive_object_count,
+        cold_archive_storage,
+        cold_archive_real_storage: cold_archive_storage,
+        cold_archive_object_count,
+        deep_cold_archive_storage,
+        deep_cold_archive_real_storage: deep_cold_archive_storage,
+        deep_cold_archive_object_count,
+        delete_marker_count: 0,
+    };
+    Ok(xml(result.to_xml()))
 }
 
 pub(super) fn get_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {

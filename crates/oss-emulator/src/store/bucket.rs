@@ -159,11 +159,15 @@ impl Bucket {
         }
     }
 
-    /// Number of objects, their bytes, and number of uploads.
-    pub(crate) fn totals(&self) -> (u64, u64, u64) {
-        let objects = self.objects.read();
-        let bytes = objects.values().map(|object| object.size()).sum();
-        (objects.len() as u64, bytes, self.uploads.read().len() as u64)
+    /// The number of uploads, and for each storage class the bytes and the number of its objects.
+    pub(crate) fn totals(&self) -> (u64, BTreeMap<StorageClass, (u64, u64)>) {
+        let mut classes: BTreeMap<StorageClass, (u64, u64)> = BTreeMap::new();
+        for object in self.objects.read().values() {
+            let (bytes, count) = classes.entry(object.storage_class).or_default();
+            *bytes += object.size();
+            *count += 1;
+        }
+        (self.uploads.read().len() as u64, classes)
     }
 
     pub(super) fn set_acl(&self, acl: Acl) -> Result<(), StoreError> {

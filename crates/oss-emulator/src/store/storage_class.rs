@@ -1,7 +1,7 @@
 //! Where the service keeps an object, which decides what it costs and whether it can be read at once.
 
 /// A storage class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum StorageClass {
     #[default]
     Standard,

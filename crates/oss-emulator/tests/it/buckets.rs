@@ -48,8 +48,10 @@ async fn a_bucket_is_described() {
     assert_eq!(LocationConstraint::parse(&location.body).unwrap().location, "oss-cn-hangzhou");
 
     let stat = client.call(ask("stat")).await.expect(200);
-    let expected = BucketStat { storage: 5, object_count: 1, multipart_upload_count: 1 };
-    assert_eq!(BucketStat::parse(&stat.body).unwrap(), expected);
+    let stat = BucketStat::parse(&stat.body).unwrap();
+    assert_eq!((stat.storage, stat.object_count, stat.multipart_upload_count), (5, 1, 1));
+    assert_eq!((stat.infrequent_access_storage, stat.infrequent_access_object_count), (5, 1));
+    assert_eq!((stat.standard_storage, stat.standard_object_count), (0, 0));
 
     let head = client.call(Call::head("a").of("other-bucket")).await.expect(200);
     assert_eq!(head.header("x-oss-storage-class"), "IA");
