@@ -40,8 +40,12 @@ test-python: build ## Run the Python tests, in JOBS processes (as many as proces
 	$(PYTEST)
 
 .PHONY: test-fast
-test-fast: build ## An answer in 90 seconds: one case of each quick Python test, the Rust unit tests of protocol and client
-	cargo test --package oss-protocol --package oss-client --lib --quiet
+test-fast: build ## An answer in 90 seconds: one case of each quick Python test; unit tests of protocol and client if built
+	@if ls $${CARGO_TARGET_DIR:-target}/debug/deps/oss_client-*.d >/dev/null 2>&1; then \
+	  cargo test --package oss-protocol --package oss-client --lib --quiet; \
+	else \
+	  echo "without the Rust unit tests, because building them takes minutes: run make test-rust once"; \
+	fi
 	$(PYTEST) --fast
 
 .PHONY: check
@@ -59,11 +63,12 @@ format-check: build
 	$(BIN)/ruff format --check
 
 .PHONY: lint
-lint: build ## clippy and ruff, warnings are errors; dependency arrows; documentation
+lint: build ## clippy and ruff, warnings are errors; dependency arrows; prose; documentation
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet --document-private-items
 	$(BIN)/ruff check
 	$(BIN)/python tools/check_layers.py
+	$(BIN)/python tools/check_prose.py
 
 .PHONY: types
 types: build ## mypy --strict, and the stub of the native module against the module

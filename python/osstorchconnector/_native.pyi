@@ -5,7 +5,7 @@ changes nothing. Errors are those of `osstorchconnector.exceptions`.
 """
 
 import builtins
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, Literal, Self, SupportsIndex, final
 
 from typing_extensions import Buffer
@@ -134,7 +134,7 @@ class Client:
     def put(
         self, bucket: str, key: str, data: Buffer, *, content_type: str | None = None, forbid_overwrite: bool = False
     ) -> str:
-        """Store an object, in parts where it is larger than one, and return its ETag."""
+        """Store an object, in parts if it is larger than one, and return its ETag."""
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; it need not exist."""
@@ -184,8 +184,8 @@ class Client:
             rows: The objects.
             order: Which of them, in which order.
             arrival: Deliver each object when it has arrived, whatever its place.
-            producer: What to list where the rows are a listing that nobody makes: this stream then does so until it is
-                closed, and the next that waits takes over. None: the rows come from who has acquired the listing.
+            producer: The prefix to list if no other process lists it. This stream then lists until it is closed; the
+                next stream that waits takes over. None: the rows come from the process that has acquired the listing.
 
         Raises:
             OssError: The listing cannot be opened.
@@ -230,7 +230,7 @@ class Client:
 
     def range_fetcher(
         self,
-        ranges: Iterable[builtins.list[tuple[Any, str, str, int | None, int, int, int | None, Buffer | None]]],
+        ranges: Iterable[Sequence[tuple[Any, str, str, int | None, int, int, int | None, Buffer | None]]],
         *,
         allocate: Callable[[int], Buffer],
         gap: int,
@@ -267,7 +267,7 @@ class Client:
         """Return key, upload ID, and start in Unix time of the uploads that were neither published nor aborted."""
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
-        """Give up an upload and remove its parts. It is no error where there is none."""
+        """Give up an upload and remove its parts. It is no error if there is none."""
 
 @final
 class PrefixToList:
@@ -358,7 +358,7 @@ class ListingFile:
         """Declare that no row follows, and release. Every reader raises the error behind the rows that are there."""
 
     def release(self) -> None:
-        """Let another process go on behind the last row. Without effect where the listing is not acquired."""
+        """Let another process go on behind the last row. Without effect if the listing is not acquired."""
 
     def wait(
         self,
@@ -370,7 +370,7 @@ class ListingFile:
         """Wait until the listing is complete.
 
         Args:
-            client: Lists what `producer` says where nobody else does.
+            client: Lists what `producer` says if no other process does.
             producer: What to list; a listing that has failed is begun anew.
             progress: Called with the number of rows when that has changed.
 
@@ -386,7 +386,7 @@ class ListingFile:
         """
 
     def renew(self) -> None:
-        """Begin anew at the next use. Streams that are open go on with the listing they have."""
+        """Begin anew at the next use. Open streams keep the listing that they have."""
 
     def close(self) -> None:
         """Release, and close the file. The next use opens it again."""
@@ -533,7 +533,7 @@ class ObjectListing:
 
 @final
 class ObjectStream:
-    """Iterator of objects. An object's error is raised in its place; the stream then goes on with the next."""
+    """Iterator of objects. An object's error is raised in its place; the next call returns the next object."""
 
     def __iter__(self) -> Self:
         """Return the stream itself."""
@@ -552,7 +552,7 @@ class ObjectStream:
 
     @property
     def failed(self) -> DataObject | None:
-        """The object whose error was raised last, unfetched; None where that was an error of the listing."""
+        """The object whose error was raised last, unfetched; None if that was an error of the listing."""
 
     def fail(self, error: BaseException) -> None:
         """Cancel what is in flight; the reader raises the error, and iterating then stops."""
@@ -585,7 +585,7 @@ class DataObject:
 
     @property
     def size(self) -> int:
-        """Bytes of the object; asked for where they are not known yet."""
+        """Bytes of the object. If they are not known yet, this asks for them."""
 
     @property
     def label(self) -> str:
@@ -593,15 +593,15 @@ class DataObject:
 
     @property
     def etag(self) -> str | None:
-        """The entity tag, without quotes; None where it is not known yet."""
+        """The entity tag, without quotes; None if it is not known yet."""
 
     @property
     def crc64(self) -> int | None:
-        """The CRC-64 that the service stores; None where it has not been told it, or does not tell it."""
+        """The CRC-64 that the service stores; None if the service does not send it, or was not asked yet."""
 
     @property
     def last_modified(self) -> float | None:
-        """When it was last written, in seconds since 1970; None where that has not been asked for, or in memory."""
+        """When it was last written, in seconds since 1970; None if it is not known, and for bytes in memory."""
 
     @property
     def closed(self) -> bool:
@@ -700,7 +700,7 @@ class DataObject:
         """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with its bytes, which are fetched now where they are not here yet."""
+        """Pickle with its bytes, which are fetched now if they are not in memory."""
 
 @final
 class OssReader(BinaryIO):
@@ -748,7 +748,7 @@ class OssReader(BinaryIO):
     def readinto(self, buffer: Buffer, /) -> int:
         """Fill writable, contiguous memory and return how many bytes; fewer than fit only at the end.
 
-        Nothing is written to the memory after the return, also where it raises.
+        Nothing is written to the memory after the return, also if it raises.
         """
 
     def readinto1(self, buffer: Buffer, /) -> int:
@@ -783,7 +783,7 @@ class OssReader(BinaryIO):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move to an offset from the start (0), from here (1) or from the end (2), and return the position.
 
-        It may be beyond the end, where nothing is read. Nothing is fetched.
+        It may be beyond the end; reading there returns nothing. Nothing is fetched.
 
         Raises:
             ValueError: `offset` is negative and from the start, or `whence` is none of these.
@@ -868,6 +868,14 @@ class RangeFetcher:
             ValueError: The fetcher is closed.
         """
 
+    @property
+    def bytes_read(self) -> int:
+        """Bytes fetched so far, with the gaps between ranges."""
+
+    @property
+    def runs(self) -> int:
+        """Runs of ranges fetched so far: ranges that lie close together are one."""
+
     def close(self) -> None:
         """Cancel what is in flight. No memory is written to after the return."""
 
@@ -910,7 +918,7 @@ class FetchedRange:
 
 @final
 class Writer:
-    """Sequential upload of one object. Nothing is visible before `close` succeeds, and nothing ever where it does not.
+    """Sequential upload of one object. Nothing is visible before `close` succeeds.
 
     Below one part, the object is one request. Above, parts are sent while the next ones are being written, over all I/O
     threads; a large write is sent from the memory it is in, and returns when that memory is free again. What fails is
@@ -931,11 +939,11 @@ class Writer:
 
     @property
     def etag(self) -> str | None:
-        """The entity tag of what was published, without quotes; None where nothing was so far."""
+        """The entity tag of what was published, without quotes; None if nothing was published yet."""
 
     @property
     def crc64(self) -> int | None:
-        """The CRC-64 of what was published; None where nothing was so far."""
+        """The CRC-64 of what was published; None if nothing was published yet."""
 
     def write(self, data: Buffer, /) -> int:
         """Take bytes and return how many; wait while as many parts as allowed are in flight.
@@ -972,8 +980,8 @@ class Writer:
         """Upload what is left and publish the object. Closing again does nothing.
 
         Raises:
-            OssError: The object was not published; the previous one is untouched. Where the answer to the last request
-                was lost and OSS does not answer the question either, a note says that it is not known.
+            OssError: The object was not published; the previous one is untouched. If the answer to the last request
+                was lost and OSS cannot be asked, a note says that the outcome is not known.
         """
 
     def abort(self) -> None:
@@ -1001,11 +1009,11 @@ class Writer:
         """Return the writer."""
 
     def __exit__(self, *exception: object) -> None:
-        """Publish the object, or abort where the block raised.
+        """Publish the object, or abort if the block raised.
 
         Raises:
-            OssError: The object was not published; also where the block raised another exception after a write had
-                failed, which then is this one's context.
+            OssError: The object was not published. If the block raised another exception after a write had failed, that
+                exception is this one's context.
         """
 
     def __reduce__(self) -> Any:

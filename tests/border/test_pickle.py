@@ -168,7 +168,8 @@ def test_native_values_do_not_pickle(server: ObjectServer, circumstances: Any) -
     client = client_of(server.endpoint)
     native = client._native_client
     with client.writer(uri("written")) as writer:
-        for handle in (native, stream_of(native, ""), client.list(uri("")), writer):
+        ranges = native.range_fetcher([], allocate=bytearray, gap=0, run_limit=1, concurrency=1, budget=1)
+        for handle in (native, stream_of(native, ""), client.list(uri("")), writer, ranges):
             for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
                 with circumstances(), pytest.raises(TypeError, match="pickle"):
                     duplicate(handle)

@@ -177,7 +177,7 @@ def test_wrong_arguments_are_reported_at_construction(emulator: Emulator, tmp_pa
         ("", line_manifest_parser, "oss://bucket/", "manifest_file_path"),
         (manifest, line_manifest_parser, "oss://bucket/", "manifest_file_path"),
         (str(tmp_path / "absent"), line_manifest_parser, "oss://bucket/", "absent"),
-        (str(tmp_path), line_manifest_parser, "oss://bucket/", "no file"),
+        (str(tmp_path), line_manifest_parser, "oss://bucket/", "is not a file"),
         ("oss://bucket", line_manifest_parser, "oss://bucket/", "an object is needed"),
         (str(manifest), "text", "oss://bucket/", "manifest_parser"),
         (str(manifest), line_manifest_parser, "bucket/", "names no bucket"),

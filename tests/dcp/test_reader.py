@@ -1,6 +1,6 @@
 """What a load reads: bytes, ranges, ranges in flight, and memory."""
 
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from torch.distributed.checkpoint import DefaultLoadPlanner
 from osstorchconnector import OssConfigError, OssFileSystem
 from osstorchconnector.dcp import OssStorageReader
 from osstorchconnector.dcp.integrity import BLOCK
-from osstorchconnector.dcp.stored import StoredItem, blocks_of, coalesced
+from osstorchconnector.dcp.stored import blocks_of
 from osstorchconnector.testing import Emulator
 from tests.dcp.partial_loads import load_box
 
@@ -126,23 +126,6 @@ def test_autograd_notices_what_is_received_in_place(
 def test_wrong_bounds_are_refused(file_system: OssFileSystem, checkpoint_uri: str, options: dict[str, int]) -> None:
     with pytest.raises(OssConfigError, match="out of range"):
         file_system.reader(checkpoint_uri, **options)
-
-
-places = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1000), st.integers(1, 300)), max_size=30).map(sorted)
-
-
-@given(places, st.integers(0, 200), st.integers(1, 500))
-def test_runs_hold_every_item_once_and_respect_their_bounds(
-    found: list[tuple[str, int, int]], gap: int, limit: int
-) -> None:
-    items = [StoredItem(str(number), *where) for number, where in enumerate(found)]
-    runs = list(coalesced(items, gap, limit))
-    assert [item.name for run in runs for item in run] == [item.name for item in items]
-    for run in runs:
-        assert len({item.file for item in run}) == 1
-        assert len(run) == 1 or max(item.end for item in run) - run[0].offset <= limit
-        ends = accumulate((item.end for item in run), max)
-        assert all(later.offset - end <= gap for end, later in zip(ends, run[1:], strict=False))
 
 
 @given(st.integers(0, 4 * BLOCK), st.integers(0, 4 * BLOCK), st.integers(0, BLOCK))

@@ -270,7 +270,7 @@ def test_an_order_with_impossible_numbers_is_refused() -> None:
     for numbers, reason in [
         ({"rank": 2, "world": 2}, "rank 2"),
         ({"worker": 1}, "worker 1"),
-        ({"batch": 0}, "batch"),
+        ({"batch_size": 0}, "batch_size"),
         ({"world": 1 << 31}, "world"),
         ({"shuffle": 0}, "block"),
         ({"even": "odd"}, "even"),

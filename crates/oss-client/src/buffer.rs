@@ -8,7 +8,7 @@ use std::{
 
 use crate::sync::lock;
 
-/// Smallest capacity kept: what is smaller the C library keeps for each thread, as fast as the pool.
+/// Smallest capacity kept. The C library keeps smaller buffers for each thread, and is as fast as the pool.
 const SMALLEST: usize = 1 << 10;
 
 /// Keeps buffers that were dropped, up to a number of bytes, for the next ones of about the same size.
@@ -84,7 +84,7 @@ impl fmt::Debug for BufferPool {
 
 /// Bytes that return to their pool when dropped.
 pub struct PooledBuffer {
-    /// Longer than `length` by what the capacity class rounds up.
+    /// At least `length` bytes, rounded up to the capacity class.
     bytes: Vec<u8>,
     length: usize,
     pool: Weak<Shared>,
@@ -122,7 +122,7 @@ impl Drop for PooledBuffer {
         let Some(pool) = self.pool.upgrade() else { return };
         let bytes = std::mem::take(&mut self.bytes);
         let (class, capacity) = class_of(bytes.len());
-        // Not waited for: after a fork the thread that holds the lock may not exist here.
+        // No wait for the lock: after a fork, the thread that holds it may not exist in this process.
         let mut free = match pool.free.try_lock() {
             Ok(free) => free,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

@@ -55,11 +55,11 @@ struct Shared {
     sizes: Sizes,
     /// Microseconds to the first byte of the quickest range so far.
     first_byte: AtomicU64,
-    /// That of the last request: the next one mostly goes to the same bucket.
+    /// The address of the last request: the next one mostly goes to the same bucket.
     address: Mutex<Option<Arc<Address>>>,
 }
 
-/// How a bucket is reached, which is the same for each of its objects.
+/// How the objects of a bucket are reached.
 #[derive(Debug)]
 struct Address {
     bucket: Option<String>,
@@ -125,7 +125,7 @@ impl Client {
 
     /// Signs and sends a request, retrying what may be retried, and returns the head of a successful response.
     ///
-    /// A failure while the body is received is the caller's to retry; see [`crate::ops::get`] for how reads resume.
+    /// The caller retries a failure while the body is received; see [`crate::ops::get`] for how reads resume.
     pub async fn send(&self, request: &Request) -> Result<Response> {
         self.send_within(request, &mut self.budget()).await
     }
@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    /// One attempt; a refusal that fresh credentials or a corrected clock cures is sent once more at once.
+    /// One attempt. If fresh credentials or a corrected clock cure a refusal, the request is sent again at once.
     async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
         loop {
             let signing = within(budget.deadline, self.shared.credentials.signing()).await;
@@ -286,7 +286,7 @@ impl Client {
     }
 }
 
-/// Waits for a provider, which may ask a service of its own that does not answer.
+/// Waits for a provider until the deadline: it may ask a service that does not answer.
 async fn within<T>(deadline: Instant, provided: impl Future<Output = Result<T>>) -> Result<T> {
     let provided = tokio::time::timeout_at(deadline, provided).await;
     provided.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))

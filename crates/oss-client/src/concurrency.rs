@@ -48,13 +48,13 @@ struct State {
     round: Option<Round>,
     /// The factor of the next step up.
     growth: f64,
-    /// Limit and rate before the last step up, while it is on trial.
+    /// Limit and rate before the last step up, until it is judged.
     trial: Option<(usize, f64)>,
     /// Seconds that a request took in the quickest round.
     quickest: f64,
-    /// The next round is the one in which the additional requests are on their way: it says nothing.
+    /// The next round is not judged: the additional requests are only being sent in it.
     settling: bool,
-    /// Rounds since the last step, and how many there have to be before the next.
+    /// Rounds since the last step, and the rounds to wait before the next.
     rested: u32,
     patience: u32,
     /// Attempts in a row that did not pay.
@@ -70,7 +70,7 @@ impl Default for State {
             growth: FIRST_GROWTH,
             trial: None,
             quickest: f64::INFINITY,
-            // Connections are being opened, and what runs for the first time is slow: next to that, any step would seem
+            // The first round is slow, since it opens connections. Compared with it, any step would seem
             // to pay.
             settling: true,
             rested: 0,
@@ -111,13 +111,13 @@ impl Concurrency {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Most requests of a batch that somebody waits for as a whole: as many as ever, unless the service has asked for
+    /// Most requests of a batch, for all of which the caller waits: the ceiling, unless the service has asked for
     /// fewer.
     pub(crate) fn burst(&self) -> usize {
         if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max }
     }
 
-    /// Notes that requests are on their way: the first round lasts from here, so that it is over when those come back.
+    /// Notes that the first requests are sent: the first round begins now, and is over when they come back.
     pub(crate) fn begin(&self, now: Instant) {
         lock(&self.state).round.get_or_insert_with(|| Round::beginning(now));
     }
@@ -144,7 +144,7 @@ impl Concurrency {
             return;
         }
         let limit = self.limit();
-        // All that are in flight complete in the time that one of them takes.
+        // All requests in flight complete in the time that one of them takes.
         let taken = limit as f64 / rate;
         let queueing = taken > state.quickest * MOST_QUEUEING;
         state.quickest = state.quickest.min(taken);
@@ -152,7 +152,7 @@ impl Concurrency {
             let pays = rate >= rate_before * (limit as f64 / limit_before as f64).sqrt();
             if !pays || queueing {
                 self.limit.store(limit_before, Ordering::Relaxed);
-                // Those that were too many complete in the next round.
+                // The requests above the limit complete in the next round.
                 state.settling = true;
                 state.rested = 0;
                 state.growth = state.growth.sqrt().max(LEAST_GROWTH);

@@ -42,7 +42,7 @@ pub enum ErrorKind {
     },
     /// No connection could be made. Retried until the connect timeout has passed since the first attempt.
     Connect(String),
-    /// The server's certificate is not one to trust. Never retried.
+    /// The server's certificate is not trusted. Never retried.
     Untrusted(String),
     /// Nothing arrived for as long as a timeout allows. Retried.
     Timeout(String),
@@ -54,7 +54,7 @@ pub enum ErrorKind {
     Changed(String),
     /// The server's answer is not of the form the protocol defines. Never retried.
     InvalidReply(String),
-    /// More bytes than this process can hold. Never retried.
+    /// This process cannot hold so many bytes. Never retried.
     TooLarge(String),
     /// No usable credentials. Never retried.
     Credentials(String),
@@ -64,7 +64,7 @@ pub enum ErrorKind {
     File(std::io::ErrorKind, String),
     /// The file that holds a listing cannot be written or read.
     Listing(String),
-    /// What a listing failed with in the process that listed, as that process wrote it down.
+    /// Why a listing failed, as the process that listed recorded it.
     Recorded(Vec<u8>),
     /// The operation was cancelled or its owner is gone.
     Cancelled(String),

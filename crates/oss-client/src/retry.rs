@@ -24,11 +24,11 @@ pub(crate) struct RetryBudget {
     pub(crate) corrected_clock: bool,
 }
 
-/// Bytes between two failures that count as progress: fewer, and a server that breaks off after each first bytes would
-/// be asked for ever.
+/// Bytes between two failures that count as progress. If fewer counted, a server that always breaks off early would be
+/// asked for ever.
 const PROGRESS: usize = 1 << 20;
 
-/// Most failures spelled out in an error; a resumed transfer of terabytes may see many.
+/// Most failures that an error lists; a resumed transfer of terabytes may see many.
 const FAILURES_KEPT: usize = 16;
 
 impl RetryBudget {
@@ -47,7 +47,7 @@ impl RetryBudget {
         }
     }
 
-    /// Bytes arrived. Enough of them, and the next failure starts counting anew, since the service works after all.
+    /// Notes that bytes arrived. After enough of them, failures are counted from zero again, since the service works.
     pub(crate) fn progressed(&mut self, bytes: usize) {
         self.progress += bytes;
         if self.progress >= PROGRESS {
@@ -70,10 +70,10 @@ impl RetryBudget {
         };
         let mut wait = asked.unwrap_or_default().max(backoff::full_jitter(self.since_progress, &mut rand::rng()));
         if matches!(error.kind(), ErrorKind::Connect(_)) {
-            // The last attempt comes when the connect timeout is over, not when the pause would be.
+            // The last attempt is made when the connect timeout ends, even if the pause would be longer.
             wait = wait.min(self.connect_timeout.saturating_sub(self.started.elapsed()));
         }
-        // The server may ask for more than a clock can tell.
+        // The server may ask for a longer wait than a clock can hold.
         if wait >= self.deadline.saturating_duration_since(Instant::now()) {
             return Err(self.give_up(error));
         }
@@ -83,7 +83,7 @@ impl RetryBudget {
         Ok(())
     }
 
-    /// Records a failure that the next attempt answers at once, with other credentials or another clock.
+    /// Records a failure after which the request is sent again at once, with other credentials or a corrected clock.
     pub(crate) fn record(&mut self, error: &Error) {
         if self.failures.len() < FAILURES_KEPT {
             self.failures.push(error.to_string());

@@ -10,13 +10,13 @@ const UNKNOWN: usize = 1 << 20;
 /// The least that is reserved: small objects are bounded in number anyway.
 const LEAST: usize = 128 << 10;
 
-/// Objects in one count: the mean of so many log-normal sizes with a deviation of 0.5, as images have, is off by 3 %.
+/// Objects in one count. Images have log-normal sizes with a deviation of 0.5; the mean of so many is off by 3 %.
 const COUNT: usize = 256;
 
-/// Objects after which a count that has just begun counts too, so that larger ones are noticed.
+/// Objects after which a new count is used too, so that a change to larger objects is noticed.
 const ENOUGH: usize = 8;
 
-/// The mean sizes of late, by which the next ones are guessed: many are in flight, and what one needs beyond the guess
+/// The mean of the latest sizes, as a guess for the next ones. Many are in flight, and what one needs beyond the guess
 /// is reserved once its size is known. Shared by the streams of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes(Mutex<Seen>);

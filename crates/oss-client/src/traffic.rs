@@ -9,7 +9,7 @@ static COMPARED: AtomicU64 = AtomicU64::new(0);
 /// Counts of one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes of objects received, those that were asked for twice counted twice.
+    /// Bytes of objects received; bytes that were requested twice count twice.
     pub received: u64,
     /// Bytes of whole objects whose CRC-64 was compared with the one that OSS stores, and was equal.
     pub compared: u64,

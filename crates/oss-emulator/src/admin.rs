@@ -15,7 +15,7 @@ use crate::fault::{FaultRule, Faults};
 use crate::record::{RequestLog, RequestRecord};
 use crate::response::{Response, empty};
 
-/// What the path of each of these requests starts with.
+/// The beginning of the paths of all these requests.
 const PREFIX: &str = "/-/admin/";
 
 /// Largest body of a request: some thousand rules.
@@ -29,7 +29,7 @@ pub(crate) struct Admin {
     log: RequestLog,
 }
 
-/// The log as it is told.
+/// The log in the form of the answer.
 #[derive(Serialize)]
 struct LogView<'a> {
     total: u64,
@@ -37,7 +37,7 @@ struct LogView<'a> {
     requests: Vec<RecordView<'a>>,
 }
 
-/// A record as it is told.
+/// A record in the form of the answer.
 #[derive(Serialize)]
 struct RecordView<'a> {
     method: &'a str,

@@ -1,4 +1,4 @@
-//! Who sent a request: signatures of both versions, in headers and in URLs.
+//! The sender of a request: signatures of both versions, in headers and in URLs.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ impl ConditionHeaders {
             .find(|name| headers.contains_key(*name))
     }
 
-    /// Checks the conditions in the order of RFC 9110, where an ETag wins over a time.
+    /// Checks the conditions in the order of RFC 9110, in which an ETag wins over a time.
     pub(crate) fn check(&self, headers: &HeaderMap, object: &Object) -> Result<(), ServiceError> {
         if let Some(wanted) = header_text(headers, &self.if_match)? {
             if !matches_any(wanted, &object.etag()) {

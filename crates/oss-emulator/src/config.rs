@@ -1,4 +1,4 @@
-//! What an emulator is started with.
+//! The configuration of an emulator.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -79,8 +79,8 @@ impl fmt::Debug for KeyPair {
 /// The certificate of a server that speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Certificate {
-    /// One made at the start, for `localhost`, the loopback addresses, the address listened on, and the domain with its
-    /// subdomains. [`Emulator::trusted_certificates`](crate::Emulator::trusted_certificates) tells what to trust.
+    /// One that is made at the start for `localhost`, the loopback addresses, the address listened on, and the domain with its
+    /// subdomains. [`Emulator::trusted_certificates`](crate::Emulator::trusted_certificates) returns the certificates to trust.
     Generated,
     /// One from files in PEM form.
     Files {
@@ -91,15 +91,15 @@ pub enum Certificate {
     },
 }
 
-/// Fewest characters of an [`AdminToken`]: too many to guess over a network.
+/// Smallest length of an [`AdminToken`], so that nobody can guess it over a network.
 const SHORTEST_ADMIN_TOKEN: usize = 16;
 
-/// What proves that a request may change faults and read the request log. It is never printed.
+/// The token that allows a request to change faults and to read the request log. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AdminToken(String);
 
 impl AdminToken {
-    /// A token; `None` where it is too short or has other than visible ASCII characters.
+    /// A token; `None` if it is too short or contains anything but visible ASCII characters.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
         let fits = text.len() >= SHORTEST_ADMIN_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -117,7 +117,7 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// Everything an [`Emulator`](crate::Emulator) can be told. The default listens on a free port of the loopback interface,
+/// All settings of an [`Emulator`](crate::Emulator). The default listens on a free port of the loopback interface,
 /// keeps objects in memory and accepts no key pair.
 #[derive(Debug, Clone)]
 pub struct EmulatorConfig {
@@ -125,7 +125,7 @@ pub struct EmulatorConfig {
     pub host: String,
     /// Port to listen on; 0 picks a free one.
     pub port: u16,
-    /// Region whose signatures are accepted and which buckets are said to be in, such as `cn-hangzhou`.
+    /// Region of all buckets, such as `cn-hangzhou`. Only signatures for it are accepted.
     pub region: String,
     /// Domain whose subdomains are buckets. Without it an IP address or `localhost` means path style, and the first label of
     /// any other host is the bucket.
@@ -147,7 +147,7 @@ pub struct EmulatorConfig {
     pub import: Option<PathBuf>,
     /// How ETags are made.
     pub etag: EtagMode,
-    /// Whether signatures are checked. Turning it off lets every request in, signed or not.
+    /// Whether signatures are checked. If not, every request is accepted, signed or not.
     pub verify_signatures: bool,
     /// How long an archived object takes to be restored.
     pub restore_delay: Duration,
@@ -158,9 +158,9 @@ pub struct EmulatorConfig {
     /// The most bytes that the objects of one bucket may have together; a write that would exceed them is refused with
     /// `QuotaExceeded`. `None` for no limit.
     pub quota: Option<u64>,
-    /// What fails on purpose from the start.
+    /// Faults from the start.
     pub faults: Vec<FaultRule>,
-    /// Lets its holders change faults and read the request log over HTTP, below the path `/-/admin/`; `None` lets nobody.
+    /// Requests with this token may change faults and read the request log, below the path `/-/admin/`. With `None` nobody may.
     pub admin_token: Option<AdminToken>,
     /// The certificate to serve HTTPS with; `None` serves HTTP.
     pub tls: Option<Certificate>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::store::StoreError;
 
-/// Why an [`Emulator`](crate::Emulator) could not start.
+/// The reason why an [`Emulator`](crate::Emulator) could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -20,7 +20,7 @@ pub enum StartError {
     Listen {
         /// `host:port` as configured.
         address: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A configured bucket name is not allowed.
@@ -38,7 +38,7 @@ pub enum StartError {
         region: String,
     },
     /// The directory is used by a running emulator.
-    #[error("{} is in use by another emulator", root.display())]
+    #[error("{} is in use by another emulator; stop it, or choose another root directory", root.display())]
     RootInUse {
         /// The directory.
         root: PathBuf,
@@ -48,7 +48,7 @@ pub enum StartError {
     RootUnusable {
         /// The directory.
         root: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A file with the certificate or its key cannot be used.
@@ -56,13 +56,13 @@ pub enum StartError {
     CertificateFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// No certificate could be made.
     #[error("cannot make a certificate: {reason}")]
     GeneratedCertificate {
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// The policy of a key is wrong.
@@ -73,10 +73,10 @@ pub enum StartError {
         /// What is wrong with it, with the statement.
         reason: String,
     },
-    /// A configured fault cannot be obeyed.
+    /// A configured rule for faults is wrong.
     #[error("the faults cannot be used: {reason}")]
     Fault {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The files to start with could not be loaded.
@@ -84,7 +84,7 @@ pub enum StartError {
     Import {
         /// The directory with the files.
         directory: PathBuf,
-        /// What is in the way.
+        /// The reason.
         reason: String,
     },
     /// A configured bucket could not be created.
@@ -92,7 +92,7 @@ pub enum StartError {
     CreateBucket {
         /// The bucket.
         name: String,
-        /// What went wrong.
+        /// The cause.
         source: io::Error,
     },
 }

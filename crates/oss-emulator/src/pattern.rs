@@ -1,10 +1,10 @@
-//! Patterns that buckets and keys are compared with.
+//! Patterns for buckets and keys.
 
 /// Whether `text` has the form of `pattern`, in which `*` stands for any characters, also `/` and none at all, and `?` for
 /// exactly one.
 pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    // Where to go on when a star has to stand for one character more; an earlier star never has to.
+    // The position to resume from if the last star must stand for one more character. Earlier stars never must.
     let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
     loop {
         let before = (pattern.clone(), text.clone());

@@ -1,4 +1,4 @@
-//! What was asked of the server, kept for assertions.
+//! The log of requests, for assertions in tests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const CAPACITY: usize = 16_384;
 pub struct RequestRecord {
     /// Method on the wire.
     pub method: Method,
-    /// What was asked for; `None` when the request could not be understood.
+    /// The operation; `None` if the request could not be understood.
     pub operation: Option<Operation>,
     /// Bucket addressed.
     pub bucket: Option<String>,

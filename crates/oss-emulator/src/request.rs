@@ -74,7 +74,7 @@ impl Query {
     }
 }
 
-/// What a request addresses.
+/// The target of a request.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// The `Host` header as sent.
@@ -95,7 +95,7 @@ impl Target {
             HostAddress::PathStyle => {
                 let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
                 if !bucket.is_empty() && matches!(split_host(&host, None), HostAddress::VirtualHost { .. }) {
-                    // A domain name that is not local: the server's own domain, where the service insists on virtual hosts.
+                    // A domain name that is not local: the server's own domain, in which the service insists on virtual hosts.
                     return Err(ServiceError::new(ErrorCode::SecondLevelDomainForbidden));
                 }
                 (Some(decode(bucket)?).filter(|bucket| !bucket.is_empty()), decode(key)?)
@@ -199,12 +199,12 @@ impl<'a> Request<'a> {
         matches!(self.sender, Sender::Anyone)
     }
 
-    /// Leaves the rest of a body to whoever answers, who knows how to refuse a client that is still sending.
+    /// Leaves the rest of a body to the code that answers. It knows how to refuse a client that is still sending.
     pub(crate) fn give_back(&mut self, body: Incoming) {
         *self.body = Some(body);
     }
 
-    /// The text of a header; an error when it is not text.
+    /// The text of a header; an error if it is not text.
     pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&str>, ServiceError> {
         header_text(&self.headers, name)
     }
@@ -226,7 +226,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The text of a header; an error when it is not text.
+/// The text of a header; an error if it is not text.
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ServiceError> {
     match headers.get(name).map(|value| str::from_utf8(value.as_bytes())) {
         None => Ok(None),

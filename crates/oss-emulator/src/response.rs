@@ -1,4 +1,4 @@
-//! What the server answers: responses, errors and the headers all of them carry.
+//! Responses and errors, and the headers that all of them have.
 
 use std::borrow::Cow;
 use std::io;
@@ -94,7 +94,7 @@ impl ServiceError {
         &self.0.code
     }
 
-    /// The response. A HEAD request gets the body in a header, which is where the SDKs look for it.
+    /// The response. A HEAD request gets the body in a header: the SDKs look for it there.
     pub(crate) fn into_response(self, request_id: &str, host: &str, head: bool) -> Response {
         let refusal = *self.0;
         let status = refusal.code.status();

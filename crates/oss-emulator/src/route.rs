@@ -12,7 +12,7 @@ use crate::subresource::{Level, refuse_unknown};
 
 macro_rules! operations {
     ($($name:ident),* $(,)?) => {
-        /// What a request asks for. The names are those of the OSS API reference.
+        /// The operation of a request. The names are those of the OSS API reference.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         #[expect(missing_docs, reason = "each name is the operation of that name in the OSS API reference")]

@@ -72,7 +72,7 @@ pub struct Emulator {
     shared: Arc<Shared>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Debug)]
 struct Shared {
     context: Context,
@@ -172,12 +172,12 @@ impl Emulator {
         format!("{}://{address}", self.shared.context.scheme)
     }
 
-    /// What has been asked so far. The handle stays good while the server runs and after.
+    /// The log of requests. The handle can still be used after the server has stopped.
     pub fn request_log(&self) -> RequestLog {
         self.shared.log.clone()
     }
 
-    /// What fails on purpose, to be changed at any time.
+    /// The faults, which can be changed at any time.
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
     }
@@ -298,7 +298,7 @@ async fn serve_http(
     let ended = tokio::select! {
         ended = &mut connection => ended,
         _ = stopped.changed() => {
-            // What a fault holds back would not come in time.
+            // An answer that a fault delays would not arrive in time.
             if line.is_held() {
                 return;
             }
@@ -357,7 +357,7 @@ async fn answer(
         }
         Err(error) => (String::new(), Err(error)),
     };
-    // A client that asked whether to send its body is told no by the answer; any other is sending already.
+    // If a client asked whether to send its body, the answer means no. Any other client is sending already.
     if let (Err(_), Some(body), false) = (&result, body, expects) {
         drain(body).await;
     }
@@ -407,14 +407,14 @@ async fn answer(
     })
 }
 
-/// What became of a request that was not refused.
+/// The result of a request that was not refused.
 enum Performed {
     Answer(Response),
     /// A fault ended it before it was carried out.
     Nothing(Ending),
 }
 
-/// Routes, authenticates and performs. A body that was not wanted stays where it is.
+/// Routes, authenticates and performs a request. An unwanted body stays unread.
 async fn perform(
     shared: &Shared,
     arrival: Arrival,

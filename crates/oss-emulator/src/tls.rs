@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::Certificate;
 use crate::error::StartError;
 
-/// What it takes to answer handshakes, and what clients need to trust the answers.
+/// The server's side of TLS, and the certificates that clients need to trust it.
 #[derive(Clone)]
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
@@ -69,8 +69,8 @@ fn names(host: &str, domain: Option<&str>) -> Vec<String> {
     names
 }
 
-/// Makes an authority and a certificate signed by it. The authority's key is gone when this returns, so whoever trusts it
-/// trusts this one certificate. Strict clients accept no certificate that vouches for itself.
+/// Makes an authority and a certificate signed by it. The authority's key is gone when this returns, so trust in it
+/// is trust in this one certificate. Strict clients accept no certificate that vouches for itself.
 fn generate(names: Vec<String>) -> Result<Tls, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let mut authority = CertificateParams::new(Vec::new()).map_err(|error| text(&error))?;

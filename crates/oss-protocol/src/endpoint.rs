@@ -1,4 +1,4 @@
-//! Where requests go: endpoints, the three ways of addressing a bucket, and the same read backwards by a server.
+//! The hosts that requests go to: endpoints, the three ways of addressing a bucket, and how a server reads them.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -41,7 +41,7 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Where the bucket's name stands in a request.
+/// Addressing: the place of the bucket's name in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Addressing {
     /// In front of the host: `bucket.endpoint/key`.
@@ -68,7 +68,9 @@ pub enum EndpointError {
         scheme: String,
     },
     /// A path, query, fragment or user name, none of which an endpoint has.
-    #[error("the endpoint {text:?} holds more than a host and a port; buckets and keys are given apart from it")]
+    #[error(
+        "the endpoint {text:?} has more than a host and a port; remove the rest and give bucket and key as oss://bucket/key"
+    )]
     Extra {
         /// The text as given, with what stands before `@` left out.
         text: String,
@@ -150,7 +152,7 @@ impl Endpoint {
         &self.host
     }
 
-    /// The port, where one was named.
+    /// The port, if the text has one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
@@ -170,7 +172,7 @@ impl Endpoint {
         self.port.unwrap_or(self.scheme.default_port())
     }
 
-    /// Returns the value of the `Host` header. The port is left out where it is the scheme's own.
+    /// Returns the value of the `Host` header. It contains the port only if that is not the scheme's default.
     pub fn authority(&self, bucket: Option<&str>) -> String {
         let mut authority = self.host_with_bucket(bucket);
         if let Some(port) = self.port.filter(|&port| port != self.scheme.default_port()) {
@@ -204,7 +206,7 @@ impl Endpoint {
         path
     }
 
-    /// Returns the region that signatures must name, where the host tells it.
+    /// Returns the region that signatures must name, if the host contains it.
     ///
     /// Custom domains, addresses and the transfer acceleration hosts do not.
     pub fn infer_region(&self) -> Option<String> {
@@ -225,7 +227,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What a `Host` header says about the bucket.
+/// The meaning of a `Host` header for the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostAddress {
     /// Nothing: the bucket, if any, is the first segment of the path.

@@ -40,7 +40,7 @@ macro_rules! codes {
                 StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST)
             }
 
-            /// The `EC` that usually comes with the code, where it is known.
+            /// The `EC` that usually comes with the code, if it is known.
             pub fn ec(&self) -> Option<&'static str> {
                 match self {
                     $(Self::$variant => $ec,)*

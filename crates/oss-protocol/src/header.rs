@@ -49,7 +49,7 @@ names! {
     VERSION_ID = "x-oss-version-id";
     /// Whether a deletion left or removed a delete marker.
     DELETE_MARKER = "x-oss-delete-marker";
-    /// Where the next append must start.
+    /// The position at which the next append must start.
     NEXT_APPEND_POSITION = "x-oss-next-append-position";
     /// The source of a copy, `/bucket/key` percent-encoded.
     COPY_SOURCE = "x-oss-copy-source";
@@ -89,11 +89,11 @@ names! {
     SERVER_SIDE_DATA_ENCRYPTION = "x-oss-server-side-data-encryption";
     /// The speed limit of one request in bits per second.
     TRAFFIC_LIMIT = "x-oss-traffic-limit";
-    /// Who pays for the request.
+    /// The party that pays for the request.
     REQUEST_PAYER = "x-oss-request-payer";
     /// How long a throttled request was held back, in milliseconds.
     QOS_DELAY_TIME = "x-oss-qos-delay-time";
-    /// Where OSS reports a finished upload.
+    /// The callback: the URL to which OSS reports a finished upload.
     CALLBACK = "x-oss-callback";
     /// Variables for that report.
     CALLBACK_VAR = "x-oss-callback-var";

@@ -1,11 +1,11 @@
-//! What the bytes of Alibaba Cloud OSS mean: addresses, signatures, XML bodies, ranges, checksums and error codes.
+//! The meaning of the bytes of Alibaba Cloud OSS: addresses, signatures, XML bodies, ranges, checksums and error codes.
 //!
 //! Nothing here opens a socket, reads a clock or looks at the environment. A time is always an argument, so that every
 //! function gives the same answer for the same input. The client and the emulator are both built on this crate.
 //!
 //! | module | meaning |
 //! | --- | --- |
-//! | [`uri`], [`endpoint`], [`region`] | where a bucket and a key live, and in which region |
+//! | [`uri`], [`endpoint`], [`region`] | the addresses of buckets and keys, and their regions |
 //! | [`credentials`], [`canonical`], [`sign`] | who asks, and how a request proves it |
 //! | [`xml`], [`error_code`], [`header`] | what requests and replies carry |
 //! | [`range`], [`crc64`], [`time`] | parts of objects, their checksums, and timestamps |

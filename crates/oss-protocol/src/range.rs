@@ -16,7 +16,7 @@ pub enum ByteRange {
     Suffix(u64),
 }
 
-/// What a range means for an object of a known size.
+/// The meaning of a range for an object of a known size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResolvedRange {
     /// The whole object, with status 200 and no `Content-Range`.

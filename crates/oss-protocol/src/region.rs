@@ -34,7 +34,7 @@ pub fn validate_region(text: &str) -> Result<(), RegionError> {
     Err(RegionError { text: text.to_owned() })
 }
 
-/// Returns the region that signatures for `host` must name, where the host tells it.
+/// Returns the region that signatures for `host` must name, if the host contains it.
 ///
 /// Custom domains, IP addresses, `oss.aliyuncs.com` and the transfer acceleration hosts do not.
 pub(crate) fn of_host(host: &str) -> Option<String> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The longest key in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1023;
 
-/// A bucket and a key; the key is empty where a bucket or everything in it is meant.
+/// A bucket and a key; the key is empty if the URI names a whole bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OssUri {
     /// The bucket's name.

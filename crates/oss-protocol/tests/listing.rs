@@ -180,7 +180,7 @@ fn bodies_are_written_as_the_official_parsers_want_them() {
 }
 
 #[test]
-fn what_a_listing_cannot_do_without() {
+fn required_elements_of_a_listing() {
     let whole = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>k</Key>\
         <LastModified>2020-05-18T05:45:43.000Z</LastModified><Size>25</Size></Contents></ListBucketResult>";
     assert!(ListObjectsV2Result::parse(whole.as_bytes()).is_ok());

@@ -1,8 +1,8 @@
 //! Memory of Python objects, lent to the I/O threads.
 //!
-//! The only unsafe code of this crate. What makes it sound: a [`LentBuffer`] is made from a Python buffer that the
-//! calling thread holds until the call that uses it returns, and the waits of [`crate::wait`] return only when the tasks
-//! that the memory was lent to have dropped it. A [`Loan`] waits by itself until all copies of its bytes are dropped.
+//! The only unsafe code of this crate. It is sound because a [`LentBuffer`] is made from a Python buffer that its lender
+//! holds until the tasks that the memory was lent to have dropped it: the waits of [`crate::wait`] return only then, and a
+//! range fetcher waits for its tasks before it lets go of a buffer. A [`Loan`] waits by itself until all copies of its bytes are dropped.
 
 #![expect(unsafe_code, reason = "lending a Python buffer to another thread needs raw pointers")]
 
@@ -41,7 +41,7 @@ impl LentBuffer {
         Ok(Self { start, length })
     }
 
-    /// The first `length` bytes of it, or all where it is shorter.
+    /// The first `length` bytes of it, or all if it is shorter.
     pub(crate) fn shortened(self, length: usize) -> Self {
         Self { length: self.length.min(length), ..self }
     }
@@ -172,7 +172,7 @@ impl Drop for Lent {
 }
 
 impl<'py, 'memory> Loan<'py, 'memory> {
-    /// Lends memory. Dropping the loan waits for it: whoever has copies must be about to be done with them, or to stop.
+    /// Lends memory. Dropping the loan waits until all copies are dropped, so their holders must end soon.
     pub(crate) fn new(py: Python<'py>, memory: &'memory [u8]) -> Self {
         let returned = Arc::<Returned>::default();
         let lent = Lent { start: memory.as_ptr(), length: memory.len(), returned: Arc::clone(&returned) };

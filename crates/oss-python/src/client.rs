@@ -47,7 +47,7 @@ use crate::{
     writer::{PyWriter, lanes},
 };
 
-/// Connections to one endpoint, one for each I/O thread.
+/// One core client for each reactor, for one endpoint.
 #[pyclass(frozen, name = "Client", module = "osstorchconnector._native")]
 pub(crate) struct PyClient {
     reactor_clients: Vec<Arc<ReactorClient>>,
@@ -55,13 +55,13 @@ pub(crate) struct PyClient {
 }
 
 impl PyClient {
-    /// Streams and readers take turns on the I/O threads.
+    /// The next client in turn: streams and readers are spread over the reactors.
     fn reactor_client(&self) -> &Arc<ReactorClient> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.reactor_clients[turn % self.reactor_clients.len()]
     }
 
-    /// Lists where nobody does, until what it returns is dropped.
+    /// Lists if no other process does, until the returned task is dropped.
     pub(crate) fn list_into(
         &self,
         py: Python<'_>,
@@ -177,7 +177,7 @@ impl PyClient {
         let buffer = PyUntypedBuffer::get(data)?;
         let options = PutOptions { content_type, forbid_overwrite, ..PutOptions::default() };
         let lanes = lanes(py, &self.reactor_clients)?;
-        // Where this fails, the upload is given up, and with it goes what it has of the loan.
+        // If this fails, the upload is given up, and its copies of the loan are dropped.
         let loan = Loan::new(py, bytes_of(&buffer)?);
         let bytes = loan.bytes().clone();
         let published = self.run(py, |client| async move {

@@ -73,7 +73,7 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
     })
 }
 
-/// Without a scheme, HTTPS is meant; on this machine, where nothing listens with a certificate, HTTP.
+/// Without a scheme, HTTPS is meant. For this machine HTTP is meant, because no server here has a certificate.
 fn parse_endpoint(py: Python<'_>, text: &str, addressing: Option<Addressing>) -> PyResult<Endpoint> {
     let endpoint = Endpoint::parse(text, Scheme::Https, addressing).map_err(|cause| error::config(py, cause))?;
     let local = matches!(endpoint.host(), "localhost" | "127.0.0.1" | "[::1]" | "::1");
@@ -83,7 +83,7 @@ fn parse_endpoint(py: Python<'_>, text: &str, addressing: Option<Addressing>) ->
     Ok(endpoint)
 }
 
-/// The region that an endpoint's host name tells, if any; raises where the endpoint cannot be parsed.
+/// The region in an endpoint's host name, if there is one. Raises if the endpoint cannot be parsed.
 #[pyfunction]
 pub(crate) fn infer_region(py: Python<'_>, endpoint: &str) -> PyResult<Option<String>> {
     Ok(parse_endpoint(py, endpoint, None)?.infer_region())

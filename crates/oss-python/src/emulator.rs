@@ -1,4 +1,4 @@
-//! The emulator, run by this process until it is told to stop.
+//! Runs the emulator in this process until a signal or the end of standard input stops it.
 
 use std::{
     io::Read,
@@ -17,7 +17,7 @@ use tokio::{runtime::Builder, sync::Notify};
 /// How often signals are looked for.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Serves until a signal raises, or until standard input closes where `until_stdin_closes` is set.
+/// Serves until a signal raises, or until standard input closes if `until_stdin_closes` is set.
 #[pyfunction]
 #[pyo3(signature = (*, host, port, region, domain, key_pairs, buckets, root, fsync, memory_limit, import_directory, fast_etag, verify_signatures, restore_seconds, tls, certificate, faults, admin_token, block_public_access, requests_per_second, quota, ready, until_stdin_closes))]
 #[expect(

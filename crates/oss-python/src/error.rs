@@ -30,7 +30,7 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     }
 }
 
-/// An exception written down for other processes: what it says, and itself where it pickles.
+/// An exception written down for other processes: its text, and the exception itself if it pickles.
 pub(crate) fn record(raised: &Bound<'_, PyAny>) -> Vec<u8> {
     let py = raised.py();
     let written = || -> PyResult<Vec<u8>> {
@@ -119,7 +119,7 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
 
 /// Raises the exception that is on its way already.
 ///
-/// Where `readinto` raises, `torch.load` calls `read` instead without looking at the exception; going on would replace it
+/// If `readinto` raises, `torch.load` calls `read` instead without looking at the exception; going on would replace it
 /// by a `SystemError`, or lose a Ctrl-C.
 pub(crate) fn raise_pending(py: Python<'_>) -> PyResult<()> {
     PyErr::take(py).map_or(Ok(()), Err)

@@ -21,8 +21,8 @@ use crate::{
     wait::SIGNAL_INTERVAL,
 };
 
-/// Iterator over the objects of a sequence, in its order or as they arrive. An object's error is raised at its place; the stream then goes
-/// on with the next.
+/// Iterator over the objects of a sequence, in its order or as they arrive. An object's error is raised at its place; the
+/// next call returns the next object.
 #[pyclass(frozen, weakref, name = "ObjectStream", module = "osstorchconnector._native")]
 pub(crate) struct PyObjectStream {
     reactor_client: Arc<ReactorClient>,
@@ -30,7 +30,7 @@ pub(crate) struct PyObjectStream {
     batch: ForkLock<Batch>,
     /// Why another thread ended it.
     failure: Mutex<Option<PyErr>>,
-    /// What the sequence reads from, where its place goes when nobody has it any more.
+    /// The rows, if their file goes away when Python has no reference to them any more.
     _rows: Option<Py<PyAny>>,
 }
 
@@ -51,7 +51,7 @@ impl Drop for Running {
 struct Batch {
     items: ProcessBound<VecDeque<Item>>,
     ended: bool,
-    /// Which object the error was of that was raised last, where it was one's.
+    /// The object whose error was raised last, if it was an error of an object.
     failed: Option<Entry>,
 }
 

@@ -94,7 +94,7 @@ impl<T> Drop for ProcessBound<T> {
 /// ever unlock it there: in another process than its own it is not waited for.
 pub(crate) struct ForkLock<T> {
     process: u32,
-    /// The thread that holds it, see [`this_thread`]; 0 where none does.
+    /// The thread that holds it, see [`this_thread`]; 0 if none does.
     holder: AtomicUsize,
     value: Mutex<T>,
 }

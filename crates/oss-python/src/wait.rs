@@ -151,7 +151,7 @@ impl<T: Send> Started<T> {
         self.watch(py, || Ok(()))
     }
 
-    /// The same, with a look at it from time to time. Where that fails, the future is left running as well.
+    /// The same, and calls `look` from time to time. If `look` fails, the future is left running as well.
     fn watch(&self, py: Python<'_>, look: impl Fn() -> PyResult<()>) -> PyResult<()> {
         while !py.detach(|| self.outcome.wait(SIGNAL_INTERVAL)) {
             py.check_signals()?;
@@ -188,7 +188,7 @@ impl<T: Send> Started<T> {
 
 /// Waits for all of them, and returns the first error in their order.
 ///
-/// Where `before` is an error, or a signal's handler raises one, they are cancelled. Returns in any case only when each is
+/// If `before` is an error, or a signal's handler raises one, they are cancelled. Returns in any case only when each is
 /// done or dropped: memory lent to them is free again.
 pub(crate) fn finish<T: Send>(py: Python<'_>, started: Vec<Started<T>>, before: PyResult<()>) -> PyResult<()> {
     let waited = before.and_then(|()| started.iter().try_for_each(|one| one.wait(py)));
@@ -213,7 +213,7 @@ pub(crate) fn block_on<T: Send + 'static>(
     block_on_watched(py, reactor, future, || Ok(()))
 }
 
-/// [`block_on`] with a look at it ten times a second; where that fails, the future is cancelled.
+/// [`block_on`] that calls `look` ten times a second. If `look` fails, the future is cancelled.
 pub(crate) fn block_on_watched<T: Send + 'static>(
     py: Python<'_>,
     reactor: &Reactor,

@@ -90,7 +90,7 @@ impl PyWriter {
         })
     }
 
-    /// Runs an operation on the I/O thread; where it fails, the upload is given up and the writer keeps the error.
+    /// Runs an operation on the I/O thread. If it fails, the upload is given up and the writer keeps the error.
     fn advance<T: Send + 'static, F>(
         &self,
         py: Python<'_>,
@@ -108,7 +108,7 @@ impl PyWriter {
         })
     }
 
-    /// Keeps the error of something that went wrong in this thread, and gives the upload up.
+    /// Keeps an error of this thread, and gives the upload up.
     fn fail<T>(py: Python<'_>, state: &mut State, cause: &oss_client::Error) -> PyResult<T> {
         let raised = error::to_python(py, cause);
         state.progress = Progress::Failed(raised.clone_ref(py));
@@ -139,7 +139,7 @@ impl PyWriter {
         Ok(())
     }
 
-    /// Sends whole parts from where they are, and returns how many bytes they have.
+    /// Sends whole parts from the memory that holds them, and returns how many bytes they have.
     fn lend(&self, py: Python<'_>, state: &mut State, bytes: Bytes) -> PyResult<usize> {
         self.advance(py, state, |mut upload| async move {
             match upload.lend(bytes).await {
@@ -230,7 +230,7 @@ impl PyWriter {
             self.copy(py, &mut state, bytes)?;
         } else {
             self.copy(py, &mut state, &bytes[..worth_lending.start])?;
-            // Where something fails, the upload is given up, and with it goes what it has of the loan.
+            // If something fails, the upload is given up, and its copies of the loan are dropped.
             let loan = Loan::new(py, &bytes[worth_lending.clone()]);
             let sent = self.lend(py, &mut state, loan.bytes().clone())?;
             self.copy(py, &mut state, &bytes[worth_lending.start + sent..])?;

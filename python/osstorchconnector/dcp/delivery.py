@@ -1,4 +1,4 @@
-"""From what is stored to what was asked for: which ranges to fetch, and where their bytes go."""
+"""Connects stored items with the values that a load asks for: which ranges to fetch, and where their bytes go."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -11,62 +11,45 @@ from torch.distributed.checkpoint.planner import LoadItemType, LoadPlanner, Read
 
 from osstorchconnector._torch.distributed import StorageReaderTransforms as Transforms
 from osstorchconnector._torch.distributed import narrow_tensor_by_index
-from osstorchconnector.dcp.fetch import Check, Job
+from osstorchconnector.dcp.fetch import Job
 from osstorchconnector.dcp.memory import bytes_of, empty_bytes, is_plain, tensor_over
-from osstorchconnector.dcp.stored import StoredItem, blocks_of, coalesced
+from osstorchconnector.dcp.stored import StoredItem, blocks_of
 from osstorchconnector.exceptions import OssIntegrityError
 
-# Smaller tensors are fetched together with their neighbours. At 1 MiB a request costs less CPU than receiving its
-# bytes.
+# Smaller tensors are fetched together with their neighbours. At 1 MiB a request costs less processor time than
+# receiving its bytes.
 _LARGE: Final = 1 << 20
 
 
 class Delivery:
-    """Makes the jobs of one load, and hands what they bring to the planner, in the thread that runs them."""
+    """Makes the jobs of one load, and hands what arrives to the planner, in the thread that runs the jobs."""
 
     run_limit: Final = 8 << 20
-    """Most bytes of a request for several items: so many make a connection's speed matter more than its latency."""
+    """Most bytes of a request for several items. At this size a connection's speed matters more than its latency."""
 
-    def __init__(self, planner: LoadPlanner, transforms: Transforms, gap: int) -> None:
-        """Remember whom to deliver to."""
+    def __init__(self, planner: LoadPlanner, transforms: Transforms) -> None:
+        """Remember who gets the items."""
         self._planner = planner
         self._transforms = transforms
-        self._gap = gap
 
-    def jobs(self, items: Sequence[StoredItem]) -> Iterator[Job]:
-        """Return what to fetch for items that are sorted by file and offset.
+    def jobs(self, items: Sequence[StoredItem]) -> Iterator[list[Job]]:
+        """Return jobs for items that are sorted by file and offset: the blocks of large tensors, then all other items.
 
-        Where a tensor goes is asked of the planner only when its first job is returned.
+        The planner says where a tensor goes, and may allocate it. So it is asked only when the tensor's first job is
+        returned.
         """
-        small: list[StoredItem] = []
+        small: list[Job] = []
         for item in items:
             if item.length == 0:
                 self.deliver(item, memoryview(b""))
             elif _is_direct(item):
-                yield from self._direct(item)
+                for job in self._direct(item):
+                    yield [job]
             else:
-                small.append(item)
-        for run in coalesced(small, self._gap, self.run_limit):
-            yield self._run(run)
-
-    def _run(self, items: Sequence[StoredItem]) -> Job:
-        start = items[0].offset
-
-        def deliver(memory: memoryview) -> None:
-            for item in items:
-                self.deliver(item, memory[item.offset - start : item.end - start])
-
-        checks = [
-            Check(item.offset - start, item.end - start, item.crc, item.name) for item in items if item.crc is not None
-        ]
-        return Job(
-            items[0].file,
-            start,
-            max(item.end for item in items) - start,
-            tuple(item.name for item in items),
-            deliver,
-            checks=tuple(checks),
-        )
+                small.append(
+                    Job(item.file, item.offset, item.length, item.name, partial(self.deliver, item), crc=item.crc)
+                )
+        yield small
 
     def deliver(self, item: StoredItem, memory: memoryview) -> None:
         """Hand a whole item to the planner.
@@ -79,7 +62,7 @@ class Delivery:
             self._deliver_tensor(item, tensor_over(data, item.dtype, item.shape))
             return
         for request in item.requests:
-            # The memory is used again after this, so what the planner gets is its own.
+            # The memory is used again after this call, so the planner gets a copy.
             stream: io.IOBase = io.BytesIO(memory)
             if item.descriptors:
                 binary = cast("io.BytesIO", stream)
@@ -108,7 +91,7 @@ class Delivery:
         self._planner.commit_tensor(request, target)
 
     def _direct(self, item: StoredItem) -> Iterator[Job]:
-        """Fetch the blocks of a large tensor: into the target where that is possible, else into memory in between."""
+        """Fetch the blocks of a large tensor: into its target if that is possible, otherwise into memory in between."""
         (request, *others) = item.requests
         start, end, in_one_piece = item.interval(request)
         if not others and in_one_piece:
@@ -120,13 +103,13 @@ class Delivery:
         for other in others:
             other_start, other_end, _ = item.interval(other)
             start, end = min(start, other_start), max(end, other_end)
-        # What is not fetched of it is never touched, and takes no memory.
+        # Pages that are not fetched are never touched, and take no memory.
         whole = empty_bytes(item.data_length)
         stored = tensor_over(whole, cast("torch.dtype", item.dtype), item.shape)
         yield from _blocks(item, start, end, whole[start:end], partial(self._deliver_tensor, item, stored))
 
     def _commit(self, request: ReadItem, target: Tensor) -> None:
-        # Written past autograd, which counts changes to notice that what it has kept is no longer right.
+        # The bytes were written past autograd, which counts changes to notice that a tensor it has kept is out of date.
         torch.autograd.graph.increment_version(target)
         self._planner.commit_tensor(request, target)
 
@@ -146,10 +129,10 @@ def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: 
 
     Args:
         item: The item.
-        start: First byte of the elements that is wanted.
-        end: First byte no longer wanted.
-        memory: Where these go.
-        finish: Called after the last.
+        start: First wanted byte of the elements.
+        end: First byte behind the wanted ones.
+        memory: Receives the wanted bytes.
+        finish: Called after the last block.
     """
     blocks = list(blocks_of(start, end, item.data_length))
     left = len(blocks)
@@ -167,23 +150,14 @@ def _blocks(item: StoredItem, start: int, end: int, memory: memoryview, finish: 
         piece = memory[inner_start - start : inner_end - start]
         has_crc = number < len(item.block_crcs)
         if not has_crc:
-            # Nothing to check: what is not wanted of the block is not fetched.
+            # There is nothing to compare, so only the wanted bytes of the block are fetched.
             first, last = inner_start, inner_end  # noqa: PLW2901
-        checks = (Check(0, last - first, item.block_crcs[number], item.name),) if has_crc else ()
+        crc = item.block_crcs[number] if has_crc else None
         whole = (first, last) == (inner_start, inner_end)
-        if whole:
-            yield Job(
-                item.file, item.data_offset + first, last - first, (item.name,), partial(arrived, None), piece, checks
-            )
-        else:
-            yield Job(
-                item.file,
-                item.data_offset + first,
-                last - first,
-                (item.name,),
-                _part(partial(arrived, piece), inner_start - first, inner_end - first),
-                checks=checks,
-            )
+        deliver: Callable[[memoryview], None] = partial(arrived, None if whole else piece)
+        if not whole:
+            deliver = _part(deliver, inner_start - first, inner_end - first)
+        yield Job(item.file, item.data_offset + first, last - first, item.name, deliver, piece if whole else None, crc)
 
 
 def _part(deliver: Callable[[memoryview], None], start: int, end: int) -> Callable[[memoryview], None]:

@@ -1,12 +1,9 @@
-"""Fetching many ranges of many objects at once, within a budget of memory."""
+"""Fetches the ranges of a checkpoint's files, and hands what arrives to their owners."""
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from osstorchconnector._native import OssReader, crc64
+from osstorchconnector._native import FetchedRange
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.dcp.integrity import check_file_size, describe
@@ -16,76 +13,70 @@ from osstorchconnector.exceptions import OssIntegrityError, OssNotFoundError
 
 
 @dataclass(frozen=True)
-class Check:
-    """A checksum that bytes of a range have to have."""
-
-    start: int
-    end: int
-    crc: int
-    item: str
-
-
-@dataclass(frozen=True)
 class Job:
     """A range to fetch.
 
     Attributes:
         file: The file below the checkpoint.
         start: First byte.
-        length: How many.
-        items: Names of the items concerned, for messages.
-        deliver: Takes the bytes, in the thread that asked. They are its own only until it returns.
-        memory: Where they go. None: a buffer, which counts against the budget.
-        checks: What is checked before they are delivered.
+        length: Number of bytes.
+        item: Name of the item, for messages.
+        deliver: Takes the bytes, in the thread that calls :meth:`Fetcher.run`. The memory is used again after the call.
+        memory: Receives the bytes. None: a buffer, which counts against the budget.
+        crc: The CRC-64 that the bytes must have, if it is known.
     """
 
     file: str
     start: int
     length: int
-    items: tuple[str, ...]
+    item: str
     deliver: Callable[[memoryview], None]
     memory: memoryview | None = None
-    checks: tuple[Check, ...] = ()
+    crc: int | None = None
+
+    @property
+    def end(self) -> int:
+        """First byte behind the range."""
+        return self.start + self.length
 
 
 class Files:
-    """The objects of a checkpoint, each opened at its first use and pinned to that version."""
+    """The objects of a checkpoint. A fetcher opens each at its first use, and reads that version only."""
 
     def __init__(self, client: OssClient, checkpoint: str, sizes: Mapping[str, int]) -> None:
-        """Remember what is known of them; `sizes` are those that were recorded when they were written."""
-        self._client = client
+        """Remember the checkpoint; `sizes` are the sizes that were recorded when the files were written."""
+        self.client = client
         self._checkpoint = checkpoint
         self._sizes = sizes
-        self._lock = threading.Lock()
-        self._opened: dict[str, Future[OssReader]] = {}
+        self._opened: set[str] = set()
 
     def __len__(self) -> int:
-        """Return how many were opened."""
+        """Return how many were read."""
         return len(self._opened)
 
-    def open(self, name: str, end: int, items: tuple[str, ...]) -> OssReader:
-        """Return a file, which has to have `end` bytes.
+    def uri(self, file: str) -> str:
+        """Return the URI of a file."""
+        return join(self._checkpoint, file)
+
+    def size(self, file: str) -> int | None:
+        """Return the recorded size of a file."""
+        return self._sizes.get(file)
+
+    def check(self, job: Job, fetched: FetchedRange) -> None:
+        """Raise if a range could not be fetched, or does not hold what was saved.
 
         Raises:
-            OssNotFoundError: It is missing.
-            OssIntegrityError: It is shorter, or has not the size that was recorded.
+            OssNotFoundError: The file is missing.
+            OssIntegrityError: The file has another size than was recorded, or ends too early; or the checksum differs.
+            OssError: The range could not be fetched.
         """
-        with self._lock:
-            future = self._opened.get(name)
-            if mine := future is None:
-                future = self._opened[name] = Future()
-        uri = join(self._checkpoint, name)
-        if mine:
-            try:
-                future.set_result(self._client.reader(uri))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-                future.set_exception(error)
-        try:
-            reader = future.result()
-        except OssNotFoundError as error:
+        self._opened.add(job.file)
+        uri = self.uri(job.file)
+        error = fetched.error
+        if isinstance(error, OssNotFoundError):
             bucket, key = split_object(uri)
             raise OssNotFoundError(
-                f"file {name} of the checkpoint {self._checkpoint} is missing, which holds {describe(items)}; "
+                f"file {job.file} of the checkpoint {self._checkpoint} is missing, which holds {describe([job.item])}; "
                 "it was deleted, or another save has replaced the checkpoint since its metadata was read",
                 code=error.code,
                 status=error.status,
@@ -93,8 +84,15 @@ class Files:
                 bucket=bucket,
                 key=key,
             ) from error
-        check_file_size(uri, reader.size, self._sizes.get(name), end, items)
-        return reader
+        if error is not None:
+            raise error
+        if fetched.object_size is not None:
+            check_file_size(uri, fetched.object_size, self.size(job.file), job.end, [job.item])
+        if not fetched.intact:
+            raise OssIntegrityError(
+                f"{uri} does not hold what was saved for {job.item!r}: the CRC-64 of bytes {job.start} to {job.end} "
+                "differs; the file is damaged, or of another save"
+            )
 
 
 class Fetcher:
@@ -102,17 +100,18 @@ class Fetcher:
 
     Attributes:
         bytes_read: Bytes fetched so far.
-        ranges: Ranges fetched so far.
+        ranges: Requests made so far. Ranges that lie close together are one.
     """
 
-    def __init__(self, files: Files, concurrency: int, budget: int, buffer_size: int) -> None:
-        """Remember the bounds.
+    def __init__(self, files: Files, concurrency: int, budget: int, buffer_size: int, gap: int = 0) -> None:
+        """Set the limits.
 
         Args:
             files: The objects.
-            concurrency: Most ranges in flight.
-            budget: Most bytes of buffers in flight; a larger single range is fetched alone.
-            buffer_size: Size of the buffers that are kept to be used again.
+            concurrency: Most requests in flight.
+            budget: Most bytes of buffers in use. A larger single range is fetched alone.
+            buffer_size: Size of the buffers that are used again, and most bytes of a request for several ranges.
+            gap: Most bytes between two ranges that are fetched and dropped, to have both with one request.
         """
         self.bytes_read = 0
         self.ranges = 0
@@ -120,75 +119,33 @@ class Fetcher:
         self._concurrency = concurrency
         self._budget = budget
         self._buffer_size = buffer_size
-        self._buffers: list[memoryview] = []
+        self._gap = gap
 
-    def run(self, jobs: Iterable[Job]) -> None:
-        """Fetch and deliver them all, in any order; `jobs` is asked for the next one when there is room for it.
+    def run(self, batches: Iterable[Sequence[Job]]) -> None:
+        """Fetch and deliver all jobs, in any order.
+
+        The next batch is asked for when there is room for more requests. A batch is sorted by file and first byte; jobs
+        of it that lie close together are one request.
 
         Raises:
-            OssError: A range could not be fetched, or has another checksum when it is fetched again, too.
+            OssError: A range could not be fetched, or has another checksum also when it is fetched again.
         """
-        with ThreadPoolExecutor(self._concurrency, "osst-dcp-read") as pool:
-            running: dict[Future[memoryview], Job] = {}
-            in_flight = 0
-            try:
-                for job in jobs:
-                    cost = _cost(job)
-                    while running and (len(running) >= self._concurrency or in_flight + cost > self._budget):
-                        in_flight -= self._deliver_some(running)
-                    buffer = self._buffer(job.length) if job.memory is None else job.memory
-                    running[pool.submit(self._fetch, job, buffer)] = job
-                    in_flight += cost
-                while running:
-                    self._deliver_some(running)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        fetcher = self._files.client._native_client.range_fetcher(  # noqa: SLF001 - the package's own
+            ([self._range_of(job) for job in batch] for batch in batches),
+            allocate=empty_bytes,
+            gap=self._gap,
+            run_limit=self._buffer_size,
+            concurrency=self._concurrency,
+            budget=self._budget,
+        )
+        with fetcher:
+            for fetched in fetcher:
+                job: Job = fetched.tag
+                self._files.check(job, fetched)
+                job.deliver(memoryview(fetched.memory)[fetched.offset : fetched.offset + job.length])
+        self.bytes_read += fetcher.bytes_read
+        self.ranges += fetcher.runs
 
-    def _deliver_some(self, running: dict[Future[memoryview], Job]) -> int:
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        freed = 0
-        for future in done:
-            job = running.pop(future)
-            buffer = future.result()
-            job.deliver(buffer[: job.length])
-            self.bytes_read += job.length
-            self.ranges += 1
-            if job.memory is None:
-                freed += job.length
-                if buffer.nbytes == self._buffer_size:
-                    self._buffers.append(buffer)
-        return freed
-
-    def _buffer(self, length: int) -> memoryview:
-        if length > self._buffer_size:
-            return empty_bytes(length)
-        # Fresh memory costs a page fault for every 4 KiB, about as much as receiving them.
-        return self._buffers.pop() if self._buffers else empty_bytes(self._buffer_size)
-
-    def _fetch(self, job: Job, buffer: memoryview) -> memoryview:
-        reader = self._files.open(job.file, job.start + job.length, job.items)
-        target = buffer[: job.length]
-        # Bytes that are compared here may be read again, which a checksum of the file
-        # could not take in.
-        read = partial(reader.readinto_many, [(job.start, target)], concurrent=True, verify=not job.checks)
-        read()
-        wrong = _first_wrong(job, target)
-        if wrong is not None:
-            # What was flipped on the way may be right the second time.
-            read()
-            wrong = _first_wrong(job, target)
-        if wrong is not None:
-            raise OssIntegrityError(
-                f"{reader.uri} does not hold what was saved for {wrong.item!r}: the CRC-64 of bytes "
-                f"{job.start + wrong.start} to {job.start + wrong.end} differs; the file is damaged, or of another save"
-            )
-        return buffer
-
-
-def _cost(job: Job) -> int:
-    return job.length if job.memory is None else 0
-
-
-def _first_wrong(job: Job, target: memoryview) -> Check | None:
-    return next((check for check in job.checks if crc64(target[check.start : check.end]) != check.crc), None)
+    def _range_of(self, job: Job) -> tuple[Job, str, str, int | None, int, int, int | None, memoryview | None]:
+        bucket, key = split_object(self._files.uri(job.file))
+        return job, bucket, key, self._files.size(job.file), job.start, job.length, job.crc, job.memory

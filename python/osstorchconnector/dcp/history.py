@@ -8,7 +8,7 @@ from typing import Final
 from torch.distributed.checkpoint.metadata import Metadata
 
 from osstorchconnector.connection.client import OssClient
-from osstorchconnector.dcp.fetch import Check, Fetcher, Files, Job
+from osstorchconnector.dcp.fetch import Fetcher, Files, Job
 from osstorchconnector.dcp.integrity import BLOCK, Sidecar
 from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join, name_below
@@ -94,8 +94,8 @@ def verify(client: OssClient, checkpoint: Checkpoint) -> int:
         sidecar = _sidecar(client, checkpoint.uri, metadata)
         files = Files(client, checkpoint.uri, {} if sidecar is None else sidecar.files)
         jobs = list(_jobs(metadata, sidecar))
-        checked += sum(len(job.checks) > 0 for job in jobs)
-        Fetcher(files, _CONCURRENCY, _CONCURRENCY * BLOCK, BLOCK).run(jobs)
+        checked += sum(job.crc is not None for job in jobs)
+        Fetcher(files, _CONCURRENCY, _CONCURRENCY * BLOCK, BLOCK).run([jobs])
     return checked
 
 
@@ -188,5 +188,4 @@ def _jobs(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[Job]:
     )
     for file, offset, length, name in places:
         record = None if sidecar is None else sidecar.items.get((file, offset, length))
-        checks = () if record is None else (Check(0, length, record.crc, name),)
-        yield Job(file, offset, length, (name,), lambda _: None, checks=checks)
+        yield Job(file, offset, length, name, lambda _: None, crc=None if record is None else record.crc)

@@ -212,8 +212,8 @@ class OssStorageReader(FileSystemReader):
                 check_plan(plan, planner, self._metadata, self._uri)
             items = self._stored_items(plan)
             files = Files(self._client, self._uri, {} if self._sidecar is None else self._sidecar.files)
-            delivery = Delivery(planner, self.transforms, self._gap)
-            fetcher = Fetcher(files, self._concurrency, self._budget, delivery.run_limit)
+            delivery = Delivery(planner, self.transforms)
+            fetcher = Fetcher(files, self._concurrency, self._budget, delivery.run_limit, self._gap)
             needed = sum(item.needed() for item in items)
             if isinstance(plan.storage_data, list) and plan.storage_data:
                 by_key = {(item.file, item.offset, item.name): item for item in items}

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import LoadPlan
 
 from osstorchconnector._torch.distributed import check_cpu_backend
-from osstorchconnector.dcp.fetch import Check, Fetcher, Job
+from osstorchconnector.dcp.fetch import Fetcher, Job
 from osstorchconnector.dcp.integrity import describe
 from osstorchconnector.dcp.memory import empty_bytes
 from osstorchconnector.dcp.stored import StoredItem
@@ -181,15 +181,15 @@ class Exchange:
                 item.file,
                 item.offset,
                 item.length,
-                (item.name,),
+                item.name,
                 lambda _: None,
                 read[item.file, item.offset, item.name],
-                () if item.crc is None else (Check(0, item.length, item.crc, item.name),),
+                item.crc,
             )
             for item in items
         ]
         try:
-            self._fetcher.run(jobs)
+            self._fetcher.run([jobs])
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = error
             return {}

@@ -8,11 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 from osstorchconnector import OssError
-from osstorchconnector._native import Order
+from osstorchconnector._native import Client, Order, RangeFetcher
 from tests.border.programs import BUCKET, LARGE, client_of, heed, listing_of, say, stream_of, uri
 
 #: A child that hangs is ended by this signal, and the parent sees it.
 CHILD_SECONDS = 15
+
+
+def range_fetcher(native: Client) -> RangeFetcher:
+    """Return a fetcher of four ranges, one after the other."""
+    ranges = ([(number, BUCKET, "large", None, number * 1000, 1000, None, None)] for number in range(4))
+    return native.range_fetcher(ranges, allocate=bytearray, gap=0, run_limit=1000, concurrency=1, budget=1000)
 
 
 class Open:
@@ -26,6 +32,8 @@ class Open:
         self.readers = [client.open(uri("large")) for client in self.clients]
         self.writers = [client.writer(uri(f"written-{index}")) for index, client in enumerate(self.clients)]
         self.listings_in_full = [listing_of(native, "") for native in self.natives]
+        self.fetchers = [range_fetcher(native) for native in self.natives]
+        self.ranges = [next(fetcher).tag for fetcher in self.fetchers]
         self.fetched = [next(stream) for stream in self.streams]
         self.listed = [next(listing) for listing in self.listings]
         for reader in self.readers:
@@ -56,6 +64,7 @@ def child_uses(open_objects: Open) -> list[str]:
         "reader readline": lambda i: open_objects.readers[i].readline(),
         "reader seek": lambda i: open_objects.readers[i].seek(0),
         "reader copy": lambda i: open_objects.readers[i].copy(),
+        "range fetcher next": lambda i: next(open_objects.fetchers[i]),
         "writer write": lambda i: open_objects.writers[i].write(b"x"),
         "writer close": lambda i: open_objects.writers[i].close(),
         "writer abort": lambda i: open_objects.writers[i].abort(),
@@ -115,6 +124,12 @@ def main() -> None:
         assert len(list(open_objects.listings[index])) == 39
         assert open_objects.listed[index].read() == b"content of small-00"
         assert open_objects.readers[index].read() == LARGE[10:]
+        assert [*open_objects.ranges[index : index + 1], *(one.tag for one in open_objects.fetchers[index])] == [
+            0,
+            1,
+            2,
+            3,
+        ]
         open_objects.writers[index].write(LARGE[250_000:])
         open_objects.writers[index].close()
         assert open_objects.clients[index].get(uri("small-01")) == b"content of small-01"

@@ -29,12 +29,12 @@ pub struct ListingFile {
     current: Mutex<Option<Arc<PageFile>>>,
 }
 
-/// What came of asking to be the producer.
+/// The answer to a process that asks to be the producer.
 #[derive(Debug)]
 pub enum Turn {
-    /// It is ours to append.
+    /// This process appends.
     Ours(Box<Producer>),
-    /// Somebody else appends.
+    /// Another process appends.
     Taken,
     /// Nothing is to be appended any more.
     Over,
@@ -143,7 +143,7 @@ impl ListingFile {
 
     /// The name leads nowhere or to another file.
     fn given_up(&self, file: &PageFile) -> Result<Turn> {
-        // Complete by now, it may have been larger than the limit.
+        // If it is complete by now, it may have been larger than the limit.
         if file.refresh()?.state != State::Running {
             return Ok(Turn::Over);
         }
@@ -191,7 +191,7 @@ impl ListingFile {
         }
     }
 
-    /// A directory that others can write is no place for a file that is trusted.
+    /// A file that is trusted must not lie in a directory that others can write.
     fn check_directory(&self) -> Result<()> {
         let found = match std::fs::symlink_metadata(&self.directory) {
             Ok(found) => found,

@@ -10,7 +10,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Goes on after names that have numbers already.
+    /// Continues after names that have numbers already.
     pub(super) fn after(known: &[Arc<str>]) -> Self {
         let numbers = known.iter().cloned().zip(0..).collect();
         Self { list: known.to_vec(), numbers }

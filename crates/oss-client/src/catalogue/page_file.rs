@@ -29,7 +29,7 @@ pub(super) const HEADER: u64 = 64;
 /// What a listing file begins with; the digit is the version of the format.
 const MAGIC: &[u8; 8] = b"OSSLIST1";
 
-/// A header is read while it is being written at most for a moment. One that stays wrong for so long is damaged.
+/// A header that is being written is wrong for a moment only. One that stays wrong for so long is damaged.
 const TORN_HEADER: Duration = Duration::from_secs(1);
 
 /// How far a listing is.
@@ -114,11 +114,11 @@ pub struct PageFile {
     file: File,
     path: PathBuf,
     known: Mutex<Known>,
-    /// All that is to be known, once it is. It is read without a lock that a fork could copy locked.
+    /// Set once the listing is complete. It is read without a lock, which a fork could copy locked.
     complete: OnceLock<Known>,
 }
 
-/// The names of the pages known. What is being decoded keeps its own, while more are learnt.
+/// The names of the known pages. A decoder keeps its copy while more are added.
 type SharedNames = Arc<Vec<Arc<str>>>;
 
 /// What has been read of the file's structure: 16 bytes for each page.
@@ -206,7 +206,7 @@ impl PageFile {
         }
     }
 
-    /// Looks how far the listing is.
+    /// Reads the header again; returns how far the listing is.
     pub fn refresh(&self) -> Result<ListingProgress> {
         let mut known = lock(&self.known);
         if self.complete.get().is_none() && known.header.state == State::Running {
@@ -247,14 +247,14 @@ impl PageFile {
             let mut bytes = [0; HEADER as usize];
             match self.file.read_exact_at(&mut bytes, 0) {
                 Ok(()) => {}
-                // Its writer has made the file and not come to the header yet.
+                // The producer has made the file and not written the header yet.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Header::default()),
                 Err(error) => return Err(self.failed("read", &error)),
             }
             if let Some(header) = Header::from_bytes(&bytes) {
                 return Ok(header);
             }
-            // It has written a page, or a part of one, and was killed or found the disk full before the header.
+            // It has written a page or a part of one, and was killed or found the disk full before it wrote the header.
             if bytes == [0; HEADER as usize] {
                 return Ok(Header::default());
             }
@@ -398,7 +398,7 @@ impl PageFile {
     }
 }
 
-/// The disk did not do what it should.
+/// An operation on the disk failed.
 pub(super) fn failed(path: &Path, action: &str, error: &io::Error) -> Error {
     let path = path.display();
     let help = match error.kind() {

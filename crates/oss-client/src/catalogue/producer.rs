@@ -18,7 +18,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Producer {
     listing: Arc<PageFile>,
-    /// A description of its own, since the lock belongs to the description.
+    /// Opened separately, since the lock belongs to the open file description.
     locked: File,
     process: u32,
     header: Header,
@@ -70,14 +70,14 @@ impl Producer {
             self.commit(header)
         });
         if written.is_err() {
-            // Not committed, so not there: the next rows stand in their place.
+            // These rows are not committed; the next ones overwrite them.
             let (header, names) = self.listing.resume()?;
             self.page = PageBuilder::after(header.rows, header.digest, &names);
         }
         written
     }
 
-    /// Declares that all rows are there. `markers` were left out behind the last.
+    /// Declares that all rows are committed. `markers` were left out behind the last.
     pub fn finish(mut self, markers: u64) -> Result<()> {
         let markers = self.header.markers + markers;
         self.commit(Header { state: State::Complete, markers, ..self.header })?;
@@ -100,7 +100,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Declares that no row follows, and why, in a form that the readers understand.
+    /// Declares that no row follows. `why` is read by the other processes.
     pub fn fail(mut self, why: &[u8]) -> Result<()> {
         self.write(why, self.header.committed)?;
         self.commit(Header { state: State::Failed, failure: why.len() as u64, ..self.header })

@@ -43,8 +43,8 @@ impl Alphabet {
         }
     }
 
-    /// With what usually comes with the characters seen, as far as other places (`all`) have it. A sorted listing shows
-    /// the first places of its keys last.
+    /// The alphabet with characters that usually come together with those seen, as far as other places (`all`) have
+    /// them. A sorted listing shows the characters of its first places last.
     fn completed(self, all: Self) -> Self {
         let mut ascii = self.ascii;
         for class in [LOWER, UPPER] {
@@ -54,7 +54,7 @@ impl Alphabet {
         }
         if ascii & (DIGITS | LOWER_HEX | UPPER_HEX) != 0 {
             for (class, hex) in [(LOWER, LOWER_HEX), (UPPER, UPPER_HEX)] {
-                // Four of the six are no accident.
+                // Four of the six are no coincidence.
                 if all.ascii & class & !hex == 0 && (all.ascii & hex).count_ones() >= 4 {
                     ascii |= DIGITS | hex;
                 }
@@ -93,12 +93,12 @@ impl Alphabet {
     }
 }
 
-/// What has been seen at one place of the keys.
+/// The characters that were seen at one place of the keys.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     seen: Alphabet,
     last: Option<char>,
-    /// Whether a character was followed by a lesser one: then this place has run through all its characters.
+    /// Whether a lesser character followed: then this place has run through all its characters.
     wrapped: bool,
 }
 
@@ -168,7 +168,7 @@ impl KeySpace {
         }
     }
 
-    /// Whether what stands before this place and after it are two numbers, not one.
+    /// Whether the digits before this place and those after it are two numbers.
     fn separates(&self, index: usize, character: char) -> bool {
         let constant = || self.place(index).is_some_and(|place| place.seen.len() == 1);
         character == '/' || (!character.is_alphanumeric() && constant())
@@ -209,7 +209,7 @@ impl KeySpace {
             // The number overflows: carry into the place before.
             start = start.checked_sub(1).filter(|&start| start >= self.prefix)?;
             if self.separates(start, last[start]) {
-                // What the run tells holds for its group alone.
+                // The run is true for its group alone.
                 let leaves = start < shared && run.keys >= LARGE_GROUP * self.page;
                 return if leaves { past(&origin[..=start], end) } else { None };
             }
@@ -231,7 +231,7 @@ impl KeySpace {
         Some(Split { after, beyond })
     }
 
-    /// The key at this fraction of what shares `head`, with digits that weigh at least `precision`.
+    /// The key at this fraction of all keys that begin with `head`, with digits that weigh at least `precision`.
     fn spell(&self, head: &[char], fraction: f64, precision: f64) -> String {
         let mut key: String = head.iter().collect();
         let (mut rest, mut weight) = (fraction, 1.0);

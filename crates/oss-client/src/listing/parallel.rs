@@ -18,8 +18,7 @@ use crate::{
 /// An account has 10,000 requests a second for all its processes, and each rank of a job lists for itself.
 const MOST_PAGES: usize = 16;
 
-/// Rows that were listed ahead of the reader, in bytes; two hundred pages of ordinary keys. Of the pages in flight each
-/// may add one more.
+/// Most bytes of rows ahead of the reader: two hundred pages of ordinary keys. Each page in flight may add one more.
 const MEMORY: usize = 32 << 20;
 
 /// Sends the pages, or an error as the last.

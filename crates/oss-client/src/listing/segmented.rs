@@ -26,21 +26,22 @@ const LONGEST_SEGMENT: u64 = 12;
 /// pages.
 const PAGES_PER_STEP: u64 = 12;
 
-/// Ends of pages remembered as the run that distances are judged by: longer than a segment, so that it covers keys in
-/// which one directory takes a page.
+/// Ends of pages that a run keeps, from which distances are estimated. A run is longer than a segment, so that it
+/// covers keys of which one directory takes a page.
 const RUN: usize = 16;
 
-/// Guesses from guesses while guesses are good: each doubles the distance, so that a listing is soon in many places.
+/// Guesses that may build on each other while guesses are good. Each doubles the distance, so that a listing soon has
+/// many segments.
 const GUESSES: u32 = 3;
 
-/// Segments still allowed below which they get longer, so that distances that are systematically judged too short do
-/// not use them up.
+/// If fewer segments than this are still allowed, they get longer: estimates that are always too short must not use
+/// them up.
 const SCARCE: u64 = 24;
 
-/// Keys between those that the alphabets are learned from.
+/// The alphabets are learned from one key in so many.
 const LEARN_EVERY: usize = 16;
 
-/// Pages of the first segment that may wait, whatever the memory: one is being delivered.
+/// Pages of the first segment that may wait even if memory is full: one of them is being delivered.
 const HEAD_PAGES: usize = 2;
 
 /// A page to ask for.
@@ -63,7 +64,7 @@ struct Segment {
     id: u64,
     /// Keys after this.
     start: Option<String>,
-    /// Keys up to and with this.
+    /// Keys up to this one, which is included.
     end: Option<String>,
     continuation: Option<String>,
     progress: Progress,
@@ -100,7 +101,7 @@ impl Segment {
         PageRequest { segment: self.id, start_after: self.start.clone(), continuation: self.continuation.clone() }
     }
 
-    /// Puts the run of the segment before in front of this one's.
+    /// Joins the run of the segment before with the run of this one.
     fn continue_run(&mut self, mut before: VecDeque<(String, u64)>) {
         let offset = before.back().map_or(0, |(_, count)| *count);
         // The first key of this run says no more than the last of the run before.
@@ -146,7 +147,7 @@ pub(super) struct SegmentedListing {
     opened: u64,
     /// Of these, how many have no answer yet.
     unanswered: u64,
-    /// How many guesses may stand on each other now.
+    /// How many guesses may build on each other now.
     guesses: u32,
     pages: u64,
     listed: u64,
@@ -240,7 +241,8 @@ impl SegmentedListing {
         None
     }
 
-    /// Whether there is memory for another page. Far ones leave half of it to near ones, which are delivered before.
+    /// Whether there is memory for another page. Far segments leave half of it to near ones, which are delivered
+    /// earlier.
     fn has_room(&self, index: usize, rank: usize) -> bool {
         let expected = self.memory + (self.asked + 1) * self.largest_page;
         let share = self.memory_limit - self.memory_limit / 2 * rank.min(self.most_asked) / self.most_asked;
@@ -284,7 +286,7 @@ impl SegmentedListing {
         let segment = &self.segments[index];
         let end = segment.end.as_deref();
         let from = segment.last.as_deref().or(segment.start.as_deref())?;
-        // A segment without a run is a guess; what is known is known of those before.
+        // A segment without a run is a guess; only the segments before it are known.
         let mut known = index;
         let mut guesses = u32::from(segment.last.is_none());
         while self.segments[known].run.len() < 2 {
@@ -316,7 +318,7 @@ impl SegmentedListing {
         self.keys.past_alike(from).map(|split| split.after)
     }
 
-    /// Takes in the answer to a request. One that breaks the order changes nothing; the listing cannot go on then.
+    /// Takes in the answer to a request. An answer that breaks the order changes nothing; the listing cannot continue.
     pub(super) fn answer(&mut self, id: u64, answer: Result<ListedObjects, Error>) -> Result<(), Disorder> {
         self.asked -= 1;
         let Some(index) = self.segments.iter().position(|segment| segment.id == id) else { return Ok(()) };
@@ -383,7 +385,7 @@ impl SegmentedListing {
         let segment = &mut self.segments[index];
         segment.failure = Some(error);
         segment.progress = Progress::Finished;
-        // What comes after is never delivered.
+        // The segments behind are never delivered.
         self.segments.truncate(index + 1);
         self.memory = self.segments.iter().flat_map(|segment| &segment.ready).map(ListedObjects::memory).sum();
     }

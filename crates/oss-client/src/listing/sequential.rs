@@ -27,7 +27,7 @@ async fn run(target: &Target, options: ListingOptions, sender: &Sender<Page>) ->
         if page.continuation.is_none() {
             return Ok(());
         }
-        // A server's mistake must not make the listing endless.
+        // A mistake of the server must not make the listing endless.
         if page.continuation == continuation {
             return Err(target.stuck());
         }

@@ -63,7 +63,7 @@ impl Queue {
         let mut state = lock(&self.state);
         if state.items.is_empty() && state.end.is_none() {
             state.reader_waits = true;
-            // A wake-up without items counts as patience lost, no more: the caller asks again.
+            // After a wake-up without items, the caller asks again.
             let waited = self.filled.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.reader_waits = false;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often a reader that has read everything looks whether there is more: at first, and after a while. A page takes
-/// the service 20 to 50 ms, so the first look is rarely late by a part worth mentioning; fifty looks a second, a system
+/// the service 20 to 50 ms, so the first look is rarely late; fifty looks a second, a system
 /// call each, cost a waiting process nothing. No process can notify all others, since none knows them.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
@@ -46,7 +46,7 @@ struct Following {
     reader: StraightReader,
     lister: Option<(Arc<ListingFile>, PrefixToList)>,
     producing: Option<JoinHandle<Result<()>>>,
-    /// Told of each page that this sequence lists.
+    /// Notified of each page that this sequence lists.
     progress: Arc<Notify>,
     pause: Duration,
 }

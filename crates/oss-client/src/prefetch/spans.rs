@@ -37,7 +37,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// The entry, if it lies in an archive; else it is given back.
+    /// The member, if the entry lies in an archive; otherwise the entry.
     pub(super) fn of(position: u64, entry: Entry) -> std::result::Result<Self, Entry> {
         match (&entry.span, entry.size) {
             (Some(span), Some(size)) => Ok(Self { position, offset: span.offset, size, entry }),
@@ -145,7 +145,7 @@ async fn fetch_parts(client: &Client, run: &Run) -> Result<(String, Vec<PooledBu
     }
 }
 
-/// Members have no version of their own: what OSS says of the archive is said of them.
+/// Members have no version of their own: an error about the archive is an error about them.
 fn explained(error: Error, archive: &str) -> Error {
     match error.kind() {
         ErrorKind::Changed(_) => Error::new(ErrorKind::Changed(format!(

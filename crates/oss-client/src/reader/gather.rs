@@ -27,7 +27,7 @@ pub trait Target: AsMut<[u8]> + Sized {
 pub struct Wanted<B> {
     /// The first byte.
     pub start: u64,
-    /// Where the bytes go.
+    /// Receives the bytes.
     pub target: B,
 }
 
@@ -80,8 +80,8 @@ impl Window {
     }
 }
 
-/// Divides memory that is filled from several places of an object into requests of at most `longest` bytes each. Ranges that
-/// lie close together are one request.
+/// Divides memory that is filled from several places of an object into requests of at most `longest` bytes each. Ranges
+/// that lie close together are one request.
 pub fn gather<B: Target>(mut wanted: Vec<Wanted<B>>, longest: u64) -> Vec<Job<B>> {
     wanted.retain(|one| one.target.length() > 0);
     wanted.sort_by_key(|one| one.start);

@@ -27,7 +27,7 @@ use crate::{
 
 /// An open object. Every byte comes from the version with the ETag seen at opening, or the read fails.
 ///
-/// Cheap to clone; clones share what is known of the checksum.
+/// Cheap to clone; clones share the coverage.
 #[derive(Clone, Debug)]
 pub struct ObjectReader {
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ struct Shared {
     clients: Vec<Client>,
     bucket: String,
     key: String,
-    /// Byte of the object that is byte 0 here.
+    /// The byte of the stored object that is byte 0 of this one: for members of archives.
     base: u64,
     meta: ObjectMeta,
     coverage: Mutex<Coverage>,
@@ -138,9 +138,9 @@ impl ObjectReader {
         self.receive(lane, start, parts, true).await.map(drop)
     }
 
-    /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the CRC-64 of
-    /// each of these `spans` of it. Bytes that are checked by the caller, who may fetch them again, must not be `counted` for
-    /// the checksum of the object.
+    /// Receives the bytes from `start` into `target`, with one request over client number `lane`, and returns the
+    /// CRC-64 of each of these `spans` of it. Bytes that are checked by the caller, who may fetch them again, must not
+    /// be `counted` for the checksum of the object.
     pub async fn receive_spans(
         &self,
         lane: usize,

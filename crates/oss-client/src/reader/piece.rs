@@ -12,7 +12,7 @@ use crate::{
 
 type Outcome = SetOnce<Result<PooledBuffer>>;
 
-/// A range of an object on its way into memory. Dropping it cancels the request.
+/// A range of an object that is being received into memory. Dropping it cancels the request.
 pub struct Piece {
     range: Range<u64>,
     outcome: Arc<Outcome>,

@@ -201,7 +201,7 @@ impl Upload {
         while bytes.len() >= self.part_size() {
             self.lend_part(bytes.split_to(self.part_size())).await?;
         }
-        // What follows is copied, into memory that counts too.
+        // The bytes that follow are copied into the part being filled, which counts too.
         self.parts.make_room(self.part_size() as u64).await?;
         Ok(length - bytes.len())
     }
@@ -293,7 +293,7 @@ impl Upload {
         self.settle(stored, Some(crc64)).await
     }
 
-    /// Finds out whether the object was published although the answer says otherwise, or did not arrive.
+    /// Finds out whether the object was published, although the answer says that it was not or did not arrive.
     async fn settle(&self, answer: Result<String>, crc64: Option<u64>) -> Result<Published> {
         let size = self.written;
         match answer {
@@ -371,8 +371,8 @@ fn check_size(size: u64, destination: &Destination) -> Result<()> {
 }
 
 impl Drop for Upload {
-    /// Stops the parts in flight. Those that arrived are removed by a task of the runtime this happens in; outside of
-    /// one, call [`Upload::abort`] before.
+    /// Stops the parts in flight. A task of the current runtime removes those that arrived; outside of a runtime, call
+    /// [`Upload::abort`] before.
     fn drop(&mut self) {
         let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), Handle::try_current()) else {
             return;

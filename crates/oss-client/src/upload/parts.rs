@@ -66,7 +66,7 @@ impl PartsInFlight {
         }
     }
 
-    /// What is in flight, taken out.
+    /// Takes out what is in flight.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new(Vec::new(), self.concurrency, self.budget))
     }
@@ -142,7 +142,7 @@ impl PartsInFlight {
         Ok(parts)
     }
 
-    /// Cancels what is in flight and waits until nothing of it is left.
+    /// Cancels the parts in flight and waits until all have stopped.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
         (self.bytes, self.lent) = (0, 0);

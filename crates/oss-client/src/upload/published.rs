@@ -17,8 +17,8 @@ pub struct Published {
     pub crc64: Option<u64>,
 }
 
-/// Looks whether the object is what was to be published, although publishing ended with `error`. Returns that error if it
-/// is not.
+/// Looks whether the object is what was to be published, although publishing ended with `error`. Returns that error if
+/// it is not.
 pub(super) async fn ask(
     client: &Client,
     destination: &Destination,
@@ -51,7 +51,7 @@ pub(super) async fn ask(
     Err(error.with(vec![format!("whether the object was published is not known: {unknown}")]))
 }
 
-/// Whether the service may have carried out a request that ended so.
+/// Whether the service may have executed a request that ended with this error.
 fn may_have_succeeded(error: &Error) -> bool {
     match error.kind() {
         // The service may refuse now what it did at an attempt whose answer was lost.

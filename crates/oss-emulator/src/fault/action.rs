@@ -1,4 +1,4 @@
-//! What a fault does to a request.
+//! The actions of a fault.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::draw::Draw;
 
-/// How long an answer is held back, in seconds: `0.05`, or a distribution such as `{"lognormal": [0.03, 0.5]}`.
+/// A wait before the answer, in seconds: `0.05`, or a distribution such as `{"lognormal": [0.03, 0.5]}`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Delay {
     /// The same for every request.
     Fixed(f64),
-    /// Anything between the two, equally likely.
+    /// Uniform between the two.
     Uniform(f64, f64),
-    /// Mean and standard deviation; never below zero.
+    /// Normal: mean and standard deviation. Negative numbers become zero.
     Normal(f64, f64),
-    /// Mean of an exponential distribution.
+    /// Exponential: its mean.
     Exponential(f64),
-    /// Median, and standard deviation of the logarithm: the usual form of the latency of a service.
+    /// Lognormal: median, and standard deviation of the logarithm. The latency of a service usually has this form.
     Lognormal(f64, f64),
 }
 
@@ -51,7 +51,7 @@ impl Delay {
     }
 }
 
-/// The longest time that a rule may name: a day, which is longer than any test and short enough for every clock.
+/// The longest time in a rule: a day. No test takes longer, and every clock can represent it.
 pub(super) const LONGEST_SECONDS: f64 = 86_400.0;
 
 #[derive(Serialize, Deserialize)]
@@ -119,20 +119,21 @@ impl<'de> Deserialize<'de> for Delay {
     }
 }
 
-/// Where in an answer a fault acts: `"before"` it, in the `"middle"` of its body, or after a number of bytes of the body.
+/// The position in an answer at which a fault acts: `"before"` its first byte, in the
+/// `"middle"` of its body, or after a number of bytes of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Position {
-    /// Before the first byte of the answer; what was asked for is not carried out.
+    /// Before the first byte of the answer. The request is not executed.
     Before,
     /// After half of the body.
     Middle,
-    /// After so many bytes of the body, but before its last.
+    /// After this many bytes of the body, but before its last byte.
     After(u64),
 }
 
 impl Position {
-    /// The byte of a body of `size` bytes; nothing where there is no body.
+    /// The number of the byte in a body of `size` bytes; `None` if there is no body.
     pub(super) fn within(self, size: u64) -> Option<u64> {
         let last = size.checked_sub(1)?;
         Some(match self {

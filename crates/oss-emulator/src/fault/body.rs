@@ -1,4 +1,4 @@
-//! The body of an answer as it leaves, spoiled where a fault says so.
+//! The body of an answer while it is sent. Faults can change it or cut it.
 
 use std::io;
 use std::pin::Pin;
@@ -20,13 +20,13 @@ pub(crate) struct AnswerBody {
     _in_flight: Option<InFlight>,
 }
 
-/// What happens to a body on its way.
+/// The faults of a body while it is sent.
 #[derive(Debug)]
 pub(crate) struct Spoiler {
     pub(crate) line: Arc<Line>,
-    /// The number of bytes after which it ends.
+    /// The number of bytes after which the body ends.
     pub(crate) ending: Option<(u64, Ending)>,
-    /// The byte of which one bit is changed.
+    /// The number of the byte in which one bit is changed.
     pub(crate) flip: Option<u64>,
     /// Bytes handed over.
     pub(crate) sent: u64,
@@ -43,7 +43,7 @@ impl AnswerBody {
 }
 
 impl Spoiler {
-    /// The frame as it is sent; nothing where the body ends before it.
+    /// The frame as it is sent; `None` if the body ends before it.
     fn pass(&mut self, mut bytes: Bytes) -> Bytes {
         if let Some((at, _)) = self.ending {
             bytes.truncate((at - self.sent).min(bytes.len() as u64) as usize);

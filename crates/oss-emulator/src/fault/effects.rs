@@ -1,4 +1,4 @@
-//! What all faults together do to one request.
+//! The effects of all faults together on one request.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,11 +15,11 @@ use super::line::{Ending, Line, Pace};
 use super::rule::FaultRule;
 use crate::response::{Response, ServiceError, set};
 
-/// The code of a throttled request, where the rule does not say which limit was passed.
+/// The code of a throttled request, if the rule has no `error`.
 const THROTTLED: &str = "TotalQpsLimitExceeded";
 
-/// What all faults together do to one request. Delays add up, the lowest rate counts, and of two that want the same thing
-/// the first has it.
+/// The effects of all faults together on one request. Delays add up, and the lowest rate counts. If two faults set the same
+/// effect, the first one wins.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// The faults that act.
@@ -68,7 +68,7 @@ impl Effects {
         self.clock_skew.map_or_else(SystemTime::now, skewed)
     }
 
-    /// How the request ends before it is carried out, if it does.
+    /// How the request ends before it is executed, if a fault ends it there.
     pub(crate) fn ending_before(&self) -> Option<Ending> {
         match self.ending {
             Some((Position::Before, ending)) => Some(ending),
@@ -86,7 +86,7 @@ impl Effects {
         })
     }
 
-    /// The status of the refusal, where the rule gives one.
+    /// The status of the refusal, if the rule sets one.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.refusal.as_ref()?.status?).ok()
     }
@@ -106,7 +106,7 @@ impl Effects {
         }
     }
 
-    /// How the request ends instead of being answered, if it does. An answer without a body has no middle to end in.
+    /// How the request ends without an answer, if a fault ends it there. An answer without a body has no middle.
     pub(crate) fn ending_instead(&self, size: u64) -> Option<Ending> {
         if self.lose_reply {
             return Some(Ending::Reset);
@@ -147,7 +147,7 @@ fn ending(rule: &FaultRule) -> Option<(Position, Ending)> {
     reset.or(close).or(stall)
 }
 
-/// What a clock shows that is `seconds` ahead. Rules are bounded, so every clock has that time.
+/// The time of a clock that is `seconds` ahead. The limits of rules ensure that this time exists.
 fn skewed(seconds: f64) -> SystemTime {
     let now = SystemTime::now();
     let distance = Duration::from_secs_f64(seconds.abs());

@@ -1,7 +1,7 @@
-//! The connection under the protocol: where it can be slowed down and where it can be cut.
+//! The connection below HTTP. A fault can slow it down here, or cut it.
 //!
-//! A request that is to end badly says so to its [`Line`] and then waits for ever. The server has by then handed everything before
-//! the cut to the socket, flushes, and the flush is what cuts.
+//! To cut the connection, a request calls [`Line::end`] and then sends nothing more. The server hands all bytes before the cut
+//! to the socket and flushes it, and the flush cuts the connection.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,7 +22,7 @@ const PACE_QUANTUM: Duration = Duration::from_millis(10);
 /// The most moved at once while paced: a rate that a quantum of time does not limit needs no larger transfers.
 const LARGEST_PACED: usize = 64 * 1024;
 
-/// What timers are exact to. A transfer that is due sooner is made at once, since waiting for it would take longer.
+/// The precision of timers. A transfer that is due sooner is made at once, because a wait would take longer.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// How far behind its schedule a paced connection may catch up; without it each late timer would lower the rate.
@@ -73,7 +73,7 @@ impl Pace {
     }
 }
 
-/// What a request can do to the connection it came on.
+/// The means by which a request changes its own connection.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     /// Whether there is anything in `state`; a connection without faults looks at nothing else.
@@ -118,7 +118,7 @@ impl Line {
         std::future::pending().await
     }
 
-    /// Holds the answer back.
+    /// Delays the answer.
     pub(crate) async fn delay(&self, time: Duration) {
         self.held.store(true, Ordering::Relaxed);
         tokio::time::sleep(time).await;

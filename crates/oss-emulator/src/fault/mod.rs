@@ -1,4 +1,4 @@
-//! Failing on purpose: rules, and the requests they act on.
+//! Faults: rules, and the requests that they act on.
 
 mod action;
 mod body;
@@ -34,7 +34,7 @@ pub struct Faults {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Whether there are any; without any a request looks at nothing else.
+    /// Whether there are faults. If not, a request does not look further.
     any: AtomicBool,
     faults: Mutex<Vec<Arc<Fault>>>,
     last: Mutex<u64>,
@@ -52,7 +52,7 @@ struct Fault {
 struct Counts {
     met: u64,
     acted: u64,
-    /// How often each thing was asked for, where chance depends on it.
+    /// How often each request came, for rules with a probability.
     asked: HashMap<u64, u64>,
 }
 
@@ -60,13 +60,13 @@ struct Counts {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FaultStatus {
-    /// What [`Faults::add`] returned.
+    /// The number that [`Faults::add`] returned.
     pub id: u64,
     /// The rule.
     pub rule: FaultRule,
-    /// Requests whose operation, bucket and key fitted.
+    /// Requests whose operation, bucket and key matched.
     pub met: u64,
-    /// Requests that it acted on.
+    /// Requests that the fault acted on.
     pub acted: u64,
 }
 
@@ -86,7 +86,7 @@ impl Faults {
         Ok(id)
     }
 
-    /// Removes a fault and returns whether it was there. What it did to requests under way stays done.
+    /// Removes a fault, and returns whether it existed. Its effects on requests in progress remain.
     pub fn remove(&self, id: u64) -> bool {
         let mut faults = self.inner.faults.lock();
         let before = faults.len();
@@ -112,7 +112,7 @@ impl Faults {
         faults.iter().map(status).collect()
     }
 
-    /// What happens to a request.
+    /// Returns the effects of all faults on a request.
     pub(crate) fn meet(&self, operation: Operation, target: &Target, headers: &HeaderMap) -> Effects {
         let mut effects = Effects::default();
         if !self.inner.any.load(Ordering::Acquire) {
@@ -136,7 +136,7 @@ impl Faults {
 }
 
 impl Fault {
-    /// Counts a request and returns the chance it goes by if the fault acts on it.
+    /// Counts a request. Returns the random numbers for it if the fault acts on it.
     fn meet(&self, identity: impl Fn() -> u64) -> Option<Draw> {
         let mut counts = self.counts.lock();
         counts.met += 1;

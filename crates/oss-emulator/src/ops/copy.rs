@@ -48,7 +48,7 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
     if !replace && !onto_itself {
         kept.headers.clone_from(&source.object.attributes.headers);
     } else {
-        // A copied link points where the link points, whatever is said about it.
+        // A copied link has the target of the link, whatever the request says about it.
         let target = |(name, _): &&(HeaderName, HeaderValue)| *name == header::SYMLINK_TARGET;
         kept.headers.extend(source.object.attributes.headers.iter().find(target).cloned());
     }

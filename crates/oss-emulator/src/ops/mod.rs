@@ -1,4 +1,4 @@
-//! What each operation does.
+//! The operations.
 
 mod append;
 mod attributes;
@@ -32,7 +32,7 @@ pub(crate) use cors::answer_headers;
 
 use crate::store::{Acl, Bucket, Object, Store};
 
-/// What operations work on.
+/// The state that operations work on.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Arc<Store>,
@@ -58,7 +58,7 @@ impl Context {
     }
 }
 
-/// Performs an operation for a sender who is known, or for anyone where an access control list allows that.
+/// Performs an operation for a known sender, or for anyone if an access control list allows that.
 pub(crate) async fn perform(
     context: &Context,
     operation: Operation,
@@ -128,7 +128,7 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
     if !ruling_acl(&bucket, object.as_deref(), write).allows_anyone(write) {
         return Err(denied());
     }
-    // What a link shows must be open as well as the link.
+    // The target of a link must be open to the sender as well as the link.
     if matches!(operation, Operation::GetObject | Operation::HeadObject)
         && let Some(object) = &object
         && let Some(target) = symlink::target(&bucket, object)?

@@ -106,7 +106,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     let etag = combined_etag(&chosen);
     let crc64 = chosen.iter().fold(0, |crc, part| combine(crc, part.crc64, part.content.size()));
     let content = Content::new(chosen.iter().flat_map(|part| part.content.segments().iter().cloned()).collect());
-    // What comes in order can be hashed as it comes, so the service tells the MD5 of these objects, beside the ETag.
+    // Parts that come in order can be hashed while they arrive. Therefore the service returns the MD5 of these objects.
     if upload.sequential
         && let Some(md5) = Digests::of(&content, context.etag).await?.md5
         && let Ok(value) = HeaderValue::try_from(object::encode_md5(md5))
@@ -138,7 +138,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     Ok(response)
 }
 
-/// Where the object is now; its key is percent-encoded if the client asked for that, as everywhere in the answer.
+/// The address of the object. Its key is percent-encoded if the client asked for that, as everywhere in the answer.
 fn location(context: &Context, bucket: &str, key: &str, encoding: EncodingType) -> String {
     let key = match encoding {
         EncodingType::None => key.into(),

@@ -30,7 +30,7 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
     let bucket = context.bucket(&request.bucket)?;
     let attributes = attributes::read(request, &bucket)?;
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
-    // A client that sends gigabytes is told beforehand where that is possible; what counts is the check at the end.
+    // If possible, a client learns before it sends gigabytes that they will be refused. Only the check at the end decides.
     if forbid {
         check_overwrite(forbid, bucket.object(&request.key).as_deref())?;
     }
@@ -185,7 +185,7 @@ fn describe(response: &mut Response, object: &Object) {
     }
 }
 
-/// Adds the ETag, the CRC64 of the whole object and, where there is one, its MD5.
+/// Adds the ETag, the CRC-64 of the whole object and, if known, its MD5.
 pub(super) fn set_checksums(response: &mut Response, object: &Object) {
     set(response, standard::ETAG, object.etag());
     set(response, header::HASH_CRC64ECMA, object.crc64.to_string());

@@ -1,11 +1,11 @@
-//! One page of a listing: where it starts, what it groups under a delimiter, and where the next one goes on.
+//! One page of a listing: its start, the keys that it groups by a delimiter, and the start of the next page.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::store::{Bucket, Object, Upload, Walk};
 
-/// What a page selects.
+/// The selection of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Selection<'a> {
     pub(super) prefix: &'a str,
@@ -26,7 +26,7 @@ impl Selection<'_> {
         Some(&key[..self.prefix.len() + end])
     }
 
-    /// Where a page after `after` starts. A common prefix stands for everything under it. `None` when nothing can follow.
+    /// The start of the page after `after`. A common prefix stands for all keys below it. `None` if nothing can follow.
     fn start(&self, after: &str) -> Option<Bound<String>> {
         if after < self.prefix {
             return Some(Bound::Included(self.prefix.to_owned()));

@@ -98,7 +98,7 @@ pub(super) fn check_readable(object: &Object, key: &str) -> Result<(), ServiceEr
         .with_field("Key", key))
 }
 
-/// Adds how far a restoration is.
+/// Adds the header `x-oss-restore` with the progress of a restoration.
 pub(super) fn describe(response: &mut Response, object: &Object) {
     if let Some(progress) = progress(object) {
         set(response, header::RESTORE, progress);

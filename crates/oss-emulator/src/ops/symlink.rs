@@ -45,7 +45,7 @@ pub(super) async fn put(context: &Context, request: &Request<'_>) -> Result<Resp
     Ok(response)
 }
 
-/// Tells where a link points.
+/// Adds the target of a link to the answer.
 pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let object = object::find(context, request)?;
     let Some(target) = target_header(&object) else {
@@ -76,7 +76,7 @@ pub(super) fn target(bucket: &Bucket, object: &Object) -> Result<Option<Arc<Obje
     Ok(Some(target))
 }
 
-/// What a reader sees of a target through a link: the target's content and the link's description.
+/// The object that a reader sees through a link: the target's content with the link's description.
 pub(super) fn seen_through(link: &Object, target: &Object) -> Object {
     let mut seen = target.clone();
     seen.modified_with(link);

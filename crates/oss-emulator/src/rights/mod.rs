@@ -2,7 +2,7 @@
 //!
 //! A key without a policy belongs to the account that owns everything, and may do everything that no bucket policy denies
 //! to everyone. A key with a policy is a user of that account: it may do what its policy or a bucket's policy allows and
-//! neither denies. Whoever has no key may do what a bucket's policy or an access control list opens to everyone.
+//! neither denies. A request without a key may do what a bucket's policy or an access control list opens to everyone.
 
 mod action;
 mod policy;

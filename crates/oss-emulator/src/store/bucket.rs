@@ -290,7 +290,7 @@ fn check_exists(deleted: bool) -> Result<(), StoreError> {
     if deleted { Err(StoreError::NoSuchBucket) } else { Ok(()) }
 }
 
-/// What a walk does after an entry.
+/// The next step of a walk after an entry.
 #[derive(Debug)]
 pub(crate) enum Walk {
     Next,

@@ -24,7 +24,7 @@ impl Budget {
     }
 }
 
-/// What one body takes of a budget. It is given back once nothing holds a block of the body, be it an object, an upload or a
+/// The share of one body in a budget. It is given back once nothing holds a block of the body, be it an object, an upload or a
 /// response under way.
 #[derive(Debug)]
 pub(super) struct Share {

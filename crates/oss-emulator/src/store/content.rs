@@ -109,7 +109,7 @@ impl Content {
         Self::new(self.segments().iter().chain(other.segments()).filter(|segment| segment.len() > 0).cloned().collect())
     }
 
-    /// `length` bytes from `start` on, or fewer where the content ends.
+    /// `length` bytes from `start` on, or fewer if the content ends before.
     pub(crate) fn slice(&self, start: u64, length: u64) -> Self {
         let mut skip = start;
         let mut left = length;
@@ -322,7 +322,7 @@ fn shared(block: Bytes, share: Option<&Arc<Share>>) -> Bytes {
     }
 }
 
-/// Runs file work where it may block.
+/// Runs file work on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,4 +1,4 @@
-//! What the files of a directory store say, as JSON.
+//! The JSON descriptions in the files of a directory store.
 
 use std::collections::HashMap;
 use std::io;
@@ -232,7 +232,7 @@ fn describe_content(content: &Content) -> io::Result<Vec<SegmentDescription>> {
     content
         .segments()
         .iter()
-        // What is empty is nowhere, not even in a file.
+        // Empty content has no file.
         .filter(|segment| segment.len() > 0)
         .map(|segment| match segment {
             Segment::File { file, offset, length } => {

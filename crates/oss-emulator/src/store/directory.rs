@@ -164,7 +164,7 @@ impl Directory {
             fs::rename(temporary, path)
         });
         if let Err(error) = renamed {
-            // What is left under `temporary` goes at the next start in any case.
+            // The next start removes all that is left under `temporary`.
             let _ = fs::remove_file(temporary);
             return Err(error);
         }
@@ -256,7 +256,7 @@ impl DataWriter {
 impl Drop for DataWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // What is left under `temporary` goes at the next start in any case.
+            // The next start removes all that is left under `temporary`.
             let _ = fs::remove_file(&self.temporary);
         }
     }

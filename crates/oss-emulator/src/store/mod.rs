@@ -1,4 +1,4 @@
-//! Where buckets and objects are kept. The index is always in memory; the bytes are in memory or under a directory.
+//! The store of buckets and objects. The index is always in memory; the bytes are in memory or under a directory.
 
 mod bucket;
 mod budget;
@@ -168,12 +168,12 @@ impl Store {
         self.run(move || bucket.configure(kind, document)).await
     }
 
-    /// Where a body that arrives for any bucket is gathered.
+    /// Returns a writer that gathers the body of a request to any bucket.
     pub(crate) fn writer(&self, expected: Option<u64>) -> ContentWriter {
         ContentWriter::new(self.directory.clone(), self.budget.as_ref(), &self.pages, expected)
     }
 
-    /// Replaces the object under `key` with what `make` makes of the present one. Readers see the one or the other.
+    /// Replaces the object under `key` with what `make` makes of the present one. Readers see either the old or the new object.
     pub(crate) async fn replace<E>(
         &self,
         bucket: &Arc<Bucket>,

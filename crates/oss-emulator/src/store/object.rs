@@ -1,4 +1,4 @@
-//! What is known of an object beside its bytes.
+//! The description of an object: everything except its bytes.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::etag::Etag;
 use super::headers::Headers;
 use super::storage_class::StorageClass;
 
-/// Who may use a bucket or an object without a key.
+/// The access that anonymous requests have to a bucket or an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Acl {
     /// An object that follows its bucket.
@@ -64,7 +64,7 @@ pub(crate) enum ObjectKind {
     Normal,
     Multipart,
     Appendable,
-    /// A symbolic link. It has no content; where it points is among its headers.
+    /// A symbolic link. It has no content; its target is one of its headers.
     Symlink,
 }
 
@@ -89,7 +89,7 @@ impl ObjectKind {
     }
 }
 
-/// What the writer of an object said about it.
+/// The attributes that the writer of an object set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attributes {
     /// Headers returned as they came: the content type, the cache rules and the user's metadata. The values are UTF-8.
@@ -155,7 +155,7 @@ impl Object {
         self.etag.to_string()
     }
 
-    /// The MD5 of the content, where it is known.
+    /// The MD5 of the content, if it is known.
     pub(crate) fn md5(&self) -> Option<[u8; 16]> {
         self.etag.md5()
     }

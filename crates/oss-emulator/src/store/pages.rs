@@ -42,7 +42,7 @@ impl Pages {
 
 #[derive(Debug)]
 struct Block {
-    /// There until it is dropped.
+    /// Kept until it is dropped.
     memory: Option<MmapMut>,
     pages: Arc<Pages>,
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_comes_back() {
+    fn bytes_that_do_not_fit_come_back() {
         let mut filling = Pages::new(true).block().unwrap();
         assert!(filling.fill(&vec![1; BLOCK - 2]).is_empty());
         assert!(!filling.is_full());

@@ -1,4 +1,4 @@
-//! Where the service keeps an object, which decides what it costs and whether it can be read at once.
+//! Storage classes. They decide the cost of an object and whether it can be read at once.
 
 /// A storage class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -1,4 +1,4 @@
-//! Whatever arrives, nothing panics: each parser, and the whole server, under mutated samples.
+//! No input causes a panic: each parser, and the whole server, reads mutated samples.
 //!
 //! Each target runs for a second, or for as many as `OSS_FUZZ_SECONDS` says; `make fuzz` gives each a minute. A failure prints
 //! the input and the seed.

@@ -16,7 +16,7 @@ use crate::mutator::fuzz;
 /// Longer than any answer takes. A server that does not answer is as bad as one that panics.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What thousands of uploads may leave behind.
+/// The limit for the remains of thousands of uploads.
 const MEMORY_LIMIT: u64 = 64 << 20;
 
 const SIGNATURE: &str = "x-oss-date: 20231216T162057Z\r\nAuthorization: OSS4-HMAC-SHA256 \

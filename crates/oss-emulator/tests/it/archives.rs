@@ -96,7 +96,7 @@ async fn only_archives_are_restored() {
 }
 
 #[tokio::test]
-async fn what_a_link_shows_must_be_restored() {
+async fn the_target_of_a_link_must_be_restored() {
     let (_server, mut client) = archived(Duration::ZERO).await;
     client
         .call(Call::put("link", b"").query("symlink", "").header("x-oss-symlink-target", "Archive"))

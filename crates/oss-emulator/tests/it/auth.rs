@@ -1,4 +1,4 @@
-//! Who is let in.
+//! The requests that are accepted.
 
 use std::time::{Duration, SystemTime};
 
@@ -112,7 +112,7 @@ async fn tampered(client: &mut Client, call: &Call, from: &str, to: &str) -> cra
 }
 
 #[tokio::test]
-async fn what_was_changed_after_signing_is_noticed() {
+async fn a_change_after_signing_is_noticed() {
     let (_server, mut client) = start().await;
     client.call(Call::put("key", b"1")).await.expect(200);
     for signing in [Signing::V4, Signing::V1] {

@@ -1,4 +1,4 @@
-//! A server to test and a client that sends exactly what it is told.
+//! A server to test, and a client that sends exactly the given bytes.
 
 use std::time::{Duration, SystemTime};
 
@@ -367,14 +367,14 @@ impl Client {
         matches!(self.stream.read(&mut [0]).await, Ok(0) | Err(_))
     }
 
-    /// What the server sends until it closes the connection.
+    /// The bytes that the server sends until it closes the connection.
     pub(crate) async fn drain(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
         let _ = self.stream.read_to_end(&mut rest).await;
         rest
     }
 
-    /// Exactly so many bytes of what the server sends.
+    /// The next `count` bytes from the server.
     pub(crate) async fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             self.fill().await;
@@ -382,7 +382,7 @@ impl Client {
         self.buffer.drain(..length).collect()
     }
 
-    /// What the server sends until the connection ends, and the error that it ends with, if any.
+    /// The bytes that the server sends until the connection ends, and the error at its end, if any.
     pub(crate) async fn end(&mut self) -> (Vec<u8>, Option<std::io::ErrorKind>) {
         let mut rest = std::mem::take(&mut self.buffer);
         let ended = self.stream.read_to_end(&mut rest).await;

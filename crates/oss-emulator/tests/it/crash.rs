@@ -31,7 +31,7 @@ const WRITERS: u64 = 8;
 /// Few keys for each writer, so that most writes replace something.
 const KEYS: u64 = 5;
 
-/// What the other tests call a test, and here is the server: it does nothing unless started by [`Victim::start`].
+/// The server process. It is a test only in form, and does nothing unless [`Victim::start`] starts it.
 #[tokio::test]
 async fn serve_until_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
@@ -80,7 +80,7 @@ impl Drop for Victim {
     }
 }
 
-/// What one key may hold: the last acknowledged content, or the one whose answer never came.
+/// The allowed contents of one key: the last acknowledged one, or the one whose answer never came.
 #[derive(Debug, Default, Clone)]
 struct Expected {
     acknowledged: Option<u64>,
@@ -164,7 +164,7 @@ async fn check(client: &mut Client, expected: &mut BTreeMap<String, Expected>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let mut all: Vec<BTreeMap<String, Expected>> = vec![BTreeMap::new(); WRITERS as usize];
     for round in 0..KILLS {

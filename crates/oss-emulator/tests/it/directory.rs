@@ -112,7 +112,7 @@ async fn uploads_go_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_what_is_gone() {
+async fn deleted_objects_leave_no_files() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(EmulatorConfig { fsync: true, ..kept(directory.path()) }).await;
     let mut client = server.connect().await;
@@ -153,7 +153,7 @@ async fn a_response_under_way_keeps_its_object() {
 }
 
 #[tokio::test]
-async fn what_an_interruption_leaves_is_cleared() {
+async fn remains_of_an_interruption_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let server = Server::start(kept(root)).await;

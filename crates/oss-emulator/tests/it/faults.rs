@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::client::{Call, Client, Server, config, pattern, start};
 use crate::tls::ask as ask_through_tls;
 
-/// What a test waits for that must not happen.
+/// How long a test waits to see that something does not happen.
 const A_WHILE: Duration = Duration::from_millis(200);
 
 /// A server with one object, and a rule about reading it.
@@ -175,14 +175,14 @@ async fn a_stalled_body_leaves_the_connection_open() {
     server.fault(r#"{"operation": "HeadObject", "stall": "before"}"#);
     ask(&mut other, &Call::head("key")).await;
     assert!(timeout(A_WHILE, other.receive(&Method::HEAD)).await.is_err(), "it was answered");
-    // A server that is told to stop does not wait for them.
+    // A stopping server does not wait for them.
     let started = Instant::now();
     server.stop().await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn what_was_sent_before_a_stall_arrives() {
+async fn bytes_before_a_stall_arrive() {
     let (_server, mut client) = failing(r#"{"operation": "GetObject", "stall": "middle"}"#, &pattern(1000)).await;
     ask(&mut client, &Call::get("key")).await;
     client.receive(&Method::HEAD).await;

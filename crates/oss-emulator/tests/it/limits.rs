@@ -9,7 +9,7 @@ use crate::client::{Call, Server, config, pattern};
 use crate::multipart::{initiate, upload};
 
 #[tokio::test]
-async fn what_exceeds_the_memory_limit_is_refused_and_room_is_given_back() {
+async fn bodies_above_the_memory_limit_are_refused_and_room_is_given_back() {
     let server = Server::start(EmulatorConfig { memory_limit: Some(3_000_000), ..config() }).await;
     let mut client = server.connect().await;
     let two = pattern(2_000_000);
@@ -18,7 +18,7 @@ async fn what_exceeds_the_memory_limit_is_refused_and_room_is_given_back() {
         let refused = client.call(call).await.refused(400, "InsufficientStorage");
         assert!(refused.error().message.contains("memory limit of 3000000 bytes"), "{:?}", refused.error());
     }
-    // What was refused took nothing for good, and a copy shares its bytes.
+    // Refused bodies gave their memory back, and a copy shares its bytes.
     client.call(Call::put("b", &pattern(1_000_000))).await.expect(200);
     client.call(Call::object(Method::PUT, "c").header("x-oss-copy-source", "/examplebucket/a")).await.expect(200);
     assert!(client.call(Call::get("a")).await.expect(200).body == two);

@@ -15,7 +15,7 @@ enum Entry {
     Prefix(String),
 }
 
-/// What a listing without pages would give, in order.
+/// The entries of a listing without pages, in order.
 fn model(keys: &BTreeSet<String>, prefix: &str, delimiter: &str, after: &str) -> Vec<Entry> {
     let mut entries = Vec::new();
     for key in keys.iter().filter(|key| key.starts_with(prefix)) {
@@ -23,7 +23,7 @@ fn model(keys: &BTreeSet<String>, prefix: &str, delimiter: &str, after: &str) ->
             .then(|| key[prefix.len()..].find(delimiter))
             .flatten()
             .map(|at| &key[..prefix.len() + at + delimiter.len()]);
-        // What comes after a common prefix is not under it.
+        // Entries after a common prefix are not below it.
         if key.as_str() <= after || group == Some(after) {
             continue;
         }

@@ -115,7 +115,7 @@ async fn missing_objects_and_buckets_have_their_codes() {
 }
 
 #[tokio::test]
-async fn what_was_damaged_on_the_way_is_refused() {
+async fn a_body_damaged_on_the_way_is_refused() {
     let (_server, mut client) = start().await;
     let put = |name, value| Call::put("key", b"hello world").header(name, value);
     client.call(put("content-md5", "rL0Y20zC+Fzt72VPzMSk2A==")).await.refused(400, "InvalidDigest");

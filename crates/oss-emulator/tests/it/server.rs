@@ -60,7 +60,7 @@ async fn a_request_under_way_is_finished() {
     client.receive(&Method::PUT).await.expect(100);
     client.send(&body[..500]).await;
     let log = server.log.clone();
-    // The server is told to stop before the rest of the body is sent.
+    // The test stops the server before it sends the rest of the body.
     let ((), answer) = tokio::join!(server.stop(), async {
         client.send(&body[500..]).await;
         client.receive(&Method::PUT).await

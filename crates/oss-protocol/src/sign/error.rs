@@ -111,9 +111,9 @@ pub enum VerifyError {
     WrongScope {
         /// Which part of the scope.
         field: &'static str,
-        /// What it must be.
+        /// The required value.
         expected: String,
-        /// What it is.
+        /// The value in the request.
         found: String,
     },
     /// A signed header is not text.
@@ -122,9 +122,9 @@ pub enum VerifyError {
     /// Everything is in order but the signature.
     #[error("the signature does not match")]
     SignatureMismatch {
-        /// What the server signed.
+        /// The string that the server signed.
         string_to_sign: String,
-        /// What the server hashed into it; V4 only.
+        /// The canonical request that the server hashed; V4 only.
         canonical_request: Option<String>,
     },
 }
@@ -151,7 +151,7 @@ impl VerifyError {
         }
     }
 
-    /// The `EC` that OSS answers with, where it is known.
+    /// The `EC` that OSS answers with, if it is known.
     ///
     /// <https://www.alibabacloud.com/help/en/oss/support/0002-00000232>
     pub fn ec(&self) -> Option<&'static str> {

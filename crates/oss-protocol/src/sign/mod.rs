@@ -29,7 +29,7 @@ pub enum SignatureVersion {
     V4,
 }
 
-/// What a request acts on: everything that is signed except its headers.
+/// The target of a request: all signed parts except its headers.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestTarget<'a> {
     /// The method.
@@ -59,7 +59,7 @@ impl<'a> SignedParts<'a> {
     }
 }
 
-/// What is signed: a borrowed view that client and server both can make.
+/// The signed parts of a request, borrowed; client and server can both make them.
 #[derive(Clone, Copy)]
 pub struct SignedParts<'a> {
     /// The method.
@@ -88,7 +88,7 @@ impl fmt::Debug for SignedParts<'_> {
     }
 }
 
-/// What a server knows when it checks a signature.
+/// The facts with which a server checks a signature.
 #[derive(Clone, Copy)]
 pub struct Verifier<'a> {
     /// The secret of the access key that the request names.
@@ -97,7 +97,7 @@ pub struct Verifier<'a> {
     pub region: Option<&'a str>,
     /// The server's time.
     pub now: SystemTime,
-    /// A key derived from the secret, which saves its derivation where a V4 signature is of the key's day and region.
+    /// A derived key. It is used for V4 signatures of its day and region, which then need no derivation.
     pub signing_key: Option<&'a v4::SigningKey>,
 }
 
@@ -130,7 +130,7 @@ fn header_text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, SignError> {
     std::str::from_utf8(value).map(str::trim).map_err(|_| SignError::HeaderNotText { name: name.to_owned() })
 }
 
-/// Returns the text of the header `name`, where it is present.
+/// Returns the text of the header `name`, if it is present.
 fn text_of<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Result<Option<&'a str>, SignError> {
     headers.get(name).map(|value| header_text(name.as_str(), value.as_bytes())).transpose()
 }

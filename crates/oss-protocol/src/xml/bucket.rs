@@ -1,4 +1,4 @@
-//! Buckets: making them, listing them, and what they say about themselves.
+//! Buckets: creating them, listing them and describing them.
 
 use std::time::SystemTime;
 
@@ -14,7 +14,7 @@ use crate::time::format_xml_timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct CreateBucketConfiguration {
-    /// The storage class of objects that name none.
+    /// The storage class of objects that were written without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     /// `LRS` or `ZRS`.
@@ -38,15 +38,15 @@ impl Document for CreateBucketConfiguration {
 pub struct BucketInfo {
     /// The bucket's name.
     pub name: String,
-    /// Where it is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
+    /// The region with the prefix `oss-`, which region IDs lack: `oss-cn-hangzhou`.
     pub location: String,
-    /// When it was made.
+    /// When the bucket was created.
     pub creation_date: SystemTime,
     /// The endpoint on the internet.
     pub extranet_endpoint: String,
     /// The endpoint inside the cloud.
     pub intranet_endpoint: String,
-    /// The storage class of objects that name none.
+    /// The storage class of objects that were written without one.
     pub storage_class: String,
     /// `LRS` or `ZRS`.
     pub data_redundancy_type: String,
@@ -54,11 +54,11 @@ pub struct BucketInfo {
     pub owner: Owner,
     /// The access rule: `private`, `public-read` or `public-read-write`.
     pub acl: String,
-    /// `Enabled` or `Suspended`, where versions were ever kept.
+    /// `Enabled` or `Suspended`; absent if the bucket never kept versions.
     pub versioning: Option<String>,
     /// How objects are encrypted that name nothing else.
     pub encryption: Option<DefaultEncryption>,
-    /// Every other element that holds text, such as `Comment` and `TransferAcceleration`.
+    /// All other elements with text, such as `Comment` and `TransferAcceleration`.
     pub extra: Vec<(String, String)>,
 }
 
@@ -176,7 +176,7 @@ fn read_encryption(cursor: &mut Cursor<'_>) -> Result<Option<DefaultEncryption>,
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/getbucketlocation>
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationConstraint {
-    /// Where the bucket is, with the `oss-` that region ids lack: `oss-cn-hangzhou`.
+    /// The region with the prefix `oss-`, which region IDs lack: `oss-cn-hangzhou`.
     pub location: String,
 }
 
@@ -220,7 +220,7 @@ pub struct BucketSummary {
     /// The region ID.
     #[serde(default)]
     pub region: String,
-    /// The storage class of objects that name none.
+    /// The storage class of objects that were written without one.
     #[serde(default)]
     pub storage_class: String,
 }

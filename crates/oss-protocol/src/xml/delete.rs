@@ -2,7 +2,7 @@
 
 use super::{Cursor, EncodingType, Writer, XmlError, non_empty};
 
-/// The most keys that one request may name.
+/// The limit of keys in one request.
 pub const MAX_KEYS: usize = 1000;
 
 const REQUEST_ROOT: &str = "Delete";
@@ -13,7 +13,7 @@ const RESULT_ROOT: &str = "DeleteResult";
 pub struct ObjectIdentifier {
     /// The key.
     pub key: String,
-    /// The version to delete, where one is meant.
+    /// The version to delete; absent for the current one.
     pub version_id: Option<String>,
 }
 
@@ -22,7 +22,7 @@ pub struct ObjectIdentifier {
 /// <https://www.alibabacloud.com/help/en/oss/developer-reference/deletemultipleobjects>
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteObjects {
-    /// Whether the answer leaves out what was deleted.
+    /// Whether the answer leaves out the deleted objects.
     pub quiet: bool,
     /// The objects. A server refuses more than [`MAX_KEYS`]; reading does not.
     pub objects: Vec<ObjectIdentifier>,
@@ -107,7 +107,7 @@ impl DeletedObject {
 pub struct DeleteResult {
     /// How keys are encoded in the body. The fields here are always decoded.
     pub encoding_type: EncodingType,
-    /// What was deleted.
+    /// The deleted objects.
     pub deleted: Vec<DeletedObject>,
 }
 

@@ -12,15 +12,15 @@ const ROOT: &str = "Error";
 pub struct ErrorBody {
     /// The code.
     pub code: String,
-    /// A sentence for people.
+    /// The message for people.
     pub message: String,
     /// The request's id.
     pub request_id: String,
-    /// The host that was asked.
+    /// The host that the request was sent to.
     pub host_id: String,
-    /// The exact code beside the code, such as `0026-00000001`.
+    /// The detailed error code, such as `0026-00000001`.
     pub ec: Option<String>,
-    /// What else the body holds, in order: `Key`, `BucketName`, `Endpoint`, `StringToSign` and the like.
+    /// All other elements of the body, in order: `Key`, `BucketName`, `Endpoint`, `StringToSign` and the like.
     pub extra: Vec<(String, String)>,
 }
 

@@ -86,13 +86,13 @@ pub struct ObjectEntry<'a> {
     pub object_type: &'a str,
     /// The storage class.
     pub storage_class: &'a str,
-    /// The owner, if it is told.
+    /// The owner, if the answer contains it.
     pub owner: Option<&'a Owner>,
     /// How far the restoration of an archived object is, as `x-oss-restore` says.
     pub restore_info: Option<&'a str>,
 }
 
-/// The objects of a listing in the making.
+/// The objects of a listing that is being written.
 #[derive(Debug)]
 pub struct Contents<'w> {
     writer: &'w mut Writer,
@@ -108,7 +108,7 @@ impl<'w> Contents<'w> {
         Self { writer, encoding, time: None, owner: None }
     }
 
-    /// Makes room for so many objects, whose keys have so many bytes together.
+    /// Reserves memory for this many objects, whose keys have this many bytes in total.
     pub fn reserve(&mut self, objects: usize, key_bytes: usize) {
         self.writer.reserve(objects * CONTENTS_BYTES + key_bytes + 512);
     }
@@ -167,19 +167,19 @@ impl<'w> Contents<'w> {
 pub struct ListObjectsResult {
     /// The bucket.
     pub name: String,
-    /// What every key starts with.
+    /// The beginning that all keys have in common.
     pub prefix: String,
     /// The key after which the listing starts.
     pub marker: String,
-    /// The most entries that a page may have.
+    /// The limit of entries in a page.
     pub max_keys: u32,
-    /// What ends a common prefix.
+    /// The text that ends a common prefix.
     pub delimiter: Option<String>,
     /// How keys are encoded in the body. The fields here are always decoded.
     pub encoding_type: EncodingType,
     /// Whether there is another page.
     pub is_truncated: bool,
-    /// Where the next page starts; present whenever there is one.
+    /// The position at which the next page starts, if there is one.
     pub next_marker: Option<String>,
     /// The objects.
     pub contents: Vec<ObjectSummary>,
@@ -226,7 +226,7 @@ impl ListObjectsResult {
         self.to_xml_with(|contents| contents.push_all(&self.contents))
     }
 
-    /// Writes a body with the objects that `write` names in place of those of `contents`, which then need not be made.
+    /// Writes a body with the objects that `write` adds. The field `contents` is not used.
     pub fn to_xml_with(&self, write: impl FnOnce(&mut Contents<'_>)) -> String {
         let mut writer = Writer::document(ROOT);
         let encoding = self.encoding_type;
@@ -251,21 +251,21 @@ impl ListObjectsResult {
 pub struct ListObjectsV2Result {
     /// The bucket.
     pub name: String,
-    /// What every key starts with.
+    /// The beginning that all keys have in common.
     pub prefix: String,
     /// The key after which the listing starts.
     pub start_after: Option<String>,
-    /// Where this page was asked to start.
+    /// The token with which this page was requested.
     pub continuation_token: Option<String>,
-    /// The most entries that a page may have.
+    /// The limit of entries in a page.
     pub max_keys: u32,
-    /// What ends a common prefix.
+    /// The text that ends a common prefix.
     pub delimiter: Option<String>,
     /// How keys are encoded in the body. The fields here are always decoded.
     pub encoding_type: EncodingType,
     /// Whether there is another page.
     pub is_truncated: bool,
-    /// Where the next page starts; present whenever there is one.
+    /// The position at which the next page starts, if there is one.
     pub next_continuation_token: Option<String>,
     /// The number of objects and common prefixes together.
     pub key_count: u32,
@@ -319,7 +319,7 @@ impl ListObjectsV2Result {
         self.to_xml_with(|contents| contents.push_all(&self.contents))
     }
 
-    /// Writes a body with the objects that `write` names in place of those of `contents`, which then need not be made.
+    /// Writes a body with the objects that `write` adds. The field `contents` is not used.
     pub fn to_xml_with(&self, write: impl FnOnce(&mut Contents<'_>)) -> String {
         let mut writer = Writer::document(ROOT);
         let encoding = self.encoding_type;

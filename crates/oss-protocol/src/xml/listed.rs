@@ -1,11 +1,11 @@
-//! A page of a listing, packed: what is needed of each object when there are millions of them.
+//! A packed page of a listing: only the fields that are needed for millions of objects.
 
 use std::borrow::Cow;
 
 use super::{Cursor, EncodingType, XmlError, cursor::number, list::ROOT, non_empty};
 use crate::canonical::decode;
 
-/// What one element of `Contents` takes as XML, at least; so that the rows of a page are made with one allocation.
+/// The smallest size of one `Contents` element in XML, so that one allocation is enough for the rows of a page.
 const SHORTEST_CONTENTS: usize = 128;
 
 /// Keys, sizes and entity tags of one page of `ListObjectsV2`, in one piece of memory.
@@ -16,7 +16,7 @@ pub struct ListedObjects {
     /// Keys and entity tags, one after the other.
     text: String,
     rows: Vec<Row>,
-    /// Where the next page starts; absent on the last page.
+    /// The token of the next page; absent on the last page.
     pub continuation: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct ListedObject<'a> {
     pub key: &'a str,
     /// The size in bytes.
     pub size: u64,
-    /// The entity tag, with its quotes; empty where the answer has none.
+    /// The entity tag, with its quotes; empty if the answer has none.
     pub etag: &'a str,
 }
 
@@ -50,12 +50,12 @@ impl ListedObjects {
             rows: Vec::with_capacity(body.len() / SHORTEST_CONTENTS),
             continuation: None,
         };
-        let (mut is_truncated, mut encoding, mut told_late) = (None, EncodingType::None, false);
+        let (mut is_truncated, mut encoding, mut announced_late) = (None, EncodingType::None, false);
         while let Some(name) = cursor.child()? {
             match name.local() {
                 "Contents" => page.read_object(&mut cursor, encoding)?,
                 "EncodingType" => {
-                    told_late |= encoding == EncodingType::None && !page.is_empty();
+                    announced_late |= encoding == EncodingType::None && !page.is_empty();
                     encoding = EncodingType::read(&mut cursor)?;
                 }
                 "IsTruncated" => is_truncated = Some(cursor.boolean("IsTruncated")?),
@@ -71,7 +71,7 @@ impl ListedObjects {
             true => {}
             false => page.continuation = None,
         }
-        if encoding == EncodingType::Url && told_late { page.decoded() } else { Ok(page) }
+        if encoding == EncodingType::Url && announced_late { page.decoded() } else { Ok(page) }
     }
 
     fn read_object(&mut self, cursor: &mut Cursor<'_>, encoding: EncodingType) -> Result<(), XmlError> {
@@ -108,7 +108,7 @@ impl ListedObjects {
         self.rows.push(Row { key_end, etag_end: self.text.len() as u32, size });
     }
 
-    /// The page with its keys decoded, where the body names their encoding after them.
+    /// Decodes the keys, for a body that names the encoding after them.
     fn decoded(self) -> Result<Self, XmlError> {
         let mut page = Self {
             text: String::with_capacity(self.text.len()),
@@ -152,7 +152,7 @@ impl ListedObjects {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 
-    /// Forgets all but the first `count` objects.
+    /// Keeps only the first `count` objects.
     pub fn truncate(&mut self, count: usize) {
         self.rows.truncate(count);
         self.text.truncate(self.rows.last().map_or(0, |row| row.etag_end as usize));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_cannot_go_on_without_is_required() {
+    fn required_elements_must_be_present() {
         let xml = answer(EncodingType::Url, &["a"], Some("t")).to_xml();
         for (element, expected) in [
             ("<Key>a</Key>", "Key"),

@@ -41,34 +41,34 @@ pub enum XmlError {
     /// The body is not well-formed XML.
     #[error("the body is not well-formed XML: {reason}")]
     Malformed {
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// The body ends in the middle.
+    /// The body ends before its root element ends.
     #[error("the body ends before its last element does")]
     Truncated,
-    /// The body is another document.
+    /// The root element is the one of another document.
     #[error("the body is <{found}>, not <{expected}>")]
     UnexpectedRoot {
-        /// The element that should be the root.
+        /// The expected root element.
         expected: &'static str,
-        /// The element that is.
+        /// The root element of the body.
         found: String,
     },
-    /// An element that cannot be done without is absent.
+    /// A required element is absent.
     #[error("<{element}> is missing")]
     Missing {
         /// The element.
         element: &'static str,
     },
-    /// An element holds something else than it should.
+    /// The text of an element has the wrong form.
     #[error("<{element}> holds {value:?}, which is not {expected}")]
     Invalid {
         /// The element.
         element: &'static str,
         /// Its text.
         value: String,
-        /// What it should hold.
+        /// The form that it should have.
         expected: &'static str,
     },
 }
@@ -132,7 +132,7 @@ impl EncodingType {
         Self::parse(&text).ok_or(XmlError::Invalid { element: "EncodingType", value: text, expected: "url" })
     }
 
-    /// Writes the element that announces the encoding, where there is one.
+    /// Writes the element that announces the encoding, if keys are encoded.
     fn write(self, writer: &mut Writer) {
         if self == Self::Url {
             writer.leaf("EncodingType", "url");
@@ -177,7 +177,7 @@ impl EncodingType {
     }
 }
 
-/// Common prefixes stand each in an element of its own.
+/// Each common prefix has an element of its own.
 fn read_common_prefix(cursor: &mut Cursor<'_>, prefixes: &mut Vec<String>) -> Result<(), XmlError> {
     while let Some(name) = cursor.child()? {
         match name.local() {
@@ -196,7 +196,7 @@ fn write_common_prefixes(writer: &mut Writer, encoding: EncodingType, prefixes: 
     }
 }
 
-/// Returns `None` for the empty text, which is how OSS writes an absent marker, prefix or delimiter.
+/// Returns `None` for an empty text: OSS writes an absent marker, prefix or delimiter as an empty element.
 fn non_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Uploads in parts.
+//! Multipart uploads.
 
 use std::time::SystemTime;
 
@@ -8,10 +8,10 @@ pub use super::copy::{CopyObjectResult, CopyPartResult};
 use super::{Cursor, Document, EncodingType, Writer, XmlError, non_empty, read_common_prefix, write_common_prefixes};
 use crate::time::format_xml_timestamp;
 
-/// The most parts of an upload; parts are numbered from 1.
+/// The limit of parts of an upload. Part numbers start at 1.
 pub const MAX_PARTS: u32 = 10_000;
 
-/// The least size of a part that is not the last, in bytes.
+/// The smallest size of a part in bytes. Only the last part may be smaller.
 pub const MIN_PART_BYTES: u64 = 100 * 1024;
 
 /// The answer to `InitiateMultipartUpload`.
@@ -25,7 +25,7 @@ pub struct InitiateMultipartUploadResult {
     pub bucket: String,
     /// The key.
     pub key: String,
-    /// The upload's id, which every further request names.
+    /// The upload's ID. Each later request of the upload contains it.
     pub upload_id: String,
 }
 
@@ -68,7 +68,7 @@ impl InitiateMultipartUploadResult {
 pub struct CompletedPart {
     /// The number of the part.
     pub part_number: u32,
-    /// The entity tag that its upload was answered with.
+    /// The entity tag in the answer to its upload.
     #[serde(rename = "ETag")]
     pub etag: String,
 }
@@ -79,7 +79,7 @@ pub struct CompletedPart {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CompleteMultipartUpload {
-    /// The parts in the order in which they were written; a server wants it ascending.
+    /// The parts as the body lists them. The server requires ascending numbers.
     #[serde(rename = "Part")]
     pub parts: Vec<CompletedPart>,
 }
@@ -202,9 +202,9 @@ pub struct ListPartsResult {
     pub upload_id: String,
     /// The part after which the listing starts.
     pub part_number_marker: u32,
-    /// Where the next page starts.
+    /// The part after which the next page starts, if there is one.
     pub next_part_number_marker: Option<u32>,
-    /// The most entries that a page may have.
+    /// The limit of entries in a page.
     pub max_parts: u32,
     /// Whether there is another page.
     pub is_truncated: bool,
@@ -266,7 +266,7 @@ impl ListPartsResult {
     }
 }
 
-/// OSS writes an empty element where there is no next page.
+/// OSS writes an empty element if there is no next page.
 fn read_part_marker(cursor: &mut Cursor<'_>) -> Result<Option<u32>, XmlError> {
     let Some(text) = non_empty(cursor.text()?) else {
         return Ok(None);
@@ -333,11 +333,11 @@ pub struct ListMultipartUploadsResult {
     pub next_key_marker: Option<String>,
     /// The upload of that key after which the next page starts.
     pub next_upload_id_marker: Option<String>,
-    /// What ends a common prefix.
+    /// The text that ends a common prefix.
     pub delimiter: Option<String>,
-    /// What every key starts with.
+    /// The beginning that all keys have in common.
     pub prefix: String,
-    /// The most entries that a page may have.
+    /// The limit of entries in a page.
     pub max_uploads: u32,
     /// Whether there is another page.
     pub is_truncated: bool,

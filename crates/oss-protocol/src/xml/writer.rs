@@ -1,4 +1,4 @@
-//! Writing: elements one after the other into a text, with everything escaped that must be.
+//! Writing: appends elements to a text, and escapes their content.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::canonical::push_encoded_query;
 /// The first line of every body.
 pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
-/// A body in the making.
+/// A body that is being written.
 #[derive(Debug)]
 pub(super) struct Writer {
     out: String,
@@ -31,7 +31,7 @@ impl Writer {
         self.out.reserve(bytes);
     }
 
-    /// What has been written so far.
+    /// The text written so far.
     pub(super) fn written(&self) -> &str {
         &self.out
     }

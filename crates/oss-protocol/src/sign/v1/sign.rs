@@ -46,7 +46,7 @@ pub fn sign_headers(
 
 /// Returns the query parameters that make a URL of the target valid until `expires` after `time`.
 ///
-/// They are appended to `target.query`. Whoever uses the URL must send the signed ones of `headers` as they are here.
+/// They are appended to `target.query`. The user of the URL must send the signed headers with the same values.
 pub fn presign(
     target: RequestTarget<'_>,
     headers: &HeaderMap,

@@ -41,7 +41,7 @@ pub struct Presigned {
 }
 
 impl Presigned {
-    /// Returns the signature in a query, `None` where there is none of version 1.
+    /// Returns the signature in a query, `None` if there is none of version 1.
     pub fn from_query(query: &[(String, String)]) -> Result<Option<Self>, VerifyError> {
         let access_key_id = query_value(query, parameter::ACCESS_KEY_ID);
         let signature = query_value(query, parameter::SIGNATURE);

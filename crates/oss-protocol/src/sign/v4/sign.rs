@@ -12,7 +12,7 @@ use crate::header;
 use crate::sign::{RequestTarget, SignError, header_value, sendable};
 use crate::time::format_oss_date;
 
-/// Who signs, when and with what.
+/// The signer, the time and the secret.
 #[derive(Clone, Copy)]
 pub struct Signer<'a> {
     /// The access key; its secret is not used, the signing key is.
@@ -49,7 +49,7 @@ impl Signer<'_> {
     }
 }
 
-/// What a signature adds to the headers of a request.
+/// The headers that a signature adds to a request.
 pub struct Added<'a> {
     date: String,
     content_sha256: Option<&'static str>,
@@ -114,7 +114,7 @@ pub fn authorize<'a>(
     text.push_str("AdditionalHeaders=");
     let list_start = text.len();
     covered.push_additional(&mut text);
-    // An empty list is refused by the server, so the field goes where the list is empty.
+    // The server refuses an empty list, so the field is left out if the list is empty.
     if text.len() == list_start {
         text.truncate(field_start);
     } else {
@@ -140,7 +140,7 @@ pub fn sign_headers(target: RequestTarget<'_>, headers: &mut HeaderMap, signer: 
 
 /// Returns the query parameters that make a URL of the target valid for `expires`, the signature last.
 ///
-/// They are appended to `target.query`. Whoever uses the URL must send the signed ones of `headers` as they are here.
+/// They are appended to `target.query`. The user of the URL must send the signed headers with the same values.
 pub fn presign(
     target: RequestTarget<'_>,
     headers: &HeaderMap,

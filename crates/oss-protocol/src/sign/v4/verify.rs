@@ -88,7 +88,7 @@ impl Authorization {
 /// The signature of a presigned URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presigned {
-    /// Who signed what, and the signature.
+    /// The signer, the signed parts and the signature.
     pub authorization: Authorization,
     /// When the URL starts to be valid.
     pub time: SystemTime,
@@ -97,7 +97,7 @@ pub struct Presigned {
 }
 
 impl Presigned {
-    /// Returns the signature in a query, `None` where there is none of version 4.
+    /// Returns the signature in a query, `None` if there is none of version 4.
     pub fn from_query(query: &[(String, String)]) -> Result<Option<Self>, VerifyError> {
         let Some(version) = query_value(query, parameter::VERSION) else {
             return Ok(None);

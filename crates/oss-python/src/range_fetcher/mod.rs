@@ -1,11 +1,13 @@
 //! Many ranges of many objects at once, within a budget of memory, as a Python iterator.
 
+mod run;
+
 use std::{
     collections::{HashMap, VecDeque},
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -13,9 +15,8 @@ use std::{
 use oss_client::{
     Client,
     coalesce::{Located, coalesce},
-    reader::{ObjectReader, Target, longest_request},
+    reader::{Target, longest_request},
 };
-use oss_protocol::crc64::combine;
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyValueError, prelude::*, types::PyIterator};
 use tokio::sync::OnceCell;
 
@@ -25,8 +26,10 @@ use crate::{
     ranged::{LEAST_POPULATED, POPULATED_AT_ONCE},
     reactor_client::ReactorClient,
     runtime::Reactor,
-    wait::{Bell, SIGNAL_INTERVAL, Started, start_ringing},
+    wait::{Bell, SIGNAL_INTERVAL, start_ringing},
 };
+
+use run::{Object, Received, Request, Run, Wanted};
 
 /// How often a range is received: bytes that were flipped on the way may be right the second time.
 const ATTEMPTS: usize = 2;
@@ -53,6 +56,14 @@ pub(crate) struct Limits {
 pub(crate) struct PyRangeFetcher {
     state: ForkLock<Option<ProcessBound<State>>>,
     closing: AtomicBool,
+    read: Arc<Read>,
+}
+
+/// What a fetcher has read so far.
+#[derive(Default)]
+struct Read {
+    bytes: AtomicU64,
+    runs: AtomicU64,
 }
 
 /// A range that was fetched, or has failed.
@@ -64,162 +75,6 @@ pub(crate) struct PyFetchedRange {
     object_size: Option<u64>,
     intact: bool,
     error: Option<Py<PyAny>>,
-}
-
-/// One version of an object, opened by the first request for a range of it.
-struct Object {
-    bucket: String,
-    key: String,
-    /// The size that the object must have.
-    size: Option<u64>,
-    reader: OnceCell<ObjectReader>,
-}
-
-impl Object {
-    async fn open(&self, clients: &Arc<[Client]>, lane: usize) -> oss_client::Result<&ObjectReader> {
-        let open = || async {
-            let meta = clients[lane].head(&self.bucket, &self.key).await?;
-            Ok(ObjectReader::over(clients.to_vec(), &self.bucket, &self.key, meta))
-        };
-        self.reader.get_or_try_init(open).await
-    }
-}
-
-/// A range that is to be fetched.
-struct Wanted {
-    tag: Py<PyAny>,
-    object: Arc<Object>,
-    start: u64,
-    length: u64,
-    crc: Option<u64>,
-    memory: Option<Py<PyAny>>,
-}
-
-impl Located for Wanted {
-    fn range(&self) -> Range<u64> {
-        self.start..self.start + self.length
-    }
-
-    fn is_beside(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.object, &other.object) && self.memory.is_none() && other.memory.is_none()
-    }
-}
-
-/// What a request brought.
-struct Received {
-    /// The object's size.
-    size: u64,
-    /// The checksums asked for; None if the object has another size than it must, and nothing was received.
-    checksums: Option<Vec<u64>>,
-}
-
-/// A request of a run that was not sent yet.
-struct Request {
-    start: u64,
-    target: LentBuffer,
-    /// The parts of the target whose checksums are wanted.
-    spans: Vec<Range<usize>>,
-}
-
-/// Ranges that lie close together, and the memory that receives them. A long run takes several requests.
-struct Run {
-    ranges: VecDeque<Wanted>,
-    object: Arc<Object>,
-    start: u64,
-    length: u64,
-    memory: Py<PyAny>,
-    /// Held as long as an I/O thread may write to the memory.
-    buffer: PyUntypedBuffer,
-    /// Bytes of the budget that it takes.
-    cost: u64,
-    waiting: VecDeque<Request>,
-    /// The requests that were sent, with their lengths.
-    sent: Vec<(u64, Started<Received>)>,
-    /// Fresh memory whose pages are not present yet.
-    absent: VecDeque<Range<usize>>,
-    attempts: usize,
-}
-
-impl Run {
-    fn is_over(&self) -> bool {
-        self.waiting.is_empty() && self.sent.iter().all(|(_, one)| one.is_over())
-    }
-
-    fn in_flight(&self) -> usize {
-        self.sent.iter().filter(|(_, one)| !one.is_over()).count()
-    }
-
-    /// Whether the caller of the fetcher does not compare the bytes, so that they count for the object's checksum.
-    fn is_counted(&self) -> bool {
-        self.ranges.iter().all(|range| range.crc.is_none())
-    }
-
-    /// Divides the run into requests of at most `longest` bytes.
-    fn prepare(&mut self, longest: u64) -> PyResult<()> {
-        let mut target = LentBuffer::of_buffer(&self.buffer)?.shortened(self.length as usize);
-        let mut at = self.start;
-        while target.len() > 0 {
-            let part = target.split_front(usize::try_from(longest).unwrap_or(usize::MAX));
-            let end = at + part.len() as u64;
-            let span = |range: Range<u64>| (range.start.max(at) - at) as usize..(range.end.min(end) - at) as usize;
-            let checked =
-                self.ranges.iter().filter(|range| range.crc.is_some() && range.length > 0).map(Located::range);
-            let spans = checked.filter(|range| range.start < end && range.end > at).map(span).collect();
-            self.waiting.push_back(Request { start: at, target: part, spans });
-            at = end;
-        }
-        self.attempts += 1;
-        Ok(())
-    }
-
-    /// Takes the results of all requests, which are over.
-    fn take(&mut self, py: Python<'_>) -> PyResult<Received> {
-        let (mut size, mut has_size) = (0, true);
-        let mut parts = Vec::new();
-        let mut failure = None;
-        for (length, sent) in self.sent.drain(..) {
-            match sent.take(py) {
-                Ok(Received { size: found, checksums }) => {
-                    size = found;
-                    has_size &= checksums.is_some();
-                    parts.push((length, checksums.unwrap_or_default()));
-                }
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(Received { size, checksums: has_size.then(|| folded(parts)) }),
-        }
-    }
-
-    /// Whether each range has the bytes whose checksum the caller knows.
-    fn intact(&self, checksums: &[u64]) -> Vec<bool> {
-        let mut found = checksums.iter();
-        let mut is_intact = |range: &Wanted| match range.crc {
-            None => true,
-            // The checksum of no bytes.
-            Some(crc) if range.length == 0 => crc == 0,
-            Some(crc) => found.next() == Some(&crc),
-        };
-        self.ranges.iter().map(&mut is_intact).collect()
-    }
-
-    /// Waits until nothing of the requests is left.
-    fn cancel(&self, py: Python<'_>) {
-        self.sent.iter().for_each(|(_, one)| one.cancel());
-        self.sent.iter().for_each(|(_, one)| one.end(py));
-    }
-}
-
-/// The checksums of ranges, from those of requests: one request for several ranges, or several requests for one range.
-fn folded(mut parts: Vec<(u64, Vec<u64>)>) -> Vec<u64> {
-    if parts.len() <= 1 {
-        return parts.pop().map(|(_, checksums)| checksums).unwrap_or_default();
-    }
-    let pairs = parts.into_iter().filter_map(|(length, checksums)| Some((length, *checksums.first()?)));
-    let whole = pairs.reduce(|(before, first), (length, second)| (before + length, combine(first, second, length)));
-    whole.map(|(_, crc)| crc).into_iter().collect()
 }
 
 /// A run that has arrived or failed, with the ranges of it that were not handed out yet.
@@ -250,6 +105,7 @@ struct State {
     in_use: u64,
     free: Vec<Py<PyAny>>,
     bell: Arc<Bell>,
+    read: Arc<Read>,
 }
 
 impl Drop for State {
@@ -314,6 +170,8 @@ impl State {
                         run.prepare(self.longest)?;
                         self.running.push(run);
                     } else {
+                        self.read.bytes.fetch_add(run.length, Ordering::Relaxed);
+                        self.read.runs.fetch_add(1, Ordering::Relaxed);
                         self.done.push_back(Done { run, size: Some(size), intact: intact.into(), error: None });
                     }
                 }
@@ -338,7 +196,10 @@ impl State {
                     in_flight += 1;
                 }
             }
-            if in_flight >= self.limits.concurrency {
+            // Runs that have arrived count as well: their buffers are used again as soon as they are handed out, and fresh
+            // memory takes longer than waiting for that.
+            let held = self.running.len() + self.done.len();
+            if in_flight.max(held) >= self.limits.concurrency {
                 return Ok(());
             }
             if self.queued.is_empty() {
@@ -492,8 +353,10 @@ impl PyRangeFetcher {
             in_use: 0,
             free: Vec::new(),
             bell: Arc::default(),
+            read: Arc::default(),
         };
-        Ok(Self { state: ForkLock::new(Some(ProcessBound::new(state))), closing: AtomicBool::new(false) })
+        let read = Arc::clone(&state.read);
+        Ok(Self { state: ForkLock::new(Some(ProcessBound::new(state))), closing: AtomicBool::new(false), read })
     }
 }
 
@@ -511,6 +374,16 @@ impl PyRangeFetcher {
             Some(state) => state.get_mut(py, NAME)?.next(py, &self.closing),
             None => Err(PyValueError::new_err("I/O operation on closed range fetcher")),
         }
+    }
+
+    #[getter]
+    fn bytes_read(&self) -> u64 {
+        self.read.bytes.load(Ordering::Relaxed)
+    }
+
+    #[getter]
+    fn runs(&self) -> u64 {
+        self.read.runs.load(Ordering::Relaxed)
     }
 
     /// Cancels what is in flight and waits until the memory is free again.
