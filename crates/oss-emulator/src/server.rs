@@ -444,7 +444,10 @@ async fn perform(
     let sender = shared.authenticator.check(&parts, &target, effects.now()).map_err(|refusal| {
         // The service looks for the bucket first, so that a missing one is not taken for a wrong key.
         match target.bucket.as_deref() {
-            Some(bucket) if routed != Operation::PutBucket && shared.context.store.bucket(bucket).is_none() => {
+            Some(bucket)
+                if !matches!(routed, Operation::PutBucket | Operation::PutBucketAcl)
+                    && shared.context.store.bucket(bucket).is_none() =>
+            {
                 ServiceError::no_such_bucket(bucket)
             }
             _ => refusal,

@@ -125,6 +125,13 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
     let marker = query.get("marker").unwrap_or_default();
     let mut found = context.store.buckets_after(marker);
     found.retain(|bucket| bucket.name.starts_with(prefix));
+    if let Some(wanted) = query.text("tag-key") {
+        let value = query.get("tag-value");
+        found.retain(|bucket| {
+            let configurations = bucket.configurations();
+            configurations.tags.iter().any(|(key, found)| key == wanted && value.is_none_or(|value| value == found))
+        });
+    }
     let is_truncated = found.len() > limit as usize;
     found.truncate(limit as usize);
     let endpoint = context.address.to_string();
@@ -217,7 +224,8 @@ pub(super) fn stat(context: &Context, request: &Request<'_>) -> Result<Response,
         object_count: classes.values().map(|(_, count)| count).sum(),
         multipart_upload_count,
         live_channel_count: 0,
-        last_modified_time: unix_seconds(SystemTime::now()),
+        // A bucket that never held anything was never counted.
+        last_modified_time: if classes.is_empty() { 0 } else { unix_seconds(SystemTime::now()) },
         standard_storage,
         standard_object_count,
         infrequent_access_storage,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use oss_protocol::xml::Document;
 use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule, PublicAccessBlock};
+use oss_protocol::xml::tagging::Tagging;
 
 use crate::cors::CorsRules;
 use crate::rights::Policy;
@@ -70,6 +71,8 @@ pub(crate) struct Configurations {
     pub(crate) block_public_access: bool,
     /// How objects are said to be encrypted that name nothing else.
     pub(crate) encryption: Option<Arc<DefaultEncryption>>,
+    /// The bucket's own tags.
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 impl Configurations {
@@ -97,6 +100,10 @@ impl Configurations {
             ConfigurationKind::Encryption => {
                 let rule = text.map(EncryptionRule::parse).transpose().map_err(|error| error.to_string())?;
                 self.encryption = rule.map(|rule| Arc::new(rule.default));
+            }
+            ConfigurationKind::Tagging => {
+                let tagging = text.map(Tagging::parse).transpose().map_err(|error| error.to_string())?;
+                self.tags = tagging.map(|found| found.tags).unwrap_or_default();
             }
             _ => {}
         }

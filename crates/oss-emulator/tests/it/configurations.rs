@@ -136,6 +136,23 @@ async fn an_unversioned_bucket_lists_its_objects_as_versions() {
 }
 
 #[tokio::test]
+async fn buckets_are_listed_by_their_tags() {
+    let (_server, mut client) = start().await;
+    let tag =
+        |value: &str| format!("<Tagging><TagSet><Tag><Key>env</Key><Value>{value}</Value></Tag></TagSet></Tagging>");
+    for (name, value) in [("bucket-a", "test"), ("bucket-b", "prod")] {
+        client.call(Call::bucket(Method::PUT).of(name)).await.expect(200);
+        let put = Call::bucket(Method::PUT).of(name).query("tagging", "").body(tag(value).as_bytes());
+        client.call(put).await.expect(200);
+    }
+    let list = || Call::service(Method::GET).query("tag-key", "env");
+    let all = client.call(list()).await.expect(200);
+    assert_eq!(all.text().matches("<Name>").count(), 2, "{}", all.text());
+    let one = client.call(list().query("tag-value", "prod")).await.expect(200);
+    assert!(one.text().contains("<Name>bucket-b</Name>") && !one.text().contains("bucket-a"), "{}", one.text());
+}
+
+#[tokio::test]
 async fn regions() {
     let (_server, mut client) = start().await;
     let regions = client.call(Call::service(Method::GET).query("regions", "")).await.expect(200);
