@@ -1069,8 +1069,8 @@ def run_emulator(
         region: Region ID that signatures must be for.
         domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style, else
             the first label is the bucket.
-        key_pairs: Access key ID, secret, security token, the token's end in Unix time, and the policy of the key's user,
-            of each accepted key.
+        key_pairs: Access key ID, secret, security token, the token's end in Unix time, and the policy of the user, of
+            each accepted key.
         buckets: Buckets to start with.
         root: Directory to store in. None: memory.
         fsync: Wait for the disk before a write is answered.

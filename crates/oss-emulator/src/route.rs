@@ -65,6 +65,8 @@ operations! {
     GetBucketPublicAccessBlock,
     PutBucketPublicAccessBlock,
     DeleteBucketPublicAccessBlock,
+    GetBucketQos,
+    PutBucketQos,
     GetBucketReferer,
     PutBucketReferer,
     GetBucketReplication,
@@ -169,6 +171,7 @@ const CONFIGURATIONS: &[(&str, Verbs)] = {
                 Some(O::DeleteBucketPublicAccessBlock),
             ),
         ),
+        ("qos", (O::GetBucketQos, Some(O::PutBucketQos), None)),
         ("referer", (O::GetBucketReferer, Some(O::PutBucketReferer), None)),
         ("replication", (O::GetBucketReplication, None, None)),
         ("requestPayment", (O::GetBucketRequestPayment, Some(O::PutBucketRequestPayment), None)),
@@ -377,7 +380,7 @@ mod tests {
     #[test]
     fn an_unknown_sub_resource_never_writes() {
         assert_eq!(routed(&Method::PUT, Some("b"), Some("k"), "style"), Err("NotImplemented".to_owned()));
-        assert_eq!(routed(&Method::PUT, Some("b"), None, "qos"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::PUT, Some("b"), None, "qosInfo"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::PUT, Some("b"), None, "versioning"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::DELETE, Some("b"), None, "policyStatus"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::GET, None, None, "legalHold"), Err("NotImplemented".to_owned()));

@@ -37,7 +37,7 @@ const EVERYWHERE: &[&str] = &[
     "x-oss-traffic-limit",
 ];
 
-const OF_SERVICE: &[&str] = &["marker", "max-keys", "prefix", "regions", "tag-key", "tag-value"];
+const OF_SERVICE: &[&str] = &["marker", "max-keys", "prefix", "regionList", "regions", "tag-key", "tag-value"];
 
 const OF_BUCKETS: &[&str] = &[
     "acl",
@@ -63,6 +63,7 @@ const OF_BUCKETS: &[&str] = &[
     "policyStatus",
     "prefix",
     "publicAccessBlock",
+    "qos",
     "referer",
     "replication",
     "requestPayment",

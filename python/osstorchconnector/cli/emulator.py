@@ -42,7 +42,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=[],
         metavar="FILE",
         help="JSON file with another access key: AccessKeyId and AccessKeySecret, for a temporary key also "
-        "SecurityToken and Expiration, for a user with rights of its own also Policy, as RAM writes it; may be repeated",
+        "SecurityToken and Expiration, for a user with rights of its own also Policy, which is a policy of RAM; may be "
+        "repeated",
     )
     parser.add_argument(
         "--region", default="cn-hangzhou", help="region ID that requests must be signed for (default: %(default)s)"

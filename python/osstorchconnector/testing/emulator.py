@@ -138,9 +138,9 @@ class Emulator:
             requests_per_second: Most requests a second that are answered; the others are refused with 503. Default: no
                 limit.
             quota: Most bytes that the objects of one bucket may have together. Default: no limit.
-            profile: A network or a service to imitate. ``"35ms"``: to the first byte. ``"throttled"``: refuses one request
-                in five with 503. ``"flaky"``: some answers are lost, broken off, damaged or refused. ``"wan"``: about
-                180 ms to the first byte, 2 MB/s for each request. Default: none.
+            profile: A network or a service to imitate. ``"35ms"``: to the first byte. ``"throttled"``: one request in
+                five is refused with 503. ``"flaky"``: some answers are lost, broken off, damaged or refused. ``"wan"``:
+                about 180 ms to the first byte, 2 MB/s for each request. Default: none.
         """
         self.region = region
         self.access_key_id = access_key_id or f"emulator-{secrets.token_hex(8)}"
@@ -150,35 +150,33 @@ class Emulator:
         self.ca_bundle = ""
         self._key_pairs = tuple(key_pairs)
         self._tls = tls is not False
-        self._arguments = ["--host", host, "--port", str(port), "--region", region, "--etag", etag]
-        self._arguments += ["--restore-seconds", str(restore_seconds)]
-        if isinstance(tls, tuple):
-            certificate, key = tls
-            self._arguments += ["--tls-certificate", os.fspath(certificate), "--tls-key", os.fspath(key)]
-        elif tls:
-            self._arguments.append("--tls")
+        certificate, key = tls if isinstance(tls, tuple) else (None, None)
+        self._arguments = _command_line(
+            {
+                "--host": host,
+                "--port": port,
+                "--region": region,
+                "--etag": etag,
+                "--restore-seconds": restore_seconds,
+                "--tls-certificate": certificate,
+                "--tls-key": key,
+                "--root": root,
+                "--domain": domain,
+                "--memory-limit": memory_limit,
+                "--import": import_directory,
+                "--qps": requests_per_second,
+                "--quota": quota,
+                "--profile": profile,
+            },
+            {
+                "--tls": tls is True,
+                "--fsync": fsync,
+                "--no-verify": not verify_signatures,
+                "--allow-public-access": allow_public_access,
+            },
+        )
         for bucket in buckets:
             self._arguments += ["--bucket", bucket]
-        if root is not None:
-            self._arguments += ["--root", os.fspath(root)]
-        if domain is not None:
-            self._arguments += ["--domain", domain]
-        if fsync:
-            self._arguments.append("--fsync")
-        if memory_limit is not None:
-            self._arguments += ["--memory-limit", str(memory_limit)]
-        if import_directory is not None:
-            self._arguments += ["--import", os.fspath(import_directory)]
-        if not verify_signatures:
-            self._arguments.append("--no-verify")
-        if allow_public_access:
-            self._arguments.append("--allow-public-access")
-        if requests_per_second is not None:
-            self._arguments += ["--qps", str(requests_per_second)]
-        if quota is not None:
-            self._arguments += ["--quota", str(quota)]
-        if profile is not None:
-            self._arguments += ["--profile", profile]
         self._faults = list(faults)
         # It gives this process alone access, so each server gets a new one, and it is never shown.
         self._admin_token = secrets.token_urlsafe(32)
@@ -325,6 +323,16 @@ class Emulator:
             # Ctrl-C in a terminal goes to the whole process group, but the server must outlive its clients.
             process_group=0,
         )
+
+
+def _command_line(
+    options: Mapping[str, str | float | os.PathLike[str] | None], switches: Mapping[str, bool]
+) -> list[str]:
+    arguments = []
+    for name, value in options.items():
+        if value is not None:
+            arguments += [name, os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
+    return arguments + [name for name, on in switches.items() if on]
 
 
 def _write_key(path: Path, pair: KeyPair) -> None:

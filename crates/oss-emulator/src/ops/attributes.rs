@@ -43,18 +43,22 @@ pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes,
             _ => {}
         }
     }
-    if let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)?
-        && !["AES256", "KMS", "SM4"].contains(&algorithm)
-    {
-        return Err(ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError));
-    }
-    if !headers.contains_key(header::SERVER_SIDE_ENCRYPTION)
-        && let Some(rule) = bucket.configurations().encryption.clone()
-    {
-        let named = [Some(&rule.algorithm), rule.key_id.as_ref(), rule.data_encryption.as_ref()];
-        for (name, value) in ENCRYPTION.into_iter().zip(named) {
-            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-                kept.push((name, value));
+    match request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+        Some(algorithm) => {
+            check_algorithm(algorithm)?;
+            if algorithm == "KMS" && !headers.contains_key(header::SERVER_SIDE_ENCRYPTION_KEY_ID) {
+                kept.push((header::SERVER_SIDE_ENCRYPTION_KEY_ID, HeaderValue::from_static(DEFAULT_KEY_ID)));
+            }
+        }
+        None => {
+            if let Some(rule) = bucket.configurations().encryption.clone() {
+                let key_id = rule.key_id.as_deref().or((rule.algorithm == "KMS").then_some(DEFAULT_KEY_ID));
+                let named = [Some(rule.algorithm.as_str()), key_id, rule.data_encryption.as_deref()];
+                for (name, value) in ENCRYPTION.into_iter().zip(named) {
+                    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                        kept.push((name, value));
+                    }
+                }
             }
         }
     }
@@ -90,6 +94,17 @@ pub(super) fn check_acl(bucket: &Bucket, acl: Acl) -> Result<(), ServiceError> {
     }
     Ok(())
 }
+
+/// Refuses an algorithm that the service does not know.
+pub(super) fn check_algorithm(algorithm: &str) -> Result<(), ServiceError> {
+    if ["AES256", "KMS", "SM4"].contains(&algorithm) {
+        return Ok(());
+    }
+    Err(ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError))
+}
+
+/// The key of the key management service for those who name none: the service makes one for each account.
+const DEFAULT_KEY_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// The headers that say how an object is encrypted.
 const ENCRYPTION: [HeaderName; 3] =

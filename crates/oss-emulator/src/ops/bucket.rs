@@ -8,6 +8,7 @@ use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 use oss_protocol::time::unix_seconds;
+use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule};
 use oss_protocol::xml::bucket::{
     AccessControlPolicy, BucketInfo, BucketStat, BucketSummary, CreateBucketConfiguration, ListBucketsResult,
     LocationConstraint,
@@ -67,7 +68,10 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
     if context.block_public_access && acl.is_public() {
         return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
     }
-    let configurations = new_bucket_configurations(context.block_public_access)?;
+    let mut configurations = new_bucket_configurations(context.block_public_access)?;
+    if let Some(document) = encryption_of_headers(request)? {
+        configurations.set(ConfigurationKind::Encryption, Some(document)).map_err(StoreError::Configuration)?;
+    }
     let created =
         context.store.create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations).await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
@@ -83,6 +87,19 @@ pub(crate) fn new_bucket_configurations(block_public_access: bool) -> Result<Con
             .map_err(StoreError::Configuration)?;
     }
     Ok(configurations)
+}
+
+/// The encryption that the headers of `PutBucket` ask for.
+fn encryption_of_headers(request: &Request<'_>) -> Result<Option<Bytes>, ServiceError> {
+    let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)? else { return Ok(None) };
+    attributes::check_algorithm(algorithm)?;
+    let named = |name| request.header(name).map(|text| text.map(str::to_owned));
+    let default = DefaultEncryption {
+        algorithm: algorithm.to_owned(),
+        key_id: named(&header::SERVER_SIDE_ENCRYPTION_KEY_ID)?,
+        data_encryption: named(&header::SERVER_SIDE_DATA_ENCRYPTION)?,
+    };
+    Ok(Some(EncryptionRule { default }.to_xml().into()))
 }
 
 /// What the owner of a bucket gets for creating it once more: only what cannot be changed is refused.

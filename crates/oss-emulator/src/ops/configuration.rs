@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
-use oss_protocol::xml::XmlError;
-use oss_protocol::xml::configuration::check_document;
+use oss_protocol::xml::configuration::{
+    BucketUserQos, CorsConfiguration, EncryptionRule, LifecycleConfiguration, check_document,
+};
+use oss_protocol::xml::tagging::Tagging;
+use oss_protocol::xml::{Document, XmlError};
 
-use super::{Context, attributes};
+use super::{Context, attributes, lifecycle};
 use crate::body::ResponseBody;
 use crate::ingest::receive_document;
 use crate::request::Request;
@@ -42,6 +45,11 @@ fn form(kind: Kind) -> (&'static str, Option<&'static str>, Absent) {
             Some("BlockPublicAccess"),
             Absent::Document("<BlockPublicAccess>false</BlockPublicAccess>"),
         ),
+        Kind::Qos => (
+            "BucketUserQos",
+            Some("StorageCapacity"),
+            Absent::Document("<StorageCapacity>-1</StorageCapacity>"),
+        ),
         Kind::Referer => (
             "RefererConfiguration",
             Some("AllowEmptyReferer"),
@@ -69,6 +77,7 @@ pub(super) async fn perform(
         O::GetBucketLogging => get(context, request, Kind::Logging),
         O::GetBucketPolicy => get(context, request, Kind::Policy),
         O::GetBucketPublicAccessBlock => get(context, request, Kind::PublicAccessBlock),
+        O::GetBucketQos => get(context, request, Kind::Qos),
         O::GetBucketReferer => get(context, request, Kind::Referer),
         O::GetBucketRequestPayment => get(context, request, Kind::RequestPayment),
         O::GetBucketTags => get(context, request, Kind::Tagging),
@@ -79,6 +88,7 @@ pub(super) async fn perform(
         O::PutBucketLogging => put(context, request, Kind::Logging).await,
         O::PutBucketPolicy => put(context, request, Kind::Policy).await,
         O::PutBucketPublicAccessBlock => put(context, request, Kind::PublicAccessBlock).await,
+        O::PutBucketQos => put(context, request, Kind::Qos).await,
         O::PutBucketReferer => put(context, request, Kind::Referer).await,
         O::PutBucketRequestPayment => put(context, request, Kind::RequestPayment).await,
         O::PutBucketTags => put(context, request, Kind::Tagging).await,
@@ -89,7 +99,7 @@ pub(super) async fn perform(
         O::DeleteBucketLogging => delete(context, request, Kind::Logging).await,
         O::DeleteBucketPolicy => delete(context, request, Kind::Policy).await,
         O::DeleteBucketPublicAccessBlock => delete(context, request, Kind::PublicAccessBlock).await,
-        O::DeleteBucketTags => delete(context, request, Kind::Tagging).await,
+        O::DeleteBucketTags => delete_tags(context, request).await,
         O::DeleteBucketWebsite => delete(context, request, Kind::Website).await,
         O::GetBucketInventory => none(context, request, ErrorCode::NoSuchInventory),
         O::GetBucketReplication => none(context, request, ErrorCode::NoSuchReplicationConfiguration),
@@ -131,26 +141,79 @@ async fn put(context: &Context, request: &mut Request<'_>, kind: Kind) -> Result
     let bucket = context.bucket(&request.bucket)?;
     let largest = if kind == Kind::Policy { LARGEST_POLICY } else { LARGEST_DOCUMENT };
     let body = receive_document(request, largest).await?;
-    check(kind, &body)?;
+    let document = check(kind, &body)?;
     if kind == Kind::Policy && bucket.blocks_public_access() {
         let public = Policy::parse_of_bucket(&body).is_ok_and(|policy| policy.is_public());
         if public {
             return Err(attributes::public_access_is_blocked("Put public bucket policy is not allowed"));
         }
     }
-    context.store.configure(&bucket, kind, Some(Bytes::from(body.to_vec()))).await?;
+    context.store.configure(&bucket, kind, Some(document)).await?;
     Ok(empty(StatusCode::OK))
 }
 
-fn check(kind: Kind, body: &[u8]) -> Result<(), ServiceError> {
-    if kind == Kind::Policy {
-        return Policy::parse_of_bucket(body)
-            .map(|_| ())
-            .map_err(|error| ServiceError::new(ErrorCode::InvalidPolicyDocument).with_message(error.to_string()));
+/// Checks a document and returns what is kept of it: as it came, but for what the service adds or leaves out.
+fn check(kind: Kind, body: &[u8]) -> Result<Bytes, ServiceError> {
+    let as_it_came = || Ok(Bytes::copy_from_slice(body));
+    match kind {
+        Kind::Policy => {
+            Policy::parse_of_bucket(body)
+                .map_err(|error| ServiceError::new(ErrorCode::InvalidPolicyDocument).with_message(error.to_string()))?;
+            return as_it_came();
+        }
+        Kind::Cors => return Ok(CorsConfiguration::parse(body).map_err(refuse)?.to_xml().into()),
+        Kind::Encryption => return encryption(body),
+        Kind::Lifecycle => lifecycle::check(&LifecycleConfiguration::parse(body).map_err(refuse)?)?,
+        Kind::Qos => drop(BucketUserQos::parse(body).map_err(refuse)?),
+        _ => {}
     }
     let (root, child, _) = form(kind);
-    check_document(body, root, child)
-        .map_err(|error: XmlError| ServiceError::new(ErrorCode::MalformedXML).with_message(error.to_string()))
+    check_document(body, root, child).map_err(refuse)?;
+    let text = String::from_utf8_lossy(body);
+    // The official Python SDK writes truth values as Python does, and reads them as XML does.
+    let mut text = text.replace(">True<", ">true<").replace(">False<", ">false<");
+    if kind == Kind::Referer && !text.contains("<AllowTruncateQueryString>") {
+        let end = text.rfind("</").unwrap_or(text.len());
+        text.insert_str(end, "<AllowTruncateQueryString>true</AllowTruncateQueryString>");
+    }
+    Ok(text.into())
+}
+
+/// A value that cannot be is an argument that is wrong; anything else is not the document that it should be.
+fn refuse(error: XmlError) -> ServiceError {
+    match error {
+        XmlError::Invalid { element, value, .. } => ServiceError::invalid_argument(element, &value),
+        other => ServiceError::new(ErrorCode::MalformedXML).with_message(other.to_string()),
+    }
+}
+
+fn encryption(body: &[u8]) -> Result<Bytes, ServiceError> {
+    let mut rule = EncryptionRule::parse(body).map_err(|error| match error {
+        XmlError::Invalid { element: "SSEAlgorithm", .. } => {
+            ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError)
+        }
+        other => refuse(other),
+    })?;
+    if rule.default.algorithm != "KMS" {
+        // Keys belong to the key management service.
+        if let Some(id) = rule.default.key_id.filter(|id| !id.is_empty()) {
+            return Err(ServiceError::invalid_argument("KMSMasterKeyID", &id));
+        }
+        rule.default.key_id = None;
+        rule.default.data_encryption = None;
+    }
+    Ok(rule.to_xml().into())
+}
+
+/// Removes all tags of a bucket, or those whose keys the request names, with commas between them.
+async fn delete_tags(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
+    let Some(named) = request.query.text("tagging") else { return delete(context, request, Kind::Tagging).await };
+    let bucket = context.bucket(&request.bucket)?;
+    let mut tags = bucket.configurations().tags.clone();
+    tags.retain(|(key, _)| !named.split(',').any(|name| name == key));
+    let document = (!tags.is_empty()).then(|| Tagging { tags }.to_xml().into());
+    context.store.configure(&bucket, Kind::Tagging, document).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 async fn delete(context: &Context, request: &Request<'_>, kind: Kind) -> Result<Response, ServiceError> {

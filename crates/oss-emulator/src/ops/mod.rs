@@ -7,6 +7,7 @@ mod configuration;
 mod copy;
 mod cors;
 mod delete;
+mod lifecycle;
 mod list;
 mod multipart;
 mod object;

@@ -34,9 +34,18 @@ pub(super) async fn restore(context: &Context, request: &mut Request<'_>) -> Res
     if !(1..=MOST_DAYS).contains(&days) {
         return Err(ServiceError::invalid_argument("Days", &days.to_string()));
     }
+    // Each class has its own tiers; the first archive class has none.
+    let tiers: &[&str] = match found.storage_class {
+        StorageClass::Archive if wanted.tier.is_some() => {
+            return Err(ServiceError::new(ErrorCode::MalformedXML)
+                .with_message("JobParameters are for objects of the class ColdArchive or DeepColdArchive."));
+        }
+        StorageClass::DeepColdArchive => &["Expedited", "Standard"],
+        _ => &["Expedited", "Standard", "Bulk"],
+    };
     let tier = wanted.tier.as_deref().unwrap_or("Standard");
-    if !["Expedited", "Standard", "Bulk"].contains(&tier) {
-        return Err(ServiceError::new(ErrorCode::MalformedXML).with_ec("0016-00000703").with_field("Tier", tier));
+    if !tiers.contains(&tier) {
+        return Err(ServiceError::invalid_argument("Tier", tier));
     }
     let delay = context.restore_delay;
     let now = SystemTime::now();

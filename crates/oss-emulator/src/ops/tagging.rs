@@ -83,17 +83,23 @@ fn check(tags: Vec<(String, String)>) -> Result<Tags, ServiceError> {
         if value.chars().count() > LONGEST_VALUE {
             return Err(refusal("0010-00000214", "The value of a tag is too long.").with_field("TagValue", value));
         }
-        if key.is_empty() || !key.chars().all(is_allowed) {
-            return Err(refusal("0010-00000217", "The key of a tag is invalid.").with_field("TagKey", key));
-        }
-        if !value.chars().all(is_allowed) {
-            return Err(refusal("0010-00000217", "The value of a tag is invalid.").with_field("TagValue", value));
-        }
+        check_characters(key, value)?;
         if tags[..at].iter().any(|(earlier, _)| earlier == key) {
             return Err(refusal("0010-00000217", "Two tags have the same key.").with_field("TagKey", key));
         }
     }
     Ok((!tags.is_empty()).then(|| tags.into_boxed_slice()))
+}
+
+/// Refuses a tag with characters that tags must not have.
+pub(super) fn check_characters(key: &str, value: &str) -> Result<(), ServiceError> {
+    if key.is_empty() || !key.chars().all(is_allowed) {
+        return Err(refusal("0010-00000217", "The key of a tag is invalid.").with_field("TagKey", key));
+    }
+    if !value.chars().all(is_allowed) {
+        return Err(refusal("0010-00000217", "The value of a tag is invalid.").with_field("TagValue", value));
+    }
+    Ok(())
 }
 
 fn refusal(ec: &'static str, message: &'static str) -> ServiceError {

@@ -242,7 +242,8 @@ impl Statement {
         let (actions, not_actions) = one_of("Action", entry.action, "NotAction", entry.not_action)?;
         let (resources, not_resources) = one_of("Resource", entry.resource, "NotResource", entry.not_resource)?;
         let principals = match (of_bucket, entry.principal.map(Vec::from)) {
-            (true, None) => return Err("Principal is missing; a bucket's policy must name users, or \"*\"".to_owned()),
+            // The service takes a statement without principals for one about everyone.
+            (true, None) => vec!["*".to_owned()],
             (true, Some(principals)) if principals.is_empty() => {
                 return Err("Principal is empty; name users, or \"*\"".to_owned());
             }

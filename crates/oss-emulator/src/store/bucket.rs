@@ -210,7 +210,8 @@ impl Bucket {
         let before = self.object(key);
         let mut object = make(before.as_deref())?;
         let stored = self.stored.load(Ordering::Relaxed) - before.as_ref().map_or(0, |object| object.size());
-        if self.quota.is_some_and(|quota| stored + object.size() > quota) {
+        let limits = [self.quota, self.configurations.read().capacity];
+        if limits.into_iter().flatten().min().is_some_and(|most| stored + object.size() > most) {
             return Err(StoreError::QuotaExceeded.into());
         }
         object.record = None;

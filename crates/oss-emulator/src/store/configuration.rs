@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use oss_protocol::xml::Document;
-use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule, PublicAccessBlock};
+use oss_protocol::xml::configuration::{BucketUserQos, DefaultEncryption, EncryptionRule, PublicAccessBlock};
 use oss_protocol::xml::tagging::Tagging;
 
 use crate::cors::CorsRules;
@@ -21,6 +21,7 @@ pub(crate) enum ConfigurationKind {
     Logging,
     Policy,
     PublicAccessBlock,
+    Qos,
     Referer,
     RequestPayment,
     Tagging,
@@ -28,13 +29,14 @@ pub(crate) enum ConfigurationKind {
 }
 
 impl ConfigurationKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Cors,
         Self::Encryption,
         Self::Lifecycle,
         Self::Logging,
         Self::Policy,
         Self::PublicAccessBlock,
+        Self::Qos,
         Self::Referer,
         Self::RequestPayment,
         Self::Tagging,
@@ -49,6 +51,7 @@ impl ConfigurationKind {
             Self::Logging => "logging",
             Self::Policy => "policy",
             Self::PublicAccessBlock => "publicAccessBlock",
+            Self::Qos => "qos",
             Self::Referer => "referer",
             Self::RequestPayment => "requestPayment",
             Self::Tagging => "tagging",
@@ -71,6 +74,8 @@ pub(crate) struct Configurations {
     pub(crate) block_public_access: bool,
     /// How objects are said to be encrypted that name nothing else.
     pub(crate) encryption: Option<Arc<DefaultEncryption>>,
+    /// Most bytes that the bucket may hold.
+    pub(crate) capacity: Option<u64>,
     /// The bucket's own tags.
     pub(crate) tags: Vec<(String, String)>,
 }
@@ -100,6 +105,11 @@ impl Configurations {
             ConfigurationKind::Encryption => {
                 let rule = text.map(EncryptionRule::parse).transpose().map_err(|error| error.to_string())?;
                 self.encryption = rule.map(|rule| Arc::new(rule.default));
+            }
+            ConfigurationKind::Qos => {
+                let found = text.map(BucketUserQos::parse).transpose().map_err(|error| error.to_string())?;
+                // The service counts in GB.
+                self.capacity = found.and_then(|found| u64::try_from(found.storage_capacity).ok()).map(|gb| gb << 30);
             }
             ConfigurationKind::Tagging => {
                 let tagging = text.map(Tagging::parse).transpose().map_err(|error| error.to_string())?;

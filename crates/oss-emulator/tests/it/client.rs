@@ -263,6 +263,13 @@ impl Client {
         self.receive(&call.method).await
     }
 
+    /// Sends a GET of a path that is not the service's, without a signature.
+    pub(crate) async fn get_path(&mut self, path: &str) -> Answer {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.authority);
+        self.send(head.as_bytes()).await;
+        self.receive(&Method::GET).await
+    }
+
     /// The same of a server that may die; `None` when it did.
     pub(crate) async fn try_call(&mut self, call: Call) -> Option<Answer> {
         let (head, body) = self.render(&call);

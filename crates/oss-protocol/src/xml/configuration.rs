@@ -120,6 +120,88 @@ impl Document for PublicAccessBlock {
     const ROOT: &'static str = "PublicAccessBlockConfiguration";
 }
 
+/// Days or a date after which something happens to objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LifecycleAction {
+    /// Days after the object was last written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// Objects that were written before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_before_date: Option<String>,
+    /// The storage class of a transition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+}
+
+/// A tag that objects must have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LifecycleTag {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// One rule of a lifecycle, as far as its parts must fit each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct LifecycleRule {
+    /// When objects are deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<LifecycleAction>,
+    /// When objects change their storage class.
+    #[serde(rename = "Transition")]
+    pub transitions: Vec<LifecycleAction>,
+    /// Tags that objects must have.
+    #[serde(rename = "Tag")]
+    pub tags: Vec<LifecycleTag>,
+}
+
+/// The body of `PutBucketLifecycle`.
+///
+/// <https://www.alibabacloud.com/help/en/oss/developer-reference/putbucketlifecycle>
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct LifecycleConfiguration {
+    /// The rules.
+    #[serde(rename = "Rule")]
+    pub rules: Vec<LifecycleRule>,
+}
+
+impl Document for LifecycleConfiguration {
+    const ROOT: &'static str = "LifecycleConfiguration";
+
+    fn check(&self) -> Result<(), XmlError> {
+        if self.rules.is_empty() { Err(XmlError::Missing { element: "Rule" }) } else { Ok(()) }
+    }
+}
+
+/// How much a bucket may hold: the body of `PutBucketQosInfo` of older SDKs, which call it the storage capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BucketUserQos {
+    /// In GB; -1 for no limit.
+    pub storage_capacity: i64,
+}
+
+impl Document for BucketUserQos {
+    const ROOT: &'static str = "BucketUserQos";
+
+    fn check(&self) -> Result<(), XmlError> {
+        if self.storage_capacity >= -1 {
+            return Ok(());
+        }
+        Err(XmlError::Invalid {
+            element: "StorageCapacity",
+            value: self.storage_capacity.to_string(),
+            expected: "-1 or a number of GB",
+        })
+    }
+}
+
 /// Checks that a body is well-formed, that its root is `root`, and that the root has a child `child` if one is named.
 pub fn check_document(body: &[u8], root: &'static str, child: Option<&'static str>) -> Result<(), XmlError> {
     let mut cursor = Cursor::open(body, root)?;
