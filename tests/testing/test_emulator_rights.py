@@ -77,7 +77,6 @@ def test_requests_a_second_and_a_quota() -> None:
     with Emulator(buckets=["bucket"], requests_per_second=2) as emulator:
         client = OssClient(**emulator.connection, config=OssConfig(max_attempts=1))
 
-
         def put_ten() -> None:
             for _ in range(10):
                 client.put("oss://bucket/a", b"1")
