@@ -6,6 +6,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_requests_a_second_and_a_quota() -> None:
 
 
 @pytest.mark.parametrize("profile", ["35ms", "throttled", "flaky", "wan"])
-def test_a_profile_is_survived(profile: str) -> None:
+def test_a_profile_is_survived(profile: Any) -> None:
     with Emulator(buckets=["bucket"], profile=profile) as emulator:
         client = OssClient(**emulator.connection, config=OssConfig(max_attempts=20))
         for number in range(5):
