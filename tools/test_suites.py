@@ -1,7 +1,7 @@
 """Run the tests of both official Python SDKs against the emulator.
 
-``python tools/test_suites.py DIR`` looks in DIR for the checked-out repositories, by the names below. It prints the figures
-of each suite: all tests, and those that are not about what the emulator does not have.
+``python tools/test_suites.py DIR`` looks in DIR for the checked-out repositories, by the names below. It prints the
+figures of each suite: all tests, and those that are not about what the emulator does not have.
 """
 
 import os
@@ -155,11 +155,10 @@ def run(suite: Suite, folder: Path) -> bool:
     for name, ok in sorted(within.items()):
         if not ok:
             print(f"  failed: {name}")
-    print(
-        f"{suite.repository}: {sum(found.values())} of {len(found)} tests pass; without {', '.join(sorted(set(suite.without.values())))}:"
-    )
     share = sum(within.values()) / len(within)
-    print(f"  {sum(within.values())} of {len(within)}, {share:.1%}")
+    without = ", ".join(sorted(set(suite.without.values())))
+    print(f"{suite.repository}: {sum(found.values())} of {len(found)} tests pass")
+    print(f"  {sum(within.values())} of {len(within)} ({share:.1%}) without {without}")
     return share >= SHARE
 
 
