@@ -15,7 +15,7 @@ use std::{
 use oss_client::{
     Client,
     coalesce::{Located, coalesce},
-    reader::{Target, longest_request},
+    reader::longest_request,
 };
 use pyo3::{buffer::PyUntypedBuffer, exceptions::PyValueError, prelude::*, types::PyIterator};
 use tokio::sync::OnceCell;

@@ -2,7 +2,11 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use oss_client::{Client, coalesce::Located, reader::ObjectReader};
+use oss_client::{
+    Client,
+    coalesce::Located,
+    reader::{ObjectReader, Target},
+};
 use oss_protocol::crc64::combine;
 use pyo3::{buffer::PyUntypedBuffer, prelude::*};
 use tokio::sync::OnceCell;
