@@ -8,11 +8,11 @@ use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
 use oss_protocol::time::unix_seconds;
-use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule};
 use oss_protocol::xml::bucket::{
     AccessControlPolicy, BucketInfo, BucketStat, BucketSummary, CreateBucketConfiguration, ListBucketsResult,
     LocationConstraint,
 };
+use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule};
 use oss_protocol::xml::{Document, Owner};
 
 use super::{Context, attributes};

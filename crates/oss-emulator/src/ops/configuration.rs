@@ -45,11 +45,9 @@ fn form(kind: Kind) -> (&'static str, Option<&'static str>, Absent) {
             Some("BlockPublicAccess"),
             Absent::Document("<BlockPublicAccess>false</BlockPublicAccess>"),
         ),
-        Kind::Qos => (
-            "BucketUserQos",
-            Some("StorageCapacity"),
-            Absent::Document("<StorageCapacity>-1</StorageCapacity>"),
-        ),
+        Kind::Qos => {
+            ("BucketUserQos", Some("StorageCapacity"), Absent::Document("<StorageCapacity>-1</StorageCapacity>"))
+        }
         Kind::Referer => (
             "RefererConfiguration",
             Some("AllowEmptyReferer"),

@@ -109,7 +109,7 @@ impl Configurations {
             ConfigurationKind::Qos => {
                 let found = text.map(BucketUserQos::parse).transpose().map_err(|error| error.to_string())?;
                 // The service counts in GB.
-                self.capacity = found.and_then(|found| u64::try_from(found.storage_capacity).ok()).map(|gb| gb << 30);
+                self.capacity = found.and_then(|found| found.gigabytes()?.checked_mul(1 << 30));
             }
             ConfigurationKind::Tagging => {
                 let tagging = text.map(Tagging::parse).transpose().map_err(|error| error.to_string())?;

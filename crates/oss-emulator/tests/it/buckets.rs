@@ -91,7 +91,7 @@ async fn bad_descriptions_are_refused() {
     client.call(put(unknown)).await.refused(400, "InvalidArgument");
     client.call(Call::bucket(Method::PUT).of("-bad")).await.refused(400, "InvalidBucketName");
     client.call(Call::bucket(Method::PUT).of("ab")).await.refused(400, "InvalidBucketName");
-    client.call(Call::bucket(Method::PUT).query("qos", "")).await.refused(400, "NotImplemented");
+    client.call(Call::bucket(Method::PUT).query("qosInfo", "")).await.refused(400, "NotImplemented");
     client.call(Call::bucket(Method::GET).of("other-bucket")).await.refused(404, "NoSuchBucket");
 }
 

@@ -179,7 +179,10 @@ async fn parts_of_a_configuration_must_fit_each_other() {
     ] {
         client.call(put("lifecycle", &rule(&text))).await.refused(400, code);
     }
-    client.call(put("lifecycle", &rule(&(end(9) + &transition(5, "Archive") + &transition(2, "IA"))))).await.expect(200);
+    client
+        .call(put("lifecycle", &rule(&(end(9) + &transition(5, "Archive") + &transition(2, "IA")))))
+        .await
+        .expect(200);
     let encrypted = |text: &str| {
         format!(
             "<ServerSideEncryptionRule><ApplyServerSideEncryptionByDefault>{text}\

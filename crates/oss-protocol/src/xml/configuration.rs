@@ -23,7 +23,7 @@ pub struct CorsRule {
     #[serde(rename = "ExposeHeader")]
     pub expose_headers: Vec<String>,
     /// For how many seconds a browser may remember the answer to a preflight request.
-    #[serde(rename = "MaxAgeSeconds")]
+    #[serde(rename = "MaxAgeSeconds", skip_serializing_if = "Option::is_none")]
     pub max_age_seconds: Option<u32>,
 }
 
@@ -180,23 +180,30 @@ impl Document for LifecycleConfiguration {
 }
 
 /// How much a bucket may hold: the body of `PutBucketQosInfo` of older SDKs, which call it the storage capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct BucketUserQos {
     /// In GB; -1 for no limit.
-    pub storage_capacity: i64,
+    pub storage_capacity: String,
+}
+
+impl BucketUserQos {
+    /// The limit in GB; `None` for no limit.
+    pub fn gigabytes(&self) -> Option<u64> {
+        self.storage_capacity.parse().ok()
+    }
 }
 
 impl Document for BucketUserQos {
     const ROOT: &'static str = "BucketUserQos";
 
     fn check(&self) -> Result<(), XmlError> {
-        if self.storage_capacity >= -1 {
+        if self.storage_capacity == "-1" || self.gigabytes().is_some() {
             return Ok(());
         }
         Err(XmlError::Invalid {
             element: "StorageCapacity",
-            value: self.storage_capacity.to_string(),
+            value: self.storage_capacity.clone(),
             expected: "-1 or a number of GB",
         })
     }
