@@ -46,6 +46,9 @@ pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes,
     match request.header(&header::SERVER_SIDE_ENCRYPTION)? {
         Some(algorithm) => {
             check_algorithm(algorithm)?;
+            if algorithm != "KMS" {
+                kept = kept.iter().filter(|(name, _)| *name != header::SERVER_SIDE_DATA_ENCRYPTION).cloned().collect();
+            }
             if algorithm == "KMS" && !headers.contains_key(header::SERVER_SIDE_ENCRYPTION_KEY_ID) {
                 kept.push((header::SERVER_SIDE_ENCRYPTION_KEY_ID, HeaderValue::from_static(DEFAULT_KEY_ID)));
             }
@@ -107,7 +110,7 @@ pub(super) fn check_algorithm(algorithm: &str) -> Result<(), ServiceError> {
 const DEFAULT_KEY_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// The headers that say how an object is encrypted.
-const ENCRYPTION: [HeaderName; 3] =
+pub(super) const ENCRYPTION: [HeaderName; 3] =
     [header::SERVER_SIDE_ENCRYPTION, header::SERVER_SIDE_ENCRYPTION_KEY_ID, header::SERVER_SIDE_DATA_ENCRYPTION];
 
 /// Adds how an object is encrypted to the answer to a write.

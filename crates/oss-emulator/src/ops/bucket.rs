@@ -33,6 +33,9 @@ const LARGEST_CONFIGURATION: usize = 64 * 1024;
 /// How often the bytes of every bucket are said to be kept: within one zone.
 const REDUNDANCY: &str = "LRS";
 
+/// The resource group that every bucket is in: the default one of the account.
+const RESOURCE_GROUP: &str = "rg-default";
+
 /// What a new bucket says about access for everyone.
 const PUBLIC_ACCESS_BLOCKED: &[u8] =
     b"<PublicAccessBlockConfiguration><BlockPublicAccess>true</BlockPublicAccess></PublicAccessBlockConfiguration>";
@@ -162,6 +165,7 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
                 region: context.region.clone(),
                 creation_date: bucket.created,
                 storage_class: bucket.storage_class.as_str().to_owned(),
+                resource_group_id: Some(RESOURCE_GROUP.to_owned()),
                 extranet_endpoint: endpoint.clone(),
                 intranet_endpoint: endpoint.clone(),
             })
@@ -214,7 +218,7 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
             ("CrossRegionReplication", "Disabled"),
             ("AccessMonitor", "Disabled"),
             ("BlockPublicAccess", if bucket.blocks_public_access() { "true" } else { "false" }),
-            ("ResourceGroupId", ""),
+            ("ResourceGroupId", RESOURCE_GROUP),
             ("Comment", ""),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

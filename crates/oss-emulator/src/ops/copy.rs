@@ -46,7 +46,11 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
         kept.headers = with_essentials(&kept.headers, &source.object.attributes.headers, request);
     }
     if !replace && !onto_itself {
-        kept.headers.clone_from(&source.object.attributes.headers);
+        // How the copy is encrypted is said by its writer or its bucket, never by the source.
+        let own = kept.headers.iter().filter(|(name, _)| attributes::ENCRYPTION.contains(name));
+        let of_source = source.object.attributes.headers.iter();
+        let of_source = of_source.filter(|(name, _)| !attributes::ENCRYPTION.contains(name));
+        kept.headers = of_source.chain(own).cloned().collect();
     } else {
         // A copied link has the target of the link, whatever the request says about it.
         let target = |(name, _): &&(HeaderName, HeaderValue)| *name == header::SYMLINK_TARGET;

@@ -55,6 +55,10 @@ pub(super) async fn upload_part(context: &Context, request: &mut Request<'_>) ->
     let bucket = context.bucket(&request.bucket)?;
     let number = part_number(request)?;
     let upload = find_upload(&bucket, request)?;
+    // The request that began the upload has said it for all parts.
+    if let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+        return Err(ServiceError::invalid_argument(header::SERVER_SIDE_ENCRYPTION.as_str(), algorithm));
+    }
     let received = receive(request, &context.store, context.etag).await?;
     let etag = received.etag();
     let Received { content, crc64, md5 } = received;

@@ -220,6 +220,9 @@ pub struct BucketSummary {
     /// The region ID.
     #[serde(default)]
     pub region: String,
+    /// The resource group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group_id: Option<String>,
     /// The storage class of objects that were written without one.
     #[serde(default)]
     pub storage_class: String,
@@ -399,6 +402,7 @@ mod tests {
                 name: "examplebucket".to_owned(),
                 location: "oss-cn-hangzhou".to_owned(),
                 region: "cn-hangzhou".to_owned(),
+                resource_group_id: None,
                 creation_date: from_unix_seconds(1_702_743_657),
                 storage_class: "Standard".to_owned(),
                 extranet_endpoint: "oss-cn-hangzhou.aliyuncs.com".to_owned(),
