@@ -353,7 +353,19 @@ async fn answer(
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (host, perform(shared, arrival, parts, target, &mut body, &mut record.operation, &mut effects, line).await)
+            (
+                host,
+                perform(
+                    shared,
+                    Channel { arrival, line },
+                    parts,
+                    target,
+                    &mut body,
+                    &mut record.operation,
+                    &mut effects,
+                )
+                .await,
+            )
         }
         Err(error) => (String::new(), Err(error)),
     };
@@ -414,23 +426,29 @@ enum Performed {
     Nothing(Ending),
 }
 
+/// What a request came through.
+#[derive(Clone, Copy)]
+struct Channel<'a> {
+    arrival: Arrival,
+    line: &'a Line,
+}
+
 /// Routes, authenticates and performs a request. An unwanted body stays unread.
 async fn perform(
     shared: &Shared,
-    arrival: Arrival,
+    channel: Channel<'_>,
     parts: http::request::Parts,
     target: Target,
     body: &mut Option<Incoming>,
     operation: &mut Option<Operation>,
     effects: &mut Effects,
-    line: &Line,
 ) -> Result<Performed, ServiceError> {
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
     *effects = shared.faults.meet(routed, &target, &parts.headers);
     if let Some(pace) = &effects.pace {
-        line.pace(Arc::clone(pace));
+        channel.line.pace(Arc::clone(pace));
     }
     if let Some(ending) = effects.ending_before() {
         return Ok(Performed::Nothing(ending));
@@ -456,9 +474,9 @@ async fn perform(
     if let Some(rate) = traffic::limit(&parts.headers, &target.query)?
         && effects.pace.as_ref().is_none_or(|pace| rate < pace.bytes_per_second())
     {
-        line.pace(Arc::new(Pace::new(rate)));
+        channel.line.pace(Arc::new(Pace::new(rate)));
     }
-    let mut request = Request::new(parts, target, sender, arrival, body);
+    let mut request = Request::new(parts, target, sender, channel.arrival, body);
     ops::perform(&shared.context, routed, &mut request).await.map(Performed::Answer)
 }
 

@@ -102,9 +102,9 @@ impl Bucket {
         check_exists(*deleted)?;
         // Checked before it is written, and seen by readers after.
         let mut changed = self.configurations.read().clone();
-        changed.set(kind, document.clone()).map_err(StoreError::Configuration)?;
+        changed.set(kind, document).map_err(StoreError::Configuration)?;
         if let Some(disk) = &self.disk {
-            match &document {
+            match changed.document(kind) {
                 Some(document) => disk.write_configuration(kind, document)?,
                 None => disk.remove_configuration(kind)?,
             }

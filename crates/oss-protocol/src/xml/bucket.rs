@@ -298,17 +298,17 @@ pub struct BucketStat {
     pub archive_real_storage: u64,
     /// The number of objects of the class Archive.
     pub archive_object_count: u64,
-    /// The bytes of objects of the class ColdArchive that are paid for.
+    /// The bytes of objects of the class `ColdArchive` that are paid for.
     pub cold_archive_storage: u64,
-    /// The bytes of objects of the class ColdArchive.
+    /// The bytes of objects of the class `ColdArchive`.
     pub cold_archive_real_storage: u64,
-    /// The number of objects of the class ColdArchive.
+    /// The number of objects of the class `ColdArchive`.
     pub cold_archive_object_count: u64,
-    /// The bytes of objects of the class DeepColdArchive that are paid for.
+    /// The bytes of objects of the class `DeepColdArchive` that are paid for.
     pub deep_cold_archive_storage: u64,
-    /// The bytes of objects of the class DeepColdArchive.
+    /// The bytes of objects of the class `DeepColdArchive`.
     pub deep_cold_archive_real_storage: u64,
-    /// The number of objects of the class DeepColdArchive.
+    /// The number of objects of the class `DeepColdArchive`.
     pub deep_cold_archive_object_count: u64,
     /// The number of markers of deleted versions.
     pub delete_marker_count: u64,
