@@ -20,7 +20,7 @@ use super::writer::{DECLARATION, push_control};
 /// An element is a field, in the order in which it is written: `#[serde(rename_all = "PascalCase")]`. A `Vec` is one element
 /// for each item. An element without content is `None` in an `Option`, unless `deserialize_with =
 /// "present"` refuses it; `skip_serializing_if = "Option::is_none"` does not
-/// write it. Times need `with = "timestamp"`, and [`only_child!`](super::only_child) makes a module for an element around one
+/// write it. Times need `with = "timestamp"`, and `only_child!` makes a module for an element around one
 /// other element.
 pub trait Document: Serialize + DeserializeOwned {
     /// The name of the root element.
