@@ -320,14 +320,10 @@ async fn answer(
     let started = Instant::now();
     line.clear();
     let (parts, body) = request.into_parts();
-    if let Some(admin) = &shared.admin
-        && Admin::is_addressed(parts.uri.path(), &parts.headers)
-    {
-        return admin.answer(&parts, body).await.map(|body| AnswerBody::new(body, None));
-    }
-    if let Some(response) = metrics::answer(&parts.method, parts.uri.path(), &shared.log) {
-        return response.map(|body| AnswerBody::new(body, None));
-    }
+    let body = match beside_the_service(shared, &parts, body).await {
+        Ok(response) => return response,
+        Err(body) => body,
+    };
     let in_flight = shared.log.arrive();
     let request_id = shared.request_ids.next();
     let mut record = RequestRecord {
@@ -417,6 +413,19 @@ async fn answer(
         effects.spoil(&mut body, size, line);
         body
     })
+}
+
+/// Answers requests of those who run the server; gives the body of any other back.
+async fn beside_the_service(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: Incoming,
+) -> Result<http::Response<AnswerBody>, Incoming> {
+    let response = match &shared.admin {
+        Some(admin) if Admin::is_addressed(parts.uri.path(), &parts.headers) => admin.answer(parts, body).await,
+        _ => metrics::answer(&parts.method, parts.uri.path(), &shared.log).ok_or(body)?,
+    };
+    Ok(response.map(|body| AnswerBody::new(body, None)))
 }
 
 /// The result of a request that was not refused.
