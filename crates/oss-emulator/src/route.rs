@@ -35,8 +35,8 @@ macro_rules! operations {
 }
 
 operations! {
-    DescribeRegions,
     ListBuckets,
+    DescribeRegions,
     PutBucket,
     DeleteBucket,
     GetBucketInfo,

@@ -126,7 +126,7 @@ const OTHERS: &[&str] = &[
     "userDefinedLogFieldsConfig",
 ];
 
-/// Those of the known names that turn a request into another operation.
+/// Those of the known names that turn a request into another operation, or belong to one.
 const OPERATIONS: &[&str] = &[
     "acl",
     "append",
@@ -137,10 +137,14 @@ const OPERATIONS: &[&str] = &[
     "live",
     "location",
     "objectMeta",
+    "partNumber",
+    "position",
     "restore",
+    "sequential",
     "stat",
     "symlink",
     "tagging",
+    "uploadId",
     "uploads",
     "versions",
 ];
@@ -151,19 +155,19 @@ pub(crate) fn names_operation(name: &str) -> bool {
 }
 
 /// Refuses a request with a parameter that stands for a sub-resource which the addressed level does not have here. A
-/// parameter without a value stands for one in any request that writes; a read ignores unknown ones, as the service does.
+/// parameter without a value stands for one, too, but when an object is read: there the service ignores what it does not know.
 pub(crate) fn refuse_unknown(method: &Method, level: Level, query: &Query) -> Result<(), ServiceError> {
     let known = match level {
         Level::Service => OF_SERVICE,
         Level::Bucket => OF_BUCKETS,
         Level::Object => OF_OBJECTS,
     };
-    let reads = *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS;
+    let reads_object = level == Level::Object && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
     for (name, value) in query.pairs() {
         if known.contains(&name.as_str()) || EVERYWHERE.contains(&name.as_str()) {
             continue;
         }
-        let stands = is_subresource(name) || OTHERS.contains(&name.as_str()) || (!reads && value.is_empty());
+        let stands = is_subresource(name) || OTHERS.contains(&name.as_str()) || (!reads_object && value.is_empty());
         if stands {
             return Err(ServiceError::new(ErrorCode::NotImplemented)
                 .with_message(format!("The emulator does not implement the sub-resource {name} here."))
@@ -198,6 +202,8 @@ mod tests {
             }
         }
         assert!(!refused(&Method::GET, Level::Object, "nocache"));
+        assert!(refused(&Method::GET, Level::Bucket, "getVectors"));
+        assert!(refused(&Method::GET, Level::Service, "getVectors"));
         assert!(refused(&Method::GET, Level::Object, "legalHold"));
     }
 }
