@@ -4,6 +4,7 @@ import http.client
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import alibabacloud_oss_v2
@@ -64,17 +65,17 @@ def names() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[http.client.HTTPConnection]:
+def server() -> Iterator[str]:
+    """Host and port of a server that takes any signature."""
     with Emulator(buckets=["bucket"], verify_signatures=False) as emulator:
-        emulator.client().put("oss://bucket/object", b"original")
-        host = emulator.endpoint.removeprefix("http://")
-        yield http.client.HTTPConnection(host, timeout=10)
+        yield emulator.endpoint.removeprefix("http://")
 
 
-def send(server: http.client.HTTPConnection, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
-    server.request(method, target, body)
-    answer = server.getresponse()
-    return answer.status, answer.read()
+def send(server: str, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
+    with closing(http.client.HTTPConnection(server, timeout=10)) as connection:
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def test_both_sdks_name_many() -> None:
@@ -83,7 +84,7 @@ def test_both_sdks_name_many() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_no_sub_resource_becomes_another_operation(server: http.client.HTTPConnection, name: str) -> None:
+def test_no_sub_resource_becomes_another_operation(server: str, name: str) -> None:
     send(server, "PUT", "/bucket")
     send(server, "PUT", "/bucket/object", b"original")
     for parameter in (name, f"{name}="):
