@@ -113,6 +113,10 @@ bench-emulator: build ## The emulator's rates beside nginx's on one core, and it
 fuzz: toolchain ## Mutated input for FUZZ_SECONDS (60): XML, Authorization and range parsers, and the whole emulator
 	OSS_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --package oss-emulator --test fuzz -- --nocapture --test-threads=4
 
+.PHONY: test-suites
+test-suites: build ## Run the SDKs' own tests against the emulator; SUITES=DIR holds their checked-out repositories
+	$(BIN)/python tools/test_suites.py $(SUITES)
+
 .PHONY: test-torch-oldest
 test-torch-oldest: build ## Run the Python tests with the oldest supported torch, in an environment of its own
 	$(BIN)/python tools/test_torch_oldest.py

@@ -72,8 +72,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """One server for all tests that write only to their own buckets."""
-    with Emulator() as server:
+    """One server for all tests that write only to their own buckets, which they may open to everyone."""
+    with Emulator(allow_public_access=True) as server:
         yield server
 
 

@@ -1051,7 +1051,7 @@ def run_emulator(
     port: int,
     region: str,
     domain: str | None,
-    key_pairs: list[tuple[str, str, str | None, float | None]],
+    key_pairs: list[tuple[str, str, str | None, float | None, str | None]],
     buckets: list[str],
     root: str | None,
     fsync: bool,
@@ -1064,6 +1064,9 @@ def run_emulator(
     certificate: tuple[str, str] | None,
     faults: str | None,
     admin_token: str | None,
+    block_public_access: bool,
+    requests_per_second: int | None,
+    quota: int | None,
     ready: Callable[[str, str | None], None],
     until_stdin_closes: bool,
 ) -> None:
@@ -1075,7 +1078,8 @@ def run_emulator(
         region: Region ID that signatures must be for.
         domain: Host names under it are ``bucket.domain``. None: an IP address or ``localhost`` means path style;
             otherwise the first label is the bucket.
-        key_pairs: Access key ID, secret, security token and expiration in Unix time, of each accepted key.
+        key_pairs: Access key ID, secret, security token, expiration in Unix time, and the policy of the user, of each
+            accepted key.
         buckets: Buckets to start with.
         root: Directory to store in. None: memory.
         fsync: Write to the disk before a request is answered.
@@ -1088,6 +1092,9 @@ def run_emulator(
         certificate: Serve HTTPS with the certificate and the private key of these PEM files.
         faults: JSON of a fault rule, or of a list of them.
         admin_token: Clients that send it may change faults and read the request log below ``/-/admin/``.
+        block_public_access: Whether new buckets block access for everyone.
+        requests_per_second: Most requests a second that are answered. None: no limit.
+        quota: Most bytes of the objects of one bucket. None: no limit.
         ready: Called once when connections are accepted, with ``http://host:port`` and None, or with
             ``https://host:port`` and the certificates to trust in PEM form.
         until_stdin_closes: Return when standard input ends.

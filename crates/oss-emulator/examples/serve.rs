@@ -1,6 +1,6 @@
 //! Runs the emulator until interrupted, configured by the environment: `OSS_EMULATOR_HOST`, `OSS_EMULATOR_PORT`,
 //! `OSS_EMULATOR_REGION`, `OSS_EMULATOR_DOMAIN`, `OSS_EMULATOR_ROOT`, `OSS_EMULATOR_BUCKETS` (separated by commas),
-//! `OSS_EMULATOR_ETAG=fast`, `OSS_EMULATOR_VERIFY=false`, and the key pair as `OSS_ACCESS_KEY_ID`,
+//! `OSS_EMULATOR_ETAG=fast`, `OSS_EMULATOR_VERIFY=false`, `OSS_EMULATOR_ALLOW_PUBLIC_ACCESS=true`, and the key pair as `OSS_ACCESS_KEY_ID`,
 //! `OSS_ACCESS_KEY_SECRET` and `OSS_SESSION_TOKEN`.
 #![expect(clippy::print_stdout, reason = "the address is what the program is asked for")]
 
@@ -30,6 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .unwrap_or_default(),
         root: variable("OSS_EMULATOR_ROOT").map(Into::into),
         verify_signatures: variable("OSS_EMULATOR_VERIFY").as_deref() != Some("false"),
+        block_public_access: variable("OSS_EMULATOR_ALLOW_PUBLIC_ACCESS").as_deref() != Some("true"),
         ..EmulatorConfig::default()
     };
     if variable("OSS_EMULATOR_ETAG").as_deref() == Some("fast") {

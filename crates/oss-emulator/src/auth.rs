@@ -12,8 +12,10 @@ use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
 
 use crate::config::{EmulatorConfig, KeyPair};
-use crate::request::Target;
+use crate::error::StartError;
+use crate::request::{Sender, Target};
 use crate::response::ServiceError;
+use crate::rights::{Policy, PolicyError};
 
 /// Signing keys kept for each key pair: those of today and of the days before it whose presigned URLs are still valid, and
 /// that of tomorrow for clocks that are ahead.
@@ -31,12 +33,24 @@ pub(crate) struct Authenticator {
 #[derive(Debug)]
 struct Account {
     pair: KeyPair,
+    policy: Option<Arc<Policy>>,
     signing_keys: RwLock<Vec<Arc<SigningKey>>>,
 }
 
 impl Account {
-    fn new(pair: KeyPair) -> Self {
-        Self { pair, signing_keys: RwLock::default() }
+    fn new(pair: KeyPair) -> Result<Self, PolicyError> {
+        let policy = pair.policy.as_deref().map(|text| Policy::parse_of_user(text.as_bytes())).transpose()?;
+        Ok(Self { pair, policy: policy.map(Arc::new), signing_keys: RwLock::default() })
+    }
+
+    fn sender(&self) -> Sender {
+        match &self.policy {
+            None => Sender::Owner,
+            Some(policy) => {
+                let access_key_id = self.pair.access_key_id.clone();
+                Sender::User { access_key_id, policy: Arc::clone(policy) }
+            }
+        }
     }
 
     fn signing_key(&self, date: &str, region: &str) -> Option<Arc<SigningKey>> {
@@ -60,20 +74,29 @@ impl Account {
 }
 
 impl Authenticator {
-    pub(crate) fn new(config: &EmulatorConfig) -> Self {
-        let accounts =
-            config.key_pairs.iter().map(|pair| (pair.access_key_id.clone(), Account::new(pair.clone()))).collect();
-        Self { region: config.region.clone(), accounts, verify: config.verify_signatures }
+    pub(crate) fn new(config: &EmulatorConfig) -> Result<Self, StartError> {
+        let accounts = config
+            .key_pairs
+            .iter()
+            .map(|pair| {
+                let id = pair.access_key_id.clone();
+                let account = Account::new(pair.clone());
+                account
+                    .map(|account| (id.clone(), account))
+                    .map_err(|error| StartError::Policy { access_key_id: id, reason: error.to_string() })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { region: config.region.clone(), accounts, verify: config.verify_signatures })
     }
 
-    /// Returns whether the request is anonymous; an error when it claims a sender and does not prove it.
-    pub(crate) fn check(&self, parts: &Parts, target: &Target, now: SystemTime) -> Result<bool, ServiceError> {
+    /// Returns who sent the request; an error when it claims a sender and does not prove it.
+    pub(crate) fn check(&self, parts: &Parts, target: &Target, now: SystemTime) -> Result<Sender, ServiceError> {
         if !self.verify {
-            return Ok(false);
+            return Ok(Sender::Owner);
         }
         let query = target.query.pairs();
         let Some(presented) = Presented::find(&parts.headers, query).map_err(|error| refuse(error, None))? else {
-            return Ok(true);
+            return Ok(Sender::Anyone);
         };
         let access_key_id = presented.access_key_id();
         let Some(account) = self.accounts.get(access_key_id) else {
@@ -100,7 +123,7 @@ impl Authenticator {
         if let (None, Some((date, region))) = (signing_key, scope) {
             account.keep_signing_key(date, region);
         }
-        Ok(false)
+        Ok(account.sender())
     }
 }
 
@@ -166,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_latest_signing_keys_are_kept() {
-        let account = Account::new(KeyPair::new("id", "secret"));
+        let account = Account::new(KeyPair::new("id", "secret")).unwrap();
         assert!(account.signing_key("20250101", "cn-hangzhou").is_none());
         for day in 1..=KEPT_SIGNING_KEYS + 1 {
             for _ in 0..2 {

@@ -31,6 +31,8 @@ pub struct KeyPair {
     pub security_token: Option<String>,
     /// When the token stops working; `None` means never.
     pub expiration: Option<SystemTime>,
+    /// For a user with rights of its own: a policy as RAM writes it, in JSON. Without one the pair may do everything.
+    pub policy: Option<String>,
 }
 
 impl KeyPair {
@@ -41,7 +43,15 @@ impl KeyPair {
             access_key_secret: access_key_secret.into(),
             security_token: None,
             expiration: None,
+            policy: None,
         }
+    }
+
+    /// The same pair for a user who may do what the policy allows, which is one of RAM in JSON.
+    #[must_use]
+    pub fn with_policy(mut self, policy: impl Into<String>) -> Self {
+        self.policy = Some(policy.into());
+        self
     }
 
     /// The same pair as temporary credentials, which work only together with `token` and until `expiration`.
@@ -61,6 +71,7 @@ impl fmt::Debug for KeyPair {
             .field("access_key_secret", &"***")
             .field("security_token", &self.security_token.as_ref().map(|_| "***"))
             .field("expiration", &self.expiration)
+            .field("policy", &self.policy)
             .finish()
     }
 }
@@ -140,6 +151,13 @@ pub struct EmulatorConfig {
     pub verify_signatures: bool,
     /// How long an archived object takes to be restored.
     pub restore_delay: Duration,
+    /// Whether new buckets block access for everyone, as those of the service do since October 2025.
+    pub block_public_access: bool,
+    /// The most requests a second that are answered; the others are refused with `QpsLimitExceeded`. `None` for no limit.
+    pub requests_per_second: Option<u32>,
+    /// The most bytes that the objects of one bucket may have together; a write that would exceed them is refused with
+    /// `QuotaExceeded`. `None` for no limit.
+    pub quota: Option<u64>,
     /// Faults from the start.
     pub faults: Vec<FaultRule>,
     /// Requests with this token may change faults and read the request log, below the path `/-/admin/`. With `None` nobody may.
@@ -164,6 +182,9 @@ impl Default for EmulatorConfig {
             etag: EtagMode::Md5,
             verify_signatures: true,
             restore_delay: DEFAULT_RESTORE_DELAY,
+            block_public_access: true,
+            requests_per_second: None,
+            quota: None,
             faults: Vec::new(),
             admin_token: None,
             tls: None,

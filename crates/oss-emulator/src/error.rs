@@ -65,6 +65,14 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
+    /// The policy of a key is wrong.
+    #[error("the policy of access key {access_key_id:?} cannot be used: {reason}")]
+    Policy {
+        /// The access key's ID.
+        access_key_id: String,
+        /// What is wrong with it, with the statement.
+        reason: String,
+    },
     /// A configured rule for faults is wrong.
     #[error("the faults cannot be used: {reason}")]
     Fault {

@@ -44,7 +44,15 @@ pub struct RequestRecord {
 struct Inner {
     recent: VecDeque<RequestRecord>,
     total: u64,
-    per_operation: BTreeMap<Operation, u64>,
+    totals: Totals,
+}
+
+/// Counts since the start or the last [`clear`](RequestLog::clear).
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Totals {
+    pub(crate) per_operation: BTreeMap<Operation, u64>,
+    pub(crate) per_status: BTreeMap<u16, u64>,
+    pub(crate) response_bytes: u64,
 }
 
 /// Handle to the requests answered so far. Clones share one log. The latest 16,384 records are kept, the counts are exact.
@@ -93,8 +101,10 @@ impl RequestLog {
         let mut inner = self.inner.lock();
         inner.total += 1;
         if let Some(operation) = record.operation {
-            *inner.per_operation.entry(operation).or_default() += 1;
+            *inner.totals.per_operation.entry(operation).or_default() += 1;
         }
+        *inner.totals.per_status.entry(record.status).or_default() += 1;
+        inner.totals.response_bytes += record.response_bytes;
         if inner.recent.len() == CAPACITY {
             inner.recent.pop_front();
         }
@@ -113,7 +123,15 @@ impl RequestLog {
 
     /// How many requests of one kind were answered.
     pub fn count(&self, operation: Operation) -> u64 {
-        self.inner.lock().per_operation.get(&operation).copied().unwrap_or(0)
+        self.inner.lock().totals.per_operation.get(&operation).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.inner.lock().totals.clone()
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.flight.now.load(Ordering::Relaxed)
     }
 
     /// Forgets records and counts.

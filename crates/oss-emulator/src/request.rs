@@ -1,5 +1,8 @@
 //! A request, taken apart: what it addresses and what it carries.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version, header as standard};
 use hyper::body::Incoming;
@@ -10,6 +13,8 @@ use oss_protocol::uri;
 use oss_protocol::xml::EncodingType;
 
 use crate::response::ServiceError;
+use crate::rights::Policy;
+use crate::subresource;
 
 /// Decoded query parameters in the order sent.
 #[derive(Debug, Default)]
@@ -34,6 +39,11 @@ impl Query {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(found, _)| found == name)
+    }
+
+    /// Whether a parameter names an operation, not just how an operation is done.
+    pub(crate) fn names_operation(&self) -> bool {
+        self.0.iter().any(|(name, _)| subresource::names_operation(name))
     }
 
     /// The value of a parameter; empty when the parameter has none.
@@ -121,6 +131,26 @@ fn decode(text: &str) -> Result<String, ServiceError> {
         .map_err(|_| ServiceError::new(ErrorCode::InvalidObjectName).with_field("ObjectName", text))
 }
 
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Sender {
+    /// Nobody proved to have sent it.
+    Anyone,
+    /// A key of the account that owns everything.
+    Owner,
+    /// A key with rights of its own.
+    User { access_key_id: String, policy: Arc<Policy> },
+}
+
+/// How a request arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// Address of the client.
+    pub(crate) source: SocketAddr,
+    /// Whether it came over TLS.
+    pub(crate) secure: bool,
+}
+
 /// A request that has been understood.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
@@ -130,20 +160,31 @@ pub(crate) struct Request<'a> {
     pub(crate) key: String,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
-    /// Whether nobody proved to have sent it.
-    pub(crate) anonymous: bool,
+    pub(crate) sender: Sender,
+    /// Address of the client.
+    pub(crate) source: SocketAddr,
+    /// Whether it came over TLS.
+    pub(crate) secure: bool,
     body: &'a mut Option<Incoming>,
 }
 
 impl<'a> Request<'a> {
-    pub(crate) fn new(parts: Parts, target: Target, anonymous: bool, body: &'a mut Option<Incoming>) -> Self {
+    pub(crate) fn new(
+        parts: Parts,
+        target: Target,
+        sender: Sender,
+        arrival: Arrival,
+        body: &'a mut Option<Incoming>,
+    ) -> Self {
         Self {
             method: parts.method,
             bucket: target.bucket.unwrap_or_default(),
             key: target.key.unwrap_or_default(),
             query: target.query,
             headers: parts.headers,
-            anonymous,
+            sender,
+            source: arrival.source,
+            secure: arrival.secure,
             body,
         }
     }
@@ -151,6 +192,11 @@ impl<'a> Request<'a> {
     /// The body, once.
     pub(crate) fn take_body(&mut self) -> Option<Incoming> {
         self.body.take()
+    }
+
+    /// Whether nobody proved to have sent it.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        matches!(self.sender, Sender::Anyone)
     }
 
     /// Leaves the rest of a body to the code that answers. It knows how to refuse a client that is still sending.

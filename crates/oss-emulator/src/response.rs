@@ -145,6 +145,8 @@ impl From<StoreError> for ServiceError {
         match error {
             StoreError::BucketAlreadyExists => Self::new(ErrorCode::BucketAlreadyExists),
             StoreError::NoSuchBucket => Self::new(ErrorCode::NoSuchBucket),
+            StoreError::QuotaExceeded => Self::new(ErrorCode::QuotaExceeded),
+            StoreError::Configuration(reason) => Self::new(ErrorCode::MalformedXML).with_message(reason),
             StoreError::BucketNotEmpty => Self::new(ErrorCode::BucketNotEmpty),
             StoreError::NoSuchUpload => Self::new(ErrorCode::NoSuchUpload),
             StoreError::PartNotSequential => Self::new(ErrorCode::PartNotSequential),

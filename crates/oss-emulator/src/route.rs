@@ -8,6 +8,7 @@ use oss_protocol::header;
 
 use crate::request::Query;
 use crate::response::ServiceError;
+use crate::subresource::{Level, refuse_unknown};
 
 macro_rules! operations {
     ($($name:ident),* $(,)?) => {
@@ -35,6 +36,7 @@ macro_rules! operations {
 
 operations! {
     ListBuckets,
+    DescribeRegions,
     PutBucket,
     DeleteBucket,
     GetBucketInfo,
@@ -42,8 +44,46 @@ operations! {
     GetBucketStat,
     GetBucketAcl,
     PutBucketAcl,
+    GetBucketCors,
+    PutBucketCors,
+    DeleteBucketCors,
+    GetBucketEncryption,
+    PutBucketEncryption,
+    DeleteBucketEncryption,
+    GetBucketInventory,
+    ListBucketInventory,
+    GetBucketLifecycle,
+    PutBucketLifecycle,
+    DeleteBucketLifecycle,
+    GetBucketLogging,
+    PutBucketLogging,
+    DeleteBucketLogging,
+    GetBucketPolicy,
+    PutBucketPolicy,
+    DeleteBucketPolicy,
+    GetBucketPolicyStatus,
+    GetBucketPublicAccessBlock,
+    PutBucketPublicAccessBlock,
+    DeleteBucketPublicAccessBlock,
+    GetBucketQos,
+    PutBucketQos,
+    GetBucketReferer,
+    PutBucketReferer,
+    GetBucketReplication,
+    GetBucketRequestPayment,
+    PutBucketRequestPayment,
+    GetBucketTags,
+    PutBucketTags,
+    DeleteBucketTags,
+    GetBucketTransferAcceleration,
+    GetBucketVersioning,
+    GetBucketWebsite,
+    PutBucketWebsite,
+    DeleteBucketWebsite,
+    ListLiveChannel,
     ListObjects,
     ListObjectsV2,
+    ListObjectVersions,
     DeleteMultipleObjects,
     ListMultipartUploads,
     PutObject,
@@ -67,6 +107,7 @@ operations! {
     CompleteMultipartUpload,
     AbortMultipartUpload,
     ListParts,
+    OptionObject,
 }
 
 impl fmt::Display for Operation {
@@ -78,24 +119,8 @@ impl fmt::Display for Operation {
 impl Operation {
     /// Whether the operation changes something, which is what a bucket open to everyone for reading does not allow.
     pub(crate) fn is_write(self) -> bool {
-        !matches!(
-            self,
-            Self::ListBuckets
-                | Self::GetBucketInfo
-                | Self::GetBucketLocation
-                | Self::GetBucketStat
-                | Self::GetBucketAcl
-                | Self::ListObjects
-                | Self::ListObjectsV2
-                | Self::ListMultipartUploads
-                | Self::GetObject
-                | Self::HeadObject
-                | Self::GetObjectMeta
-                | Self::GetObjectAcl
-                | Self::GetSymlink
-                | Self::GetObjectTagging
-                | Self::ListParts
-        )
+        let name = self.as_str();
+        !["Get", "Head", "List", "Describe", "Option"].iter().any(|verb| name.starts_with(verb))
     }
 
     /// Whether an access control list can open the operation to everyone; managing buckets and access always takes a key.
@@ -125,55 +150,37 @@ impl Operation {
     }
 }
 
-/// Sub-resources of buckets that exist in the service and not here. They must be refused: without this list
-/// `PUT /?lifecycle` would create a bucket.
-const OTHER_BUCKET_RESOURCES: &[&str] = &[
-    "accessPoint",
-    "accessPointPolicy",
-    "asyncFetch",
-    "bucketArchiveDirectRead",
-    "cname",
-    "comp",
-    "cors",
-    "encryption",
-    "httpsConfig",
-    "inventory",
-    "lifecycle",
-    "live",
-    "logging",
-    "metaQuery",
-    "policy",
-    "publicAccessBlock",
-    "qos",
-    "qosInfo",
-    "qosRequester",
-    "redundancyTransition",
-    "referer",
-    "regionList",
-    "replication",
-    "replicationLocation",
-    "replicationProgress",
-    "requestPayment",
-    "requesterQosInfo",
-    "resourceGroup",
-    "resourcePool",
-    "style",
-    "styleName",
-    "tagging",
-    "transferAcceleration",
-    "versioning",
-    "versions",
-    "vod",
-    "website",
-    "worm",
-    "wormExtend",
-    "wormId",
-    "x-oss-batchGet",
-];
+/// The operations on one configuration of a bucket: reading, writing and removing it.
+type Verbs = (Operation, Option<Operation>, Option<Operation>);
 
-/// The same for objects: without this list `PUT /key?style` would overwrite the object.
-const OTHER_OBJECT_RESOURCES: &[&str] =
-    &["asyncFetch", "callback", "img", "live", "style", "versionId", "vod", "x-oss-async-process", "x-oss-process"];
+/// Configurations of a bucket, by the sub-resource that names them.
+const CONFIGURATIONS: &[(&str, Verbs)] = {
+    use Operation as O;
+    &[
+        ("cors", (O::GetBucketCors, Some(O::PutBucketCors), Some(O::DeleteBucketCors))),
+        ("encryption", (O::GetBucketEncryption, Some(O::PutBucketEncryption), Some(O::DeleteBucketEncryption))),
+        ("lifecycle", (O::GetBucketLifecycle, Some(O::PutBucketLifecycle), Some(O::DeleteBucketLifecycle))),
+        ("logging", (O::GetBucketLogging, Some(O::PutBucketLogging), Some(O::DeleteBucketLogging))),
+        ("policy", (O::GetBucketPolicy, Some(O::PutBucketPolicy), Some(O::DeleteBucketPolicy))),
+        ("policyStatus", (O::GetBucketPolicyStatus, None, None)),
+        (
+            "publicAccessBlock",
+            (
+                O::GetBucketPublicAccessBlock,
+                Some(O::PutBucketPublicAccessBlock),
+                Some(O::DeleteBucketPublicAccessBlock),
+            ),
+        ),
+        ("qos", (O::GetBucketQos, Some(O::PutBucketQos), None)),
+        ("referer", (O::GetBucketReferer, Some(O::PutBucketReferer), None)),
+        ("replication", (O::GetBucketReplication, None, None)),
+        ("requestPayment", (O::GetBucketRequestPayment, Some(O::PutBucketRequestPayment), None)),
+        ("tagging", (O::GetBucketTags, Some(O::PutBucketTags), Some(O::DeleteBucketTags))),
+        ("transferAcceleration", (O::GetBucketTransferAcceleration, None, None)),
+        ("versioning", (O::GetBucketVersioning, None, None)),
+        ("website", (O::GetBucketWebsite, Some(O::PutBucketWebsite), Some(O::DeleteBucketWebsite))),
+    ]
+};
 
 /// Tells which operation a request asks for.
 pub(crate) fn route(
@@ -183,20 +190,53 @@ pub(crate) fn route(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Operation, ServiceError> {
-    match (bucket, key) {
-        (None, _) => route_service(method),
-        (Some(_), None) => route_bucket(method, query),
-        (Some(_), Some(_)) => route_object(method, query, headers),
+    let level = match (bucket, key) {
+        (None, _) => Level::Service,
+        (Some(_), None) => Level::Bucket,
+        (Some(_), Some(_)) => Level::Object,
+    };
+    if !query.is_empty() {
+        refuse_unknown(method, level, query)?;
+    }
+    match level {
+        Level::Service => route_service(method, query),
+        Level::Bucket => route_bucket(method, query),
+        Level::Object => route_object(method, query, headers),
     }
 }
 
-fn route_service(method: &Method) -> Result<Operation, ServiceError> {
-    if *method == Method::GET { Ok(Operation::ListBuckets) } else { Err(method_not_allowed()) }
+fn route_service(method: &Method, query: &Query) -> Result<Operation, ServiceError> {
+    match *method {
+        Method::GET if query.has("regions") => Ok(Operation::DescribeRegions),
+        Method::GET => Ok(Operation::ListBuckets),
+        _ => Err(method_not_allowed()),
+    }
+}
+
+fn route_configuration(method: &Method, (get, put, delete): Verbs) -> Result<Operation, ServiceError> {
+    let verb = match *method {
+        Method::GET => Some(get),
+        Method::PUT => put,
+        Method::DELETE => delete,
+        _ => return Err(method_not_allowed()),
+    };
+    verb.ok_or_else(|| {
+        let name = get.as_str().trim_start_matches("Get");
+        ServiceError::new(ErrorCode::NotImplemented)
+            .with_message(format!("The emulator only reads the configuration {name}; it cannot be changed."))
+    })
 }
 
 fn route_bucket(method: &Method, query: &Query) -> Result<Operation, ServiceError> {
-    refuse_others(query, OTHER_BUCKET_RESOURCES)?;
+    if let Some((_, verbs)) = CONFIGURATIONS.iter().find(|(name, _)| query.has(name)) {
+        return route_configuration(method, *verbs);
+    }
     match *method {
+        Method::OPTIONS => Ok(Operation::OptionObject),
+        Method::GET if query.has("inventoryId") => Ok(Operation::GetBucketInventory),
+        Method::GET if query.has("inventory") => Ok(Operation::ListBucketInventory),
+        Method::GET if query.has("live") => Ok(Operation::ListLiveChannel),
+        Method::GET if query.has("versions") => Ok(Operation::ListObjectVersions),
         Method::GET if query.has("bucketInfo") => Ok(Operation::GetBucketInfo),
         Method::GET if query.has("location") => Ok(Operation::GetBucketLocation),
         Method::GET if query.has("stat") => Ok(Operation::GetBucketStat),
@@ -208,17 +248,18 @@ fn route_bucket(method: &Method, query: &Query) -> Result<Operation, ServiceErro
             Some(other) => Err(ServiceError::invalid_argument("list-type", other)),
         },
         Method::PUT if query.has("acl") => Ok(Operation::PutBucketAcl),
-        Method::PUT => Ok(Operation::PutBucket),
-        Method::DELETE => Ok(Operation::DeleteBucket),
+        // What is left of the sub-resources belongs to another method.
+        Method::PUT if !query.names_operation() => Ok(Operation::PutBucket),
+        Method::DELETE if !query.names_operation() => Ok(Operation::DeleteBucket),
         Method::POST if query.has("delete") => Ok(Operation::DeleteMultipleObjects),
         _ => Err(method_not_allowed()),
     }
 }
 
 fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<Operation, ServiceError> {
-    refuse_others(query, OTHER_OBJECT_RESOURCES)?;
     let copies = headers.contains_key(header::COPY_SOURCE);
     match *method {
+        Method::OPTIONS => Ok(Operation::OptionObject),
         Method::GET if query.has("uploadId") => Ok(Operation::ListParts),
         Method::GET if query.has("acl") => Ok(Operation::GetObjectAcl),
         Method::GET if query.has("symlink") => Ok(Operation::GetSymlink),
@@ -233,6 +274,7 @@ fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<O
         Method::PUT if query.has("partNumber") || query.has("uploadId") => {
             Ok(if copies { Operation::UploadPartCopy } else { Operation::UploadPart })
         }
+        Method::PUT if query.names_operation() => Err(method_not_allowed()),
         Method::PUT if copies => Ok(Operation::CopyObject),
         Method::PUT => Ok(Operation::PutObject),
         Method::POST if query.has("restore") => Ok(Operation::RestoreObject),
@@ -241,19 +283,8 @@ fn route_object(method: &Method, query: &Query, headers: &HeaderMap) -> Result<O
         Method::POST if query.has("uploadId") => Ok(Operation::CompleteMultipartUpload),
         Method::DELETE if query.has("tagging") => Ok(Operation::DeleteObjectTagging),
         Method::DELETE if query.has("uploadId") => Ok(Operation::AbortMultipartUpload),
-        Method::DELETE => Ok(Operation::DeleteObject),
+        Method::DELETE if !query.names_operation() => Ok(Operation::DeleteObject),
         _ => Err(method_not_allowed()),
-    }
-}
-
-fn refuse_others(query: &Query, names: &[&str]) -> Result<(), ServiceError> {
-    if query.is_empty() {
-        return Ok(());
-    }
-    match names.iter().find(|name| query.has(name)) {
-        None => Ok(()),
-        Some(name) => Err(ServiceError::new(ErrorCode::NotImplemented)
-            .with_message(format!("The emulator does not implement the sub-resource {name}."))),
     }
 }
 
@@ -287,6 +318,14 @@ mod tests {
             (Method::GET, bucket, None, "list-type=2", Operation::ListObjectsV2),
             (Method::POST, bucket, None, "delete", Operation::DeleteMultipleObjects),
             (Method::GET, bucket, None, "uploads", Operation::ListMultipartUploads),
+            (Method::GET, None, None, "regions", Operation::DescribeRegions),
+            (Method::GET, bucket, None, "versions", Operation::ListObjectVersions),
+            (Method::GET, bucket, None, "inventory&inventoryId=a", Operation::GetBucketInventory),
+            (Method::PUT, bucket, None, "lifecycle", Operation::PutBucketLifecycle),
+            (Method::GET, bucket, None, "tagging", Operation::GetBucketTags),
+            (Method::DELETE, bucket, None, "policy", Operation::DeleteBucketPolicy),
+            (Method::OPTIONS, bucket, key, "", Operation::OptionObject),
+            (Method::DELETE, bucket, key, "versionId=null", Operation::DeleteObject),
             (Method::PUT, bucket, key, "", Operation::PutObject),
             (Method::POST, bucket, key, "append&position=0", Operation::AppendObject),
             (Method::GET, bucket, key, "", Operation::GetObject),
@@ -323,10 +362,28 @@ mod tests {
     }
 
     #[test]
+    fn a_sub_resource_with_the_wrong_method_never_writes() {
+        for query in ["bucketInfo", "location", "stat", "uploads", "versions", "delete", "inventory", "live"] {
+            for method in [Method::PUT, Method::DELETE] {
+                assert_eq!(routed(&method, Some("b"), None, query), Err("MethodNotAllowed".to_owned()), "{query}");
+            }
+        }
+        for query in ["append", "objectMeta", "restore", "uploads"] {
+            for method in [Method::PUT, Method::DELETE] {
+                assert_eq!(routed(&method, Some("b"), Some("k"), query), Err("MethodNotAllowed".to_owned()), "{query}");
+            }
+        }
+        assert_eq!(routed(&Method::DELETE, Some("b"), Some("k"), "acl"), Err("MethodNotAllowed".to_owned()));
+        assert_eq!(routed(&Method::DELETE, Some("b"), None, "acl"), Err("MethodNotAllowed".to_owned()));
+    }
+
+    #[test]
     fn an_unknown_sub_resource_never_writes() {
         assert_eq!(routed(&Method::PUT, Some("b"), Some("k"), "style"), Err("NotImplemented".to_owned()));
-        assert_eq!(routed(&Method::PUT, Some("b"), None, "lifecycle"), Err("NotImplemented".to_owned()));
-        assert_eq!(routed(&Method::DELETE, Some("b"), None, "policy"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::PUT, Some("b"), None, "qosInfo"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::PUT, Some("b"), None, "versioning"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::DELETE, Some("b"), None, "policyStatus"), Err("NotImplemented".to_owned()));
+        assert_eq!(routed(&Method::GET, None, None, "legalHold"), Err("NotImplemented".to_owned()));
         assert_eq!(routed(&Method::PATCH, Some("b"), Some("k"), ""), Err("MethodNotAllowed".to_owned()));
         assert_eq!(routed(&Method::GET, Some("b"), None, "list-type=3"), Err("InvalidArgument".to_owned()));
     }

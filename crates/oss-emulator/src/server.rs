@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use oss_protocol::region::validate_region;
 use oss_protocol::{header, uri};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -29,12 +28,16 @@ use crate::config::EmulatorConfig;
 use crate::error::StartError;
 use crate::fault::{AnswerBody, Effects, Ending, Faults, Line, Pace, Wire};
 use crate::import::import;
+use crate::limits::RateLimit;
+use crate::listen::listen;
+use crate::metrics;
 use crate::ops::{self, Context};
 use crate::record::{RequestLog, RequestRecord};
-use crate::request::{Request, Target};
+use crate::request::{Arrival, Request, Target};
+use crate::request_ids::RequestIds;
 use crate::response::{Response, ServiceError};
 use crate::route::{Operation, route};
-use crate::store::{Acl, OpenError, StorageClass, Store};
+use crate::store::{Acl, OpenError, StorageClass, Store, StoreError};
 use crate::tls::Tls;
 use crate::traffic;
 
@@ -58,10 +61,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after the system refused to accept a connection, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections that may wait to be accepted. A client that goes from few requests in flight to hundreds opens as many at
-/// once, and one that finds no place tries again only after a second. Linux allows 4096 by default.
-const BACKLOG: u32 = 4096;
-
 /// A server that listens and has not begun to answer.
 #[derive(Debug)]
 pub struct Emulator {
@@ -80,6 +79,7 @@ struct Shared {
     faults: Faults,
     admin: Option<Admin>,
     request_ids: RequestIds,
+    rate_limit: Option<RateLimit>,
     tls: Option<Tls>,
 }
 
@@ -111,7 +111,7 @@ impl Emulator {
         let local_addr = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
         let store = Arc::new(open_store(&config)?);
         for name in &config.buckets {
-            if let Err(error) = store.create_bucket(name, Acl::Private, StorageClass::default()).await
+            if let Err(error) = create_bucket(&store, name, config.block_public_access).await
                 && let Some(error) = StartError::from_store(name, error)
             {
                 return Err(error);
@@ -124,8 +124,9 @@ impl Emulator {
         }
         let log = RequestLog::default();
         let admin = config.admin_token.clone().map(|token| Admin::new(token, faults.clone(), log.clone()));
+        let authenticator = Authenticator::new(&config)?;
         let shared = Shared {
-            authenticator: Authenticator::new(&config),
+            authenticator,
             context: Context {
                 store,
                 etag: config.etag,
@@ -133,12 +134,14 @@ impl Emulator {
                 address: local_addr,
                 scheme: if tls.is_some() { "https" } else { "http" },
                 restore_delay: config.restore_delay,
+                block_public_access: config.block_public_access,
             },
             domain: config.domain,
             log,
             faults,
             admin,
             request_ids: RequestIds::new(),
+            rate_limit: config.requests_per_second.map(RateLimit::new),
             tls,
         };
         Ok(Self { listener, local_addr, shared: Arc::new(shared) })
@@ -187,8 +190,9 @@ impl Emulator {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(serve_connection(stream, Arc::clone(&self.shared), stopped.clone()));
+                    Ok((stream, source)) => {
+                        let shared = Arc::clone(&self.shared);
+                        connections.spawn(serve_connection(stream, source, shared, stopped.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -207,24 +211,14 @@ impl Emulator {
     }
 }
 
-/// Listens on the first of the addresses of a name that can be listened on.
-async fn listen(address: &str) -> io::Result<TcpListener> {
-    let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-    for address in lookup_host(address).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A server that has just ended leaves connections behind that would keep its port.
-        socket.set_reuseaddr(true)?;
-        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refused = error,
-        }
-    }
-    Err(refused)
+async fn create_bucket(store: &Arc<Store>, name: &str, block_public_access: bool) -> Result<(), StoreError> {
+    let configurations = ops::new_bucket_configurations(block_public_access)?;
+    store.create_bucket(name, Acl::Private, StorageClass::default(), configurations).await
 }
 
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {
-    let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit)) };
-    Store::open(root, config.fsync).map_err(|error| match error {
+    let Some(root) = &config.root else { return Ok(Store::in_memory(config.memory_limit, config.quota)) };
+    Store::open(root, config.fsync, config.quota).map_err(|error| match error {
         OpenError::InUse => StartError::RootInUse { root: root.clone() },
         other => StartError::RootUnusable { root: root.clone(), reason: other.to_string() },
     })
@@ -240,21 +234,27 @@ async fn import_files(store: &Store, config: &EmulatorConfig) -> Result<(), Star
     import(store, &bucket, config.etag, directory).await.map_err(|error| failed(error.to_string()))
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+async fn serve_connection(
+    stream: TcpStream,
+    source: SocketAddr,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<()>,
+) {
     // Answers are written whole; waiting to fill a packet would only delay the last one.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let line = Arc::new(Line::default());
     let stream = Wire::new(stream, Arc::clone(&line));
-    let Some(tls) = &shared.tls else { return serve_http(stream, line, shared, stopped).await };
+    let arrival = Arrival { source, secure: shared.tls.is_some() };
+    let Some(tls) = &shared.tls else { return serve_http(stream, arrival, line, shared, stopped).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream));
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         _ = stopped.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => serve_http(stream, line, shared, stopped).await,
+        Ok(Ok(stream)) => serve_http(stream, arrival, line, shared, stopped).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -262,6 +262,7 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>, mut stopped: w
 
 async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    arrival: Arrival,
     line: Arc<Line>,
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<()>,
@@ -269,7 +270,7 @@ async fn serve_http(
     let of_requests = Arc::clone(&line);
     let service = service_fn(move |request| {
         let (shared, line) = (Arc::clone(&shared), Arc::clone(&of_requests));
-        async move { Ok::<_, Infallible>(answer(&shared, &line, request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, arrival, &line, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -292,15 +293,19 @@ async fn serve_http(
     }
 }
 
-async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incoming>) -> http::Response<AnswerBody> {
+async fn answer(
+    shared: &Shared,
+    arrival: Arrival,
+    line: &Arc<Line>,
+    request: hyper::Request<Incoming>,
+) -> http::Response<AnswerBody> {
     let started = Instant::now();
     line.clear();
     let (parts, body) = request.into_parts();
-    if let Some(admin) = &shared.admin
-        && Admin::is_addressed(parts.uri.path(), &parts.headers)
-    {
-        return admin.answer(&parts, body).await.map(|body| AnswerBody::new(body, None));
-    }
+    let body = match beside_the_service(shared, &parts, body).await {
+        Ok(response) => return response,
+        Err(body) => body,
+    };
     let in_flight = shared.log.arrive();
     let request_id = shared.request_ids.next();
     let mut record = RequestRecord {
@@ -317,6 +322,7 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
         faults: Vec::new(),
     };
     let mut effects = Effects::default();
+    let origin = parts.headers.contains_key(standard::ORIGIN).then(|| (parts.method.clone(), parts.headers.clone()));
     let head = parts.method == Method::HEAD;
     let mut body = Some(body);
     let expects = parts.headers.contains_key(standard::EXPECT);
@@ -325,7 +331,19 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (host, perform(shared, parts, target, &mut body, &mut record.operation, &mut effects, line).await)
+            (
+                host,
+                perform(
+                    shared,
+                    Channel { arrival, line },
+                    parts,
+                    target,
+                    &mut body,
+                    &mut record.operation,
+                    &mut effects,
+                )
+                .await,
+            )
         }
         Err(error) => (String::new(), Err(error)),
     };
@@ -359,6 +377,9 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         headers.insert(header::REQUEST_ID, value);
     }
+    if let (Some((method, sent)), Some(bucket)) = (origin, &record.bucket) {
+        response.headers_mut().extend(ops::answer_headers(&shared.context, bucket, &method, &sent));
+    }
     effects.change_headers(&mut response);
     record.request_id = request_id;
     record.status = response.status().as_u16();
@@ -376,6 +397,19 @@ async fn answer(shared: &Shared, line: &Arc<Line>, request: hyper::Request<Incom
     })
 }
 
+/// Answers requests of those who run the server; gives the body of any other back.
+async fn beside_the_service(
+    shared: &Shared,
+    parts: &http::request::Parts,
+    body: Incoming,
+) -> Result<http::Response<AnswerBody>, Incoming> {
+    let response = match &shared.admin {
+        Some(admin) if Admin::is_addressed(parts.uri.path(), &parts.headers) => admin.answer(parts, body).await,
+        _ => metrics::answer(&parts.method, parts.uri.path(), &shared.log).ok_or(body)?,
+    };
+    Ok(response.map(|body| AnswerBody::new(body, None)))
+}
+
 /// The result of a request that was not refused.
 enum Performed {
     Answer(Response),
@@ -383,36 +417,57 @@ enum Performed {
     Nothing(Ending),
 }
 
+/// What a request came through.
+#[derive(Clone, Copy)]
+struct Channel<'a> {
+    arrival: Arrival,
+    line: &'a Line,
+}
+
 /// Routes, authenticates and performs a request. An unwanted body stays unread.
 async fn perform(
     shared: &Shared,
+    channel: Channel<'_>,
     parts: http::request::Parts,
     target: Target,
     body: &mut Option<Incoming>,
     operation: &mut Option<Operation>,
     effects: &mut Effects,
-    line: &Line,
 ) -> Result<Performed, ServiceError> {
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
     *effects = shared.faults.meet(routed, &target, &parts.headers);
     if let Some(pace) = &effects.pace {
-        line.pace(Arc::clone(pace));
+        channel.line.pace(Arc::clone(pace));
     }
     if let Some(ending) = effects.ending_before() {
         return Ok(Performed::Nothing(ending));
     }
+    if let Some(limit) = &shared.rate_limit {
+        limit.take()?;
+    }
     if let Some(refusal) = effects.refusal() {
         return Err(refusal);
     }
-    let anonymous = shared.authenticator.check(&parts, &target, effects.now())?;
+    let sender = shared.authenticator.check(&parts, &target, effects.now()).map_err(|refusal| {
+        // The service looks for the bucket first, so that a missing one is not taken for a wrong key.
+        match target.bucket.as_deref() {
+            Some(bucket)
+                if !matches!(routed, Operation::PutBucket | Operation::PutBucketAcl)
+                    && shared.context.store.bucket(bucket).is_none() =>
+            {
+                ServiceError::no_such_bucket(bucket)
+            }
+            _ => refusal,
+        }
+    })?;
     if let Some(rate) = traffic::limit(&parts.headers, &target.query)?
         && effects.pace.as_ref().is_none_or(|pace| rate < pace.bytes_per_second())
     {
-        line.pace(Arc::new(Pace::new(rate)));
+        channel.line.pace(Arc::new(Pace::new(rate)));
     }
-    let mut request = Request::new(parts, target, anonymous, body);
+    let mut request = Request::new(parts, target, sender, channel.arrival, body);
     ops::perform(&shared.context, routed, &mut request).await.map(Performed::Answer)
 }
 
@@ -429,22 +484,5 @@ async fn drain(mut body: Incoming) {
     };
     if tokio::time::timeout(DRAIN_TIMEOUT, read).await.is_err() {
         tracing::debug!("a refused client is slow to finish its body");
-    }
-}
-
-/// Makes request identifiers: 24 hexadecimal digits, different in every run.
-#[derive(Debug)]
-struct RequestIds {
-    prefix: u32,
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    fn new() -> Self {
-        Self { prefix: rand::random(), next: AtomicU64::new(1) }
-    }
-
-    fn next(&self) -> String {
-        format!("{:08X}{:016X}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }

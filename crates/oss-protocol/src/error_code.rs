@@ -82,6 +82,7 @@ codes! {
     InvalidDigest = 400, None, "The Content-MD5 you specified did not match what was received.";
     InvalidEncryptionAlgorithmError = 400, None, "The encryption algorithm is not valid.";
     InvalidObjectName = 400, None, "The specified object is not valid.";
+    InvalidPolicyDocument = 400, None, "The policy is not valid.";
     InvalidPart = 400, None, "One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.";
     InvalidPartOrder = 400, None, "The list of parts was not in ascending order.";
     InvalidRequest = 400, None, "The request is not valid.";
@@ -97,6 +98,7 @@ codes! {
     TooManyBuckets = 400, None, "You have attempted to create more buckets than allowed.";
 
     AccessDenied = 403, Some("0003-00000001"), "You have no right to access this object.";
+    AccessForbidden = 403, None, "The request from another origin is not allowed.";
     AccessKeyIdAndSecurityTokenNotMatch = 403, None, "The access key and the security token do not match.";
     BucketDisable = 403, None, "The bucket is disabled.";
     InvalidAccessKeyId = 403, Some("0002-00000040"), "The OSS Access Key Id you provided does not exist in our records.";
@@ -104,6 +106,7 @@ codes! {
     InvalidSecurityToken = 403, None, "The security token you provided is invalid.";
     KmsServiceNotEnabled = 403, None, "The key management service is not enabled.";
     PermanentRedirect = 403, None, "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.";
+    QuotaExceeded = 403, None, "The bucket may hold no more bytes.";
     RequestTimeTooSkewed = 403, Some("0002-00000504"), "The difference between the request time and the current time is too large.";
     SecondLevelDomainForbidden = 403, None, "Please use virtual hosted style to access.";
     SecurityTokenExpired = 403, None, "The security token you provided has expired.";
@@ -114,9 +117,17 @@ codes! {
 
     NoSuchBucket = 404, Some("0015-00000101"), "The specified bucket does not exist.";
     NoSuchBucketPolicy = 404, None, "The bucket has no policy.";
+    NoSuchCORSConfiguration = 404, None, "The CORS configuration does not exist.";
+    NoSuchInventory = 404, None, "The specified inventory does not exist.";
     NoSuchKey = 404, Some("0026-00000001"), "The specified key does not exist.";
+    NoSuchLifecycle = 404, None, "The bucket has no lifecycle configuration.";
+    NoSuchRegion = 404, None, "The region does not exist.";
+    NoSuchReplicationConfiguration = 404, None, "The bucket has no replication configuration.";
+    NoSuchServerSideEncryptionRule = 404, None, "The server side encryption rule does not exist.";
+    NoSuchTransferAccelerationConfiguration = 404, None, "The transfer acceleration configuration does not exist.";
     NoSuchUpload = 404, None, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.";
     NoSuchVersion = 404, None, "The specified version does not exist.";
+    NoSuchWebsiteConfiguration = 404, None, "The bucket has no website configuration.";
     SymlinkTargetNotExist = 404, None, "The target of the symbolic link does not exist.";
 
     MethodNotAllowed = 405, None, "The specified method is not allowed against this resource.";

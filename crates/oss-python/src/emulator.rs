@@ -19,7 +19,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Serves until a signal raises, or until standard input closes if `until_stdin_closes` is set.
 #[pyfunction]
-#[pyo3(signature = (*, host, port, region, domain, key_pairs, buckets, root, fsync, memory_limit, import_directory, fast_etag, verify_signatures, restore_seconds, tls, certificate, faults, admin_token, ready, until_stdin_closes))]
+#[pyo3(signature = (*, host, port, region, domain, key_pairs, buckets, root, fsync, memory_limit, import_directory, fast_etag, verify_signatures, restore_seconds, tls, certificate, faults, admin_token, block_public_access, requests_per_second, quota, ready, until_stdin_closes))]
 #[expect(
     clippy::too_many_arguments,
     clippy::fn_params_excessive_bools,
@@ -44,6 +44,9 @@ pub(crate) fn run_emulator(
     certificate: Option<(PathBuf, PathBuf)>,
     faults: Option<String>,
     admin_token: Option<String>,
+    block_public_access: bool,
+    requests_per_second: Option<u32>,
+    quota: Option<u64>,
     ready: Py<PyAny>,
     until_stdin_closes: bool,
 ) -> PyResult<()> {
@@ -66,6 +69,9 @@ pub(crate) fn run_emulator(
             None => tls.then_some(Certificate::Generated),
         },
         faults: fault_rules(faults.as_deref())?,
+        block_public_access,
+        requests_per_second,
+        quota,
         admin_token: admin_token.map(checked_token).transpose()?,
     };
     let stop = Arc::new(Notify::new());
@@ -86,11 +92,14 @@ pub(crate) fn run_emulator(
     })
 }
 
-/// Access key ID, secret, security token, and when the token expires in seconds since 1970.
-type GivenKey = (String, String, Option<String>, Option<f64>);
+/// Access key ID, secret, security token, when the token expires in seconds since 1970, and the policy of its user.
+type GivenKey = (String, String, Option<String>, Option<f64>, Option<String>);
 
-fn key_pair((id, secret, token, expiration): GivenKey) -> PyResult<KeyPair> {
-    let pair = KeyPair::new(id, secret);
+fn key_pair((id, secret, token, expiration, policy): GivenKey) -> PyResult<KeyPair> {
+    let mut pair = KeyPair::new(id, secret);
+    if let Some(policy) = policy {
+        pair = pair.with_policy(policy);
+    }
     let Some(token) = token else { return Ok(pair) };
     let expiration = expiration.map(|expiration| seconds(expiration).map(|since| SystemTime::UNIX_EPOCH + since));
     Ok(pair.with_security_token(token, expiration.transpose()?))

@@ -7,9 +7,10 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from osstorchconnector import _native
+from osstorchconnector.cli.emulator_profiles import PROFILES, rules
 from osstorchconnector.cli.ending import interrupt, report
 from osstorchconnector.cli.values import port, seconds, size
 from osstorchconnector.credentials import FileCredentials
@@ -41,7 +42,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=[],
         metavar="FILE",
         help="JSON file with another access key: AccessKeyId and AccessKeySecret, for a temporary key also "
-        "SecurityToken and Expiration; may be repeated",
+        "SecurityToken and Expiration, for a user with rights of its own also Policy, which is a policy of RAM; may be "
+        "repeated",
     )
     parser.add_argument(
         "--region", default="cn-hangzhou", help="region ID that requests must be signed for (default: %(default)s)"
@@ -93,6 +95,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--write-ca-bundle", metavar="FILE", help="write the certificates that clients must trust to this file"
     )
+    parser.add_argument(
+        "--allow-public-access",
+        action="store_true",
+        help="new buckets may be opened to everyone; without it they block public access, as those of OSS do",
+    )
+    parser.add_argument(
+        "--qps", type=_positive, metavar="N", help="answer at most N requests a second, refuse the others with 503"
+    )
+    parser.add_argument(
+        "--quota", type=size, metavar="SIZE", help="most bytes that the objects of one bucket may have, such as 10G"
+    )
+    parser.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        help="imitate a network or a service: " + "; ".join(f"{name}: {text}" for name, (text, _) in PROFILES.items()),
+    )
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=_run, parser=parser)
 
@@ -107,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
             port=options.port,
             region=options.region,
             domain=options.domain,
-            key_pairs=[_key_pair(options), *(FileCredentials(path)() for path in options.credentials)],
+            key_pairs=[(*_key_pair(options), None), *(_key_of_file(Path(path)) for path in options.credentials)],
             buckets=options.bucket,
             root=options.root,
             fsync=options.fsync,
@@ -118,9 +136,12 @@ def _run(options: argparse.Namespace) -> int:
             restore_seconds=options.restore_seconds,
             tls=options.tls,
             certificate=_certificate(options),
-            faults=None if options.faults is None else _read_faults(Path(options.faults)),
+            faults=_fault_rules(options),
             admin_token=_admin_token(options) if options.admin else None,
-            ready=partial(_ready, ca_bundle=options.write_ca_bundle),
+            block_public_access=not options.allow_public_access,
+            requests_per_second=options.qps,
+            quota=options.quota,
+            ready=partial(_ready, options=options),
             until_stdin_closes=options.until_stdin_closes,
         )
     except KeyboardInterrupt:
@@ -140,6 +161,28 @@ def _key_pair(options: argparse.Namespace) -> tuple[str, str, str | None, float 
         parser: argparse.ArgumentParser = options.parser
         parser.error("an access key needs an ID and a secret: give both, or set both in the environment")
     return access_key_id, access_key_secret, None, None
+
+
+def _key_of_file(path: Path) -> tuple[str, str, str | None, float | None, str | None]:
+    found = FileCredentials(str(path))()
+    policy = json.loads(path.read_text(encoding="utf-8")).get("Policy")
+    return (*found, policy if policy is None or isinstance(policy, str) else json.dumps(policy))
+
+
+def _fault_rules(options: argparse.Namespace) -> str | None:
+    given: Any = [] if options.faults is None else json.loads(_read_faults(Path(options.faults)))
+    profile = [] if options.profile is None else rules(options.profile)
+    if not profile:
+        return None if options.faults is None else json.dumps(given)
+    return json.dumps([*(given if isinstance(given, list) else [given]), *profile])
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    # The native core counts in 32 bits.
+    if not 0 < number < 1 << 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of requests: give a whole number of at least 1")
+    return number
 
 
 def _certificate(options: argparse.Namespace) -> tuple[str, str] | None:
@@ -179,9 +222,34 @@ def _read_faults(path: Path) -> str:
         raise OssConfigError(f"{path} cannot be read as YAML: {error}") from error
 
 
-def _ready(url: str, trusted: str | None, *, ca_bundle: str | None) -> None:
+def _ready(url: str, trusted: str | None, *, options: argparse.Namespace) -> None:
+    ca_bundle: str | None = options.write_ca_bundle
     # The file first, so that it exists when a client reads the line.
     if ca_bundle is not None and trusted is not None:
         Path(ca_bundle).write_text(trusted)
     sys.stdout.write(f"{url}\n")
+    if sys.stdout.isatty():
+        sys.stdout.write(_lines_to_paste(url, options))
     sys.stdout.flush()
+
+
+def _lines_to_paste(url: str, options: argparse.Namespace) -> str:
+    """Return how to use the server, for a person; a program reads the first line only."""
+    access_key_id, secret, *_ = _key_pair(options)
+    # The published key may be shown. Another one stays where its owner put it.
+    shown = secret if secret == _DEFAULT_SECRET else "SECRET"
+    bucket = options.bucket[0] if options.bucket else "BUCKET"
+    region = options.region
+    return f"""
+In another shell:
+  export OSS_ACCESS_KEY_ID={access_key_id} OSS_ACCESS_KEY_SECRET={shown}
+  osst cp FILE oss://{bucket}/ --endpoint {url} --region {region}
+In Python, with these variables:
+  from osstorchconnector import OssClient, OssIterableDataset
+  client = OssClient(endpoint="{url}", region="{region}")
+  dataset = OssIterableDataset.from_prefix("oss://{bucket}/", endpoint="{url}", region="{region}")
+With oss2:
+  import oss2
+  bucket = oss2.Bucket(oss2.AuthV4("{access_key_id}", "{shown}"), "{url}", "{bucket}", region="{region}")
+
+"""

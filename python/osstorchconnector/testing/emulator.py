@@ -10,13 +10,13 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Literal, Self, TypedDict, Unpack
+from typing import IO, Any, Final, Literal, Self, TypedDict, Unpack
 
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
@@ -53,12 +53,14 @@ class KeyPair:
         access_key_secret: The secret part.
         security_token: The token of a temporary key, which every request must carry.
         expiration: When the token expires; UTC if it has no time zone. Default: never.
+        policy: A policy as RAM writes it, for a user who may do what it allows. Default: everything.
     """
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
     expiration: datetime | None = None
+    policy: Mapping[str, Any] | None = None
 
 
 class Emulator:
@@ -105,6 +107,10 @@ class Emulator:
         restore_seconds: float = 1.0,
         tls: bool | tuple[str | os.PathLike[str], str | os.PathLike[str]] = False,
         faults: Iterable[FaultRule] = (),
+        allow_public_access: bool = False,
+        requests_per_second: int | None = None,
+        quota: int | None = None,
+        profile: Literal["35ms", "throttled", "flaky", "wan"] | None = None,
     ) -> None:
         """Describe the server; :meth:`start`, or entering the block, starts it.
 
@@ -127,6 +133,14 @@ class Emulator:
             tls: Serve HTTPS. True makes a certificate for ``localhost``, the loopback addresses, and the domain with
                 its subdomains. Or give the PEM files of a certificate and its private key.
             faults: Faults from the start on. :meth:`fault` adds more.
+            allow_public_access: Let new buckets be opened to everyone. Without it they block public access, as those of
+                OSS do since October 2025.
+            requests_per_second: Most requests a second that are answered; the others are refused with 503. Default: no
+                limit.
+            quota: Most bytes that the objects of one bucket may have together. Default: no limit.
+            profile: A network or a service to imitate. ``"35ms"``: to the first byte. ``"throttled"``: one request in
+                five is refused with 503. ``"flaky"``: some answers are lost, broken off, damaged or refused. ``"wan"``:
+                about 180 ms to the first byte, 2 MB/s for each request. Default: none.
         """
         self.region = region
         self.access_key_id = access_key_id or f"emulator-{secrets.token_hex(8)}"
@@ -136,27 +150,33 @@ class Emulator:
         self.ca_bundle = ""
         self._key_pairs = tuple(key_pairs)
         self._tls = tls is not False
-        self._arguments = ["--host", host, "--port", str(port), "--region", region, "--etag", etag]
-        self._arguments += ["--restore-seconds", str(restore_seconds)]
-        if isinstance(tls, tuple):
-            certificate, key = tls
-            self._arguments += ["--tls-certificate", os.fspath(certificate), "--tls-key", os.fspath(key)]
-        elif tls:
-            self._arguments.append("--tls")
+        certificate, key = tls if isinstance(tls, tuple) else (None, None)
+        self._arguments = _command_line(
+            {
+                "--host": host,
+                "--port": port,
+                "--region": region,
+                "--etag": etag,
+                "--restore-seconds": restore_seconds,
+                "--tls-certificate": certificate,
+                "--tls-key": key,
+                "--root": root,
+                "--domain": domain,
+                "--memory-limit": memory_limit,
+                "--import": import_directory,
+                "--qps": requests_per_second,
+                "--quota": quota,
+                "--profile": profile,
+            },
+            {
+                "--tls": tls is True,
+                "--fsync": fsync,
+                "--no-verify": not verify_signatures,
+                "--allow-public-access": allow_public_access,
+            },
+        )
         for bucket in buckets:
             self._arguments += ["--bucket", bucket]
-        if root is not None:
-            self._arguments += ["--root", os.fspath(root)]
-        if domain is not None:
-            self._arguments += ["--domain", domain]
-        if fsync:
-            self._arguments.append("--fsync")
-        if memory_limit is not None:
-            self._arguments += ["--memory-limit", str(memory_limit)]
-        if import_directory is not None:
-            self._arguments += ["--import", os.fspath(import_directory)]
-        if not verify_signatures:
-            self._arguments.append("--no-verify")
         self._faults = list(faults)
         # It gives this process alone access, so each server gets a new one, and it is never shown.
         self._admin_token = secrets.token_urlsafe(32)
@@ -305,12 +325,24 @@ class Emulator:
         )
 
 
+def _command_line(
+    options: Mapping[str, str | float | os.PathLike[str] | None], switches: Mapping[str, bool]
+) -> list[str]:
+    arguments = []
+    for name, value in options.items():
+        if value is not None:
+            arguments += [name, os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
+    return arguments + [name for name, on in switches.items() if on]
+
+
 def _write_key(path: Path, pair: KeyPair) -> None:
-    document = {"AccessKeyId": pair.access_key_id, "AccessKeySecret": pair.access_key_secret}
+    document: dict[str, Any] = {"AccessKeyId": pair.access_key_id, "AccessKeySecret": pair.access_key_secret}
     if pair.security_token is not None:
         document["SecurityToken"] = pair.security_token
     if pair.expiration is not None:
         document["Expiration"] = pair.expiration.isoformat()
+    if pair.policy is not None:
+        document["Policy"] = pair.policy
     # The directory is private already; the mode is for tools that check the file only.
     path.touch(mode=0o600)
     path.write_text(json.dumps(document))

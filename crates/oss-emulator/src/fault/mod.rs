@@ -5,7 +5,7 @@ mod body;
 mod draw;
 mod effects;
 mod line;
-mod pattern;
+
 mod rule;
 
 use std::collections::HashMap;

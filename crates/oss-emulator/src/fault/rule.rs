@@ -3,7 +3,6 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::action::{Delay, LONGEST_SECONDS, Position};
-use super::pattern;
 use crate::route::Operation;
 
 /// Largest bandwidth of a rule: a terabyte per second, which never limits anything.
@@ -196,7 +195,7 @@ impl FaultRule {
 }
 
 fn matches(wanted: Option<&str>, found: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| found.is_some_and(|found| pattern::matches(wanted, found)))
+    wanted.is_none_or(|wanted| found.is_some_and(|found| crate::pattern::matches(wanted, found)))
 }
 
 fn is_code(code: &str) -> bool {

@@ -19,7 +19,11 @@ pub(super) async fn append(context: &Context, request: &mut Request<'_>) -> Resu
         Some((text, Err(_))) => return Err(ServiceError::invalid_argument("position", text)),
         Some((_, Ok(position))) => position,
     };
-    let attributes = attributes::read(request)?;
+    if bucket.object(&request.key).is_some() {
+        // The first append decides about tags; the service does not look at those of later ones.
+        request.headers.remove(header::TAGGING);
+    }
+    let attributes = attributes::read(request, &bucket)?;
     // An appended object has no MD5 of its own, so there is none to compute.
     let received = receive(request, &context.store, EtagMode::Fast).await?;
     let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);
@@ -52,5 +56,6 @@ pub(super) async fn append(context: &Context, request: &mut Request<'_>) -> Resu
     set(&mut response, standard::ETAG, object.etag());
     set(&mut response, header::HASH_CRC64ECMA, object.crc64.to_string());
     set(&mut response, header::NEXT_APPEND_POSITION, object.size().to_string());
+    attributes::echo_encryption(&mut response, &object.attributes);
     Ok(response)
 }

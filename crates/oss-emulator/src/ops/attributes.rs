@@ -7,8 +7,8 @@ use oss_protocol::header;
 use super::tagging;
 use crate::condition::ConditionHeaders;
 use crate::request::{Request, header_text};
-use crate::response::ServiceError;
-use crate::store::{Acl, Attributes, Headers, StorageClass};
+use crate::response::{Response, ServiceError};
+use crate::store::{Acl, Attributes, Bucket, Headers, StorageClass};
 
 /// Headers kept and returned as they came.
 const KEPT: [HeaderName; 9] = [
@@ -27,7 +27,7 @@ const KEPT: [HeaderName; 9] = [
 const LARGEST_METADATA: usize = 8 * 1024;
 
 /// Reads the attributes of an object that is about to be written.
-pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
+pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes, ServiceError> {
     let headers = &request.headers;
     refuse_unsupported(headers)?;
     let mut kept = Headers::default();
@@ -43,10 +43,27 @@ pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
             _ => {}
         }
     }
-    if let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)?
-        && !["AES256", "KMS", "SM4"].contains(&algorithm)
-    {
-        return Err(ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError));
+    match request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+        Some(algorithm) => {
+            check_algorithm(algorithm)?;
+            if algorithm != "KMS" {
+                kept = kept.iter().filter(|(name, _)| *name != header::SERVER_SIDE_DATA_ENCRYPTION).cloned().collect();
+            }
+            if algorithm == "KMS" && !headers.contains_key(header::SERVER_SIDE_ENCRYPTION_KEY_ID) {
+                kept.push((header::SERVER_SIDE_ENCRYPTION_KEY_ID, HeaderValue::from_static(DEFAULT_KEY_ID)));
+            }
+        }
+        None => {
+            if let Some(rule) = bucket.configurations().encryption.clone() {
+                let key_id = rule.key_id.as_deref().or((rule.algorithm == "KMS").then_some(DEFAULT_KEY_ID));
+                let named = [Some(rule.algorithm.as_str()), key_id, rule.data_encryption.as_deref()];
+                for (name, value) in ENCRYPTION.into_iter().zip(named) {
+                    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                        kept.push((name, value));
+                    }
+                }
+            }
+        }
     }
     let mut size = 0;
     for (name, value) in headers {
@@ -63,12 +80,46 @@ pub(super) fn read(request: &Request<'_>) -> Result<Attributes, ServiceError> {
             ServiceError::new(ErrorCode::InvalidArgument).with_message("The user metadata is larger than 8 KB.")
         );
     }
-    Ok(Attributes {
-        headers: kept,
-        acl: acl(request)?.unwrap_or_default(),
-        storage_class: storage_class(request)?,
-        tags: tagging::from_header(request)?,
-    })
+    let acl = acl(request)?.unwrap_or_default();
+    check_acl(bucket, acl)?;
+    Ok(Attributes { headers: kept, acl, storage_class: storage_class(request)?, tags: tagging::from_header(request)? })
+}
+
+/// The refusal of what would open something to everyone while the bucket blocks that.
+pub(super) fn public_access_is_blocked(message: &'static str) -> ServiceError {
+    ServiceError::new(ErrorCode::AccessDenied).with_message(message)
+}
+
+/// Refuses an access control list that opens an object to everyone while its bucket blocks that.
+pub(super) fn check_acl(bucket: &Bucket, acl: Acl) -> Result<(), ServiceError> {
+    if acl.is_public() && bucket.blocks_public_access() {
+        return Err(public_access_is_blocked("Put public object acl is not allowed"));
+    }
+    Ok(())
+}
+
+/// Refuses an algorithm that the service does not know.
+pub(super) fn check_algorithm(algorithm: &str) -> Result<(), ServiceError> {
+    if ["AES256", "KMS", "SM4"].contains(&algorithm) {
+        return Ok(());
+    }
+    Err(ServiceError::new(ErrorCode::InvalidEncryptionAlgorithmError))
+}
+
+/// The key of the key management service for those who name none: the service makes one for each account.
+const DEFAULT_KEY_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// The headers that say how an object is encrypted.
+pub(super) const ENCRYPTION: [HeaderName; 3] =
+    [header::SERVER_SIDE_ENCRYPTION, header::SERVER_SIDE_ENCRYPTION_KEY_ID, header::SERVER_SIDE_DATA_ENCRYPTION];
+
+/// Adds how an object is encrypted to the answer to a write.
+pub(super) fn echo_encryption(response: &mut Response, attributes: &Attributes) {
+    for (name, value) in &attributes.headers {
+        if ENCRYPTION.contains(name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
 }
 
 /// The access control list named by `x-oss-object-acl`.

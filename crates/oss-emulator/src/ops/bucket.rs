@@ -1,19 +1,25 @@
 //! Making, describing and deleting buckets.
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use http::StatusCode;
 use oss_protocol::error_code::ErrorCode;
 use oss_protocol::header;
+use oss_protocol::time::unix_seconds;
 use oss_protocol::xml::bucket::{
     AccessControlPolicy, BucketInfo, BucketStat, BucketSummary, CreateBucketConfiguration, ListBucketsResult,
     LocationConstraint,
 };
+use oss_protocol::xml::configuration::{DefaultEncryption, EncryptionRule};
 use oss_protocol::xml::{Document, Owner};
 
 use super::{Context, attributes};
 use crate::ingest::receive_document;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, xml};
-use crate::store::{Acl, Bucket, StorageClass, StoreError};
+use crate::store::{Acl, Bucket, ConfigurationKind, Configurations, StorageClass, StoreError};
 
 /// Buckets on a page when the client does not say.
 const DEFAULT_BUCKETS: u32 = 100;
@@ -24,6 +30,16 @@ const MOST_BUCKETS: u32 = 1000;
 /// Largest description of a bucket. Real ones have some hundred bytes.
 const LARGEST_CONFIGURATION: usize = 64 * 1024;
 
+/// How often the bytes of every bucket are said to be kept: within one zone.
+const REDUNDANCY: &str = "LRS";
+
+/// The resource group that every bucket is in: the default one of the account.
+const RESOURCE_GROUP: &str = "rg-default";
+
+/// What a new bucket says about access for everyone.
+const PUBLIC_ACCESS_BLOCKED: &[u8] =
+    b"<PublicAccessBlockConfiguration><BlockPublicAccess>true</BlockPublicAccess></PublicAccessBlockConfiguration>";
+
 /// The name under which everything is owned; all buckets belong to one account.
 const OWNER: &str = "1000000000000000";
 
@@ -33,19 +49,87 @@ pub(super) fn owner() -> Owner {
 }
 
 pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
-    let acl = acl(request)?.unwrap_or(Acl::Private);
+    let acl = acl(request)?;
     let body = receive_document(request, LARGEST_CONFIGURATION).await?;
-    let mut storage_class = StorageClass::default();
+    let mut storage_class = None;
+    let mut redundancy = None;
     if !body.is_empty() {
         let configuration =
             CreateBucketConfiguration::parse(&body).map_err(|_| ServiceError::new(ErrorCode::MalformedXML))?;
         if let Some(named) = configuration.storage_class {
-            storage_class = attributes::check_storage_class(&named)?;
+            storage_class = Some(attributes::check_storage_class(&named)?);
+        }
+        redundancy = configuration.data_redundancy_type.filter(|named| !named.is_empty());
+        if let Some(named) = redundancy.as_deref().filter(|named| !["LRS", "ZRS"].contains(named)) {
+            return Err(ServiceError::invalid_argument("DataRedundancyType", named));
         }
     }
-    let created = context.store.create_bucket(&request.bucket, acl, storage_class).await;
+    if let Some(bucket) = context.store.bucket(&request.bucket) {
+        return put_again(context, &bucket, acl, storage_class, redundancy.as_deref()).await;
+    }
+    let acl = acl.unwrap_or(Acl::Private);
+    if context.block_public_access && acl.is_public() {
+        return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
+    }
+    let mut configurations = new_bucket_configurations(context.block_public_access)?;
+    if let Some(document) = encryption_of_headers(request)? {
+        configurations.set(ConfigurationKind::Encryption, Some(document)).map_err(StoreError::Configuration)?;
+    }
+    let created =
+        context.store.create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations).await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::OK))
+}
+
+/// What a bucket is configured with at first.
+pub(crate) fn new_bucket_configurations(block_public_access: bool) -> Result<Configurations, StoreError> {
+    let mut configurations = Configurations::default();
+    if block_public_access {
+        configurations
+            .set(ConfigurationKind::PublicAccessBlock, Some(Bytes::from_static(PUBLIC_ACCESS_BLOCKED)))
+            .map_err(StoreError::Configuration)?;
+    }
+    Ok(configurations)
+}
+
+/// The encryption that the headers of `PutBucket` ask for.
+fn encryption_of_headers(request: &Request<'_>) -> Result<Option<Bytes>, ServiceError> {
+    let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)? else { return Ok(None) };
+    attributes::check_algorithm(algorithm)?;
+    let named = |name| request.header(name).map(|text| text.map(str::to_owned));
+    let default = DefaultEncryption {
+        algorithm: algorithm.to_owned(),
+        key_id: named(&header::SERVER_SIDE_ENCRYPTION_KEY_ID)?,
+        data_encryption: named(&header::SERVER_SIDE_DATA_ENCRYPTION)?,
+    };
+    Ok(Some(EncryptionRule { default }.to_xml().into()))
+}
+
+/// What the owner of a bucket gets for creating it once more: only what cannot be changed is refused.
+async fn put_again(
+    context: &Context,
+    bucket: &Arc<Bucket>,
+    acl: Option<Acl>,
+    storage_class: Option<StorageClass>,
+    redundancy: Option<&str>,
+) -> Result<Response, ServiceError> {
+    let other_class = storage_class.is_some_and(|class| class != bucket.storage_class);
+    if other_class || redundancy.is_some_and(|redundancy| redundancy != REDUNDANCY) {
+        return Err(ServiceError::new(ErrorCode::BucketAlreadyExists)
+            .with_message("The bucket exists with another storage class or redundancy type.")
+            .with_field("BucketName", &bucket.name));
+    }
+    if let Some(acl) = acl {
+        change_acl(context, bucket, acl).await?;
+    }
+    Ok(empty(StatusCode::OK))
+}
+
+async fn change_acl(context: &Context, bucket: &Arc<Bucket>, acl: Acl) -> Result<(), ServiceError> {
+    if acl.is_public() && bucket.blocks_public_access() {
+        return Err(attributes::public_access_is_blocked("Put public bucket acl is not allowed"));
+    }
+    Ok(context.store.set_bucket_acl(bucket, acl).await?)
 }
 
 pub(super) async fn delete(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -61,6 +145,13 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
     let marker = query.get("marker").unwrap_or_default();
     let mut found = context.store.buckets_after(marker);
     found.retain(|bucket| bucket.name.starts_with(prefix));
+    if let Some(wanted) = query.text("tag-key") {
+        let value = query.get("tag-value");
+        found.retain(|bucket| {
+            let configurations = bucket.configurations();
+            configurations.tags.iter().any(|(key, found)| key == wanted && value.is_none_or(|value| value == found))
+        });
+    }
     let is_truncated = found.len() > limit as usize;
     found.truncate(limit as usize);
     let endpoint = context.address.to_string();
@@ -74,6 +165,7 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
                 region: context.region.clone(),
                 creation_date: bucket.created,
                 storage_class: bucket.storage_class.as_str().to_owned(),
+                resource_group_id: Some(RESOURCE_GROUP.to_owned()),
                 extranet_endpoint: endpoint.clone(),
                 intranet_endpoint: endpoint.clone(),
             })
@@ -85,6 +177,21 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
         next_marker: found.last().filter(|_| is_truncated).map(|bucket| bucket.name.clone()),
     };
     Ok(xml(result.to_xml()))
+}
+
+/// The one region that the emulator has.
+pub(super) fn regions(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
+    let location = context.location();
+    let wanted = request.query.text("regions");
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != location) {
+        return Err(ServiceError::new(ErrorCode::NoSuchRegion).with_message(wanted.to_owned()));
+    }
+    let endpoint = context.address;
+    Ok(xml(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<RegionInfoList><RegionInfo><Region>{location}</Region>\
+         <InternetEndpoint>{endpoint}</InternetEndpoint><InternalEndpoint>{endpoint}</InternalEndpoint>\
+         <AccelerateEndpoint>{endpoint}</AccelerateEndpoint></RegionInfo></RegionInfoList>"
+    )))
 }
 
 pub(super) fn info(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -101,16 +208,17 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
         extranet_endpoint: endpoint.clone(),
         intranet_endpoint: endpoint,
         storage_class: bucket.storage_class.as_str().to_owned(),
-        data_redundancy_type: "LRS".to_owned(),
+        data_redundancy_type: REDUNDANCY.to_owned(),
         owner: owner(),
         acl: bucket.acl().as_str().to_owned(),
         versioning: None,
+        encryption: bucket.configurations().encryption.as_deref().cloned(),
         extra: [
             ("TransferAcceleration", "Disabled"),
             ("CrossRegionReplication", "Disabled"),
             ("AccessMonitor", "Disabled"),
-            ("BlockPublicAccess", "false"),
-            ("ResourceGroupId", ""),
+            ("BlockPublicAccess", if bucket.blocks_public_access() { "true" } else { "false" }),
+            ("ResourceGroupId", RESOURCE_GROUP),
             ("Comment", ""),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -125,8 +233,37 @@ pub(super) fn location(context: &Context, request: &Request<'_>) -> Result<Respo
 
 pub(super) fn stat(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
-    let (object_count, storage, multipart_upload_count) = bucket.totals();
-    Ok(xml(BucketStat { storage, object_count, multipart_upload_count }.to_xml()))
+    let (multipart_upload_count, classes) = bucket.totals();
+    let of = |class: StorageClass| classes.get(&class).copied().unwrap_or_default();
+    let (standard_storage, standard_object_count) = of(StorageClass::Standard);
+    let (infrequent_access_storage, infrequent_access_object_count) = of(StorageClass::InfrequentAccess);
+    let (archive_storage, archive_object_count) = of(StorageClass::Archive);
+    let (cold_archive_storage, cold_archive_object_count) = of(StorageClass::ColdArchive);
+    let (deep_cold_archive_storage, deep_cold_archive_object_count) = of(StorageClass::DeepColdArchive);
+    let result = BucketStat {
+        storage: classes.values().map(|(bytes, _)| bytes).sum(),
+        object_count: classes.values().map(|(_, count)| count).sum(),
+        multipart_upload_count,
+        live_channel_count: 0,
+        // A bucket that never held anything was never counted.
+        last_modified_time: if classes.is_empty() { 0 } else { unix_seconds(SystemTime::now()) },
+        standard_storage,
+        standard_object_count,
+        infrequent_access_storage,
+        infrequent_access_real_storage: infrequent_access_storage,
+        infrequent_access_object_count,
+        archive_storage,
+        archive_real_storage: archive_storage,
+        archive_object_count,
+        cold_archive_storage,
+        cold_archive_real_storage: cold_archive_storage,
+        cold_archive_object_count,
+        deep_cold_archive_storage,
+        deep_cold_archive_real_storage: deep_cold_archive_storage,
+        deep_cold_archive_object_count,
+        delete_marker_count: 0,
+    };
+    Ok(xml(result.to_xml()))
 }
 
 pub(super) fn get_acl(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -144,7 +281,7 @@ pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<
     let Some(acl) = acl(request)? else {
         return Err(ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::ACL.as_str()));
     };
-    context.store.set_bucket_acl(&bucket, acl).await?;
+    change_acl(context, &bucket, acl).await?;
     Ok(empty(StatusCode::OK))
 }
 

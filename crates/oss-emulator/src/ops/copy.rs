@@ -14,10 +14,14 @@ use crate::condition::ConditionHeaders;
 use crate::ingest::Digests;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, set, xml};
-use crate::store::{Object, Part, whole_seconds};
+use crate::rights;
+use crate::store::{Headers, Object, Part, whole_seconds};
 
 /// Largest object that one request copies: 1 GB, a limit of the service. Larger ones are copied in parts.
 const LARGEST_COPY: u64 = 1024 * 1024 * 1024;
+
+/// Begins the names of the headers that the SDKs keep the keys of encrypted objects in.
+const CLIENT_SIDE_ENCRYPTION: &str = "x-oss-meta-client-side-encryption-";
 
 struct Source {
     bucket: String,
@@ -34,12 +38,19 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
     let onto_itself = source.bucket == request.bucket && source.key == request.key;
     let replace = replaces(request, &header::METADATA_DIRECTIVE)?;
     let replace_tags = replaces(request, &header::TAGGING_DIRECTIVE)?;
-    let sent = attributes::read(request)?;
+    let sent = attributes::read(request, &bucket)?;
     let storage_class = sent.storage_class.unwrap_or(bucket.storage_class);
     // The access rule never comes along; headers do unless they are replaced. A copy onto itself would otherwise do nothing.
     let mut kept = sent;
+    if replace {
+        kept.headers = with_essentials(&kept.headers, &source.object.attributes.headers, request);
+    }
     if !replace && !onto_itself {
-        kept.headers.clone_from(&source.object.attributes.headers);
+        // How the copy is encrypted is said by its writer or its bucket, never by the source.
+        let own = kept.headers.iter().filter(|(name, _)| attributes::ENCRYPTION.contains(name));
+        let of_source = source.object.attributes.headers.iter();
+        let of_source = of_source.filter(|(name, _)| !attributes::ENCRYPTION.contains(name));
+        kept.headers = of_source.chain(own).cloned().collect();
     } else {
         // A copied link has the target of the link, whatever the request says about it.
         let target = |(name, _): &&(HeaderName, HeaderValue)| *name == header::SYMLINK_TARGET;
@@ -63,7 +74,20 @@ pub(super) async fn object(context: &Context, request: &Request<'_>) -> Result<R
     let mut response = xml(result.to_xml());
     set(&mut response, standard::ETAG, object.etag());
     set(&mut response, header::HASH_CRC64ECMA, object.crc64.to_string());
+    attributes::echo_encryption(&mut response, &object.attributes);
     Ok(response)
+}
+
+/// What a client must not lose by replacing metadata: the content type if it names none, and what it needs to decrypt.
+fn with_essentials(sent: &Headers, source: &Headers, request: &Request<'_>) -> Headers {
+    let names_type = request.headers.contains_key(standard::CONTENT_TYPE);
+    let is_essential = |name: &HeaderName| {
+        name.as_str().starts_with(CLIENT_SIDE_ENCRYPTION) || (!names_type && *name == standard::CONTENT_TYPE)
+    };
+    let replaced = |name: &HeaderName| source.iter().any(|(kept, _)| kept == name) && is_essential(name);
+    let own = sent.iter().filter(|(name, _)| !replaced(name) || request.headers.contains_key(name));
+    let kept = source.iter().filter(|(name, _)| is_essential(name) && !request.headers.contains_key(name));
+    own.chain(kept).cloned().collect()
 }
 
 /// Whether a directive says to replace what the source has. Left out, it says to copy.
@@ -116,17 +140,14 @@ fn source(context: &Context, request: &Request<'_>) -> Result<Source, ServiceErr
     let invalid = || ServiceError::invalid_argument(header::COPY_SOURCE.as_str(), text);
     let path = match text.split_once('?') {
         None => text,
-        Some((path, query)) if !query.contains("versionId") => path,
-        Some(_) => {
-            return Err(
-                ServiceError::new(ErrorCode::NotImplemented).with_message("The emulator does not implement versions.")
-            );
-        }
+        Some((path, query)) if !query.contains("versionId") || query == "versionId=null" => path,
+        Some(_) => return Err(ServiceError::new(ErrorCode::NoSuchVersion)),
     };
     let decoded = canonical::decode(path.strip_prefix('/').unwrap_or(path)).map_err(|_| invalid())?;
     let (bucket, key) = decoded.split_once('/').ok_or_else(invalid)?;
     validate_bucket(bucket).map_err(|_| invalid())?;
     validate_key(key).map_err(|_| invalid())?;
+    rights::check_object(context, request, "GetObject", bucket, key)?;
     let object = context.bucket(bucket)?.object(key).ok_or_else(|| ServiceError::no_such_key(key))?;
     restore::check_readable(&object, key)?;
     ConditionHeaders::COPY_SOURCE.check(&request.headers, &object)?;

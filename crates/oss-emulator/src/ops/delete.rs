@@ -9,6 +9,7 @@ use super::Context;
 use crate::ingest::receive_document;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, xml};
+use crate::rights;
 
 /// Largest body of a request to delete many objects, a limit of the service.
 const LARGEST_BODY: usize = 2 * 1024 * 1024;
@@ -34,13 +35,13 @@ pub(super) async fn multiple(context: &Context, request: &mut Request<'_>) -> Re
     }
     let mut keys = Vec::with_capacity(delete.objects.len());
     for object in delete.objects {
-        if object.version_id.is_some() {
-            return Err(
-                ServiceError::new(ErrorCode::NotImplemented).with_message("The emulator does not implement versions.")
-            );
+        // The one version of an object is called `null`; there is no other to delete.
+        if object.version_id.is_some_and(|id| id != "null") {
+            continue;
         }
         validate_key(&object.key)
             .map_err(|_| ServiceError::new(ErrorCode::InvalidObjectName).with_field("ObjectName", &object.key))?;
+        rights::check_object(context, request, "DeleteObject", &request.bucket, &object.key)?;
         keys.push(object.key);
     }
     context.store.remove(&bucket, keys.clone()).await?;

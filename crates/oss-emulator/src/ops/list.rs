@@ -9,6 +9,7 @@ use oss_protocol::xml::list::{Contents, ListObjectsResult, ListObjectsV2Result, 
 use super::Context;
 use super::bucket::owner;
 use super::page::{self, Selection};
+use super::restore;
 use crate::request::{Query, Request};
 use crate::response::{Response, ServiceError, xml};
 use crate::store::{EtagDigits, Object};
@@ -83,7 +84,7 @@ pub(super) fn objects_v2(context: &Context, request: &Request<'_>) -> Result<Res
     Ok(xml(result.to_xml_with(|contents| write_objects(contents, &page.objects, fetch_owner))))
 }
 
-fn selection(query: &Query) -> Result<(&str, &str, u32), ServiceError> {
+pub(super) fn selection(query: &Query) -> Result<(&str, &str, u32), ServiceError> {
     let max_keys = query.number("max-keys", DEFAULT_KEYS, 1, MOST_KEYS)?;
     Ok((bounded(query, "prefix")?, bounded(query, "delimiter")?, max_keys))
 }
@@ -113,6 +114,7 @@ fn write_objects(contents: &mut Contents<'_>, objects: &[(Arc<str>, Arc<Object>)
             object_type: object.kind.as_str(),
             storage_class: object.storage_class.as_str(),
             owner: owner.as_ref(),
+            restore_info: restore::progress(object).as_deref(),
         });
     }
 }

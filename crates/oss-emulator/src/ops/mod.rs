@@ -3,8 +3,11 @@
 mod append;
 mod attributes;
 mod bucket;
+mod configuration;
 mod copy;
+mod cors;
 mod delete;
+mod lifecycle;
 mod list;
 mod multipart;
 mod object;
@@ -12,6 +15,7 @@ mod page;
 mod restore;
 mod symlink;
 mod tagging;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +26,11 @@ use oss_protocol::error_code::ErrorCode;
 use crate::config::EtagMode;
 use crate::request::Request;
 use crate::response::{Response, ServiceError};
+use crate::rights::{self, Permission};
 use crate::route::Operation;
+pub(crate) use bucket::new_bucket_configurations;
+pub(crate) use cors::answer_headers;
+
 use crate::store::{Acl, Bucket, Object, Store};
 
 /// The state that operations work on.
@@ -36,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) scheme: &'static str,
     /// How long an archived object takes to be restored.
     pub(crate) restore_delay: Duration,
+    /// Whether new buckets block access for everyone.
+    pub(crate) block_public_access: bool,
 }
 
 impl Context {
@@ -55,10 +65,16 @@ pub(crate) async fn perform(
     operation: Operation,
     request: &mut Request<'_>,
 ) -> Result<Response, ServiceError> {
-    if request.anonymous {
+    if operation == Operation::OptionObject {
+        // A browser sends preflight requests without signatures.
+        return cors::preflight(context, request);
+    }
+    versions::check(request)?;
+    if rights::check(context, operation, request)? == Permission::ByAccessControlList {
         check_anonymous(context, operation, request)?;
     }
     match operation {
+        Operation::DescribeRegions => bucket::regions(context, request),
         Operation::ListBuckets => bucket::list(context, request),
         Operation::PutBucket => bucket::put(context, request).await,
         Operation::DeleteBucket => bucket::delete(context, request).await,
@@ -68,6 +84,7 @@ pub(crate) async fn perform(
         Operation::GetBucketAcl => bucket::get_acl(context, request),
         Operation::PutBucketAcl => bucket::put_acl(context, request).await,
         Operation::ListObjects => list::objects(context, request),
+        Operation::ListObjectVersions => versions::list(context, request),
         Operation::ListObjectsV2 => list::objects_v2(context, request),
         Operation::DeleteMultipleObjects => delete::multiple(context, request).await,
         Operation::ListMultipartUploads => multipart::list_uploads(context, request),
@@ -92,6 +109,7 @@ pub(crate) async fn perform(
         Operation::CompleteMultipartUpload => multipart::complete(context, request).await,
         Operation::AbortMultipartUpload => multipart::abort(context, request).await,
         Operation::ListParts => multipart::list_parts(context, request),
+        other => configuration::perform(context, other, request).await,
     }
 }
 
@@ -99,10 +117,13 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
     let denied = || {
         ServiceError::new(ErrorCode::AccessDenied).with_message("Anonymous user has no right to access this bucket.")
     };
-    if !operation.may_be_anonymous() {
+    if request.bucket.is_empty() || operation == Operation::PutBucket {
         return Err(denied());
     }
     let bucket = context.bucket(&request.bucket)?;
+    if !operation.may_be_anonymous() || bucket.blocks_public_access() {
+        return Err(denied());
+    }
     let write = operation.is_write();
     let object = bucket.object(&request.key);
     if !ruling_acl(&bucket, object.as_deref(), write).allows_anyone(write) {

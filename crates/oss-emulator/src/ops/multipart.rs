@@ -8,12 +8,12 @@ use http::{HeaderValue, StatusCode, header as standard};
 use md5::{Digest, Md5};
 use oss_protocol::crc64::combine;
 use oss_protocol::error_code::ErrorCode;
-use oss_protocol::header;
-use oss_protocol::xml::Document;
 use oss_protocol::xml::multipart::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
     ListMultipartUploadsResult, ListPartsResult, MAX_PARTS, MIN_PART_BYTES, Part as PartEntry, Upload as UploadEntry,
 };
+use oss_protocol::xml::{Document, EncodingType};
+use oss_protocol::{canonical, header};
 
 use super::list::bounded;
 use super::page::{self, Selection};
@@ -32,7 +32,7 @@ const MOST_ENTRIES: u32 = 1000;
 pub(super) async fn initiate(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let encoding_type = request.query.encoding_type()?;
-    let attributes = attributes::read(request)?;
+    let attributes = attributes::read(request, &bucket)?;
     if request.flag(&header::FORBID_OVERWRITE)? {
         check_overwrite(true, bucket.object(&request.key).as_deref())?;
     }
@@ -46,13 +46,19 @@ pub(super) async fn initiate(context: &Context, request: &Request<'_>) -> Result
         key: request.key.clone(),
         upload_id: upload.id.clone(),
     };
-    Ok(xml(result.to_xml()))
+    let mut response = xml(result.to_xml());
+    attributes::echo_encryption(&mut response, &upload.attributes);
+    Ok(response)
 }
 
 pub(super) async fn upload_part(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
     let number = part_number(request)?;
     let upload = find_upload(&bucket, request)?;
+    // The request that began the upload has said it for all parts.
+    if let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+        return Err(ServiceError::invalid_argument(header::SERVER_SIDE_ENCRYPTION.as_str(), algorithm));
+    }
     let received = receive(request, &context.store, context.etag).await?;
     let etag = received.etag();
     let Received { content, crc64, md5 } = received;
@@ -97,6 +103,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     check_sizes(&chosen)?;
     let mut attributes = upload.attributes.clone();
     if let Some(acl) = acl {
+        attributes::check_acl(&bucket, acl)?;
         attributes.acl = acl;
     }
     let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);
@@ -121,17 +128,27 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
         .map_err(|error| for_upload(error, &upload.id))?;
     let result = CompleteMultipartUploadResult {
         encoding_type,
-        location: format!("{}://{}/{}/{}", context.scheme, context.address, bucket.name, request.key),
+        location: location(context, &bucket.name, &request.key, encoding_type),
         bucket: bucket.name.clone(),
         key: request.key.clone(),
         etag: object.etag(),
     };
     let mut response = xml(result.to_xml());
     object::set_checksums(&mut response, &object);
+    attributes::echo_encryption(&mut response, &object.attributes);
     if let Some((name, value)) = object.attributes.headers.iter().find(|(name, _)| *name == object::CONTENT_MD5) {
         response.headers_mut().insert(name, value.clone());
     }
     Ok(response)
+}
+
+/// The address of the object. Its key is percent-encoded if the client asked for that, as everywhere in the answer.
+fn location(context: &Context, bucket: &str, key: &str, encoding: EncodingType) -> String {
+    let key = match encoding {
+        EncodingType::None => key.into(),
+        EncodingType::Url => canonical::encode_query(key),
+    };
+    format!("{}://{}/{bucket}/{key}", context.scheme, context.address)
 }
 
 pub(super) async fn abort(context: &Context, request: &Request<'_>) -> Result<Response, ServiceError> {
@@ -196,9 +213,9 @@ pub(super) fn list_uploads(context: &Context, request: &Request<'_>) -> Result<R
     let id_marker = if key_marker.is_empty() { "" } else { bounded(query, "upload-id-marker")? };
     let selection = Selection { prefix, delimiter, limit: max_uploads as usize };
     let page = page::uploads(&bucket, selection, key_marker, id_marker);
-    let is_truncated = page.next.is_some();
-    // Both are always there, if empty: one of the official SDKs insists.
-    let (next_key, next_id) = page.next.unwrap_or_default();
+    let is_truncated = page.is_truncated;
+    // Of the last page, too: the service fills them in, and the clean-up code of an SDK goes by them.
+    let (next_key, next_id) = page.last;
     let result = ListMultipartUploadsResult {
         encoding_type,
         bucket: bucket.name.clone(),

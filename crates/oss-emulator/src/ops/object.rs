@@ -28,7 +28,7 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 
 pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<Response, ServiceError> {
     let bucket = context.bucket(&request.bucket)?;
-    let attributes = attributes::read(request)?;
+    let attributes = attributes::read(request, &bucket)?;
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
     // If possible, a client learns before it sends gigabytes that they will be refused. Only the check at the end decides.
     if forbid {
@@ -48,6 +48,7 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
         .await?;
     let mut response = empty(StatusCode::OK);
     set_checksums(&mut response, &object);
+    attributes::echo_encryption(&mut response, &object.attributes);
     Ok(response)
 }
 
@@ -118,6 +119,7 @@ pub(super) async fn put_acl(context: &Context, request: &Request<'_>) -> Result<
             ServiceError::new(ErrorCode::MissingArgument).with_field("ArgumentName", header::OBJECT_ACL.as_str())
         );
     };
+    attributes::check_acl(&*context.bucket(&request.bucket)?, acl)?;
     change(context, request, move |object| {
         object.attributes.acl = acl;
         Ok(())
@@ -212,7 +214,7 @@ fn override_headers(response: &mut Response, request: &Request<'_>) -> Result<()
     }
     for (parameter, name) in OVERRIDES {
         let Some(value) = request.query.text(parameter) else { continue };
-        if request.anonymous {
+        if request.is_anonymous() {
             return Err(ServiceError::new(ErrorCode::InvalidRequest)
                 .with_message("Anonymous requests cannot override response headers."));
         }

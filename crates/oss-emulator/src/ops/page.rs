@@ -86,8 +86,10 @@ pub(super) fn objects(bucket: &Bucket, selection: Selection<'_>, after: &str) ->
 pub(super) struct UploadPage {
     pub(super) uploads: Vec<Arc<Upload>>,
     pub(super) prefixes: Vec<String>,
-    /// The last key and upload, or the last common prefix, if more follow.
-    pub(super) next: Option<(String, String)>,
+    /// The last key and upload, or the last common prefix; empty for a page without entries.
+    pub(super) last: (String, String),
+    /// Whether more follow.
+    pub(super) is_truncated: bool,
 }
 
 /// Reads the page of uploads after an upload of a key, or after all uploads of the key when `id` is empty.
@@ -101,21 +103,20 @@ pub(super) fn uploads(bucket: &Bucket, selection: Selection<'_>, key: &str, id: 
         Bound::Excluded(key) if id.is_empty() => Bound::Included((Arc::from(key + "\0"), String::new())),
         Bound::Excluded(key) => Bound::Excluded((Arc::from(key), id.to_owned())),
     };
-    let mut last = (String::new(), String::new());
     bucket.walk_uploads(start, |upload| {
         if !upload.key.starts_with(selection.prefix) {
             return Walk::Stop;
         }
         if page.uploads.len() + page.prefixes.len() == selection.limit {
-            page.next = Some(std::mem::take(&mut last));
+            page.is_truncated = true;
             return Walk::Stop;
         }
         let Some(common) = selection.common_prefix(&upload.key) else {
-            last = (upload.key.as_ref().to_owned(), upload.id.clone());
+            page.last = (upload.key.as_ref().to_owned(), upload.id.clone());
             page.uploads.push(Arc::clone(upload));
             return Walk::Next;
         };
-        last = (common.to_owned(), String::new());
+        page.last = (common.to_owned(), String::new());
         page.prefixes.push(common.to_owned());
         successor(common).map_or(Walk::Stop, Walk::Seek)
     });

@@ -34,9 +34,18 @@ pub(super) async fn restore(context: &Context, request: &mut Request<'_>) -> Res
     if !(1..=MOST_DAYS).contains(&days) {
         return Err(ServiceError::invalid_argument("Days", &days.to_string()));
     }
+    // Each class has its own tiers; the first archive class has none.
+    let tiers: &[&str] = match found.storage_class {
+        StorageClass::Archive if wanted.tier.is_some() => {
+            return Err(ServiceError::new(ErrorCode::MalformedXML)
+                .with_message("JobParameters are for objects of the class ColdArchive or DeepColdArchive."));
+        }
+        StorageClass::DeepColdArchive => &["Expedited", "Standard"],
+        _ => &["Expedited", "Standard", "Bulk"],
+    };
     let tier = wanted.tier.as_deref().unwrap_or("Standard");
-    if !["Expedited", "Standard", "Bulk"].contains(&tier) {
-        return Err(ServiceError::new(ErrorCode::MalformedXML).with_ec("0016-00000703").with_field("Tier", tier));
+    if !tiers.contains(&tier) {
+        return Err(ServiceError::invalid_argument("Tier", tier));
     }
     let delay = context.restore_delay;
     let now = SystemTime::now();
@@ -100,12 +109,20 @@ pub(super) fn check_readable(object: &Object, key: &str) -> Result<(), ServiceEr
 
 /// Adds the header `x-oss-restore` with the progress of a restoration.
 pub(super) fn describe(response: &mut Response, object: &Object) {
+    if let Some(progress) = progress(object) {
+        set(response, header::RESTORE, progress);
+    }
+}
+
+/// How far a restoration is, as `x-oss-restore` says; nothing for an object that nobody asked to restore.
+pub(super) fn progress(object: &Object) -> Option<String> {
+    object.restoration.as_ref()?;
     match state(object, SystemTime::now()) {
-        State::Archived => {}
-        State::Ongoing => set(response, header::RESTORE, "ongoing-request=\"true\""),
+        State::Archived => None,
+        State::Ongoing => Some("ongoing-request=\"true\"".to_owned()),
         State::Restored(restoration) => {
             let expiry = format_http_date(restoration.expiry);
-            set(response, header::RESTORE, format!("ongoing-request=\"false\", expiry-date=\"{expiry}\""));
+            Some(format!("ongoing-request=\"false\", expiry-date=\"{expiry}\""))
         }
     }
 }

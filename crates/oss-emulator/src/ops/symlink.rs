@@ -26,7 +26,7 @@ pub(super) async fn put(context: &Context, request: &Request<'_>) -> Result<Resp
     let invalid = || ServiceError::invalid_argument(header::SYMLINK_TARGET.as_str(), target);
     let key = canonical::decode(target).map_err(|_| invalid())?;
     validate_key(&key).map_err(|_| invalid())?;
-    let mut attributes = attributes::read(request)?;
+    let mut attributes = attributes::read(request, &bucket)?;
     attributes.headers.push((header::SYMLINK_TARGET, HeaderValue::from_str(target).map_err(|_| invalid())?));
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
     let storage_class = attributes.storage_class.unwrap_or(bucket.storage_class);

@@ -77,18 +77,13 @@ fn check(tags: Vec<(String, String)>) -> Result<Tags, ServiceError> {
         return Err(refusal("0010-00000217", "An object has at most 10 tags."));
     }
     for (at, (key, value)) in tags.iter().enumerate() {
-        if key.len() > LONGEST_KEY {
+        if key.chars().count() > LONGEST_KEY {
             return Err(refusal("0010-00000209", "The key of a tag is too long.").with_field("TagKey", key));
         }
-        if value.len() > LONGEST_VALUE {
+        if value.chars().count() > LONGEST_VALUE {
             return Err(refusal("0010-00000214", "The value of a tag is too long.").with_field("TagValue", value));
         }
-        if key.is_empty() || !key.bytes().all(is_allowed) {
-            return Err(refusal("0010-00000217", "The key of a tag is invalid.").with_field("TagKey", key));
-        }
-        if !value.bytes().all(is_allowed) {
-            return Err(refusal("0010-00000217", "The value of a tag is invalid.").with_field("TagValue", value));
-        }
+        check_characters(key, value)?;
         if tags[..at].iter().any(|(earlier, _)| earlier == key) {
             return Err(refusal("0010-00000217", "Two tags have the same key.").with_field("TagKey", key));
         }
@@ -96,13 +91,24 @@ fn check(tags: Vec<(String, String)>) -> Result<Tags, ServiceError> {
     Ok((!tags.is_empty()).then(|| tags.into_boxed_slice()))
 }
 
+/// Refuses a tag with characters that tags must not have.
+pub(super) fn check_characters(key: &str, value: &str) -> Result<(), ServiceError> {
+    if key.is_empty() || !key.chars().all(is_allowed) {
+        return Err(refusal("0010-00000217", "The key of a tag is invalid.").with_field("TagKey", key));
+    }
+    if !value.chars().all(is_allowed) {
+        return Err(refusal("0010-00000217", "The value of a tag is invalid.").with_field("TagValue", value));
+    }
+    Ok(())
+}
+
 fn refusal(ec: &'static str, message: &'static str) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidTag).with_ec(ec).with_message(message)
 }
 
-/// Letters, digits, spaces and a few signs.
-fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b" +-=._:/".contains(&byte)
+/// Letters and digits of any script, spaces and a few signs.
+fn is_allowed(character: char) -> bool {
+    character.is_alphanumeric() || " +-=._:/".contains(character)
 }
 
 #[cfg(test)]
@@ -119,7 +125,7 @@ mod tests {
         let most: Vec<_> = (0..10).map(|number| tag(&format!("k{number}"), "")).collect();
         assert_eq!(check(most.clone()).unwrap().unwrap().len(), 10);
         let allowed = tag(&"k".repeat(128), &"v".repeat(256));
-        check(vec![allowed, tag("a b+-=._:/", "")]).unwrap();
+        check(vec![allowed, tag("a b+-=._:/", ""), tag("数据", "中文")]).unwrap();
         for refused in [
             [most, vec![tag("one-more", "")]].concat(),
             vec![tag("", "v")],
@@ -128,7 +134,6 @@ mod tests {
             vec![tag("k", &"v".repeat(257))],
             vec![tag("a*", "")],
             vec![tag("a", "\n")],
-            vec![tag("a", "数")],
         ] {
             assert_eq!(check(refused).unwrap_err().code(), &ErrorCode::InvalidTag);
         }

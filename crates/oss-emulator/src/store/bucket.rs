@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::{Mutex, RwLock};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::StoreError;
+use super::configuration::{ConfigurationKind, Configurations};
 use super::directory::BucketDirectory;
 use super::headers::SharedHeaders;
 use super::object::{Acl, Object};
 use super::storage_class::StorageClass;
 use super::upload::{Part, Upload};
+use crate::rights::Policy;
 
 /// Key and upload identifier, which is also the order of a listing of uploads.
 pub(crate) type UploadName = (Arc<str>, String);
@@ -26,6 +30,11 @@ pub(crate) struct Bucket {
     pub(crate) created: SystemTime,
     pub(crate) storage_class: StorageClass,
     acl: Mutex<Acl>,
+    configurations: RwLock<Configurations>,
+    /// Bytes of all objects.
+    stored: AtomicU64,
+    /// Most bytes of all objects.
+    quota: Option<u64>,
     objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
     uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
     /// Held while a change is made, so that disk and index change in the same order and readers of the index never wait for
@@ -41,6 +50,8 @@ impl Bucket {
         created: SystemTime,
         storage_class: StorageClass,
         acl: Acl,
+        configurations: Configurations,
+        quota: Option<u64>,
         disk: Option<BucketDirectory>,
     ) -> Self {
         Self {
@@ -48,6 +59,9 @@ impl Bucket {
             created,
             storage_class,
             acl: Mutex::new(acl),
+            configurations: RwLock::new(configurations),
+            stored: AtomicU64::new(0),
+            quota,
             objects: RwLock::default(),
             uploads: RwLock::default(),
             commit: Mutex::new(false),
@@ -58,6 +72,7 @@ impl Bucket {
 
     /// Fills a bucket read from the disk.
     pub(super) fn load(&mut self, objects: BTreeMap<Arc<str>, Arc<Object>>, uploads: Vec<Upload>) {
+        *self.stored.get_mut() = objects.values().map(|object| object.size()).sum();
         *self.objects.get_mut() = objects;
         *self.uploads.get_mut() = uploads
             .into_iter()
@@ -67,6 +82,35 @@ impl Bucket {
 
     pub(crate) fn acl(&self) -> Acl {
         *self.acl.lock()
+    }
+
+    /// The present configurations.
+    pub(crate) fn configurations(&self) -> RwLockReadGuard<'_, Configurations> {
+        self.configurations.read()
+    }
+
+    pub(crate) fn policy(&self) -> Option<Arc<Policy>> {
+        self.configurations.read().policy.clone()
+    }
+
+    pub(crate) fn blocks_public_access(&self) -> bool {
+        self.configurations.read().block_public_access
+    }
+
+    pub(super) fn configure(&self, kind: ConfigurationKind, document: Option<Bytes>) -> Result<(), StoreError> {
+        let deleted = self.commit.lock();
+        check_exists(*deleted)?;
+        // Checked before it is written, and seen by readers after.
+        let mut changed = self.configurations.read().clone();
+        changed.set(kind, document).map_err(StoreError::Configuration)?;
+        if let Some(disk) = &self.disk {
+            match changed.document(kind) {
+                Some(document) => disk.write_configuration(kind, document)?,
+                None => disk.remove_configuration(kind)?,
+            }
+        }
+        *self.configurations.write() = changed;
+        Ok(())
     }
 
     pub(crate) fn object(&self, key: &str) -> Option<Arc<Object>> {
@@ -115,11 +159,15 @@ impl Bucket {
         }
     }
 
-    /// Number of objects, their bytes, and number of uploads.
-    pub(crate) fn totals(&self) -> (u64, u64, u64) {
-        let objects = self.objects.read();
-        let bytes = objects.values().map(|object| object.size()).sum();
-        (objects.len() as u64, bytes, self.uploads.read().len() as u64)
+    /// The number of uploads, and for each storage class the bytes and the number of its objects.
+    pub(crate) fn totals(&self) -> (u64, BTreeMap<StorageClass, (u64, u64)>) {
+        let mut classes: BTreeMap<StorageClass, (u64, u64)> = BTreeMap::new();
+        for object in self.objects.read().values() {
+            let (bytes, count) = classes.entry(object.storage_class).or_default();
+            *bytes += object.size();
+            *count += 1;
+        }
+        (self.uploads.read().len() as u64, classes)
     }
 
     pub(super) fn set_acl(&self, acl: Acl) -> Result<(), StoreError> {
@@ -161,12 +209,18 @@ impl Bucket {
         }
         let before = self.object(key);
         let mut object = make(before.as_deref())?;
+        let stored = self.stored.load(Ordering::Relaxed) - before.as_ref().map_or(0, |object| object.size());
+        let limits = [self.quota, self.configurations.read().capacity];
+        if limits.into_iter().flatten().min().is_some_and(|most| stored + object.size() > most) {
+            return Err(StoreError::QuotaExceeded.into());
+        }
         object.record = None;
         object.attributes.headers = self.headers.share(&object.attributes.headers);
         if let Some(disk) = &self.disk {
             object.record = disk.write_object(key, &object).map_err(StoreError::from)?;
         }
         let object = Arc::new(object);
+        self.stored.store(stored + object.size(), Ordering::Relaxed);
         self.objects.write().insert(Arc::from(key), Arc::clone(&object));
         if let (Some(disk), Some(before)) = (&self.disk, &before) {
             disk.remove_object(before).map_err(StoreError::from)?;
@@ -186,6 +240,7 @@ impl Bucket {
             disk.remove_object(&object)?;
         }
         self.objects.write().remove(key);
+        self.stored.fetch_sub(object.size(), Ordering::Relaxed);
         Ok(())
     }
 

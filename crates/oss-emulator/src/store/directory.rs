@@ -6,6 +6,7 @@
 //! root/temporary/N                      files being written
 //! root/data/XX/N                        bytes of an object or a part; XX is the low byte of N
 //! root/buckets/NAME/bucket.json
+//! root/buckets/NAME/configurations/KIND  a configuration as the document it came in, such as lifecycle
 //! root/buckets/NAME/objects/XX/N.json   describes one object and names its data
 //! root/buckets/NAME/uploads/ID/upload.json and PART.json
 //! ```
@@ -28,6 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::bucket::Bucket;
+use super::configuration::{ConfigurationKind, Configurations};
 use super::content::DataFile;
 use super::description::{BucketDescription, Files, Format, ObjectDescription, PartDescription, UploadDescription};
 use super::object::{Acl, Object};
@@ -136,9 +138,13 @@ impl Directory {
 
     /// Writes a description so that it is there wholly or not at all.
     fn write_json(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
+        self.write_file(path, &serde_json::to_vec(value)?)
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.root.join("temporary").join(file_name(self.number()));
         let mut file = File::create_new(&temporary)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
+        file.write_all(bytes)?;
         self.publish(&file, &temporary, path)
     }
 
@@ -181,7 +187,7 @@ impl Directory {
     }
 
     /// Reads everything back, and removes what an interruption left behind.
-    pub(super) fn load(self: &Arc<Self>) -> Result<BTreeMap<String, Arc<Bucket>>, OpenError> {
+    pub(super) fn load(self: &Arc<Self>, quota: Option<u64>) -> Result<BTreeMap<String, Arc<Bucket>>, OpenError> {
         let mut files = self.load_files()?;
         let mut highest = files.highest();
         let mut buckets = BTreeMap::new();
@@ -198,7 +204,8 @@ impl Directory {
             let disk = BucketDirectory { directory: Arc::clone(self), path: entry };
             let objects = disk.load_objects(&mut files, &mut highest)?;
             let uploads = disk.load_uploads(&mut files)?;
-            let mut bucket = Bucket::new(name.clone(), created, storage_class, acl, Some(disk));
+            let configurations = disk.load_configurations()?;
+            let mut bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, quota, Some(disk));
             bucket.load(objects, uploads);
             buckets.insert(name, Arc::new(bucket));
         }
@@ -266,6 +273,38 @@ impl BucketDirectory {
     pub(super) fn write_bucket(&self, created: SystemTime, storage_class: StorageClass, acl: Acl) -> io::Result<()> {
         let description = BucketDescription::new(created, storage_class, acl);
         self.directory.write_json(&self.path.join("bucket.json"), &description)
+    }
+
+    fn configuration_path(&self, kind: ConfigurationKind) -> PathBuf {
+        self.path.join("configurations").join(kind.as_str())
+    }
+
+    pub(super) fn write_configuration(&self, kind: ConfigurationKind, document: &[u8]) -> io::Result<()> {
+        self.directory.write_file(&self.configuration_path(kind), document)
+    }
+
+    pub(super) fn remove_configuration(&self, kind: ConfigurationKind) -> io::Result<()> {
+        let path = self.configuration_path(kind);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.directory.sync_directory(path.parent()),
+        }
+    }
+
+    /// A configuration that cannot be read is an error: without it a bucket could be open to more than its owner said.
+    fn load_configurations(&self) -> Result<Configurations, OpenError> {
+        let mut configurations = Configurations::default();
+        for path in list(&self.path.join("configurations"))? {
+            let Some(kind) = path.file_name().and_then(|name| ConfigurationKind::parse(name.to_str()?)) else {
+                continue;
+            };
+            let document = fs::read(&path).map_err(at(&path))?;
+            configurations.set(kind, Some(document.into())).map_err(|reason| {
+                OpenError::Foreign(format!("{} is damaged: {reason}; mend or remove the file", path.display()))
+            })?;
+        }
+        Ok(configurations)
     }
 
     /// The description goes first: without it the rest is rubble that the next start clears.

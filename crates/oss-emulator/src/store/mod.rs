@@ -2,6 +2,7 @@
 
 mod bucket;
 mod budget;
+mod configuration;
 mod content;
 mod description;
 mod directory;
@@ -19,10 +20,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 
 pub(crate) use bucket::{Bucket, Walk};
 pub(crate) use budget::Budget;
+pub(crate) use configuration::{ConfigurationKind, Configurations};
 pub(crate) use content::{Content, ContentWriter, DataFile, READ_CHUNK, Segment, blocking, read_chunk};
 pub(crate) use directory::OpenError;
 pub(crate) use etag::{Etag, EtagDigits};
@@ -45,6 +48,10 @@ pub(crate) enum StoreError {
     BucketNotEmpty,
     #[error("the upload does not exist")]
     NoSuchUpload,
+    #[error("the bucket may hold no more bytes")]
+    QuotaExceeded,
+    #[error("the configuration is wrong: {0}")]
+    Configuration(String),
     #[error("the part does not follow the parts so far")]
     PartNotSequential,
     #[error("the disk refused: {0}")]
@@ -57,6 +64,8 @@ pub(crate) struct Store {
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
     directory: Option<Arc<Directory>>,
     budget: Option<Arc<Budget>>,
+    /// Most bytes of the objects of one bucket.
+    quota: Option<u64>,
     pages: Arc<Pages>,
 }
 
@@ -70,20 +79,21 @@ impl Drop for Store {
 
 impl Store {
     /// A store that forgets everything when it is dropped, and keeps no more bytes than the limit.
-    pub(crate) fn in_memory(limit: Option<u64>) -> Self {
+    pub(crate) fn in_memory(limit: Option<u64>, quota: Option<u64>) -> Self {
         Self {
             buckets: RwLock::default(),
             directory: None,
             budget: limit.map(Budget::new),
+            quota,
             pages: Pages::new(limit.is_some()),
         }
     }
 
     /// A store that keeps everything under `root`, with what is already there.
-    pub(crate) fn open(root: &Path, fsync: bool) -> Result<Self, OpenError> {
+    pub(crate) fn open(root: &Path, fsync: bool, quota: Option<u64>) -> Result<Self, OpenError> {
         let directory = Arc::new(Directory::open(root, fsync)?);
-        let buckets = directory.load()?;
-        Ok(Self { buckets: RwLock::new(buckets), directory: Some(directory), budget: None, pages: Pages::new(true) })
+        let buckets = RwLock::new(directory.load(quota)?);
+        Ok(Self { buckets, directory: Some(directory), budget: None, quota, pages: Pages::new(true) })
     }
 
     pub(crate) fn bucket(&self, name: &str) -> Option<Arc<Bucket>> {
@@ -101,6 +111,7 @@ impl Store {
         name: &str,
         acl: Acl,
         storage_class: StorageClass,
+        configurations: Configurations,
     ) -> Result<(), StoreError> {
         let store = Arc::clone(self);
         let name = name.to_owned();
@@ -115,11 +126,15 @@ impl Store {
                 None => None,
                 Some(directory) => {
                     let disk = directory.create_bucket(&name)?;
+                    for (kind, document) in configurations.documents() {
+                        disk.write_configuration(kind, document)?;
+                    }
                     disk.write_bucket(created, storage_class, acl)?;
                     Some(disk)
                 }
             };
-            buckets.insert(name.clone(), Arc::new(Bucket::new(name, created, storage_class, acl, disk)));
+            let bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, store.quota, disk);
+            buckets.insert(name, Arc::new(bucket));
             Ok(())
         })
         .await
@@ -140,6 +155,17 @@ impl Store {
     pub(crate) async fn set_bucket_acl(&self, bucket: &Arc<Bucket>, acl: Acl) -> Result<(), StoreError> {
         let bucket = Arc::clone(bucket);
         self.run(move || bucket.set_acl(acl)).await
+    }
+
+    /// Takes a document of a configuration, or removes the present one.
+    pub(crate) async fn configure(
+        &self,
+        bucket: &Arc<Bucket>,
+        kind: ConfigurationKind,
+        document: Option<Bytes>,
+    ) -> Result<(), StoreError> {
+        let bucket = Arc::clone(bucket);
+        self.run(move || bucket.configure(kind, document)).await
     }
 
     /// Returns a writer that gathers the body of a request to any bucket.

@@ -43,6 +43,11 @@ impl Acl {
         }
     }
 
+    /// Whether it opens anything to everyone.
+    pub(crate) fn is_public(self) -> bool {
+        self.allows_anyone(false)
+    }
+
     /// Whether anyone may read, or with `write` change.
     pub(crate) fn allows_anyone(self, write: bool) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! Storage classes. They decide the cost of an object and whether it can be read at once.
 
 /// A storage class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum StorageClass {
     #[default]
     Standard,

@@ -14,6 +14,9 @@ use oss_protocol::range::{ByteRange, ContentRange, ResolvedRange};
 use oss_protocol::sign::{Presented, SignedParts, Verifier};
 use oss_protocol::xml::Document;
 use oss_protocol::xml::bucket::{BucketInfo, CreateBucketConfiguration, ListBucketsResult};
+use oss_protocol::xml::configuration::{
+    BucketUserQos, CorsConfiguration, EncryptionRule, LifecycleConfiguration, PublicAccessBlock, check_document,
+};
 use oss_protocol::xml::copy::{CopyObjectResult, CopyPartResult};
 use oss_protocol::xml::delete::{DeleteObjects, DeleteResult};
 use oss_protocol::xml::error::ErrorBody;
@@ -34,6 +37,12 @@ fn documents() {
         "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"AB\"</ETag></Part></CompleteMultipartUpload>",
         "<Delete><Quiet>false</Quiet><Object><Key>a&amp;b</Key></Object><Object><Key>c</Key></Object></Delete>",
         "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
+        "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod><MaxAgeSeconds>5\
+         </MaxAgeSeconds></CORSRule><ResponseVary>true</ResponseVary></CORSConfiguration>",
+        "<ServerSideEncryptionRule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>KMS</SSEAlgorithm></\
+         ApplyServerSideEncryptionByDefault></ServerSideEncryptionRule>",
+        "<LifecycleConfiguration><Rule><Tag><Key>a</Key></Tag><Expiration><Days>9</Days></Expiration></Rule></\
+         LifecycleConfiguration>",
         "<RestoreRequest><Days>3</Days><JobParameters><Tier>Bulk</Tier></JobParameters></RestoreRequest>",
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><CreateBucketConfiguration><StorageClass>IA</StorageClass></CreateBucketConfiguration>",
         "<Error><Code>NoSuchKey</Code><Message>m</Message><RequestId>1</RequestId><HostId>h</HostId><Key>k</Key></Error>",
@@ -61,6 +70,12 @@ fn documents() {
         let _ = ListObjectsV2Result::parse(input);
         let _ = RestoreRequest::parse(input);
         let _ = Tagging::parse(input);
+        let _ = CorsConfiguration::parse(input);
+        let _ = EncryptionRule::parse(input);
+        let _ = LifecycleConfiguration::parse(input);
+        let _ = PublicAccessBlock::parse(input);
+        let _ = BucketUserQos::parse(input);
+        let _ = check_document(input, "CORSConfiguration", Some("CORSRule"));
     });
 }
 

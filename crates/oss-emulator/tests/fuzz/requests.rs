@@ -56,6 +56,31 @@ fn samples() -> Vec<String> {
         ("GET /bucket/big?uploadId=A&max-parts=1&part-number-marker=1", "", ""),
         ("PUT /bucket/link?symlink", "x-oss-symlink-target: a\r\n", ""),
         ("PUT /bucket/a?tagging", "", "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"),
+        (
+            "PUT /bucket/?policy",
+            "",
+            r#"{"Version":"1","Statement":[{"Effect":"Allow","Principal":["x"],"Action":["oss:Get*"],"Resource":"acs:oss:*:*:b/*","Condition":{"StringLike":{"oss:Prefix":["a*"]},"IpAddress":{"acs:SourceIp":"10.0.0.0/8"}}}]}"#,
+        ),
+        ("DELETE /bucket/?policy", "", ""),
+        (
+            "PUT /bucket/?cors",
+            "",
+            "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>PUT</AllowedMethod><AllowedHeader>x-*</AllowedHeader></CORSRule></CORSConfiguration>",
+        ),
+        (
+            "OPTIONS /bucket/a",
+            "Origin: http://a.test\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a\r\n",
+            "",
+        ),
+        (
+            "PUT /bucket/?lifecycle",
+            "",
+            "<LifecycleConfiguration><Rule><Expiration><Days>9</Days></Expiration><Transition><Days>5</Days><StorageClass>IA</StorageClass></Transition></Rule></LifecycleConfiguration>",
+        ),
+        ("PUT /bucket/?tagging", "", "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"),
+        ("PUT /bucket/?qos", "", "<BucketUserQos><StorageCapacity>1</StorageCapacity></BucketUserQos>"),
+        ("GET /bucket/?versions&key-marker=a&max-keys=2", "Origin: http://a.test\r\n", ""),
+        ("GET /-/metrics", "", ""),
         ("POST /bucket/a?restore", "", "<RestoreRequest><Days>1</Days></RestoreRequest>"),
         ("GET /bucket/a?OSSAccessKeyId=ak&Expires=1699807420&Signature=dcLTea%2BYh9ApirQ8o8dOPqtvJXQ%3D", "", ""),
         (

@@ -77,11 +77,13 @@ async fn restoring_again_prolongs() {
     client.call(days("366")).await.refused(400, "InvalidArgument");
     client.call(days("many")).await.refused(400, "MalformedXML");
     let tier = "<RestoreRequest><Days>1</Days><JobParameters><Tier>Test</Tier></JobParameters></RestoreRequest>";
-    let refused = client.call(restore("ColdArchive").body(tier.as_bytes())).await.refused(400, "MalformedXML");
-    assert_eq!(refused.header("x-oss-ec"), "0016-00000703");
+    client.call(restore("ColdArchive").body(tier.as_bytes())).await.refused(400, "InvalidArgument");
     let bulk = tier.replace("Test", "Bulk");
     let answer = client.call(restore("ColdArchive").body(bulk.as_bytes())).await.expect(202);
     assert_eq!(answer.header("x-oss-object-restore-priority"), "Bulk");
+    // The first archive class has no tiers, and the coldest is never restored in bulk.
+    client.call(restore("Archive").body(bulk.as_bytes())).await.refused(400, "MalformedXML");
+    client.call(restore("DeepColdArchive").body(bulk.as_bytes())).await.refused(400, "InvalidArgument");
 }
 
 #[tokio::test]

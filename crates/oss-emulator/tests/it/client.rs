@@ -27,6 +27,8 @@ pub(crate) fn config() -> EmulatorConfig {
         key_pairs: vec![KeyPair::new(ID, SECRET)],
         buckets: vec![BUCKET.to_owned()],
         domain: Some("oss.test".to_owned()),
+        // Most tests of access rules are about what they open.
+        block_public_access: false,
         ..EmulatorConfig::default()
     }
 }
@@ -62,6 +64,20 @@ impl Server {
     /// A connection that signs with V4.
     pub(crate) async fn connect(&self) -> Client {
         Client::to(&self.authority).await
+    }
+
+    /// A connection that signs with another access key.
+    pub(crate) async fn connect_as(&self, id: &str, secret: &str) -> Client {
+        let mut client = self.connect().await;
+        client.credentials = Credentials::new(id, secret);
+        client
+    }
+
+    /// A connection that does not sign.
+    pub(crate) async fn connect_unsigned(&self) -> Client {
+        let mut client = self.connect().await;
+        client.signing = Signing::None;
+        client
     }
 
     pub(crate) async fn stop(self) {
@@ -245,6 +261,13 @@ impl Client {
         self.send(&head).await;
         self.send(&body).await;
         self.receive(&call.method).await
+    }
+
+    /// Sends a GET of a path that is not the service's, without a signature.
+    pub(crate) async fn get_path(&mut self, path: &str) -> Answer {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.authority);
+        self.send(head.as_bytes()).await;
+        self.receive(&Method::GET).await
     }
 
     /// The same of a server that may die; `None` when it did.

@@ -91,5 +91,27 @@ async fn bad_sources_are_refused() {
     for source in ["", "/", "key", "/examplebucket", "/examplebucket/", "/examplebucket/%zz", "/Bad/key"] {
         client.call(from(source)).await.refused(400, "InvalidArgument");
     }
-    client.call(from("/examplebucket/key?versionId=1")).await.refused(400, "NotImplemented");
+    client.call(from("/examplebucket/key?versionId=1")).await.refused(404, "NoSuchVersion");
+}
+
+#[tokio::test]
+async fn encryption_is_said_by_the_writer_of_the_copy() {
+    let (_server, mut client) = start().await;
+    let kms = |call: Call| call.header("x-oss-server-side-encryption", "KMS");
+    let put = client.call(kms(Call::put("from", b"1"))).await.expect(200);
+    assert_eq!(put.header("x-oss-server-side-encryption"), "KMS");
+    let plain = client.call(copy("from", "plain")).await.expect(200);
+    assert_eq!(plain.header("x-oss-server-side-encryption"), "");
+    assert_eq!(client.call(Call::head("plain")).await.expect(200).header("x-oss-server-side-encryption"), "");
+    let secret = client.call(kms(copy("from", "secret"))).await.expect(200);
+    assert_eq!(secret.header("x-oss-server-side-encryption"), "KMS");
+
+    let typed = Call::put("typed", b"1").header("content-type", "text/plain");
+    let typed = typed.header("x-oss-meta-client-side-encryption-key", "k").header("x-oss-meta-a", "1");
+    client.call(typed).await.expect(200);
+    client.call(copy("typed", "replaced").header("x-oss-metadata-directive", "REPLACE")).await.expect(200);
+    let replaced = client.call(Call::head("replaced")).await.expect(200);
+    assert_eq!(replaced.header("content-type"), "text/plain");
+    assert_eq!(replaced.header("x-oss-meta-client-side-encryption-key"), "k");
+    assert_eq!(replaced.header("x-oss-meta-a"), "");
 }

@@ -252,7 +252,7 @@ async fn delete_many(client: &mut Client, keys: &[&str], quiet: bool, encoded: b
     client.call(call).await
 }
 
-fn md5(bytes: &[u8]) -> String {
+pub(crate) fn md5(bytes: &[u8]) -> String {
     use base64::Engine;
     use md5::Digest;
     base64::engine::general_purpose::STANDARD.encode(md5::Md5::digest(bytes))
@@ -327,6 +327,6 @@ async fn sub_resources_that_are_not_there_change_nothing() {
     client.call(Call::put("key", b"1")).await.expect(200);
     client.call(Call::put("key", b"").query("style", "")).await.refused(400, "NotImplemented");
     client.call(Call::put("key", b"").query("x-oss-process", "image/resize")).await.refused(400, "NotImplemented");
-    client.call(Call::get("key").query("versionId", "1")).await.refused(400, "NotImplemented");
+    client.call(Call::get("key").query("versionId", "1")).await.refused(404, "NoSuchVersion");
     assert_eq!(client.call(Call::get("key")).await.expect(200).body, b"1");
 }

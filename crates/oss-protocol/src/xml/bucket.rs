@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::configuration::DefaultEncryption;
 use super::{Cursor, Document, Owner, Writer, XmlError, non_empty, only_child, present, timestamp};
 use crate::time::format_xml_timestamp;
 
@@ -55,6 +56,8 @@ pub struct BucketInfo {
     pub acl: String,
     /// `Enabled` or `Suspended`; absent if the bucket never kept versions.
     pub versioning: Option<String>,
+    /// How objects are encrypted that name nothing else.
+    pub encryption: Option<DefaultEncryption>,
     /// All other elements with text, such as `Comment` and `TransferAcceleration`.
     pub extra: Vec<(String, String)>,
 }
@@ -88,6 +91,7 @@ impl BucketInfo {
             owner: Owner::default(),
             acl: String::new(),
             versioning: None,
+            encryption: None,
             extra: Vec::new(),
         };
         while let Some(name) = cursor.child()? {
@@ -109,7 +113,8 @@ impl BucketInfo {
                     }
                 }
                 "Versioning" => info.versioning = non_empty(cursor.text()?),
-                "ServerSideEncryptionRule" | "BucketPolicy" => cursor.skip()?,
+                "ServerSideEncryptionRule" => info.encryption = read_encryption(cursor)?,
+                "BucketPolicy" => cursor.skip()?,
                 other => {
                     let value = cursor.text()?;
                     info.extra.push((other.to_owned(), value));
@@ -137,12 +142,33 @@ impl BucketInfo {
         writer.close("AccessControlList");
         writer.leaf("DataRedundancyType", &self.data_redundancy_type);
         writer.leaf_option("Versioning", self.versioning.as_deref());
+        writer.open("ServerSideEncryptionRule");
+        let encryption = self.encryption.as_ref();
+        writer.leaf("SSEAlgorithm", encryption.map_or("None", |found| &found.algorithm));
+        writer.leaf_option("KMSMasterKeyID", encryption.and_then(|found| found.key_id.as_deref()));
+        writer.leaf_option("KMSDataEncryption", encryption.and_then(|found| found.data_encryption.as_deref()));
+        writer.close("ServerSideEncryptionRule");
+        writer.markup("<BucketPolicy><LogBucket></LogBucket><LogPrefix></LogPrefix></BucketPolicy>");
         for (name, value) in &self.extra {
             writer.leaf(name, value);
         }
         writer.close("Bucket");
         writer.finish(Self::ROOT)
     }
+}
+
+/// `None` is what an unencrypted bucket says.
+fn read_encryption(cursor: &mut Cursor<'_>) -> Result<Option<DefaultEncryption>, XmlError> {
+    let mut found = DefaultEncryption { algorithm: String::new(), key_id: None, data_encryption: None };
+    while let Some(name) = cursor.child()? {
+        match name.local() {
+            "SSEAlgorithm" => found.algorithm = cursor.text()?,
+            "KMSMasterKeyID" => found.key_id = non_empty(cursor.text()?),
+            "KMSDataEncryption" => found.data_encryption = non_empty(cursor.text()?),
+            _ => cursor.skip()?,
+        }
+    }
+    Ok((!["", "None"].contains(&found.algorithm.as_str())).then_some(found))
 }
 
 /// The answer to `GetBucketLocation`.
@@ -194,6 +220,9 @@ pub struct BucketSummary {
     /// The region ID.
     #[serde(default)]
     pub region: String,
+    /// The resource group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group_id: Option<String>,
     /// The storage class of objects that were written without one.
     #[serde(default)]
     pub storage_class: String,
@@ -249,6 +278,40 @@ pub struct BucketStat {
     pub object_count: u64,
     /// The number of uploads that are neither complete nor aborted.
     pub multipart_upload_count: u64,
+    /// The number of live channels.
+    pub live_channel_count: u64,
+    /// When the numbers were counted, in seconds since 1970.
+    pub last_modified_time: u64,
+    /// The bytes of objects of the class Standard.
+    pub standard_storage: u64,
+    /// The number of objects of the class Standard.
+    pub standard_object_count: u64,
+    /// The bytes of objects of the class IA that are paid for.
+    pub infrequent_access_storage: u64,
+    /// The bytes of objects of the class IA.
+    pub infrequent_access_real_storage: u64,
+    /// The number of objects of the class IA.
+    pub infrequent_access_object_count: u64,
+    /// The bytes of objects of the class Archive that are paid for.
+    pub archive_storage: u64,
+    /// The bytes of objects of the class Archive.
+    pub archive_real_storage: u64,
+    /// The number of objects of the class Archive.
+    pub archive_object_count: u64,
+    /// The bytes of objects of the class `ColdArchive` that are paid for.
+    pub cold_archive_storage: u64,
+    /// The bytes of objects of the class `ColdArchive`.
+    pub cold_archive_real_storage: u64,
+    /// The number of objects of the class `ColdArchive`.
+    pub cold_archive_object_count: u64,
+    /// The bytes of objects of the class `DeepColdArchive` that are paid for.
+    pub deep_cold_archive_storage: u64,
+    /// The bytes of objects of the class `DeepColdArchive`.
+    pub deep_cold_archive_real_storage: u64,
+    /// The number of objects of the class `DeepColdArchive`.
+    pub deep_cold_archive_object_count: u64,
+    /// The number of markers of deleted versions.
+    pub delete_marker_count: u64,
 }
 
 impl Document for BucketStat {
@@ -339,6 +402,7 @@ mod tests {
                 name: "examplebucket".to_owned(),
                 location: "oss-cn-hangzhou".to_owned(),
                 region: "cn-hangzhou".to_owned(),
+                resource_group_id: None,
                 creation_date: from_unix_seconds(1_702_743_657),
                 storage_class: "Standard".to_owned(),
                 extranet_endpoint: "oss-cn-hangzhou.aliyuncs.com".to_owned(),
@@ -359,7 +423,7 @@ mod tests {
 
     #[test]
     fn statistics_and_policies_round_trip() {
-        let stat = BucketStat { storage: 1 << 50, object_count: 3, multipart_upload_count: 1 };
+        let stat = BucketStat { storage: 1 << 50, object_count: 3, multipart_upload_count: 1, ..BucketStat::default() };
         assert_eq!(BucketStat::parse(stat.to_xml().as_bytes()).unwrap(), stat);
         let policy = AccessControlPolicy {
             owner: Owner { id: "1".to_owned(), display_name: "n".to_owned() },

@@ -66,6 +66,7 @@ impl ObjectSummary {
             object_type: &self.object_type,
             storage_class: &self.storage_class,
             owner: self.owner.as_ref(),
+            restore_info: None,
         }
     }
 }
@@ -87,6 +88,8 @@ pub struct ObjectEntry<'a> {
     pub storage_class: &'a str,
     /// The owner, if the answer contains it.
     pub owner: Option<&'a Owner>,
+    /// How far the restoration of an archived object is, as `x-oss-restore` says.
+    pub restore_info: Option<&'a str>,
 }
 
 /// The objects of a listing that is being written.
@@ -133,6 +136,9 @@ impl<'w> Contents<'w> {
         writer.markup("</Size><StorageClass>");
         writer.text(object.storage_class);
         writer.markup("</StorageClass>");
+        if let Some(text) = object.restore_info {
+            writer.leaf("RestoreInfo", text);
+        }
         if let Some(owner) = object.owner {
             match &self.owner {
                 Some((known, element)) if known == owner => writer.markup(element),

@@ -8,6 +8,7 @@
 //! knows beforehand, use the cursor and the writer directly, and so do listings, for speed.
 
 pub mod bucket;
+pub mod configuration;
 pub mod copy;
 mod cursor;
 pub mod delete;
@@ -18,6 +19,7 @@ pub mod listed;
 pub mod multipart;
 pub mod restore;
 pub mod tagging;
+pub mod versions;
 mod writer;
 
 pub use document::Document;

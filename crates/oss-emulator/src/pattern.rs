@@ -2,7 +2,7 @@
 
 /// Whether `text` has the form of `pattern`, in which `*` stands for any characters, also `/` and none at all, and `?` for
 /// exactly one.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.chars(), text.chars());
     // The position to resume from if the last star must stand for one more character. Earlier stars never must.
     let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
