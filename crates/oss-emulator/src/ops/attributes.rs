@@ -43,12 +43,14 @@ pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes,
             _ => {}
         }
     }
-    match request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+    let algorithm = request.header(&header::SERVER_SIDE_ENCRYPTION)?;
+    if algorithm != Some("KMS") {
+        // It is for keys of the key management service; the service ignores it otherwise.
+        kept = kept.iter().filter(|(name, _)| *name != header::SERVER_SIDE_DATA_ENCRYPTION).cloned().collect();
+    }
+    match algorithm {
         Some(algorithm) => {
             check_algorithm(algorithm)?;
-            if algorithm != "KMS" {
-                kept = kept.iter().filter(|(name, _)| *name != header::SERVER_SIDE_DATA_ENCRYPTION).cloned().collect();
-            }
             if algorithm == "KMS" && !headers.contains_key(header::SERVER_SIDE_ENCRYPTION_KEY_ID) {
                 kept.push((header::SERVER_SIDE_ENCRYPTION_KEY_ID, HeaderValue::from_static(DEFAULT_KEY_ID)));
             }
@@ -108,6 +110,14 @@ pub(super) fn check_algorithm(algorithm: &str) -> Result<(), ServiceError> {
 
 /// The key of the key management service for those who name none: the service makes one for each account.
 const DEFAULT_KEY_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// Refuses a request that belongs to an upload and says how the object is encrypted: the first request has said it.
+pub(super) fn refuse_encryption(request: &Request<'_>) -> Result<(), ServiceError> {
+    match request.header(&header::SERVER_SIDE_ENCRYPTION)? {
+        None => Ok(()),
+        Some(algorithm) => Err(ServiceError::invalid_argument(header::SERVER_SIDE_ENCRYPTION.as_str(), algorithm)),
+    }
+}
 
 /// The headers that say how an object is encrypted.
 pub(super) const ENCRYPTION: [HeaderName; 3] =

@@ -55,10 +55,7 @@ pub(super) async fn upload_part(context: &Context, request: &mut Request<'_>) ->
     let bucket = context.bucket(&request.bucket)?;
     let number = part_number(request)?;
     let upload = find_upload(&bucket, request)?;
-    // The request that began the upload has said it for all parts.
-    if let Some(algorithm) = request.header(&header::SERVER_SIDE_ENCRYPTION)? {
-        return Err(ServiceError::invalid_argument(header::SERVER_SIDE_ENCRYPTION.as_str(), algorithm));
-    }
+    attributes::refuse_encryption(request)?;
     let received = receive(request, &context.store, context.etag).await?;
     let etag = received.etag();
     let Received { content, crc64, md5 } = received;
@@ -68,6 +65,7 @@ pub(super) async fn upload_part(context: &Context, request: &mut Request<'_>) ->
     let mut response = empty(StatusCode::OK);
     set(&mut response, standard::ETAG, etag);
     set(&mut response, header::HASH_CRC64ECMA, crc64.to_string());
+    attributes::echo_encryption(&mut response, &upload.attributes);
     if let Some(md5) = md5 {
         object::set_content_md5(&mut response, md5);
     }
@@ -79,6 +77,7 @@ pub(super) async fn complete(context: &Context, request: &mut Request<'_>) -> Re
     let encoding_type = request.query.encoding_type()?;
     let forbid = request.flag(&header::FORBID_OVERWRITE)?;
     let acl = attributes::acl(request)?;
+    attributes::refuse_encryption(request)?;
     let upload = find_upload(&bucket, request)?;
     let body = receive_document(request, LARGEST_LIST).await?;
     let uploaded = upload.parts();

@@ -291,3 +291,45 @@ async fn a_sequential_upload_takes_its_parts_in_order() {
         assert!(get.header("etag").ends_with("-2\""));
     }
 }
+
+#[tokio::test]
+async fn the_first_request_says_how_an_upload_is_encrypted() {
+    let (_server, mut client) = start().await;
+    let kms = |call: Call| call.header("x-oss-server-side-encryption", "KMS");
+    let begun = client.call(kms(Call::object(Method::POST, "big").query("uploads", ""))).await.expect(200);
+    let key_id = begun.header("x-oss-server-side-encryption-key-id").to_owned();
+    assert!(!key_id.is_empty());
+    let id = InitiateMultipartUploadResult::parse(&begun.body).unwrap().upload_id;
+    client.call(kms(part("big", &id, 1).body(b"1"))).await.refused(400, "InvalidArgument");
+    let sent = client.call(part("big", &id, 1).body(b"1")).await.expect(200);
+    assert_eq!(sent.header("x-oss-server-side-encryption-key-id"), key_id);
+    let list = |etag: &str| {
+        CompleteMultipartUpload { parts: vec![CompletedPart { part_number: 1, etag: etag.to_owned() }] }.to_xml()
+    };
+    let finish = Call::object(Method::POST, "big").query("uploadId", &id);
+    let finish = finish.body(list(sent.header("etag")).as_bytes());
+    client.call(kms(finish.clone())).await.refused(400, "InvalidArgument");
+    let complete = client.call(finish).await.expect(200);
+    assert_eq!(complete.header("x-oss-server-side-encryption"), "KMS");
+}
+
+#[tokio::test]
+async fn the_location_is_encoded_as_the_keys_are() {
+    let (_server, mut client) = start().await;
+    let id = initiate(&mut client, "a b/é").await;
+    let sent = client.call(part("a b/é", &id, 1).body(b"1")).await.expect(200);
+    let list =
+        CompleteMultipartUpload { parts: vec![CompletedPart { part_number: 1, etag: sent.header("etag").to_owned() }] };
+    let finish = Call::object(Method::POST, "a b/é").query("uploadId", &id).query("encoding-type", "url");
+    let complete = client.call(finish.body(list.to_xml().as_bytes())).await.expect(200);
+    assert!(complete.element("Location").ends_with("/examplebucket/a%20b%2F%C3%A9"), "{}", complete.text());
+}
+
+#[tokio::test]
+async fn the_last_page_of_uploads_names_its_last_entry() {
+    let (_server, mut client) = start().await;
+    let id = initiate(&mut client, "big").await;
+    let page = client.call(Call::bucket(Method::GET).query("uploads", "")).await.expect(200);
+    assert_eq!((page.element("NextKeyMarker"), page.element("NextUploadIdMarker")), ("big", id.as_str()));
+    assert_eq!(page.element("IsTruncated"), "false");
+}
