@@ -200,6 +200,8 @@ def test_a_files_content_given_as_its_path_is_not_quoted(argument: str) -> None:
 @with_each(READERS)
 def test_a_wrong_secret_is_not_shown(reader: Reader, emulator: Emulator, version: str) -> None:
     config = settings(access_key_id=emulator.access_key_id, security_token=None, signature_version=version)
+    # Of a bucket that exists: a missing one would be reported first.
+    emulator.create_bucket("scripted-bucket")
     with pytest.raises(OssPermissionError) as caught:
         reader({"endpoint": emulator.endpoint, "region": emulator.region, "config": config}, ["a"])
     assert caught.value.code == "SignatureDoesNotMatch"

@@ -112,4 +112,5 @@ def test_public_access_is_blocked_unless_it_is_allowed() -> None:
             request = urllib.request.Request(f"{emulator.endpoint}/bucket/", method="GET")
             with pytest.raises(urllib.error.HTTPError) as caught:
                 urllib.request.urlopen(request, timeout=10)
-            assert caught.value.code == 403
+            with caught.value as refusal:
+                assert refusal.code == 403
