@@ -170,11 +170,14 @@ def _key_of_file(path: Path) -> tuple[str, str, str | None, float | None, str | 
 
 
 def _fault_rules(options: argparse.Namespace) -> str | None:
-    given: Any = [] if options.faults is None else json.loads(_read_faults(Path(options.faults)))
-    profile = [] if options.profile is None else rules(options.profile)
-    if not profile:
-        return None if options.faults is None else json.dumps(given)
-    return json.dumps([*(given if isinstance(given, list) else [given]), *profile])
+    text = None if options.faults is None else _read_faults(Path(options.faults))
+    if options.profile is None:
+        return text
+    try:
+        given: Any = [] if text is None else json.loads(text)
+    except ValueError as error:
+        raise OssConfigError(f"{options.faults} cannot be read as JSON: {error}") from error
+    return json.dumps([*(given if isinstance(given, list) else [given]), *rules(options.profile)])
 
 
 def _positive(text: str) -> int:

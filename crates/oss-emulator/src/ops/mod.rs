@@ -145,7 +145,7 @@ fn check_anonymous(context: &Context, operation: Operation, request: &Request<'_
 }
 
 /// A write replaces the object, so what counts is the bucket; a read is ruled by the object if it has a rule.
-fn ruling_acl(bucket: &Bucket, object: Option<&Object>, write: bool) -> Acl {
+pub(crate) fn ruling_acl(bucket: &Bucket, object: Option<&Object>, write: bool) -> Acl {
     match object.map(|object| object.attributes.acl) {
         Some(acl) if !write && acl != Acl::Default => acl,
         _ => bucket.acl(),

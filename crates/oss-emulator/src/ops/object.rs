@@ -14,6 +14,7 @@ use crate::condition::ConditionHeaders;
 use crate::ingest::{Received, receive};
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, set};
+use crate::rights;
 use crate::store::{Object, ObjectKind};
 
 /// Query parameters that replace a header of the answer.
@@ -160,6 +161,9 @@ fn follow(context: &Context, request: &Request<'_>) -> Result<(Arc<Object>, Resu
         let readable = restore::check_readable(&object, &request.key);
         return Ok((object, readable));
     };
+    if let Some(key) = symlink::target_key(&object) {
+        rights::check_object(context, request, "GetObject", &request.bucket, &key)?;
+    }
     let readable = restore::check_readable(&target, &request.key);
     Ok((Arc::new(symlink::seen_through(&object, &target)), readable))
 }

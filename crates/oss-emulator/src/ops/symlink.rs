@@ -86,6 +86,12 @@ pub(super) fn seen_through(link: &Object, target: &Object) -> Object {
     seen
 }
 
+/// The key that a link points to.
+pub(super) fn target_key(link: &Object) -> Option<String> {
+    let text = target_header(link)?.to_str().ok()?;
+    canonical::decode(text).ok().map(std::borrow::Cow::into_owned)
+}
+
 fn target_header(object: &Object) -> Option<&HeaderValue> {
     object.attributes.headers.iter().find(|(name, _)| *name == header::SYMLINK_TARGET).map(|(_, value)| value)
 }

@@ -15,7 +15,7 @@ use oss_protocol::error_code::ErrorCode;
 pub use policy::PolicyError;
 pub(crate) use policy::{Circumstances, LARGEST_POLICY, Policy, Question, Verdict, Who};
 
-use crate::ops::Context;
+use crate::ops::{Context, ruling_acl};
 use crate::request::{Request, Sender};
 use crate::response::ServiceError;
 use crate::route::Operation;
@@ -47,7 +47,8 @@ pub(crate) fn check(
     Ok(permission)
 }
 
-/// Refuses to read the source of a copy, or one of several objects, that the sender has no right to.
+/// Refuses an object that a request reaches beside the one it names: the source of a copy, the target of a link, or one of
+/// several to delete.
 pub(crate) fn check_object(
     context: &Context,
     request: &Request<'_>,
@@ -60,7 +61,19 @@ pub(crate) fn check_object(
     if matches!(request.sender, Sender::Owner) && bucket_policy.is_none() {
         return Ok(());
     }
-    judge(found.as_deref(), bucket_policy.as_deref(), request, action, &format!("{bucket}/{key}"))?;
+    let resource = format!("{bucket}/{key}");
+    let permission = judge(found.as_deref(), bucket_policy.as_deref(), request, action, &resource)?;
+    // No policy opens this object to everyone, whatever opened the request itself.
+    let write = action != "GetObject";
+    let is_open = || {
+        found.is_some_and(|bucket| {
+            let object = bucket.object(key);
+            !bucket.blocks_public_access() && ruling_acl(&bucket, object.as_deref(), write).allows_anyone(write)
+        })
+    };
+    if permission == Permission::ByAccessControlList && !is_open() {
+        return Err(refusal("You have no right to access this object because of bucket acl.", action));
+    }
     Ok(())
 }
 

@@ -211,7 +211,11 @@ impl Bucket {
         let mut object = make(before.as_deref())?;
         let stored = self.stored.load(Ordering::Relaxed) - before.as_ref().map_or(0, |object| object.size());
         let limits = [self.quota, self.configurations.read().capacity];
-        if limits.into_iter().flatten().min().is_some_and(|most| stored + object.size() > most) {
+        let before_size = before.as_ref().map_or(0, |object| object.size());
+        // What does not grow is let through, so that a full bucket can still be described and cleared.
+        if object.size() > before_size
+            && limits.into_iter().flatten().min().is_some_and(|most| stored + object.size() > most)
+        {
             return Err(StoreError::QuotaExceeded.into());
         }
         object.record = None;

@@ -141,3 +141,28 @@ async fn a_missing_bucket_comes_before_a_wrong_key() {
     unknown.call(Call::get("key").of("no-such-bucket")).await.refused(404, "NoSuchBucket");
     unknown.call(Call::bucket(Method::GET).of("no-such-bucket").query("acl", "")).await.refused(404, "NoSuchBucket");
 }
+
+#[tokio::test]
+async fn what_a_policy_opens_to_everyone_reaches_nothing_else() {
+    let (server, mut owner, mut user) = start(ONE_PREFIX).await;
+    let policy = r#"{"Version": "1", "Statement": [{"Effect": "Allow", "Principal": ["*"],
+        "Action": ["oss:PutObject", "oss:GetObject", "oss:DeleteObject"],
+        "Resource": ["acs:oss:*:*:examplebucket", "acs:oss:*:*:examplebucket/open/*"]}]}"#;
+    owner.call(Call::put("secret", b"1")).await.expect(200);
+    for link in ["open/link", "mine/link"] {
+        let target = Call::object(Method::PUT, link).query("symlink", "").header("x-oss-symlink-target", "secret");
+        owner.call(target).await.expect(200);
+    }
+    owner.call(Call::bucket(Method::PUT).query("policy", "").body(policy.as_bytes())).await.expect(200);
+    let mut anyone = server.connect_unsigned().await;
+    anyone.call(Call::put("open/a", b"2")).await.expect(200);
+    assert_eq!(anyone.call(Call::get("open/a")).await.expect(200).body, b"2");
+    let copy = Call::object(Method::PUT, "open/b").header("x-oss-copy-source", "/examplebucket/secret");
+    anyone.call(copy).await.refused(403, "AccessDenied");
+    anyone.call(Call::get("open/link")).await.refused(403, "AccessDenied");
+    user.call(Call::get("mine/link")).await.refused(403, "AccessDenied");
+    let body = b"<Delete><Object><Key>secret</Key></Object></Delete>";
+    let delete = Call::bucket(Method::POST).query("delete", "").header("content-md5", &crate::objects::md5(body));
+    anyone.call(delete.body(body)).await.refused(403, "AccessDenied");
+    assert_eq!(owner.call(Call::get("secret")).await.expect(200).body, b"1");
+}
