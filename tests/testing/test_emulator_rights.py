@@ -114,3 +114,13 @@ def test_public_access_is_blocked_unless_it_is_allowed() -> None:
                 urllib.request.urlopen(request, timeout=10)
             with caught.value as refusal:
                 assert refusal.code == 403
+
+
+@pytest.mark.parametrize("more", [[], ["--profile", "flaky"]])
+def test_a_malformed_file_of_rules_is_named(tmp_path: Path, more: list[str]) -> None:
+    path = tmp_path / "rules.json"
+    path.write_text('{"operation": ')
+    command = [sys.executable, "-m", "osstorchconnector.cli", "emulator", "--port", "0", "--faults", str(path), *more]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 1
+    assert f"{path} cannot be read as JSON" in ended.stderr

@@ -171,12 +171,12 @@ def _key_of_file(path: Path) -> tuple[str, str, str | None, float | None, str | 
 
 def _fault_rules(options: argparse.Namespace) -> str | None:
     text = None if options.faults is None else _read_faults(Path(options.faults))
-    if options.profile is None:
-        return text
     try:
         given: Any = [] if text is None else json.loads(text)
     except ValueError as error:
         raise OssConfigError(f"{options.faults} cannot be read as JSON: {error}") from error
+    if options.profile is None:
+        return text
     return json.dumps([*(given if isinstance(given, list) else [given]), *rules(options.profile)])
 
 
@@ -184,7 +184,7 @@ def _positive(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else 0
     # The native core counts in 32 bits.
     if not 0 < number < 1 << 32:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of requests: give a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests: give a whole number of at least 1")
     return number
 
 
