@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.metadata import Metadata
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.fetch import Fetcher, Files, WantedRange
 from osstorchconnector.dcp.integrity import BLOCK, Sidecar
-from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of
+from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of, span_of
 from osstorchconnector.dcp.paths import join, name_below
 from osstorchconnector.exceptions import OssError, OssIntegrityError, OssNotFoundError
 
@@ -159,7 +159,7 @@ def _examine(client: OssClient, checkpoint: Checkpoint) -> None:
 def _problems(checkpoint: Checkpoint, metadata: Metadata, sidecar: Sidecar | None) -> Iterator[str]:
     ends: dict[str, int] = {}
     for info in items_of(metadata):
-        ends[info.relative_path] = max(ends.get(info.relative_path, 0), info.offset + info.length)
+        ends[info.relative_path] = max(ends.get(info.relative_path, 0), sum(span_of(info)))
     for file, end in sorted(ends.items()):
         size = checkpoint.sizes.get(file)
         recorded = None if sidecar is None else sidecar.files.get(file)
@@ -182,9 +182,9 @@ def _sidecar(client: OssClient, uri: str, metadata: Metadata) -> Sidecar | None:
 
 def _wanted_ranges(metadata: Metadata, sidecar: Sidecar | None) -> Iterable[WantedRange]:
     places = sorted(
-        (info.relative_path, info.offset, info.length, index.fqn)
+        (info.relative_path, *span_of(info), index.fqn)
         for index, info in (metadata.storage_data or {}).items()
-        if info.length
+        if span_of(info)[1]
     )
     for file, offset, length, name in places:
         record = None if sidecar is None else sidecar.items.get((file, offset, length))

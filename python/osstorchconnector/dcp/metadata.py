@@ -1,6 +1,5 @@
 """``.metadata``: torch's description of a checkpoint, which a save writes last."""
 
-import pickle
 import uuid
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +9,8 @@ from torch.distributed.checkpoint.metadata import Metadata
 from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.dcp.integrity import Sidecar
+from osstorchconnector.dcp.metadata_check import check_metadata
+from osstorchconnector.dcp.unpickling import MetadataUnpickler, RefusedNameError
 from osstorchconnector.exceptions import OssIntegrityError
 
 # Tells this package's identifiers from those of torch, whose saves have no checksums.
@@ -22,7 +23,7 @@ def metadata_name(rank: int | None) -> str:
 
 
 def read_metadata(client: OssClient, uri: str) -> Metadata:
-    """Read the metadata of a checkpoint.
+    """Read the metadata of a checkpoint. It runs no code that the object names.
 
     Raises:
         OssNotFoundError: The object does not exist.
@@ -30,18 +31,29 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
     """
     content = client.get(uri)
     try:
-        # As in torch: unpickling runs code of the checkpoint, so load only checkpoints that you trust.
-        metadata = pickle.loads(content)  # noqa: S301
+        metadata = MetadataUnpickler(content).load()
+    except RefusedNameError as error:
+        raise OssIntegrityError(
+            f"{uri} names {error.name}, which torch does not write into the metadata of a checkpoint, so it is not "
+            "loaded: if this class is yours and you trust the checkpoint, allow it with "
+            "torch.serialization.add_safe_globals"
+        ) from None
     except Exception as error:
         raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint: {error!r}") from error
     if not isinstance(metadata, Metadata):
         raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint, but a {type(metadata).__name__}")
+    check_metadata(metadata, uri)
     return metadata
 
 
 def items_of(metadata: Metadata) -> Iterable[StorageInfo]:
     """Return torch's description of where each item is."""
     return (metadata.storage_data or {}).values()
+
+
+def span_of(info: StorageInfo) -> tuple[int, int]:
+    """Return offset and length of an item. Both are 0 for an item of Hugging Face: its file's header has them."""
+    return getattr(info, "offset", 0), getattr(info, "length", 0)
 
 
 def new_save_id() -> str:

@@ -265,6 +265,11 @@ class OssStorageReader(FileSystemReader):
             info = self.storage_data.get(index)
             if info is None:
                 raise OssIntegrityError(f"the metadata of {self._uri} does not say where {index} is")
+            if not hasattr(info, "length"):
+                raise OssIntegrityError(
+                    f"the metadata of {self._uri} does not say where {index.fqn!r} is in {info.relative_path}: load a "
+                    "directory of Hugging Face with OssFileSystem.hugging_face_reader"
+                )
             key = (info.relative_path, info.offset, info.length, index.fqn)
             if key not in found:
                 found[key] = self._stored_item(index, info)
