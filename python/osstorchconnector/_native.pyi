@@ -259,13 +259,14 @@ class Client:
             budget: Most bytes in use in buffers of `allocate`. A single larger range is fetched alone.
         """
 
-    def writer(self, bucket: str, key: str, size_hint: int | None = None) -> Writer:
+    def writer(self, bucket: str, key: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer:
         """Open an object for sequential writing.
 
         Args:
             bucket: The bucket.
             key: The key.
             size_hint: About how many bytes will be written.
+            deferred: Only `Writer.publish` publishes.
 
         Raises:
             OssConfigError: An object of this size is larger than OSS allows.
@@ -928,7 +929,11 @@ class FetchedRange:
 
 @final
 class Writer:
-    """Sequential upload of one object. Nothing is visible before `close` succeeds.
+    """Sequential upload of one object. Nothing is visible before it is published.
+
+    The end of its ``with`` block publishes it, unless the block raised; `close` inside of that block only ends the
+    writing. Without such a block, `close` publishes it, unless an exception is the reason of that call. `publish`
+    publishes it in any case.
 
     An object of at most one part is one request. Of a larger object, all I/O threads send parts while the next ones
     are written. A large write is sent from the caller's memory, and returns when that memory is free again. If
@@ -945,6 +950,10 @@ class Writer:
     @property
     def closed(self) -> bool:
         """Whether it was closed or aborted."""
+
+    @property
+    def aborted(self) -> bool:
+        """Whether it was aborted, by `abort` or because of an exception: it will never be published."""
 
     @property
     def etag(self) -> str | None:
@@ -983,14 +992,30 @@ class Writer:
         """Return False."""
 
     def flush(self) -> None:
-        """Raise the error of a part that has failed, and do nothing else: all bytes become visible with `close`."""
+        """Raise the error of a part that has failed, and do nothing else: all bytes become visible at once."""
 
     def close(self) -> None:
-        """Upload the rest and publish the object. Closing again does nothing.
+        """End the writing, and publish the object. Closing again does nothing.
+
+        Inside of the writer's own ``with`` block, the end of the block publishes it.
+
+        It aborts instead if this thread is handling an exception that it was not handling when the writer was opened,
+        or if the interpreter collects what wraps the writer. Then it adds a note to the exception, writes a line to the
+        log and emits ``RuntimeWarning``. It cannot know of an exception in another thread.
 
         Raises:
             OssError: The object was not published; the previous one is untouched. If the answer to the last request
                 was lost and OSS cannot be asked, a note says that the outcome is not known.
+        """
+
+    def publish(self) -> None:
+        """Upload the rest and publish the object, also while an exception is being handled.
+
+        Publishing again does nothing.
+
+        Raises:
+            OssError: As `close` raises it.
+            ValueError: The writer was aborted.
         """
 
     def abort(self) -> None:
@@ -1017,8 +1042,17 @@ class Writer:
     def __enter__(self) -> Self:
         """Return the writer."""
 
+    def _reason_to_abort(self) -> BaseException | None:
+        """Return the exception because of which `close` would abort outside of the ``with`` block."""
+
+    def _dealloc_warn(self, _source: object, /) -> None:
+        """Note that what wraps the writer is being collected, and closes it next."""
+
     def __exit__(self, *exception: object) -> None:
         """Publish the object, or abort if the block raised.
+
+        It also aborts, as `close` does, if the block did not raise but this thread has begun to handle an exception, as
+        when an ``ExitStack`` is closed because of one.
 
         Raises:
             OssError: The object was not published. If the block raised another exception after a write had failed, that

@@ -315,10 +315,17 @@ impl PyClient {
         PyRangeFetcher::new(py, &self.reactor_clients, ranges, allocate, limits)
     }
 
-    #[pyo3(signature = (bucket, key, size_hint = None))]
-    fn writer(&self, py: Python<'_>, bucket: &str, key: &str, size_hint: Option<u64>) -> PyResult<PyWriter> {
+    #[pyo3(signature = (bucket, key, size_hint = None, *, deferred = false))]
+    fn writer(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        key: &str,
+        size_hint: Option<u64>,
+        deferred: bool,
+    ) -> PyResult<PyWriter> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        PyWriter::new(py, &self.reactor_clients, turn, bucket, key, size_hint)
+        PyWriter::new(py, &self.reactor_clients, turn, bucket, key, size_hint, deferred)
     }
 
     fn list_uploads(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<Vec<(String, String, f64)>> {

@@ -17,6 +17,7 @@ mod credentials;
 mod data_object;
 mod emulator;
 mod error;
+mod handled;
 mod listing_file;
 mod listing_task;
 mod log;

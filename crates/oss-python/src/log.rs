@@ -18,7 +18,7 @@ use crate::visit::visit;
 static LEVEL: AtomicU8 = AtomicU8::new(2);
 
 /// Name of the logger that receives the records.
-const LOGGER: &str = "osstorchconnector.native";
+pub(crate) const LOGGER: &str = "osstorchconnector.native";
 
 /// Forwards events; spans are not used.
 struct PythonLog;

@@ -137,6 +137,11 @@ impl<T> ForkLock<T> {
         Self { process: current(), holder: AtomicUsize::new(0), value: Mutex::new(value) }
     }
 
+    /// Locks for the garbage collector, which must neither wait nor run Python.
+    pub(crate) fn peek(&self) -> Option<MutexGuard<'_, T>> {
+        self.value.try_lock().ok()
+    }
+
     /// Locks, detached from the interpreter while another thread holds the lock.
     ///
     /// A signal's handler runs inside the call that it interrupts. If that call holds the lock, this raises instead of

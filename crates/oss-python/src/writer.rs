@@ -8,8 +8,9 @@ use oss_client::{
     upload::{Lane, Published, Upload},
 };
 use pyo3::{
+    PyTraverseError, PyVisit,
     buffer::PyUntypedBuffer,
-    exceptions::{PyException, PyTypeError, PyValueError},
+    exceptions::{PyBaseException, PyException, PyTypeError, PyValueError},
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -19,7 +20,8 @@ use crate::{
     buffer::{Loan, bytes_of},
     data_object::unquoted,
     error,
-    process::{ForkLock, ProcessBound},
+    handled::{Handled, tell_unpublished},
+    process::{ForkGuard, ForkLock, ProcessBound},
     reactor_client::ReactorClient,
     unfinished::{Unfinished, warn_unclosed},
     wait::block_on,
@@ -27,28 +29,38 @@ use crate::{
 
 pyo3::import_exception!(io, UnsupportedOperation);
 
-/// Writes one object, in order. Nothing is visible before `close` has succeeded; an exception in the `with` block,
-/// `abort`, or losing the writer leaves what was there before.
-#[pyclass(frozen, name = "Writer", module = "osstorchconnector._native")]
+/// Writes one object, in order. Nothing is visible before it is published, by the end of its `with` block, by `publish`,
+/// or by a `close` that no exception is the reason of. Anything else leaves what was there before.
+#[pyclass(frozen, weakref, name = "Writer", module = "osstorchconnector._native")]
 pub(crate) struct PyWriter {
     uri: String,
     /// The reactor of the upload itself; its parts take turns on all reactors.
     reactor_client: Arc<ReactorClient>,
     state: ForkLock<State>,
     warned: Arc<AtomicBool>,
+    /// Closing it and the end of its block publish nothing: `publish` does.
+    deferred: bool,
 }
 
 struct State {
     progress: Progress,
     written: u64,
+    /// In its own `with` block, whose end decides about publishing.
+    inside: bool,
+    /// Closed, but not published yet.
+    ended: bool,
+    /// What wrote to it was collected, and is about to close it.
+    lost: bool,
+    /// Exceptions that are no reason not to publish: they were being handled before it was opened or entered.
+    handled: Handled,
 }
 
 enum Progress {
     Open(ProcessBound<Unfinished>),
     /// A write failed; the reason is raised again by every further use.
     Failed(PyErr),
-    /// Published, or aborted.
-    Closed(Option<Published>),
+    Published(Published),
+    Aborted,
 }
 
 impl Drop for PyWriter {
@@ -56,7 +68,7 @@ impl Drop for PyWriter {
         Python::try_attach(|py| {
             let open = self.state.lock(py, "writer").is_ok_and(|state| match &state.progress {
                 Progress::Open(unfinished) => unfinished.is_here(),
-                Progress::Failed(_) | Progress::Closed(_) => false,
+                Progress::Failed(_) | Progress::Published(_) | Progress::Aborted => false,
             });
             if open {
                 warn_unclosed(py, &self.uri, &self.warned);
@@ -73,7 +85,9 @@ impl PyWriter {
         bucket: &str,
         key: &str,
         size_hint: Option<u64>,
+        deferred: bool,
     ) -> PyResult<Self> {
+        let handled = Handled::now(py)?;
         let reactor_client = &reactor_clients[turn % reactor_clients.len()];
         let (client, reactor) = reactor_client.get(py)?;
         let upload = Upload::new(lanes(py, reactor_clients)?, client, bucket, key, PutOptions::default(), size_hint)
@@ -85,8 +99,16 @@ impl PyWriter {
         Ok(Self {
             uri,
             reactor_client: Arc::clone(reactor_client),
-            state: ForkLock::new(State { progress: Progress::Open(ProcessBound::new(unfinished)), written: 0 }),
+            state: ForkLock::new(State {
+                progress: Progress::Open(ProcessBound::new(unfinished)),
+                written: 0,
+                inside: false,
+                ended: false,
+                lost: false,
+                handled,
+            }),
             warned,
+            deferred,
         })
     }
 
@@ -119,7 +141,7 @@ impl PyWriter {
     fn copy(&self, py: Python<'_>, state: &mut State, mut bytes: &[u8]) -> PyResult<()> {
         while !bytes.is_empty() {
             let (filled, is_full) = {
-                let mut upload = state.upload(py)?.try_lock().map_err(|_| busy())?;
+                let mut upload = state.open(py)?.try_lock().map_err(|_| busy())?;
                 let filled = if bytes.len() < COPY_DETACHED {
                     upload.fill(bytes)
                 } else {
@@ -173,8 +195,23 @@ impl State {
         match &self.progress {
             Progress::Open(unfinished) => Ok(unfinished.get(py, "writer")?.upload()),
             Progress::Failed(error) => Err(error.clone_ref(py)),
-            Progress::Closed(_) => Err(closed()),
+            Progress::Published(_) | Progress::Aborted => Err(closed()),
         }
+    }
+
+    /// The upload, if more may be written to it.
+    fn open(&self, py: Python<'_>) -> PyResult<&Arc<tokio::sync::Mutex<Upload>>> {
+        if self.ended { Err(closed()) } else { self.upload(py) }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.progress, Progress::Published(_) | Progress::Aborted)
+    }
+
+    fn end(&mut self, progress: Progress) {
+        self.progress = progress;
+        // They may hold much memory, and the writer.
+        self.handled = Handled::default();
     }
 }
 
@@ -217,7 +254,7 @@ impl PyWriter {
         let bytes = bytes_of(&buffer)?;
         let mut state = self.state.lock(py, "writer")?;
         let (has_failed, room, worth_lending) = {
-            let upload = state.upload(py)?.try_lock().map_err(|_| busy())?;
+            let upload = state.open(py)?.try_lock().map_err(|_| busy())?;
             (upload.has_failed(), upload.check_room(bytes.len()), upload.worth_lending(bytes.len()))
         };
         if has_failed {
@@ -251,52 +288,83 @@ impl PyWriter {
 
     fn tell(&self, py: Python<'_>) -> PyResult<u64> {
         let state = self.state.lock(py, "writer")?;
-        state.upload(py).map(|_| state.written)
+        state.open(py).map(|_| state.written)
     }
 
     /// Raises the error of a part that has failed. It publishes nothing and waits for nothing.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        let has_failed = state.upload(py)?.try_lock().map_err(|_| busy())?.has_failed();
+        let has_failed = state.open(py)?.try_lock().map_err(|_| busy())?.has_failed();
         if has_failed { self.flush_parts(py, &mut state) } else { Ok(()) }
     }
 
-    /// Publishes the object; a second call does nothing.
+    /// Ends the writing. It publishes, unless the end of its `with` block or `publish` will, or an exception that this
+    /// thread has begun to handle since the writer was opened is the reason: then it aborts.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        if matches!(state.progress, Progress::Closed(_)) {
+        if state.ended || state.is_over() {
             return Ok(());
         }
-        let published = self.advance(py, &mut state, |mut upload| async move {
-            match upload.finish().await {
-                Ok(published) => Ok(published),
-                Err(error) => Err(upload.give_up(error).await),
+        if matches!(state.progress, Progress::Open(_)) && !state.inside {
+            if state.lost {
+                return self.abandon(py, state, None);
             }
-        })?;
-        state.progress = Progress::Closed(Some(published));
-        Ok(())
+            if let Some(reason) = state.handled.other(py)? {
+                return self.abandon(py, state, Some(reason));
+            }
+        }
+        if state.inside || self.deferred {
+            state.upload(py)?;
+            state.ended = true;
+            return Ok(());
+        }
+        self.finish(py, &mut state)
+    }
+
+    /// Publishes, whatever exception is being handled; a second call does nothing.
+    fn publish(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.state.lock(py, "writer")?;
+        match &state.progress {
+            Progress::Published(_) => Ok(()),
+            Progress::Aborted => {
+                Err(PyValueError::new_err(format!("{} was aborted, and cannot be published: write it again", self.uri)))
+            }
+            Progress::Open(_) | Progress::Failed(_) => self.finish(py, &mut state),
+        }
     }
 
     /// Aborts: nothing is published, and uploaded parts are removed.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        let Progress::Open(unfinished) = &state.progress else {
-            if matches!(state.progress, Progress::Failed(_)) {
-                state.progress = Progress::Closed(None);
-            }
-            return Ok(());
-        };
-        let upload = Arc::clone(unfinished.get(py, "writer")?.upload());
-        let (_, reactor) = self.reactor_client.get(py)?;
-        let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
-        state.progress = Progress::Closed(None);
-        aborted
+        self.take_back(py, &mut state)
     }
 
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         let state = self.state.lock(py, "writer")?;
-        Ok(matches!(state.progress, Progress::Closed(_)))
+        Ok(state.ended || state.is_over())
+    }
+
+    #[getter]
+    fn aborted(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(matches!(self.state.lock(py, "writer")?.progress, Progress::Aborted))
+    }
+
+    /// The exception because of which `close` would abort.
+    fn _reason_to_abort<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBaseException>>> {
+        self.state.lock(py, "writer")?.handled.other(py)
+    }
+
+    /// The interpreter calls it on what a stream wraps, if the stream is collected unclosed; it closes it next.
+    #[pyo3(signature = (_source, /))]
+    fn _dealloc_warn(&self, py: Python<'_>, _source: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.state.lock(py, "writer")?.lost = true;
+        Ok(())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A thread that holds the lock also holds the writer, so nothing is collected too early.
+        self.state.peek().map_or(Ok(()), |state| state.handled.traverse(&visit))
     }
 
     /// The ETag of the published object.
@@ -355,27 +423,43 @@ impl PyWriter {
         unsupported("readinto")
     }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let py = slf.py();
+        {
+            let mut state = slf.get().state.lock(py, "writer")?;
+            state.open(py)?;
+            state.inside = true;
+            state.handled.extend(py)?;
+        }
+        Ok(slf)
     }
 
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let mut state = self.state.lock(py, "writer")?;
+        state.inside = false;
         let Some(raised) = exception.get_item(1).ok().filter(|raised| !raised.is_none()) else {
-            return self.close(py);
-        };
-        let cause = self.failure(py)?.filter(|_| is_consequence(py, &raised));
-        match self.abort(py) {
-            // torch.save raises an error of its own about bytes that are missing because a write failed.
-            Ok(()) => cause.map_or(Ok(()), Err),
-            // The caller must know the exception of the block.
-            Err(second) if error::is_of_our_tree(py, &second) => {
-                let text =
-                    format!("the unfinished upload could not be aborted, its parts remain: {}", second.value(py));
-                raised.call_method1("add_note", (text,)).map(drop)
+            if matches!(state.progress, Progress::Open(_)) {
+                // Not the end of a `with` block, but an ExitStack that is closed because of an exception.
+                if let Some(reason) = state.handled.other(py)? {
+                    return self.abandon(py, state, Some(reason));
+                }
+                if self.deferred {
+                    state.ended = true;
+                    return Ok(());
+                }
             }
-            aborted => aborted,
-        }
+            return if state.is_over() { Ok(()) } else { self.finish(py, &mut state) };
+        };
+        let cause = match &state.progress {
+            Progress::Failed(error) if is_consequence(py, &raised) => Some(error.clone_ref(py)),
+            _ => None,
+        };
+        let aborted = self.take_back(py, &mut state);
+        drop(state);
+        // torch.save raises an error of its own about bytes that are missing because a write failed.
+        note_unaborted(py, aborted, &raised)?;
+        cause.map_or(Ok(()), Err)
     }
 
     fn __reduce__(&self) -> PyResult<()> {
@@ -393,18 +477,66 @@ fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
     raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
 }
 
-impl PyWriter {
-    fn failure(&self, py: Python<'_>) -> PyResult<Option<PyErr>> {
-        match &self.state.lock(py, "writer")?.progress {
-            Progress::Failed(error) => Ok(Some(error.clone_ref(py))),
-            Progress::Open(_) | Progress::Closed(_) => Ok(None),
+/// The caller must know the exception of the block: an abort that failed is a note on it.
+fn note_unaborted(py: Python<'_>, aborted: PyResult<()>, raised: &Bound<'_, PyAny>) -> PyResult<()> {
+    match aborted {
+        Err(second) if error::is_of_our_tree(py, &second) => {
+            let text = format!("the unfinished upload could not be aborted, its parts remain: {}", second.value(py));
+            raised.call_method1("add_note", (text,)).map(drop)
         }
+        aborted => aborted,
+    }
+}
+
+impl PyWriter {
+    /// Sends the rest and publishes.
+    fn finish(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        let published = self.advance(py, state, |mut upload| async move {
+            match upload.finish().await {
+                Ok(published) => Ok(published),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })?;
+        state.end(Progress::Published(published));
+        Ok(())
+    }
+
+    fn take_back(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+        let unfinished = match &state.progress {
+            Progress::Open(unfinished) => unfinished.get(py, "writer")?,
+            Progress::Failed(_) => {
+                state.end(Progress::Aborted);
+                return Ok(());
+            }
+            Progress::Published(_) | Progress::Aborted => return Ok(()),
+        };
+        let upload = Arc::clone(unfinished.upload());
+        let (_, reactor) = self.reactor_client.get(py)?;
+        let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
+        state.end(Progress::Aborted);
+        aborted
+    }
+
+    /// Aborts because of an exception, or because what wrote to it was lost, and says so.
+    fn abandon(
+        &self,
+        py: Python<'_>,
+        mut state: ForkGuard<'_, State>,
+        reason: Option<Bound<'_, PyBaseException>>,
+    ) -> PyResult<()> {
+        let aborted = self.take_back(py, &mut state);
+        drop(state);
+        match &reason {
+            Some(reason) => note_unaborted(py, aborted, reason)?,
+            None => aborted?,
+        }
+        tell_unpublished(py, &self.uri, reason.as_ref())
     }
 
     fn published(&self, py: Python<'_>) -> PyResult<Option<Published>> {
         match &self.state.lock(py, "writer")?.progress {
-            Progress::Closed(published) => Ok(published.clone()),
-            Progress::Open(_) | Progress::Failed(_) => Ok(None),
+            Progress::Published(published) => Ok(Some(published.clone())),
+            Progress::Open(_) | Progress::Failed(_) | Progress::Aborted => Ok(None),
         }
     }
 }

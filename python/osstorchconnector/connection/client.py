@@ -202,20 +202,24 @@ class OssClient:
         """
         return self._native_client.reader(*split_object(uri))
 
-    def writer(self, uri: str, size_hint: int | None = None) -> Writer:
-        """Open an object for writing. It appears, or is replaced, when the writer is closed without an exception.
+    def writer(self, uri: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer:
+        """Open an object for writing. It appears, or is replaced, when its ``with`` block ends or it is closed.
+
+        If the block raises, or if ``close`` is called because of an exception, the writer aborts and the previous
+        object stays. ``publish`` publishes in any case.
 
         Args:
             uri: The object.
             size_hint: About how many bytes will be written; it is no limit. With it, all parts have one size. Only an
                 object of more than 8 TiB needs it.
+            deferred: The end of the block, and ``close``, only end the writing; ``publish`` alone publishes.
 
         Raises:
             OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.
         """
         if size_hint is not None and not 0 <= size_hint < 1 << 63:
             raise OssConfigError(f"size_hint must be a number of bytes that an object can have, not {size_hint}")
-        return self._native_client.writer(*split_object(uri), size_hint)
+        return self._native_client.writer(*split_object(uri), size_hint, deferred=deferred)
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket. It is no error if this account already has it."""

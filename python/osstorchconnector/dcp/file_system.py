@@ -108,14 +108,8 @@ class OssFileSystem(FileSystemBase):
                 if mode == "wb":
                     yield binary
                     return
-                text = io.TextIOWrapper(binary, encoding="utf-8")
-                try:
+                with io.TextIOWrapper(binary, encoding="utf-8") as text:
                     yield text
-                except BaseException:
-                    # When the wrapper is collected, it closes the stream, which would publish the object.
-                    stream.abort()
-                    raise
-                text.close()
         else:
             raise OssConfigError(
                 f"{uri} cannot be opened with mode {mode!r}: objects of OSS are opened with 'rb', 'r', 'wb' or 'w'"

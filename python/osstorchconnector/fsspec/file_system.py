@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import fsspec
+from fsspec.compression import compr
+from fsspec.core import get_compression
 from fsspec.registry import registry
 
 from osstorchconnector.connection.uri import split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
+from osstorchconnector.fsspec.writing import CompressedWriter, OssTransaction
 
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
@@ -18,6 +21,7 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
     """Objects as files, and the parts of their keys that end with a slash as directories."""
 
     protocol = "oss"
+    transaction_type = OssTransaction
     # Its instances have no state, so there is nothing to cache.
     cachable = False
     client: "ClassVar[OssClient | None]" = None
@@ -93,11 +97,38 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         """Copy an object."""
         self._client().copy(self._uri(path1), self._uri(path2))
 
-    def _open(self, path: str, mode: str = "rb", **_options: object) -> "OssReader | Writer":
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **options: Any,  # noqa: ANN401 - the interface's
+    ) -> Any:  # noqa: ANN401 - depends on mode and compression
+        """Open an object. A written object appears when it is closed, or when the transaction ends.
+
+        If an exception is the reason of closing it, the previous object stays.
+        """
+        opened = super().open
+        if compression is None or mode != "wb":
+            return opened(path, mode, block_size, cache_options, compression, **options)
+        name = get_compression(path, compression)
+        writer = opened(path, mode, block_size, cache_options, **options)
+        return writer if name is None else CompressedWriter(compr[name](writer, mode="w"), writer)
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        *,
+        autocommit: bool = True,
+        **_options: object,
+    ) -> "OssReader | Writer":
         if mode == "rb":
             return self._client().reader(self._uri(path))
         if mode == "wb":
-            return self._client().writer(self._uri(path))
+            return self._client().writer(self._uri(path), deferred=not autocommit)
         raise OssConfigError(f"{self._uri(path)} cannot be opened with mode {mode!r}: use 'rb' or 'wb'")
 
     def _uri(self, path: str) -> str:
