@@ -177,3 +177,17 @@ def test_callers_of_the_standard_library_catch_them() -> None:
         raise OssConfigError(TEXT)
     with pytest.raises(OssConfigError):
         raise OssCredentialsError(TEXT)
+
+
+def test_a_text_of_others_controls_no_terminal() -> None:
+    hostile = "a\x1b[2J\x9b\r\x7f\u202e\ud800"
+    error = OssError(f"line\n\t{hostile}", key=hostile, code="x")
+    assert all(character.isprintable() or character in "\n\t" for character in str(error))
+    assert "a\\x1b[2J\\x9b\\r\\x7f\\u202e\\ud800" in str(error)
+    assert OssError(str(error)).key == hostile
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("text", ['x [code="\\q"]', f"x [status={'9' * 5000}]"])
+def test_a_text_that_only_looks_like_the_form_has_no_fields(text: str) -> None:
+    assert (OssError(text).code, OssError(text).status) == (None, None)

@@ -32,7 +32,8 @@ def dependencies(crate: str) -> set[str]:
 # From the bottom to the top: a module may import its own layer and those before it. The longest name that fits counts,
 # so that the writer of archives, which lists a dataset, stands above the format of archives, which datasets read.
 PYTHON_LAYERS = [
-    ["_native", "_lazy", "_torch", "exceptions"],
+    ["_json", "_lazy", "_native", "_printable", "_torch"],
+    ["exceptions"],
     ["process"],
     ["credentials"],
     ["connection"],

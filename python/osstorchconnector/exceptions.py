@@ -24,10 +24,13 @@ An exception that is built from a text with such a form gets these fields again.
 ``torch.utils.data.DataLoader`` worker, whose exceptions arrive as ``type(error)(traceback_text)``.
 """
 
+import contextlib
 import errno as error_numbers
 import json
 import re
 from typing import Final
+
+from osstorchconnector._printable import CONTROLS, printable_lines
 
 __all__ = [
     "OssConfigError",
@@ -109,9 +112,9 @@ class OssError(Exception):
         }
         form = ", ".join(f"{name}={_encode(value)}" for name, value in fields.items() if value is not None)
         if form:
-            text = f"{message} [{form}]"
+            text = f"{printable_lines(message)} [{form}]"
         else:
-            text = message
+            text = printable_lines(message)
             fields.update(_fields_in(message))
         super().__init__(text)
         self.__dict__.update(fields)
@@ -177,7 +180,8 @@ class OssCredentialsError(OssConfigError):
 def _encode(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
-    return json.dumps(value, ensure_ascii=False).replace("[", "\\u005b").replace("]", "\\u005d")
+    quoted = json.dumps(value, ensure_ascii=False).replace("[", "\\u005b").replace("]", "\\u005d")
+    return CONTROLS.sub(lambda match: f"\\u{ord(match.group()):04x}", quoted)
 
 
 def _fields_in(text: str) -> dict[str, str | int]:
@@ -185,9 +189,11 @@ def _fields_in(text: str) -> dict[str, str | int]:
     while start >= 0:
         form = _FORM.match(text, start)
         if form is not None:
-            return {
-                text_name or number_name: json.loads(quoted) if text_name else int(digits)
-                for text_name, quoted, number_name, digits in _FIELD.findall(form.group())
-            }
+            # A text that only looks like the form may have other escapes than JSON, or more digits than a number.
+            with contextlib.suppress(ValueError):
+                return {
+                    text_name or number_name: json.loads(quoted) if text_name else int(digits)
+                    for text_name, quoted, number_name, digits in _FIELD.findall(form.group())
+                }
         start = text.rfind("[", 0, start)
     return {}

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import webdataset
 
-from osstorchconnector import OssClient, OssConfigError, OssIntegrityError, OssNotFoundError, generate_tar_archive
+from osstorchconnector import (
+    OssClient,
+    OssConfigError,
+    OssError,
+    OssFormatError,
+    OssIntegrityError,
+    OssNotFoundError,
+    generate_tar_archive,
+)
 from osstorchconnector.archive.headers import members_of
 from osstorchconnector.archive.index import TarIndexHeader, TarMember, read_members
 from osstorchconnector.testing import Emulator
@@ -325,3 +333,74 @@ def test_an_index_that_does_not_fit_is_reported() -> None:
         index_of(json.dumps({**document, "version": 2}).encode() + b"\n" + lines)
     with pytest.raises(OssConfigError, match="lacks a field"):
         index_of(json.dumps({**document, "size": "1"}).encode() + b"\n" + lines)
+
+
+def header(name: str = "b", *, size: bytes | None = None, kind: bytes = b"0", body: bytes = b"abc") -> bytes:
+    """Return a member with a valid checksum, whose header states `size` as 12 bytes."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = len(body), kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT)[:512])
+    if size is not None:
+        block[124:136] = size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + body + bytes(-len(body) % 512)
+
+
+def attributes(text: str) -> bytes:
+    """Return a member that states an attribute of the next one."""
+    length = len(text) + 3
+    record = f"{length + len(str(length + 2))} {text}\n".encode()
+    return header("attributes", kind=b"x", body=record)
+
+
+NEGATIVE = b"\xff" * 12
+ENDLESS = b"\x80" + bytes(3) + b"\x7f" * 8
+HOSTILE = {
+    "a negative size": header(size=NEGATIVE),
+    "a negative size that leads back": header(size=b"\xff" * 10 + b"\xf8\x00"),
+    "a negative size of an unknown kind": header(size=b"\xff" * 10 + b"\xf8\x00", kind=b"Z"),
+    "a size beyond the archive": header(size=ENDLESS),
+    "a size of more than 64 bits": header(size=b"\x80" + b"\x7f" * 11),
+    "a long name beyond memory": header(kind=b"L", size=ENDLESS),
+    "attributes beyond memory": header(kind=b"x", size=ENDLESS),
+    "attributes of all beyond memory": header(kind=b"g", size=ENDLESS),
+    "attributes of a negative size": header(kind=b"x", size=b"\xff" * 10 + b"\xf8\x00"),
+    "long names without end": header(kind=b"L") * 3000,
+    "a negative size as attribute": attributes("size=-5") + header(),
+    "a size of many digits as attribute": attributes("size=99999999999999999999") + header(),
+    "a map of holes that is no number": attributes("GNU.sparse.map=1,x") + header(),
+    "a name that is not UTF-8": header("b\udcff"),
+    "no name": header(""),
+}
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("which", HOSTILE)
+def test_a_hostile_header_is_an_error_of_ours(which: str, *, first: bool) -> None:
+    archive = HOSTILE[which] + header("c") + bytes(1024)
+    if not first:
+        archive = header("a") + archive
+    with pytest.raises(OssError, match=r"x\.tar"):
+        list(members_of(io.BytesIO(archive), "x.tar"))
+
+
+def test_a_long_name_and_long_attributes_are_read() -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("n" * 100_000)
+        info.pax_headers = {"comment": "c" * 5_000_000}
+        tar.addfile(info, io.BytesIO())
+    archive.seek(0)
+    assert [member.name for member in members_of(archive, "x.tar")] == ["n" * 100_000]
+
+
+@pytest.mark.parametrize("start", [b"", b"a" * (2 << 20), b'{"format": "osst-tar-index", "a": '])
+def test_a_hostile_index_is_an_error_of_ours(start: bytes) -> None:
+    with pytest.raises(OssConfigError, match="tar index"):
+        index_of(start + b"[" * 200_000)
+
+
+def test_a_line_without_end_is_not_kept_in_memory() -> None:
+    with pytest.raises(OssFormatError, match="line 1 has more than"):
+        index_of(TarIndexHeader("x.tar", 10, 1, 1).line() + b"1" * (3 << 20))

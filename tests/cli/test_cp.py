@@ -295,3 +295,27 @@ def test_without_tqdm_progress_is_an_error(
     assert "osstorchconnector[progress]" in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert cp(tmp_path / "a", f"oss://{bucket}/a") == 0
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_link_leads_to_no_place_outside_of_the_target(
+    cp: Run, client: OssClient, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, inside: bool
+) -> None:
+    target, outside = tmp_path / "target", tmp_path / "target" / "real" if inside else tmp_path / "outside"
+    target.mkdir()
+    outside.mkdir()
+    (outside / "file").write_bytes(b"previous")
+    (target / "link").symlink_to(outside)
+    (target / "file").symlink_to(outside / "file")
+    (target / "new").symlink_to(outside / "new")
+    for name in ("a", "file", "new", "link/a", "link/below/a", "link/marker/"):
+        client.put(f"oss://{bucket}/run/{name}", b"" if name.endswith("/") else SMALL)
+    assert cp("-r", f"oss://{bucket}/run/", target) == (0 if inside else 1)
+    assert (target / "a").read_bytes() == SMALL
+    if inside:
+        assert (outside / "below" / "a").read_bytes() == SMALL
+        assert (outside / "marker").is_dir()
+        return
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    assert (outside / "file").read_bytes() == b"previous"
+    assert capsys.readouterr().err.count("by a link in it") == 5

@@ -1,5 +1,6 @@
 """Damage raises an error that names the file and the item, also if only a part is loaded."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -201,3 +202,29 @@ def test_checksums_come_back_as_they_were(make: Callable[[], list[ItemRecord]]) 
     ]
     sidecar = Sidecar.of_results("oss-1", "torch_save", infos)
     assert round_trip(sidecar) == sidecar
+
+
+WRONG: dict[str, Any] = {
+    "nested": b"[" * 200_000,
+    "a list": b"[1]",
+    "too many ranks": {"ranks": 10**12},
+    "ranks that are a list": {"ranks": [1]},
+    "a size that is a text": {"files": [["f", "1"]]},
+    "a size without end": {"files": [["f", float("inf")]]},
+    "a checksum that is a text": {"items": [[0, 0, 1, "a", 2, 3]]},
+    "a checksum of 70 bits": {"items": [[0, 0, 1, 1 << 70, 2, 3]]},
+    "a file that is not listed": {"items": [[5, 0, 1, 1, 2, 3]]},
+    "a negative offset": {"items": [[0, -1, 1, 1, 2, 3]]},
+    "a start that is a dictionary": {"items": [[0, 0, 1, 1, {}, 3]]},
+    "no rows": {"items": 7},
+}
+
+
+@pytest.mark.parametrize("which", WRONG)
+def test_hostile_checksums_are_an_error_of_ours(which: str) -> None:
+    whole = Sidecar("oss-1", "torch_save", {"f": 9}, {("f", 0, 9): ItemRecord(1, 2, 3, (4,))}).to_bytes()
+    assert Sidecar.from_bytes(whole, "oss://b/items").files == {"f": 9}
+    change = WRONG[which]
+    content = change if isinstance(change, bytes) else json.dumps({**json.loads(whole), **change}).encode()
+    with pytest.raises(OssIntegrityError, match="oss://b/items"):
+        Sidecar.from_bytes(content, "oss://b/items")

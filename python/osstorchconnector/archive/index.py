@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final, Protocol, Self
 
+from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 from osstorchconnector.files.fields import join_fields, split_fields
+from osstorchconnector.files.lines import bounded_lines
 
 FORMAT: Final = "osst-tar-index"
 VERSION: Final = 1
@@ -90,7 +92,7 @@ class TarIndexHeader:
         """
         line = reader.readline(_LONGEST_HEADER)
         try:
-            document: Any = json.loads(line)
+            document: Any = read_json(line)
             format_, version = document["format"], document["version"]
         except (ValueError, TypeError, KeyError):
             format_, version = None, None
@@ -133,7 +135,7 @@ def read_members(reader: LineReader, header: TarIndexHeader, name: str) -> Itera
         OssIntegrityError: A line cannot be read or describes a member outside the archive, or lines are missing.
     """
     number = 0
-    for number, line in enumerate(reader, start=1):
+    for number, line in enumerate(bounded_lines(reader), start=1):
         if number > header.members:
             break
         try:

@@ -4,7 +4,6 @@ No object points to the newest checkpoint, because OSS cannot replace an object 
 The names define the order, and the first and last bytes of an object show whether it is complete.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from osstorchconnector._json import read_json
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
 
@@ -155,10 +155,10 @@ def _condition_of_safetensors(client: "OssClient", uri: str, size: int, header_l
     if header_end > size:
         return Condition.DAMAGED
     try:
-        header = json.loads(client.get(uri, _SAFETENSORS_PREFIX, header_end))
+        header = read_json(client.get(uri, _SAFETENSORS_PREFIX, header_end))
         ends = [place["data_offsets"][1] for name, place in header.items() if name != "__metadata__"]
         end = header_end + max(ends, default=0)
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return Condition.FOREIGN
     return Condition.WHOLE if end == size else Condition.DAMAGED
 

@@ -1,11 +1,10 @@
 """``osst checkpoint``: the distributed checkpoints below a prefix, and whether they are complete."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
-from osstorchconnector.cli.ending import report
+from osstorchconnector.cli.ending import report, say
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 if TYPE_CHECKING:
@@ -66,12 +65,12 @@ def _run(options: argparse.Namespace) -> int:
 def _list(found: "list[Checkpoint]") -> int:
     for checkpoint in found:
         state = "complete  " if checkpoint.complete else "incomplete"
-        sys.stdout.write(f"{state} {len(checkpoint.files):>6} files {_size(checkpoint.size):>10}  {checkpoint.uri}\n")
+        say(f"{state} {len(checkpoint.files):>6} files {_size(checkpoint.size):>10}  {checkpoint.uri}")
         for problem in checkpoint.problems:
-            sys.stdout.write(f"    {problem}\n")
+            say(f"    {problem}")
         if checkpoint.leftovers:
             size = _size(sum(checkpoint.sizes[name] for name in checkpoint.leftovers))
-            sys.stdout.write(f"    {len(checkpoint.leftovers)} objects of {size} are leftovers of other saves\n")
+            say(f"    {len(checkpoint.leftovers)} objects of {size} are leftovers of other saves")
     return 0
 
 
@@ -88,10 +87,10 @@ def _verify(client: "OssClient", found: "list[Checkpoint]", uri: str) -> int:
             checked = verify(client, checkpoint)
         except OssError as error:
             failed = True
-            sys.stdout.write(f"damaged {checkpoint.uri}: {error}\n")
+            say(f"damaged {checkpoint.uri}: {error}")
         else:
             result = f"{checked} items have their checksums" if checked else "readable; it was saved without checksums"
-            sys.stdout.write(f"whole   {checkpoint.uri}: {result}\n")
+            say(f"whole   {checkpoint.uri}: {result}")
     return int(failed)
 
 
@@ -110,7 +109,7 @@ def _remove(client: "OssClient", found: "list[Checkpoint]", uri: str, options: a
         else:
             deleted = (remove_leftovers if options.leftovers else remove)(client, checkpoint)
         for other in deleted:
-            sys.stdout.write(f"{other}\n")
+            say(f"{other}")
     return 0
 
 

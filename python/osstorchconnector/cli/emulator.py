@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from osstorchconnector import _native
+from osstorchconnector._json import read_json
 from osstorchconnector.cli.emulator_profiles import PROFILES, rules
 from osstorchconnector.cli.ending import interrupt, report
 from osstorchconnector.cli.values import port, seconds, size
@@ -172,7 +173,7 @@ def _key_of_file(path: Path) -> tuple[str, str, str | None, float | None, str | 
 def _fault_rules(options: argparse.Namespace) -> str | None:
     text = None if options.faults is None else _read_faults(Path(options.faults))
     try:
-        given: Any = [] if text is None else json.loads(text)
+        given: Any = [] if text is None else read_json(text)
     except ValueError as error:
         raise OssConfigError(f"{options.faults} cannot be read as JSON: {error}") from error
     if options.profile is None:
@@ -221,7 +222,7 @@ def _read_faults(path: Path) -> str:
         raise OssConfigError(message) from None
     try:
         return json.dumps(yaml.safe_load(text))
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, RecursionError) as error:
         raise OssConfigError(f"{path} cannot be read as YAML: {error}") from error
 
 

@@ -1,7 +1,9 @@
-"""How commands end: after an error, after Ctrl-C, and after a signal to terminate."""
+"""What commands print, and how they end: after an error, after Ctrl-C, and after a signal to terminate."""
 
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from osstorchconnector._printable import printable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -12,7 +14,12 @@ INTERRUPTED: Final = 130
 
 def report(command: str, text: object) -> None:
     """Write a message of a command, or its error, to standard error."""
-    sys.stderr.write(f"osst {command}: {text}\n")
+    sys.stderr.write(f"osst {command}: {printable(text)}\n")
+
+
+def say(text: str) -> None:
+    """Write a line to standard output. Keys in it may hold any characters, and none reaches the terminal raw."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def interrupt(_signal: int, _frame: "FrameType | None") -> NoReturn:

@@ -1,12 +1,14 @@
 """``osst manifest``: the objects under a prefix, as a file that datasets read instead of listing."""
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
+from osstorchconnector._printable import printable_lines
 from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.cli.ending import INTERRUPTED, report
 from osstorchconnector.connection.uri import split_prefix
@@ -63,11 +65,20 @@ def _run(options: argparse.Namespace) -> int:
 @contextmanager
 def _output(path: str, client: "OssClient") -> Iterator["IO[bytes] | Writer"]:
     if path == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        target: IO[bytes] = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+        yield target
+        sys.stdout.flush()
         return
     with writing(path, client) as target:
         yield target
+
+
+class _Terminal(io.BytesIO):
+    """A manifest that is shown instead of stored."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
+        sys.stdout.write(printable_lines(bytes(data).decode(errors="replace")))
+        return len(data)
 
 
 def _listed(client: "OssClient", bucket: str, prefix: str) -> Iterator["DataObject"]:

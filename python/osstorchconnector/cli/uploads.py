@@ -1,13 +1,12 @@
 """``osst uploads``: the unfinished uploads of killed writers."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
-from osstorchconnector.cli.ending import report
+from osstorchconnector.cli.ending import report, say
 from osstorchconnector.cli.values import age
 from osstorchconnector.connection.unfinished_uploads import UnfinishedUpload, abort, find_unfinished
 from osstorchconnector.exceptions import OssError
@@ -44,7 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _list(options: argparse.Namespace) -> int:
     try:
         for upload in _old_ones(options):
-            sys.stdout.write(f"{upload.started:%Y-%m-%dT%H:%M:%SZ}  {upload.upload_id}  {upload.uri}\n")
+            say(f"{upload.started:%Y-%m-%dT%H:%M:%SZ}  {upload.upload_id}  {upload.uri}")
     except OssError as error:
         report("uploads", error)
         return 1
@@ -58,11 +57,11 @@ def _sweep(options: argparse.Namespace) -> int:
         for upload in _old_ones(options):
             abort(client, upload)
             count += 1
-            sys.stdout.write(f"given up: {upload.upload_id}  {upload.uri}\n")
+            say(f"given up: {upload.upload_id}  {upload.uri}")
     except OssError as error:
         report("uploads", error)
         return 1
-    sys.stdout.write(f"{count} given up\n")
+    say(f"{count} given up")
     return 0
 
 

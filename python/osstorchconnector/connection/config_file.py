@@ -34,12 +34,12 @@ several of them, ``datasetConfig`` wins over ``checkpointConfig``, and that over
 one warning.
 """
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError
 
 _LOG_LEVELS: Final = {0: "debug", 1: "info", 2: "warning", 3: "error"}
@@ -121,10 +121,10 @@ def read_config_file(path: str) -> list[Setting]:
             file and the key.
     """
     try:
-        document = json.loads(Path(path).read_bytes())
+        document = read_json(Path(path).read_bytes())
     except OSError as error:
         raise OssConfigError(f"configuration file {path!r} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise OssConfigError(f"configuration file {path!r} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise OssConfigError(f"configuration file {path!r} must hold a JSON object")

@@ -1,12 +1,12 @@
 """The access key in a JSON file."""
 
-import json
 import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from osstorchconnector._json import read_json
 from osstorchconnector.credentials.source import Credentials, CredentialSource, unix_seconds
 from osstorchconnector.exceptions import OssCredentialsError
 
@@ -64,10 +64,10 @@ class FileCredentials(CredentialSource):
     def _read(self) -> Credentials:
         # No error here is chained: a JSON error contains the whole text of the file.
         try:
-            document = json.loads(Path(self.path).read_bytes())
+            document = read_json(Path(self.path).read_bytes())
         except OSError as error:
             raise OssCredentialsError(f"credential file {self.path!r} cannot be read: {error.strerror}") from None
-        except (ValueError, RecursionError):
+        except ValueError:
             raise OssCredentialsError(f"credential file {self.path!r} is not JSON") from None
         if not isinstance(document, dict):
             raise OssCredentialsError(f"credential file {self.path!r} must hold a JSON object")

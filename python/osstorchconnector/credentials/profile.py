@@ -1,7 +1,6 @@
 """Access keys from the profiles of other Alibaba Cloud tools."""
 
 import configparser
-import json
 import logging
 import os
 from abc import abstractmethod
@@ -9,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+from osstorchconnector._json import read_json
 from osstorchconnector.credentials.ecs import EcsRoleCredentials, is_true
 from osstorchconnector.credentials.explicit import ExplicitCredentials
 from osstorchconnector.credentials.file import FileCredentials
@@ -151,8 +151,8 @@ class CliProfileCredentials(_ProfileCredentials):
     def _parse(self, content: bytes) -> CredentialSource:
         # No error here is chained: a JSON error contains the whole text of the file.
         try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
+            document = read_json(content)
+        except ValueError:
             raise OssCredentialsError(f"profile file {self._path!r} is not JSON") from None
         if not isinstance(document, dict):
             raise OssCredentialsError(f"profile file {self._path!r} must hold a JSON object")

@@ -1,13 +1,13 @@
 """The small HTTP requests that fetch access keys."""
 
 import http.client
-import json
 import random
 import time
 import urllib.error
 import urllib.request
 from typing import Any, Final
 
+from osstorchconnector._json import read_json
 from osstorchconnector._native import __version__
 from osstorchconnector.credentials.source import Credentials, unix_seconds
 from osstorchconnector.exceptions import OssCredentialsError
@@ -159,8 +159,8 @@ def _body(answer: http.client.HTTPResponse, timeout: float, whom: str) -> bytes:
 def _explanation(error: urllib.error.HTTPError) -> str:
     """Return code and request ID in an error's body, but not its message, which may contain secrets of the request."""
     try:
-        document = json.loads(error.read(_LONGEST_ANSWER))
-    except (OSError, ValueError, RecursionError, http.client.HTTPException):
+        document = read_json(error.read(_LONGEST_ANSWER))
+    except (OSError, ValueError, http.client.HTTPException):
         return ""
     if not isinstance(document, dict):
         return ""
@@ -181,8 +181,8 @@ def key_in(body: bytes, *, what: str, within: str | None = None) -> Credentials:
     """
     # No error here is chained or quotes the answer, which holds a secret.
     try:
-        document: Any = json.loads(body)
-    except (ValueError, RecursionError):
+        document: Any = read_json(body)
+    except ValueError:
         raise OssCredentialsError(f"{what}: the answer is not JSON") from None
     if isinstance(document, dict) and within is not None:
         document = document.get(within)

@@ -8,6 +8,7 @@ from osstorchconnector.connection.uri import split_local, split_object
 from osstorchconnector.dataset.rows import Row, quoted
 from osstorchconnector.dataset.snapshot import MAGIC, snapshot_parser
 from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.files.lines import bounded_lines
 from osstorchconnector.files.opening import open_binary
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def imagenet_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str
 
 
 def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tuple[str, str]]:
-    for number, raw in enumerate(reader, start=1):
+    for number, raw in enumerate(bounded_lines(reader), start=1):
         try:
             line = raw.decode("utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
@@ -71,7 +72,7 @@ def default_manifest_parser(reader: Any) -> Iterator[tuple[str, str] | tuple[str
         OssConfigError: A line cannot be parsed; the message has its number.
         OssIntegrityError: A snapshot was cut short or edited.
     """
-    lines = iter(reader)
+    lines = bounded_lines(reader)
     first = next(lines, b"")
     parser: ManifestParser = snapshot_parser if first.startswith(MAGIC) else line_manifest_parser
     yield from parser(chain((first,), lines))

@@ -16,8 +16,10 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 from osstorchconnector.files.fields import join_fields, split_fields
+from osstorchconnector.files.lines import bounded_lines
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
@@ -65,7 +67,7 @@ def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, st
         OssConfigError: It is not a snapshot, or a snapshot of a later version.
         OssIntegrityError: It was cut short or edited. This is raised at that line, or at the end.
     """
-    lines = iter(reader)
+    lines = bounded_lines(reader)
     first = next(lines, b"")
     bucket = _bucket_of(first)
     digest = hashlib.sha256(first)
@@ -103,7 +105,7 @@ def _bucket_of(line: bytes) -> str:
     if not line.startswith(MAGIC):
         raise OssConfigError("this is not a snapshot: its first line must name the format 'osst-snapshot'")
     try:
-        document = json.loads(line)
+        document = read_json(line)
     except ValueError as error:
         raise OssIntegrityError(f"the first line of the snapshot is damaged: {error}; write it again") from error
     if document.get("version") != VERSION:
@@ -117,7 +119,7 @@ def _bucket_of(line: bytes) -> str:
 
 def _check_end(line: bytes, found: dict[str, Any]) -> None:
     try:
-        said = json.loads(line)
+        said = read_json(line)
     except ValueError:
         said = None
     if said != found:

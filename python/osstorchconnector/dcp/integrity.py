@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from osstorchconnector._json import read_json
 from osstorchconnector._native import crc64, crc64_combine
 from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.exceptions import OssIntegrityError
@@ -20,6 +21,10 @@ from osstorchconnector.exceptions import OssIntegrityError
 BLOCK: Final = 8 << 20
 
 _VERSION: Final = 1
+# Lengths and checksums have 64 bits.
+_LARGEST: Final = (1 << 64) - 1
+# Far more than any job has; a message lists those that are missing.
+_MOST_RANKS: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -126,19 +131,39 @@ class Sidecar:
             OssIntegrityError: The content is not a sidecar; the message names `uri`.
         """
         try:
-            fields: dict[str, Any] = json.loads(content)
+            fields: dict[str, Any] = read_json(content)
             if fields["version"] != _VERSION or fields["block"] != BLOCK:
                 raise OssIntegrityError(
                     f"{uri} was written by a version of this package that this one does not know: update the package"
                 )
-            names = [name for name, _ in fields["files"]]
-            sidecar = cls(fields["save_id"], fields["format"], {name: int(size) for name, size in fields["files"]})
+            names = [str(name) for name, _ in fields["files"]]
+            sidecar = cls(
+                str(fields["save_id"]), str(fields["format"]), {name: _number(size) for name, size in fields["files"]}
+            )
             sidecar.ranks = fields.get("ranks")
+            if sidecar.ranks is not None and _number(sidecar.ranks) > _MOST_RANKS:
+                raise ValueError(f"no save has {sidecar.ranks} ranks")  # noqa: TRY301 - handled like a wrong type
             for file, offset, length, crc, data_start, data_length, *blocks in fields["items"]:
+                for number in (
+                    file,
+                    offset,
+                    length,
+                    crc,
+                    0 if data_start is None else data_start,
+                    data_length,
+                    *blocks,
+                ):
+                    _number(number)
                 sidecar.items[names[file], offset, length] = ItemRecord(crc, data_start, data_length, tuple(blocks))
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise OssIntegrityError(f"{uri} does not hold the checksums of a checkpoint: {error}") from error
         return sidecar
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _LARGEST:
+        raise ValueError(f"{str(value)[:100]!r} is not a number of bytes or a checksum")
+    return value
 
 
 def check_file_size(uri: str, size: int, expected: int | None, end: int, items: Sequence[str]) -> None:

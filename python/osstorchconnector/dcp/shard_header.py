@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch.distributed.checkpoint.planner import WriteItem
 
+from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
 from osstorchconnector.safetensor.header import write_header
 
@@ -47,7 +48,7 @@ def shard_offsets(metadata: Mapping[str, str], uri: str) -> dict[str, torch.Size
         OssFormatError: The header's text about shards is malformed.
     """
     try:
-        info = json.loads(metadata.get(_SHARDING_KEY, "{}"))
+        info = read_json(metadata.get(_SHARDING_KEY, "{}"))
         return {name: torch.Size(entry[_OFFSETS_KEY]) for name, entry in info.items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise OssFormatError(f"{uri} has a malformed text about the offsets of its shards: {error!r}") from error

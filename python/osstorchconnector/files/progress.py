@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from osstorchconnector._printable import printable
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def progress_bar(what: str, total: int | None, *, shown: bool) -> Iterator[Advan
     if not shown:
         yield _nothing
         return
-    with _tqdm().tqdm(desc=what, total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
+    with _tqdm().tqdm(desc=printable(what), total=total, unit="B", unit_scale=True, unit_divisor=1024) as bar:
         yield bar.update
 
 

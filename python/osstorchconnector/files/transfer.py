@@ -222,12 +222,17 @@ def local_path(directory: str, key: str) -> Path:
     """Return the local path of a key below a directory.
 
     Raises:
-        OssConfigError: No file can have that path, or the file would be outside of the directory.
+        OssConfigError: No file can have that path, or the file would be outside of the directory, also by a link.
     """
     names = key.split("/")
     if any(name in {"", ".", ".."} or "\0" in name for name in names):
         raise OssConfigError(f"the key {key!r} cannot become a path below {directory}")
-    return Path(directory, *names)
+    path, root = Path(directory, *names), os.path.realpath(directory)
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise OssConfigError(
+            f"the key {key!r} would leave {directory} by a link in it: remove the link, or copy that object by itself"
+        )
+    return path
 
 
 def _unreadable(error: OSError) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
 
 #: The index of a directory, and the only object of a directory without an index.
@@ -59,8 +60,8 @@ def read_index(content: bytes, uri: str) -> dict[str, str]:
         OssFormatError: The content is not an index, or names an object outside of its directory.
     """
     try:
-        document: Any = json.loads(content)
-    except (ValueError, RecursionError):
+        document: Any = read_json(content)
+    except ValueError:
         raise OssFormatError(f"{uri} is not an index of safetensors: it is not JSON") from None
     index = document.get("weight_map") if isinstance(document, dict) else None
     if not isinstance(index, dict):
