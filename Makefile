@@ -114,7 +114,7 @@ fuzz: toolchain ## Mutated input for FUZZ_SECONDS (60): XML, Authorization and r
 	OSS_FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --package oss-emulator --test fuzz -- --nocapture --test-threads=4
 
 .PHONY: test-suites
-test-suites: build ## Run the SDKs' own tests against the emulator; SUITES=DIR holds their checked-out repositories
+test-suites: build ## Run the suites of the SDKs, OpenDAL and ossfs against the emulator; SUITES=DIR holds their checkouts
 	$(BIN)/python tools/test_suites.py $(SUITES)
 
 .PHONY: test-torch-oldest

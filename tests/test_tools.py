@@ -6,6 +6,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -204,3 +205,40 @@ def test_a_missing_tool_is_reported_before_anything_is_downloaded(
     )
     assert done.returncode == 1
     assert message in done.stderr
+
+
+def test_foreign_suites_need_a_folder_that_holds_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suites = tool("test_suites")
+    assert suites.main([]) == 2
+    assert "SUITES=DIR" in capsys.readouterr().out
+    assert suites.main([str(tmp_path / "missing")]) == 2
+    assert "missing is not a directory" in capsys.readouterr().out
+    assert suites.main([str(tmp_path)]) == 2
+    assert (
+        "holds none of: alibabacloud-oss-python-sdk-v2, aliyun-oss-python-sdk, opendal, ossfs"
+        in capsys.readouterr().out
+    )
+
+
+def test_an_absent_suite_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suites = tool("test_suites")
+    ran = []
+
+    def run(suite: Any, repository: Path) -> bool:
+        ran.append((suite.title, repository))
+        return True
+
+    monkeypatch.setattr(suites, "run", run)
+    (tmp_path / "opendal").mkdir()
+    assert suites.main([str(tmp_path)]) == 0
+    assert ran == [(f"opendal, {style} style", tmp_path / "opendal") for style in ("path", "virtual")]
+    skipped = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "skipped" in line]
+    assert skipped == ["alibabacloud-oss-python-sdk-v2", "aliyun-oss-python-sdk", "ossfs"]
+
+
+def test_the_outcomes_of_a_suite_are_counted() -> None:
+    lines = ["test_b[x y] PASSED [ 1%]", "test_c FAILED", "test_d SKIPPED", "test_b[x y] ERROR"]
+    report = "\n".join(f"tests/a.py::{line}" for line in lines)
+    assert tool("test_suites").outcomes(report) == {"tests/a.py::test_b[x y]": False, "tests/a.py::test_c": False}
