@@ -126,6 +126,8 @@ class ObjectServer(ScriptedServer):
         if request.range is None:
             return Answer(200, headers, content)
         start, end = request.range
+        if start >= len(content):
+            return error_answer(request, 416, "InvalidRange", "The requested range cannot be satisfied.")
         headers["Content-Range"] = f"bytes {start}-{min(end, len(content)) - 1}/{len(content)}"
         return Answer(206, headers, content[start:end])
 

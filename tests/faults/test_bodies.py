@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -207,6 +208,168 @@ def test_an_answer_to_another_range_is_an_error(spoil: Any) -> None:
         with pytest.raises(OssError) as caught:
             client.get(uri("b"), 10, 20)
         assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "b")
+
+
+UNREADABLE = {
+    "a word": ["abc"],
+    "nothing": [""],
+    "a sign": ["+1"],
+    "a minus": ["-1"],
+    "hexadecimal": ["0x1F"],
+    "too large": ["9" * 25],
+    "a list": ["1, 1"],
+    "no text": ["\xff"],
+    "two": ["1", "2"],
+}
+
+
+@pytest.mark.parametrize("values", UNREADABLE.values(), ids=UNREADABLE)
+@with_each(READERS)
+def test_a_checksum_that_cannot_be_read_is_an_error(reader: Reader, values: list[str]) -> None:
+    def unreadable(exchange: Exchange, answer: Answer) -> None:
+        answer.headers["x-oss-hash-crc64ecma"] = "\r\nx-oss-hash-crc64ecma: ".join(values)
+        exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, unreadable, where=lambda request: request.key == "b") as server:
+        with pytest.raises(OssIntegrityError, match="x-oss-hash-crc64ecma is not one decimal number") as caught:
+            reader(connect(server), ["b"])
+        assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "b")
+
+
+def write_in_parts(client: OssClient) -> None:
+    with client.writer(uri("new")) as writer:
+        writer.write(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda client: client.put(uri("new"), SMALL), id="put"),
+        pytest.param(write_in_parts, id="writer"),
+        pytest.param(lambda client: client.copy(uri("b"), uri("new"), size=1 << 30), id="copy"),
+    ],
+)
+def test_a_checksum_of_a_write_that_cannot_be_read_is_an_error(write: Callable[[OssClient], object]) -> None:
+    def unreadable(exchange: Exchange, answer: Answer) -> None:
+        answer.headers["x-oss-hash-crc64ecma"] = "abc"
+        exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, unreadable, where=lambda request: request.method != "GET") as server:
+        client = OssClient(**connect(server, part_size=100 << 10))
+        with pytest.raises(OssIntegrityError, match="is not one decimal number"):
+            write(client)
+
+
+@pytest.mark.parametrize("with_checksum", [False, True])
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (7, 17), (0, len(SMALL))])
+@with_each(WHOLE)
+def test_a_part_that_nobody_asked_for_is_an_error(reader: Reader, start: int, end: int, *, with_checksum: bool) -> None:
+    def part(exchange: Exchange, answer: Answer) -> None:
+        answer.status, answer.body = 206, answer.body[start:end]
+        answer.headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(SMALL)}"
+        if not with_checksum:
+            del answer.headers["x-oss-hash-crc64ecma"]
+        exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, part) as server:
+        with pytest.raises(OssError, match="answered with a part") as caught:
+            reader(connect(server), ["a"])
+        assert (caught.value.bucket, caught.value.attempts) == ("scripted-bucket", 1)
+
+
+@with_each(READERS)
+def test_a_resumed_range_without_an_etag_is_an_error(reader: Reader) -> None:
+    def broken_then_anonymous(exchange: Exchange, answer: Answer) -> None:
+        if exchange.request.range is None:
+            broken_off(exchange, answer)
+        else:
+            del answer.headers["ETag"]
+            exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, broken_then_anonymous, where=is_get_of_b) as server:
+        with pytest.raises(OssError, match="no readable ETag") as caught:
+            reader(connect(server), ["b"])
+        assert (caught.value.bucket, caught.value.key) == ("scripted-bucket", "b")
+
+
+def is_about_an_object(request: Request) -> bool:
+    return request.key != "" and not request.is_listing()
+
+
+def without_length(exchange: Exchange, answer: Answer, headers: dict[str, str], body: bytes) -> None:
+    lines = [f"HTTP/1.1 {answer.status} Scripted", *(f"{name}: {value}" for name, value in headers.items())]
+    exchange.send("\r\n".join([*lines, "", ""]).encode() + (b"" if exchange.request.method == "HEAD" else body))
+
+
+def chunked(exchange: Exchange, answer: Answer, *, end: bytes = b"0\r\n\r\n") -> None:
+    pieces = [answer.body[at : at + 100_000] for at in range(0, len(answer.body), 100_000)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    without_length(exchange, answer, {**answer.headers, "Transfer-Encoding": "chunked"}, body + end)
+
+
+def chunked_without_checksum(exchange: Exchange, answer: Answer) -> None:
+    answer.headers.pop("x-oss-hash-crc64ecma", None)
+    chunked(exchange, answer)
+
+
+def ended_by_the_connection(exchange: Exchange, answer: Answer) -> None:
+    without_length(exchange, answer, {**answer.headers, "Connection": "close"}, answer.body)
+    exchange.hang_up()
+
+
+@pytest.mark.parametrize("fault", [chunked, chunked_without_checksum, ended_by_the_connection])
+@with_each(READERS)
+def test_a_body_without_its_length_is_accepted(reader: Reader, fault: Any) -> None:
+    contents = {**CONTENTS, "empty": b"", "exact": bytes(256 << 10)}
+    with ObjectServer(contents, fault, where=is_about_an_object) as server:
+        assert reader(connect(server), sorted(contents)) == [contents[name] for name in sorted(contents)]
+
+
+def cut_chunks(exchange: Exchange, answer: Answer) -> None:
+    chunked(exchange, answer, end=b"")
+    exchange.hang_up()
+
+
+def cut_by_the_connection(exchange: Exchange, answer: Answer) -> None:
+    answer.body = answer.body[:-1000]
+    ended_by_the_connection(exchange, answer)
+
+
+def flipped_chunks(exchange: Exchange, answer: Answer) -> None:
+    answer.body = answer.body[:5] + bytes([answer.body[5] ^ 1]) + answer.body[6:]
+    chunked(exchange, answer)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (cut_chunks, OssConnectionError),
+        (cut_by_the_connection, OssIntegrityError),
+        (flipped_chunks, OssIntegrityError),
+    ],
+)
+@with_each(WHOLE)
+def test_a_body_without_its_length_is_verified(reader: Reader, fault: Any, kind: type[OssError]) -> None:
+    with ObjectServer(CONTENTS, fault, where=is_get_of_b, times=1) as server:
+        assert reader(connect(server), NAMES) == [CONTENTS[name] for name in NAMES]
+    with ObjectServer(CONTENTS, fault, where=is_get_of_b) as server:
+        with pytest.raises(kind) as caught:
+            reader(connect(server), ["b"])
+        assert (caught.value.key, caught.value.attempts) == ("b", 2)
+
+
+def test_a_body_without_its_length_is_read_in_pieces_if_it_is_larger_than_the_budget() -> None:
+    content = bytes(range(256)) * (48 << 10)
+    with ObjectServer({"large": content}, chunked, where=is_about_an_object) as server:
+        connection = connect(server, prefetch_bytes=4 << 20)
+        for dataset in (
+            OssIterableDataset.from_objects([uri("large")], **connection),
+            OssMapDataset.from_objects([uri("large")], **connection),
+        ):
+            assert [item.read() for item in dataset] == [content]
+        with pytest.raises(OssError, match="no Content-Length, and more than 4194304 bytes; open the object"):
+            get(connection, ["large"])
+        assert open_and_read(connection, ["large"]) == [content]
 
 
 @pytest.mark.parametrize("missing", ["ETag", "Content-Length"])

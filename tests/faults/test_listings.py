@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssError, OssMapDataset
+from osstorchconnector import OssClient, OssError, OssMapDataset, OssTimeoutError
+from osstorchconnector.connection.unfinished_uploads import find_unfinished
 from tests.faults.objects import ObjectServer, as_it_should_be, uri, xml_answer
 from tests.faults.readers import LISTERS, Connect, Reader, connect, with_each
-from tests.faults.server import Answer, Exchange, Request
+from tests.faults.server import Answer, Exchange, Request, ScriptedServer
 
 CONTENTS = {f"{number:02}": f"content {number}".encode() for number in range(10)}
 
@@ -95,6 +96,118 @@ def test_a_listing_that_goes_in_circles_is_an_error(reader: Reader) -> None:
         with pytest.raises(OssError, match="truncated"):
             reader(connect(server), ["00"])
         assert server.count() == 2
+
+
+def contents(name: str) -> str:
+    return (
+        f"<Contents><Key>{name}</Key><Size>1</Size><ETag>&quot;1&quot;</ETag>"
+        "<LastModified>2025-01-01T00:00:00.000Z</LastModified></Contents>"
+    )
+
+
+def endless(exchange: Exchange, body: str, token: object) -> None:
+    exchange.reply(
+        xml_answer(
+            "<ListBucketResult><IsTruncated>true</IsTruncated>"
+            f"<NextContinuationToken>{token}</NextContinuationToken>{body}</ListBucketResult>"
+        )
+    )
+
+
+def descending(exchange: Exchange) -> None:
+    page = exchange.server.count(Request.is_listing)
+    endless(exchange, contents(f"{max(9 - page, 0):02}"), exchange.number)
+
+
+def alternating(exchange: Exchange) -> None:
+    token = exchange.request.query.get("continuation-token", "2")
+    endless(exchange, contents("01"), {"1": "2", "2": "1"}[token])
+
+
+DISORDER = {
+    "alternating tokens": alternating,
+    "the same key": lambda exchange: endless(exchange, contents("01"), exchange.number),
+    "descending keys": lambda exchange: endless(exchange, contents("02") + contents("01"), exchange.number),
+    "a key twice": lambda exchange: endless(exchange, contents("01") + contents("01"), exchange.number),
+    "descending pages": descending,
+}
+
+
+@pytest.mark.parametrize("fast_list", [False, True])
+@pytest.mark.parametrize("answer", DISORDER.values(), ids=DISORDER)
+@with_each([*LISTERS, list_all, length])
+def test_a_listing_out_of_order_is_an_error(reader: Reader, answer: Any, *, fast_list: bool) -> None:
+    with ObjectServer(CONTENTS, lambda exchange, _: answer(exchange), where=Request.is_listing) as server:
+        with pytest.raises(OssError, match="not in order") as caught:
+            reader(connect(server, fast_list=fast_list), [])
+        assert caught.value.bucket == "scripted-bucket"
+        assert server.count(Request.is_listing) <= 4
+
+
+@pytest.mark.parametrize("fast_list", [False, True])
+@with_each([*LISTERS, list_all, length])
+def test_empty_pages_without_end_are_an_error(reader: Reader, *, fast_list: bool) -> None:
+    def empty(exchange: Exchange) -> None:
+        endless(exchange, "", exchange.number)
+
+    with ScriptedServer(empty) as server:
+        with pytest.raises(OssError, match="does not advance: 1000 pages without a key"):
+            reader(connect(server, fast_list=fast_list), [])
+        assert server.count() == 1000
+
+
+@pytest.mark.parametrize("fast_list", [False, True])
+@with_each([*LISTERS, list_all, length])
+def test_slow_empty_pages_are_bounded_by_the_total_timeout(reader: Reader, *, fast_list: bool) -> None:
+    def slow(exchange: Exchange) -> None:
+        exchange.server.stopped.wait(0.3)
+        endless(exchange, "", exchange.number)
+
+    with ScriptedServer(slow) as server:
+        with pytest.raises(OssTimeoutError, match=r"does not advance: .* in 1\.0 s; see total_timeout"):
+            reader(connect(server, fast_list=fast_list, total_timeout=1), [])
+        assert server.count() <= 5
+
+
+@with_each([*LISTERS, list_all])
+def test_some_empty_pages_do_not_matter(reader: Reader) -> None:
+    # Each of these tokens stands for the first key.
+    tokens = {"": "00", "00": "000", "000": "0"}
+
+    def empty_first(exchange: Exchange, answer: Answer) -> None:
+        token = exchange.request.query.get("continuation-token", "")
+        if token in tokens:
+            endless(exchange, "", tokens[token])
+        else:
+            exchange.reply(answer)
+
+    names = sorted(CONTENTS)
+    with ObjectServer(CONTENTS, empty_first, where=Request.is_listing) as server:
+        assert reader(connect(server), names) == [CONTENTS[name] for name in names]
+
+
+def test_listings_of_buckets_and_uploads_advance() -> None:
+    def buckets(exchange: Exchange) -> None:
+        exchange.reply(
+            xml_answer(
+                "<ListAllMyBucketsResult><IsTruncated>true</IsTruncated><NextMarker>b</NextMarker><Buckets>"
+                "</Buckets></ListAllMyBucketsResult>"
+            )
+        )
+
+    def uploads(exchange: Exchange) -> None:
+        upload_id = "BA"[exchange.number % 2]
+        exchange.reply(
+            xml_answer(
+                "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker>"
+                f"<NextUploadIdMarker>{upload_id}</NextUploadIdMarker></ListMultipartUploadsResult>"
+            )
+        )
+
+    with ScriptedServer(buckets) as server, pytest.raises(OssError, match="no readable NextMarker"):
+        OssClient(**connect(server)).list_buckets()
+    with ScriptedServer(uploads) as server, pytest.raises(OssError, match="no readable NextKeyMarker"):
+        list(find_unfinished(OssClient(**connect(server)), uri("")))
 
 
 @with_each([*LISTERS, list_all, length])

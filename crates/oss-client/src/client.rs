@@ -156,6 +156,11 @@ impl Client {
             let signer = signing.signer();
             let (host, head) = self.sign(request, signer)?;
             let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
+            if answer.status == StatusCode::PARTIAL_CONTENT && !request.headers.contains_key(header::RANGE) {
+                let text = "asked for everything, answered with a part (status 206); see what answers between here and \
+                            the service";
+                return Err(ErrorKind::InvalidReply(text.to_owned()).into());
+            }
             if answer.status.is_success() {
                 return Ok(answer);
             }

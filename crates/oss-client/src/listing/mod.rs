@@ -25,8 +25,9 @@
 //! 4. A guess can miss: then one request finds nothing, or the segment before ends with a page that reads into the next
 //!    one. That is at most one wasted request for each segment. The number of segments is bounded (`FREE_SEGMENTS`, and
 //!    one for each `PAGES_PER_SEGMENT` pages), so n pages take at most 1.1 n + 64 requests.
-//! 5. An answer is checked: its keys must ascend and come after those before. If they do not, the listing fails, with
-//!    the advice to list sequentially; nothing is ever skipped or delivered twice.
+//! 5. An answer is checked: its keys must ascend and come after those before, and pages without keys are bounded in
+//!    number and time. If keys do not ascend, the listing fails, with the advice to list sequentially; nothing is ever
+//!    skipped or delivered twice.
 //! 6. Keys after the segment's end belong to the next segment; they are cut off. Pages wait until all before them have
 //!    been delivered, and go through a channel of two pages to the reader.
 
@@ -44,7 +45,8 @@ use tokio::sync::mpsc;
 use crate::{
     catalogue::{Entry, Page},
     client::Client,
-    error::Result,
+    error::{Error, Result},
+    paginate::{PageSearch, check_continuation},
 };
 
 /// How to list.
@@ -90,9 +92,23 @@ struct ListedPrefix {
 }
 
 impl ListedPrefix {
-    async fn page(&self, start_after: Option<String>, continuation: Option<&str>) -> Result<ListedObjects> {
+    /// The next page that has keys, or the last one.
+    async fn page(&self, start_after: Option<String>, mut continuation: Option<String>) -> Result<ListedObjects> {
         let options = crate::ops::list::ListOptions { prefix: self.prefix.clone(), start_after, ..Default::default() };
-        self.client.list_packed(&self.bucket, &options, continuation).await
+        let mut search = PageSearch::new(&self.client);
+        loop {
+            let mut budget = search.budget(&self.client);
+            let listed =
+                self.client.list_packed_within(&self.bucket, &options, continuation.as_deref(), &mut budget).await;
+            let on = |error: Error| error.on(Some(&self.bucket), Some(&self.prefix));
+            let page = listed.map_err(|error| on(search.explained(error)))?;
+            check_continuation(page.continuation.as_deref(), continuation.as_deref()).map_err(on)?;
+            if !page.is_empty() || page.continuation.is_none() {
+                return Ok(page);
+            }
+            search.found_nothing().map_err(on)?;
+            continuation = page.continuation;
+        }
     }
 
     fn entries(&self, page: &ListedObjects) -> Vec<Entry> {

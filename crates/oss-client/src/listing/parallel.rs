@@ -12,6 +12,7 @@ use crate::{
     catalogue::Page,
     error::{Error, ErrorKind, Result},
     ops::list::MOST_KEYS,
+    paginate::DISORDER,
 };
 
 /// Most pages in flight: at 50 ms they are 320 requests and 300,000 keys a second, more than one thread reads objects.
@@ -52,14 +53,13 @@ pub(super) async fn list(listed: &ListedPrefix, options: ListingOptions, sender:
 }
 
 async fn ask(listed: &ListedPrefix, request: PageRequest) -> (u64, Result<ListedObjects>) {
-    let answer = listed.page(request.start_after, request.continuation.as_deref()).await;
+    let answer = listed.page(request.start_after, request.continuation).await;
     (request.segment, answer)
 }
 
 impl ListedPrefix {
     fn disorder(&self) -> Error {
-        let text = "the keys of the listing are not in order, or a page does not continue the one before; \
-                    set fast_list=False to list one page after the other";
-        Error::new(ErrorKind::InvalidReply(text.to_owned())).on(Some(&self.bucket), Some(&self.prefix))
+        let text = format!("{DISORDER}; set fast_list=False to list one page after the other");
+        Error::new(ErrorKind::InvalidReply(text)).on(Some(&self.bucket), Some(&self.prefix))
     }
 }

@@ -3,7 +3,7 @@
 use http::Method;
 use oss_protocol::xml::{Document, bucket::ListBucketsResult};
 
-use super::parse_body;
+use super::{incomplete, parse_body};
 use crate::{client::Client, error::Result, request::Request};
 
 /// A page of at most 1,000 buckets.
@@ -33,10 +33,12 @@ impl Client {
             let response = self.send(&request).await?;
             let page = parse_body(&request, response, ANSWER_LIMIT, ListBucketsResult::parse).await?;
             names.extend(page.buckets.into_iter().map(|bucket| bucket.name));
-            match page.next_marker {
-                Some(next) if page.is_truncated && next > marker => marker = next,
-                _ => return Ok(names),
+            if !page.is_truncated {
+                return Ok(names);
             }
+            // The markers ascend. Without this a server's mistake would make the listing endless or silently short.
+            marker =
+                page.next_marker.filter(|next| *next > marker).ok_or_else(|| incomplete(&request, "NextMarker"))?;
         }
     }
 }

@@ -101,7 +101,7 @@ impl Client {
             }
             sent => sent.map_err(|error| about_source(error, &source.bucket, &source.key))?,
         };
-        let crc64 = response.crc64();
+        let crc64 = response.crc64().map_err(|error| error.on(Some(bucket), Some(key)))?;
         let result = parse_body(&request, response, ANSWER_LIMIT, CopyPartResult::parse).await?;
         Ok(Part { number, etag: result.etag, length: range.end - range.start, crc64 })
     }
@@ -110,7 +110,7 @@ impl Client {
     pub(crate) async fn copy_source(&self, bucket: &str, key: &str) -> Result<Source> {
         let request = Request::object(Method::HEAD, bucket, key);
         let response = self.send(&request).await?;
-        let meta = ObjectMeta::of(&request, &response)?;
+        let meta = self.described(&request, &response).await?;
         let has_tags = response.header(&oss_header::TAGGING_COUNT).is_some_and(|count| count != "0");
         Ok(Source { bucket: bucket.to_owned(), key: key.to_owned(), meta, headers: description(&response), has_tags })
     }

@@ -3,9 +3,16 @@
 use std::time::Instant;
 
 use http::{Method, StatusCode, header};
-use oss_protocol::{crc64::Crc64, header as oss_header, range::ContentRange};
+use oss_protocol::{
+    crc64::{Crc64, checksum},
+    header as oss_header,
+    range::ContentRange,
+};
 
-use super::{head::ObjectMeta, incomplete, set_header};
+use super::{
+    head::{ObjectMeta, size_of},
+    incomplete, set_header,
+};
 use crate::{
     buffer::PooledBuffer,
     client::Client,
@@ -67,20 +74,13 @@ impl Client {
         let request = Request::object(Method::GET, bucket, key);
         loop {
             let response = self.send_within(&request, &mut budget).await?;
-            let meta = ObjectMeta::of(&request, &response)?;
-            if !wanted(meta.size) {
-                return Ok(FetchedObject { meta, bytes: None });
-            }
-            let Some(mut bytes) = usize::try_from(meta.size).ok().and_then(|size| self.buffers().take(size)) else {
-                return Err(too_large(meta.size).on(Some(bucket), Some(key)));
+            let fetched = match size_of(&response) {
+                Some(size) => self.receive_whole(&request, response, size, &mut wanted, &mut budget).await,
+                // Boxed, because it is rare and would make each object's future larger.
+                None => Box::pin(self.receive_unannounced(&request, response, &mut wanted)).await,
             };
-            let checked =
-                match self.fill(&request, response, &meta.etag, 0, &mut [Slice::Keep(&mut bytes)], &mut budget).await {
-                    Ok(checksum) => verify(&meta, checksum),
-                    Err(error) => Err(error),
-                };
-            match checked {
-                Ok(()) => return Ok(FetchedObject { meta, bytes: Some(bytes) }),
+            match fetched {
+                Ok(fetched) => return Ok(fetched),
                 // Replaced while being read: nothing has been handed out, so the new object can be read instead.
                 Err(error) if matches!(error.kind(), ErrorKind::Changed(_)) => {
                     budget.wait_after(retryable_change(&error)).await?;
@@ -88,6 +88,71 @@ impl Client {
                 Err(error) => budget.wait_after(error.on(Some(bucket), Some(key))).await?,
             }
         }
+    }
+
+    async fn receive_whole(
+        &self,
+        request: &Request,
+        response: Response,
+        size: u64,
+        wanted: &mut (impl FnMut(u64) -> bool + Send),
+        budget: &mut RetryBudget,
+    ) -> Result<FetchedObject> {
+        let meta = ObjectMeta::of(request, &response, size)?;
+        if !wanted(size) {
+            return Ok(FetchedObject { meta, bytes: None });
+        }
+        let bytes = usize::try_from(size).ok().and_then(|size| self.buffers().take(size));
+        let mut bytes = bytes.ok_or_else(|| too_large(size))?;
+        let checksum = self.fill(request, response, &meta.etag, 0, &mut [Slice::Keep(&mut bytes)], budget).await?;
+        verify(&meta, checksum)?;
+        Ok(FetchedObject { meta, bytes: Some(bytes) })
+    }
+
+    /// Receives an object whose size only the end of its body tells: proxies send such.
+    async fn receive_unannounced(
+        &self,
+        request: &Request,
+        mut response: Response,
+        wanted: &mut (impl FnMut(u64) -> bool + Send),
+    ) -> Result<FetchedObject> {
+        let mut meta = ObjectMeta::of(request, &response, 0)?;
+        // If the end of the connection ends the body, only the checksum tells whether it was cut off.
+        let ends = response.body.is_chunked() || meta.crc64.is_some();
+        if response.status != StatusCode::OK || !ends {
+            return Err(incomplete(request, "Content-Length"));
+        }
+        let limit = self.config().prefetch_bytes;
+        let mut bytes = Vec::new();
+        loop {
+            let filled = bytes.len();
+            if !wanted(filled as u64) {
+                meta = self.described(request, &response).await?;
+                return Ok(FetchedObject { meta, bytes: None });
+            }
+            if filled > limit {
+                let text = format!(
+                    "the answer has no Content-Length, and more than {limit} bytes; open the object and read it in \
+                     pieces"
+                );
+                return Err(ErrorKind::InvalidReply(text).into());
+            }
+            let more = filled.max(RECEIVE_PIECE);
+            bytes.try_reserve_exact(more).map_err(|_| too_large((filled + more) as u64))?;
+            bytes.resize(filled + more, 0);
+            let count = response.body.read_into(&mut bytes[filled..]).await?;
+            bytes.truncate(filled + count);
+            if count < more {
+                break;
+            }
+        }
+        meta.size = bytes.len() as u64;
+        if !wanted(meta.size) {
+            return Ok(FetchedObject { meta, bytes: None });
+        }
+        verify(&meta, checksum(&bytes))?;
+        traffic::count_received(meta.size);
+        Ok(FetchedObject { meta, bytes: Some(PooledBuffer::detached(bytes)) })
     }
 
     /// Fills `buffer` from byte `start` of an object whose ETag is `etag`; returns the CRC-64 of those bytes.
@@ -196,7 +261,7 @@ impl Client {
     }
 
     /// Asks for `length` bytes from `start` of the object with this ETag, and checks that the answer has this range.
-    async fn request_range(
+    pub(super) async fn request_range(
         &self,
         request: &Request,
         etag: &str,
@@ -219,15 +284,20 @@ impl Client {
             other => other?,
         };
         self.note_first_byte(asked.elapsed());
-        if response.etag().is_some_and(|now| now != etag) {
-            return Err(on(changed(etag).into()));
+        match response.etag() {
+            Some(now) if now == etag => {}
+            Some(_) => return Err(on(changed(etag).into())),
+            // It may be a range of another version of the object.
+            None => return Err(incomplete(&request, "ETag")),
         }
         let range = match (response.status, response.header(&header::CONTENT_RANGE)) {
             (StatusCode::PARTIAL_CONTENT, Some(text)) => {
                 ContentRange::parse(text).ok_or_else(|| incomplete(&request, "Content-Range"))?
             }
             // A range of all bytes may be answered with the whole object.
-            _ if start == 0 && response.content_length() == Some(length as u64) => return Ok(response),
+            (StatusCode::OK, _) if start == 0 && response.content_length().is_none_or(|sent| sent == length as u64) => {
+                return Ok(response);
+            }
             _ => {
                 let text = format!("asked for bytes {start}-{end}, answered with {}", response.status);
                 return Err(on(ErrorKind::InvalidReply(text).into()));

@@ -2,11 +2,16 @@
 
 use std::time::SystemTime;
 
-use http::{Method, header};
-use oss_protocol::{header as oss_header, time};
+use http::{Method, StatusCode, header};
+use oss_protocol::{header as oss_header, range::ContentRange, time};
 
 use super::incomplete;
-use crate::{client::Client, error::Result, request::Request, transport::Response};
+use crate::{
+    client::Client,
+    error::{Error, Result},
+    request::Request,
+    transport::Response,
+};
 
 /// Description of a stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +37,14 @@ impl ObjectMeta {
         Self { size, etag, crc64: None, last_modified: None, content_type: None, object_type: None }
     }
 
-    /// Reads the description from the head of an answer that carries the whole object.
-    pub(crate) fn of(request: &Request, response: &Response) -> Result<Self> {
+    /// Reads the description of an object of `size` bytes from the head of an answer about the whole of it.
+    pub(crate) fn of(request: &Request, response: &Response, size: u64) -> Result<Self> {
         let text = |name| response.header(name).map(str::to_owned);
+        let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
         Ok(Self {
-            size: size_of(response).ok_or_else(|| incomplete(request, "Content-Length"))?,
+            size,
             etag: response.etag().ok_or_else(|| incomplete(request, "ETag"))?.to_owned(),
-            crc64: response.crc64(),
+            crc64: response.crc64().map_err(on)?,
             last_modified: response.header(&header::LAST_MODIFIED).and_then(|text| time::parse_http_date(text).ok()),
             content_type: text(&header::CONTENT_TYPE),
             object_type: text(&oss_header::OBJECT_TYPE),
@@ -46,8 +52,8 @@ impl ObjectMeta {
     }
 }
 
-/// The size of an object, so that two of them can be added.
-fn size_of(response: &Response) -> Option<u64> {
+/// The size of an object if the answer names it, so that two of them can be added.
+pub(super) fn size_of(response: &Response) -> Option<u64> {
     response.content_length().filter(|size| i64::try_from(*size).is_ok())
 }
 
@@ -59,6 +65,34 @@ impl Client {
         }
         let request = Request::object(Method::HEAD, bucket, key);
         let response = self.send(&request).await?;
-        ObjectMeta::of(&request, &response)
+        self.described(&request, &response).await
+    }
+
+    /// The description in the head of an answer about a whole object. Proxies may leave its size out; then it costs a
+    /// request.
+    pub(super) async fn described(&self, request: &Request, response: &Response) -> Result<ObjectMeta> {
+        let size = match size_of(response) {
+            Some(size) => size,
+            // Boxed, because it is rare and would make each object's future larger.
+            None => Box::pin(self.size_by_range(request, response)).await?,
+        };
+        ObjectMeta::of(request, response, size)
+    }
+
+    /// The size of an object, as the range of its first byte names it.
+    async fn size_by_range(&self, request: &Request, response: &Response) -> Result<u64> {
+        let (Some(etag), Some(bucket), Some(key)) = (response.etag(), &request.bucket, &request.key) else {
+            return Err(incomplete(request, "ETag"));
+        };
+        let first = Request::object(Method::GET, bucket, key);
+        match self.request_range(&first, etag, 0, 1, &mut self.budget()).await {
+            Ok(range) => {
+                let named = range.header(&header::CONTENT_RANGE).and_then(ContentRange::parse).map(|range| range.total);
+                let size = named.or_else(|| size_of(&range)).filter(|size| i64::try_from(*size).is_ok());
+                size.ok_or_else(|| incomplete(request, "Content-Length"))
+            }
+            Err(error) if error.status() == Some(StatusCode::RANGE_NOT_SATISFIABLE) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::xml::{XmlError, list::ListObjectsV2Result, listed::ListedObjects};
 
 use super::parse_body;
-use crate::{client::Client, error::Result, request::Request};
+use crate::{client::Client, error::Result, request::Request, retry::RetryBudget};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -33,17 +33,29 @@ impl Client {
         options: &ListOptions,
         continuation: Option<&str>,
     ) -> Result<ListObjectsV2Result> {
-        self.page(bucket, options, continuation, ListObjectsV2Result::parse).await
+        self.list_page_within(bucket, options, continuation, &mut self.budget()).await
     }
 
-    /// [`Client::list_page`] with no more of each object than a listing of millions needs.
-    pub(crate) async fn list_packed(
+    /// [`Client::list_page`] within a budget.
+    pub(crate) async fn list_page_within(
         &self,
         bucket: &str,
         options: &ListOptions,
         continuation: Option<&str>,
+        budget: &mut RetryBudget,
+    ) -> Result<ListObjectsV2Result> {
+        self.page(bucket, options, continuation, ListObjectsV2Result::parse, budget).await
+    }
+
+    /// [`Client::list_page_within`] with no more of each object than a listing of millions needs.
+    pub(crate) async fn list_packed_within(
+        &self,
+        bucket: &str,
+        options: &ListOptions,
+        continuation: Option<&str>,
+        budget: &mut RetryBudget,
     ) -> Result<ListedObjects> {
-        self.page(bucket, options, continuation, ListedObjects::parse).await
+        self.page(bucket, options, continuation, ListedObjects::parse, budget).await
     }
 
     async fn page<T>(
@@ -52,6 +64,7 @@ impl Client {
         options: &ListOptions,
         continuation: Option<&str>,
         parse: impl Fn(&[u8]) -> std::result::Result<T, XmlError>,
+        budget: &mut RetryBudget,
     ) -> Result<T> {
         let mut request = Request::bucket(Method::GET, bucket)
             .query("list-type", "2")
@@ -68,9 +81,8 @@ impl Client {
         } else if let Some(start_after) = &options.start_after {
             request = request.query("start-after", start_after.as_str());
         }
-        let mut budget = self.budget();
         loop {
-            let response = self.send_within(&request, &mut budget).await?;
+            let response = self.send_within(&request, budget).await?;
             match parse_body(&request, response, PAGE_LIMIT, &parse).await {
                 Err(error) if error.is_retryable() => budget.wait_after(error).await?,
                 other => return other,

@@ -152,8 +152,9 @@ impl Client {
             if !page.is_truncated {
                 return Ok(uploads);
             }
-            // Without this a server's mistake would make the listing endless or, worse, silently short.
-            if next.is_none() || next == markers {
+            // The markers ascend. Without this a server's mistake would make the listing endless or, worse, silently
+            // short.
+            if next <= markers {
                 return Err(incomplete(&request, "NextKeyMarker and NextUploadIdMarker"));
             }
             markers = next;

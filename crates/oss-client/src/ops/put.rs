@@ -66,12 +66,12 @@ impl Client {
 
 /// Compares the checksum of the bytes with the server's.
 pub(crate) fn compare_crc64(request: &Request, response: &Response, sent: u64) -> Result<()> {
-    match response.crc64() {
-        Some(stored) if stored != sent => {
+    let compared = match response.crc64() {
+        Ok(Some(stored)) if stored != sent => {
             let text = format!("sent bytes with CRC-64 {sent}, the server stored bytes with CRC-64 {stored}");
-            let error = Error::new(ErrorKind::Integrity(text));
-            Err(error.on(request.bucket.as_deref(), request.key.as_deref()))
+            Err(Error::new(ErrorKind::Integrity(text)))
         }
-        _ => Ok(()),
-    }
+        other => other.map(drop),
+    };
+    compared.map_err(|error| error.on(request.bucket.as_deref(), request.key.as_deref()))
 }

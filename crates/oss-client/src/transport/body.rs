@@ -30,6 +30,11 @@ impl Body {
         body
     }
 
+    /// Whether its end shows even if its length was not announced.
+    pub(crate) fn is_chunked(&self) -> bool {
+        matches!(self.rest, Rest::Chunk(_))
+    }
+
     /// Receives until `buffer` is full or the body ends; returns the number of bytes received.
     pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filled = 0;

@@ -4,7 +4,10 @@ use http::{StatusCode, header};
 use oss_protocol::header as oss_header;
 
 use super::Body;
-use crate::headers::Headers;
+use crate::{
+    error::{ErrorKind, Result},
+    headers::{Headers, text_of},
+};
 
 /// Head of a response, and the body that follows it.
 #[derive(Debug)]
@@ -33,9 +36,26 @@ impl Response {
         self.header(&header::ETAG)
     }
 
-    /// CRC-64 of the whole object (also on a partial answer).
-    pub fn crc64(&self) -> Option<u64> {
-        self.header(&oss_header::HASH_CRC64ECMA)?.parse().ok()
+    /// CRC-64 of the whole object (also on a partial answer); `None` if the server names none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Integrity`] if it cannot be read: then nothing shows whether the bytes are right.
+    pub fn crc64(&self) -> Result<Option<u64>> {
+        let mut read = None;
+        for value in self.headers.all(&oss_header::HASH_CRC64ECMA) {
+            let digits = text_of(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let number = digits.and_then(|text| text.parse().ok());
+            if number.is_none() || (read.is_some() && read != number) {
+                let text = format!(
+                    "the answer's {} is not one decimal number, so its bytes cannot be verified; see what changes \
+                     headers between here and the service",
+                    oss_header::HASH_CRC64ECMA
+                );
+                return Err(ErrorKind::Integrity(text).into());
+            }
+            read = number;
+        }
+        Ok(read)
     }
 
     /// Id of the request.

@@ -355,5 +355,8 @@ async fn a_server_without_an_order_is_named() {
     let (_, outcome) = collect(&client, "", None, true).await;
     let error = outcome.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::InvalidReply(text) if text.contains("fast_list=False")), "{error}");
-    assert_eq!(list(&client, "", None, false).await, ["b", "a"]);
+    let (listed, outcome) = collect(&client, "", None, false).await;
+    let error = outcome.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidReply(text) if text.contains("not in order")), "{error}");
+    assert!(listed.is_empty(), "{listed:?}");
 }
