@@ -633,6 +633,10 @@ class DataObject:
         Nothing is written to the buffer after this returns or raises.
         """
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the last `readinto` raised. ``torch.load`` makes a `SystemError` of it while it reads its old format."""
+
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
 
@@ -696,8 +700,12 @@ class DataObject:
     def __enter__(self) -> Self:
         """Return the object."""
 
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
+    def __exit__(self, *exception: object) -> None:
+        """Close it.
+
+        Raises:
+            OssError: Instead of a `SystemError`, if :attr:`failure` is set.
+        """
 
     def __iter__(self) -> Self:
         """Return the object itself: it iterates over its lines."""
@@ -761,6 +769,10 @@ class OssReader(BinaryIO):
         Nothing is written to the buffer after this returns or raises.
         """
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What the last `readinto` raised. ``torch.load`` makes a `SystemError` of it while it reads its old format."""
+
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
 
@@ -783,6 +795,9 @@ class OssReader(BinaryIO):
             OssError: As :meth:`read` does; the content of the buffers is then not defined.
             ValueError: A range is not within the object, two buffers overlap, or the reader is closed.
         """
+
+    def received(self) -> builtins.list[tuple[int, int, int]]:
+        """Return start, end and CRC-64 of each range that was received. If bytes came twice, the first ones count."""
 
     def readline(self, size: int | None = ..., /) -> bytes:
         """Return one line with its line feed, or up to `size` bytes of it."""
@@ -843,8 +858,12 @@ class OssReader(BinaryIO):
     def __enter__(self) -> Self:
         """Return the reader."""
 
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
+    def __exit__(self, *exception: object) -> None:
+        """Close it.
+
+        Raises:
+            OssError: Instead of a `SystemError`, if :attr:`failure` is set.
+        """
 
     def __iter__(self) -> Self:
         """Return the reader itself: it iterates over its lines."""

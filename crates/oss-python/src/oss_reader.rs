@@ -113,6 +113,16 @@ impl PyOssReader {
         }
     }
 
+    fn received(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64, u64)>> {
+        self.with_content(py, |state, _| match &state.content {
+            Content::Open(ranged) => {
+                let received = ranged.get(py, "reader")?.received();
+                Ok(received.into_iter().map(|(range, crc64)| (range.start, range.end, crc64)).collect())
+            }
+            _ => Err(Self::closed_error()),
+        })
+    }
+
     fn __repr__(&self) -> String {
         format!("OssReader(uri='{}', size={})", self.uri, self.size)
     }

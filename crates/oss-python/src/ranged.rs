@@ -154,6 +154,11 @@ impl Ranged {
         }
     }
 
+    /// The ranges that were received, with the CRC-64 of what came first.
+    pub(crate) fn received(&self) -> Vec<(Range<u64>, u64)> {
+        self.window.object().received()
+    }
+
     pub(crate) fn meta(&self) -> &ObjectMeta {
         self.window.object().meta()
     }

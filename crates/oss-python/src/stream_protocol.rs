@@ -8,9 +8,9 @@ use std::sync::Arc;
 use oss_client::{buffer::PooledBuffer, error::too_large};
 use pyo3::{
     buffer::PyUntypedBuffer,
-    exceptions::PyValueError,
+    exceptions::{PySystemError, PyValueError},
     prelude::*,
-    types::{PyBytes, PyList},
+    types::{PyBytes, PyList, PyTuple, PyType},
 };
 
 use crate::{
@@ -44,12 +44,31 @@ pub(crate) enum Content {
 pub(crate) struct StreamState {
     pub(crate) content: Content,
     pub(crate) position: u64,
+    failure: Option<Failure>,
+}
+
+/// What a read raised: the class and the text. The exception itself would keep the frames alive that it went through,
+/// and they the stream.
+struct Failure {
+    class: Py<PyType>,
+    text: String,
+}
+
+impl Failure {
+    fn of(py: Python<'_>, error: &PyErr) -> Self {
+        Self { class: error.get_type(py).unbind(), text: error.value(py).to_string() }
+    }
+
+    /// The same exception once more.
+    fn exception<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.class.bind(py).call1((&self.text,))
+    }
 }
 
 impl StreamState {
     /// A stream at its start.
     pub(crate) fn new(content: Content) -> ForkLock<Self> {
-        ForkLock::new(Self { content, position: 0 })
+        ForkLock::new(Self { content, position: 0, failure: None })
     }
 
     /// The bytes from the position on, if all are in memory.
@@ -199,7 +218,17 @@ pub(crate) trait ReadStream {
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let buffer = PyUntypedBuffer::get(buffer)?;
         let target = LentBuffer::of_buffer(&buffer)?;
-        self.with_content(py, |state, total| Self::fill(py, state, total, target))
+        self.with_content(py, |state, total| {
+            let filled = Self::fill(py, state, total, target);
+            state.failure = filled.as_ref().err().map(|error| Failure::of(py, error));
+            filled
+        })
+    }
+
+    /// What `readinto` raised, if the last one failed. torch's reader of its old format loses it.
+    fn failure<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let state = self.state().lock(py, Self::NAME)?;
+        state.failure.as_ref().map(|failure| failure.exception(py)).transpose()
     }
 
     fn readinto1(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
@@ -258,6 +287,14 @@ pub(crate) trait ReadStream {
         }
     }
 
+    /// Ends a `with` block: closes, and raises what `readinto` raised instead of a `SystemError` that torch made of it.
+    fn exit(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let is_lost = exception.get_item(1).is_ok_and(|error| error.is_instance_of::<PySystemError>());
+        let lost = if is_lost { self.failure(py)? } else { None };
+        let closed = self.close(py);
+        lost.map_or(closed, |lost| Err(PyErr::from_value(lost)))
+    }
+
     /// The exception of an operation that a stream over an object does not have.
     fn unsupported<T>(operation: &str) -> PyResult<T> {
         Err(UnsupportedOperation::new_err(match operation {
@@ -295,6 +332,11 @@ macro_rules! read_stream_methods {
             #[pyo3(signature = (buffer, /))]
             fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
                 ReadStream::readinto(self, py, buffer)
+            }
+
+            #[getter]
+            fn failure<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                ReadStream::failure(self, py)
             }
 
             #[pyo3(signature = (buffer, /))]
@@ -377,9 +419,9 @@ macro_rules! read_stream_methods {
                 Ok(slf)
             }
 
-            #[pyo3(signature = (*_exception))]
-            fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-                ReadStream::close(self, py)
+            #[pyo3(signature = (*exception))]
+            fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
+                self.exit(py, exception)
             }
 
             fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

@@ -1,12 +1,14 @@
 """Checkpoints: stored whole or not at all, and read at the speed of the network."""
 
 import builtins
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from osstorchconnector.checkpoint import history
+from osstorchconnector.checkpoint.failure import raise_cause
 from osstorchconnector.checkpoint.history import METADATA, Condition
 from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.client import OssClient
@@ -127,8 +129,9 @@ class OssCheckpoint:
             OssNotFoundError: The object does not exist.
             OssIntegrityError: The object is damaged, or was replaced while it was read.
             OssError: The object could not be read.
-            Exception: What ``torch.load`` raises if the object is truncated or no checkpoint; a note names the object.
+            Exception: What ``torch.load`` raises if the right bytes are no checkpoint; a note names the object.
         """
+        handled = sys.exception()
         # The size of some entries is known only after the object's directory is read.
         with (
             self.reader(uri) as reader,
@@ -140,6 +143,7 @@ class OssCheckpoint:
                     return load_partial(stream, keys, map_location, weights_only=weights_only is not False)
                 return torch.load(stream, map_location=map_location, weights_only=weights_only)
             except Exception as error:
+                raise_cause(error, handled, reader, lambda: self.reader(uri), partial=keys is not None)
                 if not isinstance(error, OssError):
                     error.add_note(f"this happened while {uri} was loaded; it has {reader.size} bytes")
                 raise

@@ -117,7 +117,11 @@ def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # n
         except StopIteration as error:
             raise _raised_stop(transform) from error
     except Exception as error:
-        error.add_note(f"while transforming {item.uri}")
+        # torch makes a SystemError of what the object raises while its old format is read.
+        hidden = item.failure if isinstance(error, SystemError) else None
+        (hidden or error).add_note(f"while transforming {item.uri}")
+        if hidden is not None:
+            raise hidden from None
         raise
 
 

@@ -74,6 +74,11 @@ impl Coverage {
         self.ranges.insert(start, known);
     }
 
+    /// The received ranges with their CRC-64, in order.
+    pub(crate) fn received(&self) -> Vec<(Range<u64>, u64)> {
+        self.ranges.iter().map(|(start, known)| (*start..known.end, known.crc)).collect()
+    }
+
     /// CRC-64 of the object, once every byte of it has been received.
     pub(crate) fn checksum(&self) -> Option<u64> {
         if self.received < self.size {
@@ -151,6 +156,7 @@ mod tests {
         assert_eq!(coverage.missing(0..100), [0..10, 20..30, 40..100]);
         assert_eq!(coverage.missing(15..35), [20..30]);
         assert_eq!(coverage.missing(10..20), []);
+        assert_eq!(coverage.received(), [(10..20, 0), (30..40, 0)]);
     }
 
     #[test]

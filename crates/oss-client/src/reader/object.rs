@@ -172,6 +172,11 @@ impl ObjectReader {
         lock(&self.shared.coverage).left()
     }
 
+    /// The ranges that were received, with the CRC-64 of what came first, in order.
+    pub fn received(&self) -> Vec<(Range<u64>, u64)> {
+        lock(&self.shared.coverage).received()
+    }
+
     /// The ranges of the object that were never received, if they have at most `limit` bytes together.
     pub(crate) fn remainder(&self, limit: u64) -> Vec<Range<u64>> {
         let coverage = lock(&self.shared.coverage);

@@ -1,0 +1,147 @@
+"""Why a load failed. If a byte is wrong, torch raises an error of its own that does not say so."""
+
+import logging
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from osstorchconnector._native import OssReader, crc64
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
+
+_logger: Final = logging.getLogger(__name__)
+
+# Bytes that are fetched at once to compare them.
+_PIECE: Final = 16 << 20
+
+
+def raise_cause(
+    error: Exception,
+    handled: BaseException | None,
+    reader: OssReader,
+    reopen: Callable[[], OssReader],
+    *,
+    partial: bool = False,
+) -> None:
+    """Raise the error of this package that made a load fail, if there is one, and return otherwise.
+
+    It is the error that torch or another library replaced by its own. Or the bytes that were read are not those that
+    are stored, so that torch could not understand them. To find this out, bytes are read again.
+
+    Args:
+        error: What the load raised.
+        handled: The exception that was being handled when the load began: it is not the cause.
+        reader: What the load read from.
+        reopen: Opens the object once more.
+        partial: Only some entries were to be loaded. Then the rest of the object is not read.
+
+    Raises:
+        OssIntegrityError: The bytes that were read are wrong.
+        OssError: The cause.
+    """
+    if isinstance(error, SystemError) and reader.failure is not None:
+        # torch made it of what `readinto` raised while the old format was read.
+        raise reader.failure from None
+    own = _own_error(error, handled)
+    if own is error:
+        return
+    if own is not None:
+        raise own from own.__cause__
+    try:
+        wrong = _what_is_wrong(error, reader, reopen, partial=partial)
+    except OssIntegrityError as found:
+        raise found from error
+    except OssError as failure:
+        error.add_note(f"whether the bytes that were read are right is not known: {failure}")
+        return
+    if wrong is not None:
+        raise OssIntegrityError(wrong) from error
+
+
+def _own_error(error: BaseException | None, handled: BaseException | None) -> OssError | None:
+    seen: list[BaseException] = []
+    while error is not None and error is not handled and error not in seen:
+        # An OssConfigError says that the object is of another kind, which wrong bytes may also have caused.
+        if isinstance(error, OssError) and type(error) is not OssConfigError:
+            return error
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _what_is_wrong(
+    error: Exception, reader: OssReader, reopen: Callable[[], OssReader], *, partial: bool
+) -> str | None:
+    """Return what is wrong with the bytes that were read; None: they are those that are stored."""
+    received = reader.received()
+    count = sum(end - start for start, end, _ in received)
+    if count == 0:
+        return None
+    if count == reader.size:
+        # Every read compares the object's checksum now. torch may have lost the error of the read that did so first.
+        reader.readinto_many([(0, bytearray(1))])
+        return None
+    intact = partial or _has_intact_record(reader)
+    with reopen() as again:
+        if again.etag != reader.etag:
+            return f"{reader.uri} was replaced while it was loaded; load it again"
+        if intact or count <= reader.size // 2:
+            for start, end, checksum in received:
+                if _checksum(again, start, end) != checksum:
+                    return (
+                        f"bytes {start} to {end} of {reader.uri} were corrupted on the way, so that torch could not "
+                        "understand them; load it again"
+                    )
+        if not intact:
+            _logger.warning(
+                "%s cannot be loaded (%s: %s): reading all of it, to compare its checksum",
+                reader.uri,
+                type(error).__name__,
+                error,
+            )
+            for start, end in _gaps(received, reader.size):
+                for _ in _pieces(reader, start, end):
+                    pass
+    return None
+
+
+def _has_intact_record(reader: OssReader) -> bool:
+    """Return whether the object is a zip file of torch whose pickle has its checksum.
+
+    All other records are taken as they are, so torch can only fail at the pickle.
+    """
+    try:
+        with zipfile.ZipFile(reader) as archive:
+            for name in archive.namelist():
+                if name.partition("/")[2] == "data.pkl":
+                    # It compares the checksum.
+                    archive.read(name)
+                    return True
+    except OssError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged directory may raise anything
+        if own := _own_error(error, None):
+            raise own from own.__cause__
+    return False
+
+
+def _checksum(reader: OssReader, start: int, end: int) -> int:
+    value = 0
+    for piece in _pieces(reader, start, end):
+        value = crc64(piece, value)
+    return value
+
+
+def _pieces(reader: OssReader, start: int, end: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(min(end - start, _PIECE)))
+    for at in range(start, end, _PIECE):
+        piece = buffer[: end - at]
+        reader.readinto_many([(at, piece)])
+        yield piece
+
+
+def _gaps(ranges: list[tuple[int, int, int]], size: int) -> Iterator[tuple[int, int]]:
+    at = 0
+    for start, end, _ in [*ranges, (size, size, 0)]:
+        if start > at:
+            yield at, start
+        at = end
