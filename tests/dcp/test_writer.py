@@ -143,8 +143,33 @@ def test_an_error_that_cannot_be_sent_to_other_ranks_is_replaced(
 def test_overwriting_can_be_refused(file_system: OssFileSystem, client: OssClient, checkpoint_uri: str) -> None:
     dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(checkpoint_uri, overwrite=False))
     before = names(client, checkpoint_uri)
-    with pytest.raises(dcp.CheckpointException, match="overwrite=True replaces it"):
+    with pytest.raises(dcp.CheckpointException, match="already exists and overwrite=False: overwrite=True replaces it"):
         dcp.save({"a": torch.ones(1)}, storage_writer=file_system.writer(checkpoint_uri, overwrite=False))
+    assert names(client, checkpoint_uri) == before
+
+
+def test_a_key_that_may_only_write_saves(
+    file_system: OssFileSystem,
+    client: OssClient,
+    emulator: Emulator,
+    checkpoint_uri: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bucket = checkpoint_uri.split("/")[2]
+    reading = ["GetObject", "HeadObject", "ListObjects", "ListObjectsV2"]
+    for value in (1.0, 2.0):
+        with emulator.fault(bucket=bucket, operation=reading, error="AccessDenied"):
+            dcp.save({"a": torch.full((9,), value)}, storage_writer=file_system.writer(checkpoint_uri))
+        assert loaded(file_system, checkpoint_uri, a=torch.ones(9))["a"].eq(value).all()
+    assert f"osst checkpoint rm --leftovers {checkpoint_uri}" in caplog.text
+    before = names(client, checkpoint_uri)
+    # It cannot find out whether there is a checkpoint, so it uploads nothing.
+    writer = file_system.writer(checkpoint_uri, overwrite=False)
+    with (
+        emulator.fault(bucket=bucket, operation=reading, error="AccessDenied"),
+        pytest.raises(dcp.CheckpointException, match="AccessDenied"),
+    ):
+        dcp.save({"a": torch.zeros(9)}, storage_writer=writer)
     assert names(client, checkpoint_uri) == before
 
 

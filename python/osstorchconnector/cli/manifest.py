@@ -65,8 +65,8 @@ def _run(options: argparse.Namespace) -> int:
 @contextmanager
 def _output(path: str, client: "OssClient") -> Iterator["IO[bytes] | Writer"]:
     if path == "-":
-        target: IO[bytes] = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
-        yield target
+        shown: IO[bytes] = _Terminal() if sys.stdout.isatty() else sys.stdout.buffer
+        yield shown
         sys.stdout.flush()
         return
     with writing(path, client) as target:

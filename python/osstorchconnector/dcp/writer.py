@@ -4,12 +4,14 @@ import dataclasses
 import logging
 import os
 import pickle
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem, WriteItemType
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
@@ -19,12 +21,19 @@ from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar, describe
 from osstorchconnector.dcp.item_files import ItemFile, ItemFileWriter
 from osstorchconnector.dcp.metadata import files_of, metadata_name, new_save_id, read_metadata
+from osstorchconnector.dcp.one_save import OfSave, Saves
 from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.portable import portable_errors
 from osstorchconnector.dcp.prefix import PrefixStrategy, directory_of
 from osstorchconnector.dcp.shard_header import SUFFIX as SAFETENSORS_SUFFIX
 from osstorchconnector.dcp.world import world_size
-from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
+from osstorchconnector.exceptions import (
+    OssConfigError,
+    OssError,
+    OssIntegrityError,
+    OssNotFoundError,
+    OssPermissionError,
+)
 
 _SUFFIX: Final = ".distcp"
 
@@ -46,14 +55,24 @@ class _RankPrefix(StoragePrefix):
     nonce: str | None = None
 
 
+class _Staged(dict[str, Any]):
+    """A copy of a state dict in the memory that a writer keeps. A save holds it until its end."""
+
+
 class OssStorageWriter(FileSystemWriter):
     """Writes a checkpoint below an ``oss://`` URI, all or nothing.
 
     A save writes ``.metadata`` last, and never writes to a name that another save has used. Until the new ``.metadata``
     is written, the previous checkpoint at the same URI loads bit for bit. After that, its files are deleted.
 
-    One instance may be used for many saves. It pickles with its file system.
+    One instance may be used for many saves, also for several at the same time in threads of their own, which
+    ``async_save`` starts: each has its own place, given as ``checkpoint_id``, and its own plan. It pickles with its
+    file system.
     """
+
+    save_id = OfSave()
+    rank = OfSave()
+    use_collectives = OfSave()
 
     def __init__(
         self,
@@ -91,6 +110,7 @@ class OssStorageWriter(FileSystemWriter):
             OssConfigError: An argument is wrong.
         """
         uri = file_system.init_path(path)
+        self._saves = Saves(uri)
         super().__init__(
             path=uri,
             single_file_per_rank=single_file_per_rank,
@@ -111,18 +131,30 @@ class OssStorageWriter(FileSystemWriter):
             raise OssConfigError(
                 "extensions cannot transform safetensors files: leave out the extensions or the format"
             )
-        self.rank: int | None = None
-        self.use_collectives = True
-        self._is_coordinator = True
         self._prefix_strategy = prefix_strategy
-        self._nonce = ""
-        self._planned: list[set[MetadataIndex]] = []
+        self._staged: weakref.ref[_Staged] | None = None
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        """Name the place of the next save of this thread. A save without a name goes to the writer's own place."""
+        self._saves.name(self._file_system.init_path(checkpoint_id) if checkpoint_id else self._saves.path)
+
+    def stage(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Copy a state dict to main memory for ``async_save``, into memory that no unfinished save reads."""
+        if not self.cache_staged_state_dict:
+            return super().stage(state_dict)
+        if self._staged is not None and self._staged() is not None:
+            _logger.info("%s: an earlier save still reads the memory that is kept, so new memory is used", self._uri)
+            return BlockingAsyncStager(type_check=self.type_check).stage(state_dict)
+        staged = _Staged(super().stage(state_dict))
+        self._staged = weakref.ref(staged)
+        return staged
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG002, FBT001 - torch's
-        """Remember the role of this rank."""
-        self._is_coordinator = is_coordinator
-        self.rank = kwargs.get("rank")
-        self.use_collectives = kwargs.get("use_collectives", True)
+        """Begin a save, and remember the role of this rank."""
+        save = self._saves.begin()
+        save.is_coordinator = is_coordinator
+        save.rank = kwargs.get("rank")
+        save.use_collectives = kwargs.get("use_collectives", True)
 
     def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
         """Check that no existing checkpoint forbids this save.
@@ -132,10 +164,11 @@ class OssStorageWriter(FileSystemWriter):
                 each rank saves by itself.
         """
         with portable_errors():
-            looks = self._is_coordinator or not self.use_collectives
+            looks = self._saves.current.is_coordinator or not self.use_collectives
             if not self.overwrite and looks and self._file_system.exists(self._metadata_uri):
                 raise OssConfigError(
-                    f"there is a checkpoint at {self._uri}; overwrite=True replaces it after the new one is complete"
+                    f"the checkpoint {self._uri} already exists and overwrite=False: overwrite=True replaces it after "
+                    "the new one is complete"
                 )
             # A load prefers the checkpoint of all ranks, and no rank knows when the others are done and may delete it.
             if not self.use_collectives and self._file_system.exists(join(self._uri, metadata_name(None))):
@@ -144,14 +177,14 @@ class OssStorageWriter(FileSystemWriter):
                     "those that each rank saves by itself (use_collectives=False): save them to another URI, or delete "
                     f"the checkpoint with `osst checkpoint rm {self._uri}`"
                 )
-        self._nonce = new_save_id()
-        return dataclasses.replace(plan, storage_data=_Nonce(self._nonce))
+        nonce = self._saves.current.nonce = new_save_id()
+        return dataclasses.replace(plan, storage_data=_Nonce(nonce))
 
     def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
         """Make the identifier of this save, and give each rank the beginning of its files' names."""
         with portable_errors():
             self.save_id = new_save_id()
-            self._planned = [{item.index for item in plan.items} for plan in plans]
+            self._saves.current.planned = [{item.index for item in plan.items} for plan in plans]
             return [
                 dataclasses.replace(plan, storage_data=self._rank_prefix(number, plan))
                 for number, plan in enumerate(plans)
@@ -201,6 +234,15 @@ class OssStorageWriter(FileSystemWriter):
             self._client.put(self._metadata_uri, pickle.dumps(metadata))
             self._delete(old_files - {*sidecar.files, Sidecar.name(self.save_id)})
 
+    @property
+    def path(self) -> str:
+        """The place of this thread's save. Setting it sets the place of later saves too."""
+        return self._saves.current.path
+
+    @path.setter
+    def path(self, value: str) -> None:
+        self._saves.path = self._saves.current.path = value
+
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
         """Return whether this can be the URI of a checkpoint."""
@@ -212,12 +254,15 @@ class OssStorageWriter(FileSystemWriter):
 
     @property
     def _uri(self) -> str:
-        # torch sets `path` to the `checkpoint_id` that is given to save or load.
-        return str(self.path)
+        return self.path
 
     @property
     def _metadata_uri(self) -> str:
         return join(self._uri, metadata_name(None if self.use_collectives else self.rank))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the configuration: saves stay in their process."""
+        return {**self.__dict__, "_staged": None}
 
     def _rank_prefix(self, number: int, plan: SavePlan) -> _RankPrefix:
         rank = number if self.use_collectives or self.rank is None else self.rank
@@ -226,7 +271,8 @@ class OssStorageWriter(FileSystemWriter):
 
     def _names(self, prefix: _RankPrefix) -> Iterator[str]:
         # A planner that caches plans may return the plan of an earlier save, with names that are in use.
-        save_id = prefix.save_id if prefix.nonce == self._nonce else self._nonce
+        nonce = self._saves.current.nonce
+        save_id = prefix.save_id if prefix.nonce == nonce else nonce
         number = 0
         while True:
             yield f"{prefix.prefix}{save_id}_{number}"
@@ -251,7 +297,7 @@ class OssStorageWriter(FileSystemWriter):
         return [group for group in split_by_size_and_type(self.thread_count, list(items)) if group]
 
     def _check_complete(self, metadata: Metadata, written: dict[MetadataIndex, Any]) -> None:
-        planned = set[MetadataIndex]().union(*self._planned)
+        planned = set[MetadataIndex]().union(*self._saves.current.planned)
         # A planner that caches plans may send empty plans, but it always sends the metadata.
         for name, entry in metadata.state_dict_metadata.items():
             if isinstance(entry, TensorStorageMetadata):
@@ -272,6 +318,16 @@ class OssStorageWriter(FileSystemWriter):
         try:
             return files_of(read_metadata(self._client, self._metadata_uri))
         except OssNotFoundError:
+            return set()
+        except OssPermissionError as error:
+            # A key that may only write saves to a new place; what it replaces elsewhere stays, and harms nothing.
+            _logger.warning(
+                "the key may not read %s: if there was a checkpoint, its files are not deleted; "
+                "`osst checkpoint rm --leftovers %s` deletes them: %s",
+                self._metadata_uri,
+                self._uri,
+                error,
+            )
             return set()
         except OssIntegrityError as error:
             _logger.warning("the checkpoint to be replaced cannot be read, so its files are not deleted: %s", error)
