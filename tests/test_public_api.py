@@ -1,4 +1,5 @@
 import importlib
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -129,3 +130,76 @@ def test_a_package_lists_what_users_import(package: str) -> None:
     assert module.__all__ == sorted(module.__all__, key=str.casefold)
     assert all(getattr(module, name) is not None for name in module.__all__)
     assert set(module.__all__) <= set(dir(module))
+
+
+# What a program sees that runs where torch is not installed, or is too old.
+WITHOUT_TORCH = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def test_client_emulator_and_file_system_work_without_torch() -> None:
+    program = """
+from osstorchconnector import generate_tar_archive
+from osstorchconnector.fsspec.file_system import register
+from osstorchconnector.testing import Emulator
+with Emulator() as emulator:
+    emulator.create_bucket("bucket")
+    client = emulator.client()
+    with client.writer("oss://bucket/k") as writer:
+        writer.write(b"bytes")
+    register(client)
+    import fsspec
+    with fsspec.open("oss://bucket/k") as file:
+        print(file.read())
+print(sys.modules.get("torch"))
+"""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH + program], capture_output=True, text=True, check=False)
+    assert (done.stdout.split("\n")[:2], done.stderr) == (["b'bytes'", "None"], "")
+
+
+@pytest.mark.parametrize(
+    "name", ["OssIterableDataset", "OssMapDataset", "OssCheckpoint", "OssFileSystem", "OssSafetensor"]
+)
+def test_a_name_that_needs_torch_reports_that_it_is_missing(name: str) -> None:
+    program = f"{WITHOUT_TORCH}\nfrom osstorchconnector import {name}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (
+        f"osstorchconnector.{name} needs PyTorch, which is not installed; run: pip install 'torch>=2.6'" in done.stderr
+    )
+
+
+def test_a_command_that_needs_torch_reports_that_it_is_missing() -> None:
+    program = f"""{WITHOUT_TORCH}
+from osstorchconnector.cli.__main__ import main
+sys.exit(main(["checkpoint", "ls", "oss://b/k/", "--endpoint", "http://127.0.0.1:9"]))
+"""
+    environment = {**os.environ, "OSS_ACCESS_KEY_ID": "id", "OSS_ACCESS_KEY_SECRET": "secret"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (1, "osst checkpoint: needs PyTorch; run: pip install 'torch>=2.7'\n")
+
+
+@pytest.mark.parametrize(
+    ("module", "version", "reason"),
+    [
+        ("osstorchconnector.dataset.map", "2.5.1+cu124", "torch 2.5.1+cu124 is too old: 2.6 or newer is needed"),
+        ("osstorchconnector.checkpoint.checkpoint", "1.13.1", "torch 1.13.1 is too old: 2.6 or newer is needed"),
+        ("osstorchconnector.dcp", "2.6.0", "torch 2.6.0 is too old: 2.7 or newer is needed"),
+    ],
+)
+@pytest.mark.slow(90)
+def test_a_torch_that_is_too_old_is_refused(module: str, version: str, reason: str) -> None:
+    program = f"import torch\ntorch.__version__ = {version!r}\nimport {module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert reason in done.stderr
+
+
+@pytest.mark.slow(90)
+def test_what_needs_no_distributed_checkpoints_takes_an_older_torch() -> None:
+    program = "import torch\ntorch.__version__ = '2.6.0'\nfrom osstorchconnector import OssCheckpoint, OssMapDataset"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -153,7 +153,7 @@ def test_a_demonstration_installs_no_tools_of_tests() -> None:
     project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())
     demo = install.requirements(project, ["demo"])
     everything = install.requirements(project, list(project["project"]["optional-dependencies"]))
-    assert {"maturin>=1.9,<2", "torch>=2.7", "tqdm>=4.66"} < set(demo) < set(everything)
+    assert {"maturin>=1.9,<2", "torch>=2.6", "tqdm>=4.66"} < set(demo) < set(everything)
     assert not any(requirement.startswith("pytest") for requirement in demo)
 
 

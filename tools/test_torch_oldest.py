@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def oldest_torch() -> str:
     """Return the lower bound of the torch requirement."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for requirement in project["dependencies"]:
+    for requirement in project["optional-dependencies"]["torch"]:
         if found := re.fullmatch(r"torch>=(\d+\.\d+)", requirement):
             return f"{found[1]}.0"
     message = "pyproject.toml states no lower bound of torch"

@@ -19,7 +19,14 @@ def lazy_names(
     def load(name: str) -> object:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(modules[name]), name)
+        try:
+            value: object = getattr(importlib.import_module(modules[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "torch":
+                raise
+            raise ModuleNotFoundError(
+                f"{package}.{name} needs PyTorch, which is not installed; run: pip install 'torch>=2.6'", name="torch"
+            ) from None
         setattr(sys.modules[package], name, value)
         return value
 

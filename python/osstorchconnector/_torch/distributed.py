@@ -13,6 +13,11 @@
 | ``torch.distributed.ProcessGroup._get_backend`` | all since 2.7 |
 """
 
+# ruff: noqa: E402 - the version is checked before the names that older versions lack
+from osstorchconnector._torch import require_torch
+
+require_torch(7, "the interface of distributed checkpoints is incomplete in older releases")
+
 from typing import Any, Final
 
 import torch

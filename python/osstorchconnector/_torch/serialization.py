@@ -2,13 +2,13 @@
 
 | name of torch | versions |
 | --- | --- |
-| ``torch._weights_only_unpickler.Unpickler`` | all since 2.7 |
-| ``torch.storage.TypedStorage(_internal=)``, ``._untyped_storage`` | all since 2.7 |
-| ``torch.utils._python_dispatch.is_traceable_wrapper_subclass`` | all since 2.7 |
-| ``torch.Tensor._indices``, ``._values`` | all since 2.7 |
-| ``torch._utils._sparse_tensors_to_validate`` | 2.7 to 2.14 |
+| ``torch._weights_only_unpickler.Unpickler`` | all since 2.6 |
+| ``torch.storage.TypedStorage(_internal=)``, ``._untyped_storage`` | all since 2.6 |
+| ``torch.utils._python_dispatch.is_traceable_wrapper_subclass`` | all since 2.6 |
+| ``torch.Tensor._indices``, ``._values`` | all since 2.6 |
+| ``torch._utils._sparse_tensors_to_validate`` | 2.6 to 2.14 |
 | ``torch._utils._get_sparse_tensors_to_validate`` | 2.15 and newer |
-| ``torch._utils._validate_loaded_sparse_tensors`` | all since 2.7; with the parameter ``weights_only`` since 2.14 |
+| ``torch._utils._validate_loaded_sparse_tensors`` | all since 2.6; with the parameter ``weights_only`` since 2.14 |
 """
 
 # ruff: noqa: SLF001 - this module is the place for it

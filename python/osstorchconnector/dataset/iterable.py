@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Self, Unpack
 
 from torch.utils.data import IterableDataset
 
+import osstorchconnector._torch  # noqa: F401 - checks the version of torch
 from osstorchconnector._native import DataObject
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig

@@ -7,6 +7,7 @@ from typing import Any, Self, SupportsIndex, Unpack
 
 from torch.utils.data import Dataset
 
+import osstorchconnector._torch  # noqa: F401 - checks the version of torch
 from osstorchconnector._native import DataObject, ObjectStream
 from osstorchconnector.connection.client import OssClient, connect
 from osstorchconnector.connection.config import OssConfig

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import torch
 
+import osstorchconnector._torch  # noqa: F401 - checks the version of torch
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
