@@ -63,7 +63,7 @@ def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in os.environ:
-        if name.startswith(("OSS_", "ALIBABA_CLOUD_")):
+        if name.startswith(("OSS_", "ALIBABA_CLOUD_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     # So tests find no access key of the developer, and look for none outside of this machine.
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))

@@ -96,6 +96,7 @@ class Client:
         config: Any,
         credentials: Callable[[str | None], tuple[str, str, str | None, float | None]] | None,
         io_threads: int,
+        proxy: Any = None,
     ) -> Self:
         """Prepare a client and start its I/O threads. No connection is made before the first request.
 
@@ -108,6 +109,7 @@ class Client:
                 soon, or was refused. The argument is the ID of the refused access key, otherwise None. If it is None
                 itself, requests are not signed.
             io_threads: Native I/O threads.
+            proxy: A `Proxy` of :mod:`osstorchconnector.connection.proxy`, or None.
 
         Raises:
             OssConfigError: A value is wrong.

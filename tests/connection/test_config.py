@@ -53,6 +53,7 @@ def test_defaults() -> None:
         "signature_version": "v4",
         "addressing": None,
         "ca_bundle": None,
+        "proxy": None,
         "credential_refresh_seconds": 60.0,
         "access_key_id": None,
         "access_key_secret": None,

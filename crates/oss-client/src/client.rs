@@ -27,11 +27,12 @@ use crate::{
     config::ClientConfig,
     credentials::{CredentialCache, CredentialProvider, Signer},
     error::{Error, ErrorKind, Result},
+    proxy::Proxy,
     request::Request,
     retry::RetryBudget,
     sizes::Sizes,
     sync::lock,
-    transport::{RequestHead, Response, Transport},
+    transport::{RequestHead, Response, Transport, proxy_refused},
 };
 
 /// Most bytes of an error body. It is a few hundred bytes; a longer body is not an error.
@@ -65,8 +66,10 @@ struct Address {
     bucket: Option<String>,
     /// The value of the `Host` header.
     authority: String,
-    /// What to connect to.
+    /// The host to connect to, or to ask the proxy for.
     host: Arc<str>,
+    /// What a proxy needs in front of a path to forward the request; empty without a proxy.
+    origin: String,
 }
 
 impl Client {
@@ -165,6 +168,10 @@ impl Client {
                 return Ok(answer);
             }
             // Boxed, because it is rare and would make each request's future larger.
+            let proxy = self.shared.transport.forwarding_proxy(&host);
+            if let Some(proxy) = proxy.filter(|_| refused_by_proxy(&answer)) {
+                return Err(proxy_refused(proxy, &host, answer.status));
+            }
             let (error, server_time) = Box::pin(read_error(answer)).await?;
             if Box::pin(self.cured(&error, server_time, signer, budget)).await? {
                 budget.record(&error);
@@ -231,8 +238,14 @@ impl Client {
                 return Err(invalid(&format!("its {name} holds characters that no request may have: {text:?}")));
             }
         }
+        path.insert_str(0, &address.origin);
         let mut head = RequestHead::new(request.method.clone(), &path);
         head.header("host", address.authority.as_bytes());
+        if let Some(authorization) =
+            self.shared.transport.forwarding_proxy(&address.host).and_then(Proxy::authorization)
+        {
+            head.header("proxy-authorization", authorization.as_bytes());
+        }
         head.header("user-agent", config.user_agent.as_bytes());
         if matches!(request.method, http::Method::PUT | http::Method::POST) {
             // OSS refuses a write without it, also an empty one.
@@ -272,11 +285,11 @@ impl Client {
         match &*last {
             Some(address) if address.bucket.as_deref() == bucket => Arc::clone(address),
             _ => {
-                let address = Arc::new(Address {
-                    bucket: bucket.map(str::to_owned),
-                    authority: endpoint.authority(bucket),
-                    host: endpoint.connect_host(bucket).into(),
-                });
+                let (authority, host) = (endpoint.authority(bucket), endpoint.connect_host(bucket));
+                let forwarded = self.shared.transport.forwarding_proxy(&host).is_some();
+                let origin = if forwarded { format!("http://{authority}") } else { String::new() };
+                let bucket = bucket.map(str::to_owned);
+                let address = Arc::new(Address { bucket, authority, host: host.into(), origin });
                 Arc::clone(last.insert(address))
             }
         }
@@ -304,6 +317,11 @@ fn seconds_ahead(server_time: SystemTime) -> i64 {
         Ok(ahead) => seconds(ahead),
         Err(earlier) => -seconds(earlier.duration()),
     }
+}
+
+/// Whether a refusal comes from a proxy: OSS gives each of its answers a request id.
+fn refused_by_proxy(answer: &Response) -> bool {
+    answer.status.is_client_error() && answer.header(&oss_header::REQUEST_ID).is_none()
 }
 
 /// Makes an error of a response that is not a success; also returns the server's time.

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use oss_protocol::{endpoint::Endpoint, sign::SignatureVersion};
 
+use crate::proxy::Proxy;
+
 /// Resolved configuration of a client. Nothing below this value reads the environment.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -40,6 +42,8 @@ pub struct ClientConfig {
     pub fast_list: bool,
     /// PEM file of the certificates to trust instead of the system's.
     pub ca_bundle: Option<PathBuf>,
+    /// The proxy that requests go through.
+    pub proxy: Option<Proxy>,
     /// How long credentials without an expiration are used before the provider is asked again.
     pub credential_refresh: Duration,
     /// Value of the `User-Agent` header.
@@ -66,8 +70,9 @@ impl ClientConfig {
             upload_bytes: 256 << 20,
             fast_list: true,
             ca_bundle: None,
+            proxy: None,
             credential_refresh: Duration::from_secs(60),
-            user_agent: concat!("osstorchconnector/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: format!("osstorchconnector/{}", crate::version()),
         }
     }
 }

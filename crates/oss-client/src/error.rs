@@ -44,6 +44,8 @@ pub enum ErrorKind {
     Connect(String),
     /// The server's certificate is not trusted. Never retried.
     Untrusted(String),
+    /// The proxy refuses, or is none. Never retried.
+    Proxy(String),
     /// Nothing arrived within a timeout. Retried.
     Timeout(String),
     /// The connection broke. Retried.
@@ -138,6 +140,7 @@ impl Error {
             ErrorKind::Service { message, .. } => message.clone(),
             ErrorKind::Connect(text)
             | ErrorKind::Untrusted(text)
+            | ErrorKind::Proxy(text)
             | ErrorKind::Timeout(text)
             | ErrorKind::Transport(text)
             | ErrorKind::Integrity(text)

@@ -23,6 +23,7 @@ pub mod ops;
 pub mod order;
 pub mod paginate;
 pub mod prefetch;
+pub mod proxy;
 pub mod reader;
 mod request;
 mod retry;
@@ -38,3 +39,8 @@ pub use config::ClientConfig;
 pub use error::{Error, ErrorKind, Result};
 pub use request::Request;
 pub use transport::{Body, Response};
+
+/// The version of this release as Python packages write it: `2.0.0a1` for cargo's `2.0.0-alpha.1`.
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc")
+}

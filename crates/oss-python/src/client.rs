@@ -28,7 +28,7 @@ use pyo3::{
 
 use crate::{
     buffer::{Loan, bytes_of},
-    config::{Settings, resolve},
+    config::{ProxySettings, Settings, resolve},
     credentials::PythonProvider,
     data_object::{PyDataObject, unquoted},
     error,
@@ -88,7 +88,7 @@ impl PyClient {
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads))]
+    #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads, proxy = None))]
     fn new(
         py: Python<'_>,
         endpoint: &str,
@@ -96,8 +96,10 @@ impl PyClient {
         config: Settings,
         credentials: Option<Py<PyAny>>,
         io_threads: usize,
+        proxy: Option<ProxySettings>,
     ) -> PyResult<Self> {
-        let config = resolve(py, endpoint, region, config)?;
+        let mut config = resolve(py, endpoint, region, config)?;
+        config.proxy = proxy.map(Into::into);
         let provider: Arc<dyn CredentialProvider> = match credentials {
             Some(callable) => Arc::new(PythonProvider { callable }),
             None => Arc::new(StaticCredentials(None)),

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use oss_client::ClientConfig;
+use oss_client::{ClientConfig, proxy::Proxy};
 use oss_protocol::{
     endpoint::{Addressing, Endpoint, Scheme},
     sign::SignatureVersion,
@@ -30,6 +30,26 @@ pub(crate) struct Settings {
     fast_list: bool,
     ca_bundle: Option<PathBuf>,
     credential_refresh_seconds: f64,
+}
+
+/// Attributes of the Python `Proxy`.
+#[derive(FromPyObject)]
+pub(crate) struct ProxySettings {
+    host: String,
+    port: u16,
+    user: Option<String>,
+    password: String,
+    without: Vec<String>,
+}
+
+impl From<ProxySettings> for Proxy {
+    fn from(settings: ProxySettings) -> Self {
+        let proxy = Self::new(settings.host, settings.port).without(settings.without);
+        match settings.user {
+            Some(user) => proxy.with_password(&user, &settings.password),
+            None => proxy,
+        }
+    }
 }
 
 /// Makes the client's configuration; an empty endpoint stands for files of this machine.

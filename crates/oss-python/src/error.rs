@@ -106,7 +106,7 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
         },
         ErrorKind::File(io::ErrorKind::NotFound, _) => py.get_type::<classes::OssNotFoundError>(),
         ErrorKind::File(io::ErrorKind::PermissionDenied, _) => py.get_type::<classes::OssPermissionError>(),
-        ErrorKind::Connect(_) | ErrorKind::Untrusted(_) | ErrorKind::Transport(_) => {
+        ErrorKind::Connect(_) | ErrorKind::Untrusted(_) | ErrorKind::Proxy(_) | ErrorKind::Transport(_) => {
             py.get_type::<classes::OssConnectionError>()
         }
         ErrorKind::Timeout(_) => py.get_type::<classes::OssTimeoutError>(),

@@ -70,7 +70,7 @@ mod _native {
         crate::log::install();
         crate::process::watch_forks(module)?;
         crate::visit::watch_end(module)?;
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("__version__", oss_client::version())?;
         let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
         module.add("build_profile", profile)
     }

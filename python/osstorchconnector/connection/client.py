@@ -2,6 +2,7 @@
 
 import atexit
 import builtins
+import logging
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ from osstorchconnector.process.worker import worker_share
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+_logger: Final = logging.getLogger(__name__)
 
 # One thread moves 3 to 4 GB/s; eight move more than the network card of a training machine.
 _MOST_IO_THREADS: Final = 8
@@ -318,12 +321,18 @@ def connect(
 
 def _connect(resolved: ResolvedConfig) -> Client:
     write_log(resolved.config)
+    proxy = resolved.proxy.proxy_for(resolved.endpoint)
+    if proxy is not None:
+        _logger.info(
+            "requests to %s go through the proxy %s:%d of %s", resolved.endpoint, proxy.host, proxy.port, proxy.origin
+        )
     return Client(
         endpoint=resolved.endpoint,
         region=resolved.region,
         config=resolved.config,
         credentials=resolved.credentials,
         io_threads=_io_threads(resolved.config),
+        proxy=proxy,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from osstorchconnector.connection.config_file import read_config_file
 from osstorchconnector.connection.endpoint import check_region, infer_region, normalize_endpoint
+from osstorchconnector.connection.proxy import ProxySetting, parse_proxy
 from osstorchconnector.credentials import (
     CredentialSource,
     DefaultCredentials,
@@ -79,6 +80,10 @@ class OssConfig:
         io_threads: Native I/O threads of one process. Default None: one in a DataLoader worker; half the processors in
             other processes, at least 1 and at most 8.
         ca_bundle: PEM file with the certificate authorities to trust. Default None: those of the operating system.
+        proxy: HTTP proxy, ``"http://HOST:PORT"`` or ``"http://USER:PASSWORD@HOST:PORT"``; ``repr`` does not show the
+            password, and it is pickled only to start a process. ``""``: none. Default None: ``HTTP_PROXY``,
+            ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` of the environment decide, except for this machine,
+            ``-internal`` endpoints and metadata addresses, which are reached without a proxy.
         credential_refresh_seconds: Seconds after which the client asks a credential source again. Default 60.
         access_key_id: An access key given in the program. ``repr`` does not show it, and it is pickled only to start a
             process.
@@ -121,6 +126,7 @@ class OssConfig:
     signature_version: SignatureVersion = "v4"
     addressing: Addressing | None = None
     ca_bundle: str | None = None
+    proxy: str | None = None
     # Kubernetes and agents renew a key minutes before it expires, so a minute is soon enough.
     credential_refresh_seconds: float = 60.0
     access_key_id: str | None = None
@@ -162,6 +168,7 @@ class OssConfig:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
                 raise self._error(name, "a non-empty string or None")
+        self._check_proxy()
         self._check_keys()
         self._fit_concurrency()
 
@@ -176,13 +183,13 @@ class OssConfig:
         return type(self)(**{**defaults, **{name: getattr(self, name) for name in self._given}})
 
     def without_secrets(self) -> Self:
-        """Return the configuration without its access key."""
-        return type(self)(**{name: getattr(self, name) for name in self._given.difference(_SECRETS)})
+        """Return the configuration without its access key, and without a proxy that has a password."""
+        return type(self)(**{name: getattr(self, name) for name in self._given if not self._has_secret(name)})
 
     def __repr__(self) -> str:
-        """Return the given fields, without access keys."""
+        """Return the given fields, without access keys and passwords."""
         shown = (
-            f"{field.name}={'***' if field.name in _SECRETS else repr(getattr(self, field.name))}"
+            f"{field.name}={'***' if self._has_secret(field.name) else repr(getattr(self, field.name))}"
             for field in dataclasses.fields(self)
             if field.name in self._given and getattr(self, field.name) is not None
         )
@@ -197,13 +204,15 @@ class OssConfig:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields that were given; an access key only to start a process.
+        """Pickle the fields that were given; an access key or a password only to start a process.
 
         Raises:
-            OssCredentialsError: There is an access key and no process is being started.
+            OssCredentialsError: There is a secret and no process is being started.
         """
         if any(getattr(self, name) is not None for name in _SECRETS):
             refuse_to_pickle_secrets("an access key given in OssConfig")
+        if self._has_secret("proxy"):
+            refuse_to_pickle_secrets("the password in OssConfig.proxy")
         return _rebuild, ({name: getattr(self, name) for name in sorted(self._given)},)
 
     def _check_seconds(self, name: str) -> None:
@@ -221,6 +230,16 @@ class OssConfig:
         value = getattr(self, name)
         if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in allowed):
             raise self._error(name, " or ".join(repr(choice) for choice in allowed))
+
+    def _check_proxy(self) -> None:
+        if self.proxy is not None and not isinstance(self.proxy, str):
+            raise OssConfigError(f"OssConfig.proxy is a {type(self.proxy).__name__}: a string or None is needed")
+        if self.proxy:
+            parse_proxy(self.proxy, "OssConfig.proxy", ())
+
+    def _has_secret(self, name: str) -> bool:
+        value = getattr(self, name)
+        return value is not None and (name in _SECRETS or (name == "proxy" and "@" in value))
 
     def _check_keys(self) -> None:
         for name in _SECRETS:
@@ -268,6 +287,7 @@ class ResolvedConfig:
     config: OssConfig
     #: None for anonymous requests.
     credentials: CredentialSource | None
+    proxy: ProxySetting
 
 
 def resolve(
@@ -293,11 +313,15 @@ def resolve(
     config = _resolve_config(config_path, config)
     if config.ca_bundle is not None and not os.access(config.ca_bundle, os.R_OK):
         raise OssConfigError(f"OssConfig.ca_bundle names a file that cannot be read: {config.ca_bundle!r}")
+    proxy = ProxySetting(config.proxy)
+    # Once here, so that a malformed variable raises in the call that needs it.
+    proxy.proxy_for(endpoint)
     return ResolvedConfig(
         endpoint=endpoint,
         region=_resolve_region(region, endpoint, config),
         config=config.without_secrets(),
         credentials=_resolve_credentials(cred_provider, config, os.fspath(cred_path) if cred_path else ""),
+        proxy=proxy,
     )
 
 
@@ -308,7 +332,7 @@ def resolve_local(config_path: str | os.PathLike[str] = "", config: OssConfig | 
         OssConfigError: A value is wrong, or a file is missing or malformed.
     """
     config = _resolve_config(config_path, config).without_secrets()
-    return ResolvedConfig(endpoint="", region="", config=config, credentials=None)
+    return ResolvedConfig(endpoint="", region="", config=config, credentials=None, proxy=ProxySetting(""))
 
 
 def _resolve_config(config_path: str | os.PathLike[str], config: OssConfig | None) -> OssConfig:

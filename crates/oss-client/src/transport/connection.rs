@@ -81,6 +81,11 @@ impl Connection {
         Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0 }
     }
 
+    /// The stream, if everything that was received over it has been used.
+    pub(super) fn into_stream(self) -> Option<Stream> {
+        (self.start == self.end).then_some(self.stream)
+    }
+
     /// Whether an idle connection can be used again: the server has neither closed it nor sent anything.
     pub(super) fn is_usable(&mut self) -> bool {
         let (stream, buffer) = (&mut self.stream, &mut self.buffer);

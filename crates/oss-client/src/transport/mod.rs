@@ -1,5 +1,6 @@
 //! Connections: made, kept alive and used again.
 
+mod addresses;
 mod body;
 mod connection;
 mod head;
@@ -13,21 +14,23 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{Method, StatusCode};
 use oss_protocol::endpoint::Endpoint;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 use tokio_rustls::TlsConnector;
 
 pub(crate) use self::head::RequestHead;
-pub use self::{body::Body, response::Response};
 use self::{
+    addresses::Addresses,
     connection::{Broken, Connection, Patience, Rest},
     stream::Stream,
 };
+pub use self::{body::Body, response::Response};
 use crate::{
     config::ClientConfig,
     error::{Error, ErrorKind, Result},
+    proxy::Proxy,
     sync::lock,
     tls,
 };
@@ -40,6 +43,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(45);
 pub(crate) struct Transport {
     port: u16,
     tls: Option<Arc<rustls::ClientConfig>>,
+    proxy: Option<Proxy>,
+    addresses: Addresses,
     connect_timeout: Duration,
     read_timeout: Duration,
     idle: Arc<IdleConnections>,
@@ -113,10 +118,22 @@ impl Transport {
             } else {
                 None
             },
+            proxy: config.proxy.clone(),
+            addresses: Addresses::default(),
             connect_timeout: config.connect_timeout,
             read_timeout: config.read_timeout,
             idle: Arc::default(),
         })
+    }
+
+    /// The proxy that requests to a host go through.
+    pub(crate) fn proxy(&self, host: &str) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| proxy.serves(host, self.port))
+    }
+
+    /// The proxy that requests to a host are sent to as they are. Through a tunnel it does not see them.
+    pub(crate) fn forwarding_proxy(&self, host: &str) -> Option<&Proxy> {
+        self.proxy(host).filter(|_| self.tls.is_none())
     }
 
     /// Sends one request and waits for the head of its response.
@@ -168,17 +185,15 @@ impl Transport {
             }
             Err(broken) => broken,
         };
-        let port = self.port;
+        let peer = self.peer(host);
         let (kind, stale) = match broken {
             Broken::Silent => {
                 let seconds = self.read_timeout.as_secs_f64();
-                (ErrorKind::Timeout(format!("no answer from {host}:{port} for {seconds:.1} s")), false)
+                (ErrorKind::Timeout(format!("no answer from {peer} for {seconds:.1} s")), false)
             }
-            Broken::NotHttp(what) => {
-                (ErrorKind::InvalidReply(format!("{host}:{port} does not speak HTTP: {what}")), false)
-            }
+            Broken::NotHttp(what) => (ErrorKind::InvalidReply(format!("{peer} does not speak HTTP: {what}")), false),
             Broken::Lost { cause, unanswered } => {
-                let text = format!("the connection to {host}:{port} broke before an answer arrived: {cause}");
+                let text = format!("the connection to {peer} broke before an answer arrived: {cause}");
                 // A request that changes something each time must be known to have been sent twice.
                 (ErrorKind::Transport(text), unanswered && head.method() != Method::POST)
             }
@@ -188,25 +203,27 @@ impl Transport {
 
     async fn connect_within(&self, host: &str, deadline: Instant) -> Result<Connection> {
         let limit = deadline.min(Instant::now() + self.connect_timeout);
-        tokio::time::timeout_at(limit, self.connect(host)).await.unwrap_or_else(|_| {
+        tokio::time::timeout_at(limit, self.connect(host, limit)).await.unwrap_or_else(|_| {
             let seconds = self.connect_timeout.as_secs_f64();
-            let text = format!("no connection to {host}:{} within {seconds:.1} s", self.port);
-            Err(ErrorKind::Connect(text).into())
+            Err(self.unreachable(host, &format!("nothing within {seconds:.1} s")))
         })
     }
 
-    async fn connect(&self, host: &str) -> Result<Connection> {
-        let refused = |error: &dyn std::error::Error| {
-            let text = format!("no connection to {host}:{}: {}", self.port, error);
-            Error::new(ErrorKind::Connect(text))
-        };
+    async fn connect(&self, host: &str, deadline: Instant) -> Result<Connection> {
+        let refused = |error: &dyn std::error::Error| self.unreachable(host, error);
         // A literal IPv6 address stands in brackets in a URL, and without them everywhere else.
         let address = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((address, self.port)).await.map_err(|error| refused(&error))?;
+        let proxy = self.proxy(host);
+        let (peer, port) = proxy.map_or((address, self.port), |proxy| (proxy.host(), proxy.port()));
+        let stream = self.addresses.connect(peer, port).await.map_err(|error| refused(&error))?;
         stream.set_nodelay(true).map_err(|error| refused(&error))?;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
+                let stream = match proxy {
+                    Some(proxy) => self.tunnel(proxy, host, stream, deadline).await?,
+                    None => stream,
+                };
                 let name = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
                 let connector = TlsConnector::from(Arc::clone(tls));
                 let stream =
@@ -222,6 +239,56 @@ impl Transport {
         };
         Ok(Connection::new(stream))
     }
+
+    fn unreachable(&self, host: &str, cause: &dyn fmt::Display) -> Error {
+        ErrorKind::Connect(format!("no connection to {}: {cause}", self.peer(host))).into()
+    }
+
+    /// A host and the way to it, for messages.
+    fn peer(&self, host: &str) -> String {
+        let through = self.proxy(host).map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        format!("{host}:{}{through}", self.port)
+    }
+
+    /// Asks a proxy for a tunnel to a host.
+    async fn tunnel(&self, proxy: &Proxy, host: &str, stream: TcpStream, deadline: Instant) -> Result<TcpStream> {
+        let target = format!("{host}:{}", self.port);
+        let mut head = RequestHead::new(Method::CONNECT, &target);
+        head.header("host", target.as_bytes());
+        if let Some(authorization) = proxy.authorization() {
+            head.header("proxy-authorization", authorization.as_bytes());
+        }
+        let mut connection = Connection::new(Stream::Plain(stream));
+        let patience = Patience { read_timeout: self.read_timeout, deadline };
+        let answer = connection.exchange(&head, &[], patience).await.map_err(|broken| match broken {
+            Broken::Silent => self.unreachable(host, &"it does not answer"),
+            Broken::Lost { cause, .. } => self.unreachable(host, &cause),
+            Broken::NotHttp(what) => {
+                let text = format!("no connection to {}, which is no HTTP proxy: {what}", self.peer(host));
+                ErrorKind::Proxy(text).into()
+            }
+        })?;
+        if answer.status.is_success() {
+            return match connection.into_stream() {
+                Some(Stream::Plain(stream)) => Ok(stream),
+                _ => Err(ErrorKind::Proxy(format!("the proxy {proxy} sent more than its answer")).into()),
+            };
+        }
+        if answer.status.is_server_error() {
+            return Err(self.unreachable(host, &format!("it answered {}", answer.status)));
+        }
+        Err(proxy_refused(proxy, host, answer.status))
+    }
+}
+
+/// A proxy's answer that no other attempt changes.
+pub(crate) fn proxy_refused(proxy: &Proxy, host: &str, status: StatusCode) -> Error {
+    let remedy = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        "it wants a user name and a password: OssConfig(proxy=\"http://USER:PASSWORD@HOST:PORT\")"
+    } else {
+        "let it pass requests to this host, or name the host in NO_PROXY"
+    };
+    ErrorKind::Proxy(format!("the proxy {proxy} refused a request to {host} with {status}; {remedy}")).into()
 }
 
 impl fmt::Debug for Transport {

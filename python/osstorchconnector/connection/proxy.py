@@ -1,0 +1,142 @@
+"""The HTTP proxy that requests go through: from the configuration, else from the environment."""
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from osstorchconnector.credentials.source import refuse_to_pickle_secrets
+from osstorchconnector.exceptions import OssConfigError
+
+# Addresses that answer only to machines of the cloud: https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata
+_METADATA_HOSTS: Final = frozenset({"100.100.100.200", "169.254.169.254"})
+_DEFAULT_PORT: Final = 80
+_EXAMPLE: Final = "'http://proxy.example:3128'"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Proxy:
+    """A proxy, as the native client takes it.
+
+    Attributes:
+        host: Its name or address, without brackets.
+        port: Its port.
+        user: User name, or None.
+        password: The password, a secret.
+        without: Hosts that are reached without it, as ``NO_PROXY`` names them.
+        origin: Where it was configured, for messages.
+    """
+
+    host: str
+    port: int
+    user: str | None
+    password: str
+    without: tuple[str, ...]
+    origin: str
+
+    def __repr__(self) -> str:
+        """Return host and port."""
+        return f"Proxy({self.host}:{self.port})"
+
+
+class ProxySetting:
+    """Which proxy a client uses. Each process looks into its own environment, so no secret of it is pickled."""
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str | None) -> None:
+        """Hold the value of ``OssConfig.proxy``."""
+        self._url = url
+
+    def proxy_for(self, endpoint: str) -> Proxy | None:
+        """Return the proxy for an endpoint, as :func:`normalize_endpoint` returns it, or None.
+
+        Raises:
+            OssConfigError: The setting or the variable names no HTTP proxy.
+        """
+        if self._url is not None:
+            return parse_proxy(self._url, "OssConfig.proxy", ()) if self._url else None
+        parts = urlsplit(endpoint)
+        if _is_near(parts.hostname or ""):
+            return None
+        name, url = _from_environment(parts.scheme)
+        without = tuple(filter(None, (host.strip() for host in _variable("no_proxy")[1].split(","))))
+        return parse_proxy(url, f"{name} in the environment", without) if url else None
+
+    def __repr__(self) -> str:
+        """Return the class, without its content."""
+        return f"{type(self).__name__}(...)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the URL; one with a password only to start a process.
+
+        Raises:
+            OssCredentialsError: There is a password and no process is being started.
+        """
+        if self._url is not None and "@" in self._url:
+            refuse_to_pickle_secrets("the password in OssConfig.proxy")
+        return type(self), (self._url,)
+
+
+def parse_proxy(url: str, origin: str, without: tuple[str, ...]) -> Proxy:
+    """Return the proxy that a URL names.
+
+    Args:
+        url: ``[http://][USER:PASSWORD@]HOST[:PORT]``.
+        origin: Where it was configured, for messages, which never quote a URL with a password.
+        without: Hosts that are reached without it.
+
+    Raises:
+        OssConfigError: It is not a URL of an HTTP proxy.
+    """
+    shown = shown_proxy(url)
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.lower() != "http":
+        raise OssConfigError(
+            f"{origin} is {shown!r}: only HTTP proxies are supported, such as {_EXAMPLE}; OssConfig(proxy='') uses none"
+        )
+    try:
+        parts = urlsplit(f"//{rest if separator else url}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    else:
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or any(character <= " " for character in url):
+            host = None
+    if not host or port == 0:
+        raise OssConfigError(f"{origin} is {shown!r}, which is no proxy: a URL such as {_EXAMPLE} is needed")
+    user = None if parts.username is None else unquote(parts.username)
+    return Proxy(host, port or _DEFAULT_PORT, user, unquote(parts.password or ""), without, origin)
+
+
+def shown_proxy(url: str) -> str:
+    """Return a proxy's URL for messages: without user name and password."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{'***@' if '@' in rest else ''}{rest.rpartition('@')[2]}"
+
+
+def _from_environment(scheme: str) -> tuple[str, str]:
+    for variable in (f"{scheme}_proxy", "all_proxy"):
+        name, url = _variable(variable)
+        # A web server passes a header "Proxy" of its client to a CGI program in this variable.
+        if url and not (name == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ):
+            return name, url
+    return "", ""
+
+
+def _variable(name: str) -> tuple[str, str]:
+    """Return the name and the value of a variable. Lower case wins, as in curl and in Python's own library."""
+    if name in os.environ:
+        return name, os.environ[name]
+    return name.upper(), os.environ.get(name.upper(), "")
+
+
+def _is_near(host: str) -> bool:
+    """Return whether only this machine or this network reaches a host: a variable must not send its traffic away."""
+    if host == "localhost" or host in _METADATA_HOSTS or host.partition(".")[0].endswith("-internal"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
