@@ -129,7 +129,7 @@ def torch_findings(package: Path = PACKAGE) -> list[str]:
 
 # The modules of oss-client from the bottom to the top: a module may name its own layer and those before it.
 RUST_LAYERS = [
-    ["sync"],
+    ["proxy", "sync"],
     ["error"],
     ["backoff", "buffer", "coalesce", "concurrency", "config", "credentials", "headers", "order", "sizes", "traffic"],
     ["catalogue"],

@@ -72,7 +72,12 @@ impl ClientConfig {
             ca_bundle: None,
             proxy: None,
             credential_refresh: Duration::from_secs(60),
-            user_agent: format!("osstorchconnector/{}", crate::version()),
+            user_agent: format!("osstorchconnector/{}", version()),
         }
     }
+}
+
+/// The version of this release as Python packages write it: `2.0.0a1` for cargo's `2.0.0-alpha.1`.
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc")
 }

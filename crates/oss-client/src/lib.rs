@@ -35,12 +35,7 @@ mod transport;
 pub mod upload;
 
 pub use client::Client;
-pub use config::ClientConfig;
+pub use config::{ClientConfig, version};
 pub use error::{Error, ErrorKind, Result};
 pub use request::Request;
 pub use transport::{Body, Response};
-
-/// The version of this release as Python packages write it: `2.0.0a1` for cargo's `2.0.0-alpha.1`.
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").replace("-alpha.", "a").replace("-beta.", "b").replace("-rc.", "rc")
-}
