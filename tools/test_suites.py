@@ -28,7 +28,7 @@ class Suite:
         repository: Name of the folder.
         tests: Files to run, below `folder`.
         packages: What its environment holds besides pytest.
-        folder: Where it runs, below the repository.
+        folder: The working directory of its tests, below the repository.
         name: What it is called if a repository has several.
         without: Parts of names of tests about what the emulator does not have, and why.
         deselected: Parts of names of tests that would call the cloud; they do not run.

@@ -1,4 +1,4 @@
-"""Where the certificate authorities to trust come from."""
+"""The certificate authorities to trust: from the configuration, the environment, or the system."""
 
 import hashlib
 import subprocess

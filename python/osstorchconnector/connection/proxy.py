@@ -25,7 +25,7 @@ class Proxy:
         user: User name, or None.
         password: The password, a secret.
         without: Hosts that are reached without it, as ``NO_PROXY`` names them.
-        origin: Where it was configured, for messages.
+        origin: Name of the setting or variable that names it, for messages.
     """
 
     host: str
@@ -84,7 +84,7 @@ def parse_proxy(url: str, origin: str, without: tuple[str, ...]) -> Proxy:
 
     Args:
         url: ``[http://][USER:PASSWORD@]HOST[:PORT]``.
-        origin: Where it was configured, for messages, which never quote a URL with a password.
+        origin: Name of the setting or variable, for messages, which never quote a password.
         without: Hosts that are reached without it.
 
     Raises:
