@@ -23,6 +23,7 @@ from osstorchconnector._lazy import lazy_names as _lazy_names
 from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writer, __version__, new_data_object
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.connection.seekable_writer import SeekableWriter
 from osstorchconnector.dataset.manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector.exceptions import (
     OssConfigError,
@@ -85,6 +86,7 @@ __all__ = [
     "OssStorageWriter",
     "OssThrottledError",
     "OssTimeoutError",
+    "SeekableWriter",
     "Writer",
 ]
 

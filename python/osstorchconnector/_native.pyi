@@ -591,6 +591,10 @@ class DataObject:
         """The key inside the bucket, or the name of a member inside its archive."""
 
     @property
+    def mode(self) -> str:
+        """``"rb"``."""
+
+    @property
     def uri(self) -> str:
         """``oss://bucket/name``."""
 
@@ -738,6 +742,14 @@ class OssReader(BinaryIO):
     @property
     def uri(self) -> str:
         """``oss://bucket/name``."""
+
+    @property
+    def name(self) -> str:
+        """The URI, as the name of a file is what it was opened by."""
+
+    @property
+    def mode(self) -> str:
+        """``"rb"``."""
 
     @property
     def size(self) -> int:
@@ -969,6 +981,14 @@ class Writer:
         """``oss://bucket/name``."""
 
     @property
+    def name(self) -> str:
+        """The URI, as the name of a file is what it was opened by."""
+
+    @property
+    def mode(self) -> str:
+        """``"wb"``."""
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed or aborted."""
 
@@ -1045,7 +1065,7 @@ class Writer:
     def fileno(self) -> int:
         """Raise `io.UnsupportedOperation`."""
 
-    def detach(self) -> None:
+    def detach(self) -> Any:
         """Raise `io.UnsupportedOperation`."""
 
     def seek(self, _offset: int, _whence: int = 0, /) -> int:
@@ -1054,10 +1074,28 @@ class Writer:
     def truncate(self, _size: int | None = None, /) -> int:
         """Raise `io.UnsupportedOperation`."""
 
-    def read(self, _size: int | None = None, /) -> bytes:
+    def read(self, _size: int | None = ..., /) -> bytes:
+        """Raise `io.UnsupportedOperation`."""
+
+    def read1(self, _size: int | None = ..., /) -> bytes:
         """Raise `io.UnsupportedOperation`."""
 
     def readinto(self, _buffer: Buffer, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def readinto1(self, _buffer: Buffer, /) -> int:
+        """Raise `io.UnsupportedOperation`."""
+
+    def readline(self, _size: int | None = ..., /) -> bytes:
+        """Raise `io.UnsupportedOperation`."""
+
+    def readlines(self, _hint: int | None = ..., /) -> list[bytes]:
+        """Raise `io.UnsupportedOperation`."""
+
+    def __iter__(self) -> Self:
+        """Return the writer."""
+
+    def __next__(self) -> bytes:
         """Raise `io.UnsupportedOperation`."""
 
     def __enter__(self) -> Self:

@@ -70,6 +70,20 @@ def test_a_compressed_file_that_is_lost_publishes_nothing(client: OssClient, uri
     assert client.get(uri) == PREVIOUS
 
 
+def test_a_file_can_seek(client: OssClient, bucket: str, uri: str) -> None:
+    system = fsspec.filesystem("oss")
+    with system.open(uri, "wb", seekable=True) as file:
+        file.write(b"second")
+        file.seek(0)
+        file.write(b"S")
+    assert client.get(uri) == b"Second"
+    with system.transaction:
+        with system.open(f"oss://{bucket}/other", "wb", seekable=True) as other:
+            other.write(b"whole")
+        assert [item.name for item in client.list(f"oss://{bucket}/")] == ["object"]
+    assert client.get(f"oss://{bucket}/other") == b"whole"
+
+
 def test_a_transaction_publishes_everything_at_its_end(client: OssClient, bucket: str, uri: str) -> None:
     system = fsspec.filesystem("oss")
     with system.transaction:

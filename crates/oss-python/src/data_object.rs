@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// An object of OSS: its name, its size, and its bytes as a stream.
-#[pyclass(frozen, name = "DataObject", module = "osstorchconnector._native")]
+#[pyclass(frozen, weakref, name = "DataObject", module = "osstorchconnector._native")]
 pub(crate) struct PyDataObject {
     entry: Entry,
     state: ForkLock<StreamState>,

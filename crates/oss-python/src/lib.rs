@@ -38,6 +38,8 @@ mod uri;
 mod visit;
 mod wait;
 mod writer;
+mod writer_ending;
+mod writer_state;
 
 /// The native core.
 #[pyo3::pymodule]

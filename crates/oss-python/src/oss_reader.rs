@@ -63,6 +63,11 @@ impl PyOssReader {
     }
 
     #[getter]
+    fn name(&self) -> &str {
+        &self.uri
+    }
+
+    #[getter]
     fn size(&self) -> u64 {
         self.size
     }

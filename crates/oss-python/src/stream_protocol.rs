@@ -296,7 +296,8 @@ pub(crate) trait ReadStream {
     }
 
     /// The exception of an operation that a stream over an object does not have.
-    fn unsupported<T>(operation: &str) -> PyResult<T> {
+    fn unsupported<T>(&self, py: Python<'_>, operation: &str) -> PyResult<T> {
+        self.check_usable(py)?;
         Err(UnsupportedOperation::new_err(match operation {
             "fileno" => "fileno: an object of OSS is not a file of the operating system".to_owned(),
             "detach" => format!("detach: this {} has no raw stream", Self::NAME),
@@ -391,27 +392,32 @@ macro_rules! read_stream_methods {
                 self.check_usable(py).map(|()| false)
             }
 
-            fn fileno(&self) -> PyResult<i32> {
-                Self::unsupported("fileno")
+            #[getter]
+            fn mode(&self) -> &'static str {
+                "rb"
             }
 
-            fn detach(&self) -> PyResult<Py<PyAny>> {
-                Self::unsupported("detach")
+            fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+                self.unsupported(py, "fileno")
+            }
+
+            fn detach(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                self.unsupported(py, "detach")
             }
 
             #[pyo3(signature = (_data, /))]
-            fn write(&self, _data: &Bound<'_, PyAny>) -> PyResult<usize> {
-                Self::unsupported("write")
+            fn write(&self, py: Python<'_>, _data: &Bound<'_, PyAny>) -> PyResult<usize> {
+                self.unsupported(py, "write")
             }
 
             #[pyo3(signature = (_lines, /))]
-            fn writelines(&self, _lines: &Bound<'_, PyAny>) -> PyResult<()> {
-                Self::unsupported("writelines")
+            fn writelines(&self, py: Python<'_>, _lines: &Bound<'_, PyAny>) -> PyResult<()> {
+                self.unsupported(py, "writelines")
             }
 
             #[pyo3(signature = (_size = None, /))]
-            fn truncate(&self, _size: Option<u64>) -> PyResult<u64> {
-                Self::unsupported("truncate")
+            fn truncate(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<u64> {
+                self.unsupported(py, "truncate")
             }
 
             fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {

@@ -10,7 +10,7 @@ use oss_client::{
 use pyo3::{
     PyTraverseError, PyVisit,
     buffer::PyUntypedBuffer,
-    exceptions::{PyBaseException, PyException, PyTypeError, PyValueError},
+    exceptions::{PyBaseException, PyTypeError, PyValueError},
     prelude::*,
     types::{PyString, PyTuple},
 };
@@ -20,11 +20,13 @@ use crate::{
     buffer::{Loan, bytes_of},
     data_object::unquoted,
     error,
-    handled::{Handled, tell_unpublished},
-    process::{ForkGuard, ForkLock, ProcessBound},
+    handled::Handled,
+    process::{ForkLock, ProcessBound},
     reactor_client::ReactorClient,
     unfinished::{Unfinished, warn_unclosed},
     wait::block_on,
+    writer_ending::{is_consequence, note_unaborted, note_unsupported},
+    writer_state::{Progress, State, busy},
 };
 
 pyo3::import_exception!(io, UnsupportedOperation);
@@ -33,34 +35,13 @@ pyo3::import_exception!(io, UnsupportedOperation);
 /// or by a `close` that no exception is the reason of. Anything else leaves what was there before.
 #[pyclass(frozen, weakref, name = "Writer", module = "osstorchconnector._native")]
 pub(crate) struct PyWriter {
-    uri: String,
+    pub(crate) uri: String,
     /// The reactor of the upload itself; its parts take turns on all reactors.
-    reactor_client: Arc<ReactorClient>,
+    pub(crate) reactor_client: Arc<ReactorClient>,
     state: ForkLock<State>,
     warned: Arc<AtomicBool>,
     /// Closing it and the end of its block publish nothing: `publish` does.
     deferred: bool,
-}
-
-struct State {
-    progress: Progress,
-    written: u64,
-    /// In its own `with` block, whose end decides about publishing.
-    inside: bool,
-    /// Closed, but not published yet.
-    ended: bool,
-    /// What wrote to it was collected, and is about to close it.
-    lost: bool,
-    /// Exceptions that are no reason not to publish: they were being handled before it was opened or entered.
-    handled: Handled,
-}
-
-enum Progress {
-    Open(ProcessBound<Unfinished>),
-    /// A write failed; the reason is raised again by every further use.
-    Failed(PyErr),
-    Published(Published),
-    Aborted,
 }
 
 impl Drop for PyWriter {
@@ -112,8 +93,18 @@ impl PyWriter {
         })
     }
 
+    /// Raises if it is closed, has failed, or belongs to another process.
+    fn check_usable(&self, py: Python<'_>) -> PyResult<()> {
+        self.state.lock(py, "writer")?.open(py).map(drop)
+    }
+
+    fn unsupported<T>(&self, py: Python<'_>, operation: &str) -> PyResult<T> {
+        self.check_usable(py)?;
+        unsupported(operation)
+    }
+
     /// Runs an operation on the I/O thread. If it fails, the upload is aborted and the writer keeps the error.
-    fn advance<T: Send + 'static, F>(
+    pub(crate) fn advance<T: Send + 'static, F>(
         &self,
         py: Python<'_>,
         state: &mut State,
@@ -190,31 +181,6 @@ impl PyWriter {
     }
 }
 
-impl State {
-    fn upload(&self, py: Python<'_>) -> PyResult<&Arc<tokio::sync::Mutex<Upload>>> {
-        match &self.progress {
-            Progress::Open(unfinished) => Ok(unfinished.get(py, "writer")?.upload()),
-            Progress::Failed(error) => Err(error.clone_ref(py)),
-            Progress::Published(_) | Progress::Aborted => Err(closed()),
-        }
-    }
-
-    /// The upload, if more may be written to it.
-    fn open(&self, py: Python<'_>) -> PyResult<&Arc<tokio::sync::Mutex<Upload>>> {
-        if self.ended { Err(closed()) } else { self.upload(py) }
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.progress, Progress::Published(_) | Progress::Aborted)
-    }
-
-    fn end(&mut self, progress: Progress) {
-        self.progress = progress;
-        // They may hold much memory, and the writer.
-        self.handled = Handled::default();
-    }
-}
-
 /// All reactors, for the parts of one upload.
 pub(crate) fn lanes(py: Python<'_>, reactor_clients: &[Arc<ReactorClient>]) -> PyResult<Vec<Lane>> {
     let lane = |reactor_client: &Arc<ReactorClient>| {
@@ -224,16 +190,15 @@ pub(crate) fn lanes(py: Python<'_>, reactor_clients: &[Arc<ReactorClient>]) -> P
     reactor_clients.iter().map(lane).collect()
 }
 
-fn busy() -> PyErr {
-    PyValueError::new_err("another thread is using this writer")
-}
-
-fn closed() -> PyErr {
-    PyValueError::new_err("I/O operation on closed writer")
-}
-
 fn unsupported<T>(operation: &str) -> PyResult<T> {
-    Err(UnsupportedOperation::new_err(format!("{operation}: an object is written from its start to its end, once")))
+    Err(UnsupportedOperation::new_err(match operation {
+        "fileno" => "fileno: an object of OSS is not a file of the operating system".to_owned(),
+        "detach" => "detach: this writer has no raw stream".to_owned(),
+        _ => format!(
+            "{operation}: this writer writes an object from its start to its end, once; open it with writer(uri, \
+             seekable=True) to seek and to read what was written"
+        ),
+    }))
 }
 
 #[pymethods]
@@ -246,11 +211,12 @@ impl PyWriter {
     #[pyo3(signature = (data, /))]
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         if data.is_instance_of::<PyString>() {
+            self.check_usable(py)?;
             let text =
                 "an object holds bytes, not str: encode the text, or write it to an io.TextIOWrapper of this writer";
             return Err(PyTypeError::new_err(text));
         }
-        let buffer = PyUntypedBuffer::get(data)?;
+        let buffer = PyUntypedBuffer::get(data).or_else(|error| self.check_usable(py).and(Err(error)))?;
         let bytes = bytes_of(&buffer)?;
         let mut state = self.state.lock(py, "writer")?;
         let (has_failed, room, worth_lending) = {
@@ -280,6 +246,7 @@ impl PyWriter {
 
     #[pyo3(signature = (lines, /))]
     fn writelines(&self, py: Python<'_>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_usable(py)?;
         for line in lines.try_iter()? {
             self.write(py, &line?)?;
         }
@@ -379,48 +346,87 @@ impl PyWriter {
         Ok(self.published(py)?.and_then(|published| published.crc64))
     }
 
-    fn readable(&self) -> bool {
-        false
+    fn readable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check_usable(py).map(|()| false)
     }
 
-    fn writable(&self) -> bool {
-        true
+    fn writable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check_usable(py).map(|()| true)
     }
 
-    fn seekable(&self) -> bool {
-        false
+    fn seekable(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check_usable(py).map(|()| false)
     }
 
-    fn isatty(&self) -> bool {
-        false
+    fn isatty(&self, py: Python<'_>) -> PyResult<bool> {
+        self.check_usable(py).map(|()| false)
     }
 
-    fn fileno(&self) -> PyResult<i32> {
-        unsupported("fileno")
+    #[getter]
+    fn name(&self) -> &str {
+        &self.uri
     }
 
-    fn detach(&self) -> PyResult<()> {
-        unsupported("detach")
+    #[getter]
+    fn mode(&self) -> &'static str {
+        "wb"
+    }
+
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.unsupported(py, "fileno")
+    }
+
+    fn detach(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.unsupported(py, "detach")
     }
 
     #[pyo3(signature = (_offset, _whence = 0, /))]
-    fn seek(&self, _offset: i64, _whence: i32) -> PyResult<u64> {
-        unsupported("seek")
+    fn seek(&self, py: Python<'_>, _offset: i64, _whence: i32) -> PyResult<u64> {
+        self.unsupported(py, "seek")
     }
 
     #[pyo3(signature = (_size = None, /))]
-    fn truncate(&self, _size: Option<i64>) -> PyResult<u64> {
-        unsupported("truncate")
+    fn truncate(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<u64> {
+        self.unsupported(py, "truncate")
     }
 
-    #[pyo3(signature = (_size = None, /))]
-    fn read(&self, _size: Option<i64>) -> PyResult<Vec<u8>> {
-        unsupported("read")
+    #[pyo3(signature = (_size = -1, /))]
+    fn read(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<Vec<u8>> {
+        self.unsupported(py, "read")
+    }
+
+    #[pyo3(signature = (_size = -1, /))]
+    fn read1(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<Vec<u8>> {
+        self.unsupported(py, "read1")
+    }
+
+    #[pyo3(signature = (_size = -1, /))]
+    fn readline(&self, py: Python<'_>, _size: Option<i64>) -> PyResult<Vec<u8>> {
+        self.unsupported(py, "readline")
+    }
+
+    #[pyo3(signature = (_hint = -1, /))]
+    fn readlines(&self, py: Python<'_>, _hint: Option<i64>) -> PyResult<Vec<Vec<u8>>> {
+        self.unsupported(py, "readlines")
     }
 
     #[pyo3(signature = (_buffer, /))]
-    fn readinto(&self, _buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-        unsupported("readinto")
+    fn readinto(&self, py: Python<'_>, _buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.unsupported(py, "readinto")
+    }
+
+    #[pyo3(signature = (_buffer, /))]
+    fn readinto1(&self, py: Python<'_>, _buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.unsupported(py, "readinto1")
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().check_usable(slf.py())?;
+        Ok(slf)
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Vec<u8>>> {
+        self.unsupported(py, "readline")
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -457,8 +463,9 @@ impl PyWriter {
         };
         let aborted = self.take_back(py, &mut state);
         drop(state);
-        // torch.save raises an error of its own about bytes that are missing because a write failed.
         note_unaborted(py, aborted, &raised)?;
+        note_unsupported(py, &raised)?;
+        // torch.save raises an error of its own about bytes that are missing because a write failed.
         cause.map_or(Ok(()), Err)
     }
 
@@ -471,68 +478,7 @@ impl PyWriter {
     }
 }
 
-/// Whether an exception of the block may be a consequence of an earlier error of this writer. Exceptions of this
-/// package are not, and neither are `KeyboardInterrupt` and the like, which are not errors.
-fn is_consequence(py: Python<'_>, raised: &Bound<'_, PyAny>) -> bool {
-    raised.is_instance_of::<PyException>() && !error::is_of_our_tree(py, &PyErr::from_value(raised.clone()))
-}
-
-/// The caller must know the exception of the block: an abort that failed is a note on it.
-fn note_unaborted(py: Python<'_>, aborted: PyResult<()>, raised: &Bound<'_, PyAny>) -> PyResult<()> {
-    match aborted {
-        Err(second) if error::is_of_our_tree(py, &second) => {
-            let text = format!("the unfinished upload could not be aborted, its parts remain: {}", second.value(py));
-            raised.call_method1("add_note", (text,)).map(drop)
-        }
-        aborted => aborted,
-    }
-}
-
 impl PyWriter {
-    /// Sends the rest and publishes.
-    fn finish(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
-        let published = self.advance(py, state, |mut upload| async move {
-            match upload.finish().await {
-                Ok(published) => Ok(published),
-                Err(error) => Err(upload.give_up(error).await),
-            }
-        })?;
-        state.end(Progress::Published(published));
-        Ok(())
-    }
-
-    fn take_back(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
-        let unfinished = match &state.progress {
-            Progress::Open(unfinished) => unfinished.get(py, "writer")?,
-            Progress::Failed(_) => {
-                state.end(Progress::Aborted);
-                return Ok(());
-            }
-            Progress::Published(_) | Progress::Aborted => return Ok(()),
-        };
-        let upload = Arc::clone(unfinished.upload());
-        let (_, reactor) = self.reactor_client.get(py)?;
-        let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
-        state.end(Progress::Aborted);
-        aborted
-    }
-
-    /// Aborts because of an exception, or because what wrote to it was lost, and says so.
-    fn abandon(
-        &self,
-        py: Python<'_>,
-        mut state: ForkGuard<'_, State>,
-        reason: Option<Bound<'_, PyBaseException>>,
-    ) -> PyResult<()> {
-        let aborted = self.take_back(py, &mut state);
-        drop(state);
-        match &reason {
-            Some(reason) => note_unaborted(py, aborted, reason)?,
-            None => aborted?,
-        }
-        tell_unpublished(py, &self.uri, reason.as_ref())
-    }
-
     fn published(&self, py: Python<'_>) -> PyResult<Option<Published>> {
         match &self.state.lock(py, "writer")?.progress {
             Progress::Published(published) => Ok(Some(published.clone())),

@@ -4,6 +4,7 @@
 | --- | --- |
 | ``torch._weights_only_unpickler.Unpickler`` | all since 2.6 |
 | ``torch.storage.TypedStorage(_internal=)``, ``._untyped_storage`` | all since 2.6 |
+| ``torch.serialization._serialization_tls.skip_data`` | all since 2.6 |
 | ``torch.utils._python_dispatch.is_traceable_wrapper_subclass`` | all since 2.6 |
 | ``torch.Tensor._indices``, ``._values`` | all since 2.6 |
 | ``torch._utils._sparse_tensors_to_validate`` | 2.6 to 2.14 |
@@ -26,6 +27,11 @@ _TypedStorage: Final[Any] = torch.storage.TypedStorage
 _utils: Final[Any] = torch._utils
 # torch declares that the result says which type the tensor is, a type which no tensor can have.
 _is_wrapper: Final[Any] = is_traceable_wrapper_subclass
+
+
+def skips_data() -> bool:
+    """Return whether ``torch.save`` seeks over the bytes of tensors: inside ``torch.serialization.skip_data``."""
+    return bool(torch.serialization._serialization_tls.skip_data)
 
 
 def typed_storage(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.storage.TypedStorage:

@@ -3,10 +3,11 @@
 import builtins
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import torch
 
+from osstorchconnector._torch.serialization import skips_data
 from osstorchconnector.checkpoint import history
 from osstorchconnector.checkpoint.failure import raise_cause
 from osstorchconnector.checkpoint.history import METADATA, Condition
@@ -19,6 +20,7 @@ from osstorchconnector.files.progress import Advance, progress_bar
 
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
+    from osstorchconnector.connection.seekable_writer import SeekableWriter
 
 __all__ = ["OssCheckpoint"]
 
@@ -58,7 +60,7 @@ class OssCheckpoint:
             OssCredentialsError: There is no usable access key.
         """
         self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
-        self._writers: dict[str, Writer] = {}
+        self._writers: dict[str, Writer | SeekableWriter] = {}
 
     def reader(self, uri: str) -> "OssReader":
         """Open an object for reading, for instance by ``torch.load``.
@@ -69,20 +71,34 @@ class OssCheckpoint:
         """
         return self._client.reader(_checked(uri))
 
-    def writer(self, uri: str, size_hint: int | None = None) -> "Writer":
+    @overload
+    def writer(self, uri: str, size_hint: int | None = None, *, seekable: Literal[False] = False) -> "Writer": ...
+
+    @overload
+    def writer(self, uri: str, size_hint: int | None = None, *, seekable: Literal[True]) -> "SeekableWriter": ...
+
+    @overload
+    def writer(
+        self, uri: str, size_hint: int | None = None, *, seekable: bool = False
+    ) -> "Writer | SeekableWriter": ...
+
+    def writer(self, uri: str, size_hint: int | None = None, *, seekable: bool = False) -> "Writer | SeekableWriter":
         """Open an object for writing, for instance by ``torch.save``.
 
-        The object appears, or is replaced, when the writer is closed without an exception. Until then, and if the
-        writing fails, the previous object stays as it is.
+        The object appears, or is replaced, when the writer's ``with`` block ends or the writer is closed, without an
+        exception. Until then, and if the writing fails, the previous object stays as it is.
 
         Args:
             uri: The object.
             size_hint: Expected size in bytes. Only an object of more than 8 TiB needs it.
+            seekable: Return a writer that can seek, and read what was written, as ``h5py`` does: a temporary file
+                without a name, which is uploaded when the writer is published. ``TMPDIR`` decides where it is; for
+                more options see :meth:`OssClient.writer`.
 
         Raises:
             OssConfigError: `uri` does not name an object, or the hint is above the largest size of an object.
         """
-        writer = self._client.writer(_checked(uri), size_hint)
+        writer = self._client.writer(_checked(uri), size_hint, seekable=seekable)
         # `keep` asks it later which version this process published.
         self._writers.pop(writer.uri, None)
         while len(self._writers) >= _MOST_REMEMBERED:
@@ -93,6 +109,8 @@ class OssCheckpoint:
     def save(self, obj: object, uri: str, *, progress: bool = False) -> None:
         """Store an object, as ``torch.save`` stores it in a file.
 
+        Inside ``torch.serialization.skip_data`` it needs a temporary file, as :meth:`writer` does with ``seekable``.
+
         Args:
             obj: What to store.
             uri: The object to write.
@@ -101,7 +119,7 @@ class OssCheckpoint:
         Raises:
             OssError: The checkpoint was not stored; the previous object is unchanged.
         """
-        with progress_bar(uri, None, shown=progress) as advance, self.writer(uri) as writer:
+        with progress_bar(uri, None, shown=progress) as advance, self.writer(uri, seekable=skips_data()) as writer:
             torch.save(obj, _Counted(writer, advance) if progress else writer)  # type: ignore[arg-type]
 
     def load(
@@ -254,7 +272,7 @@ class OssCheckpoint:
 class _Counted:
     """A stream that reports the number of bytes read or written to a progress bar."""
 
-    def __init__(self, stream: "OssReader | Writer", advance: Advance) -> None:
+    def __init__(self, stream: "OssReader | Writer | SeekableWriter", advance: Advance) -> None:
         self._stream: Any = stream
         self._advance = advance
 

@@ -5,7 +5,7 @@ import builtins
 import logging
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from osstorchconnector._native import (
     Client,
@@ -17,6 +17,7 @@ from osstorchconnector._native import (
 )
 from osstorchconnector.connection.config import OssConfig, ResolvedConfig, resolve, resolve_local
 from osstorchconnector.connection.log import write_log
+from osstorchconnector.connection.seekable_writer import SPOOL_LIMIT, SeekableWriter
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.owner import PerProcess
@@ -205,7 +206,53 @@ class OssClient:
         """
         return self._native_client.reader(*split_object(uri))
 
-    def writer(self, uri: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer:
+    @overload
+    def writer(self, uri: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer: ...
+
+    @overload
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: Literal[False],
+        deferred: bool = False,
+    ) -> Writer: ...
+
+    @overload
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: Literal[True],
+        deferred: bool = False,
+        spool_directory: str | os.PathLike[str] | None = None,
+        spool_limit: int | None = None,
+    ) -> SeekableWriter: ...
+
+    @overload
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: bool,
+        deferred: bool = False,
+        spool_directory: str | os.PathLike[str] | None = None,
+        spool_limit: int | None = None,
+    ) -> Writer | SeekableWriter: ...
+
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: bool = False,
+        deferred: bool = False,
+        spool_directory: str | os.PathLike[str] | None = None,
+        spool_limit: int | None = None,
+    ) -> Writer | SeekableWriter:
         """Open an object for writing. It appears, or is replaced, when its ``with`` block ends or it is closed.
 
         If the block raises, or if ``close`` is called because of an exception, the writer aborts and the previous
@@ -215,14 +262,28 @@ class OssClient:
             uri: The object.
             size_hint: About how many bytes will be written; it is no limit. With it, all parts have one size. Only an
                 object of more than 8 TiB needs it.
+            seekable: Return a writer that can seek, and read what was written: a temporary file without a name, which
+                is uploaded when the writer is published.
             deferred: The end of the block, and ``close``, only end the writing; ``publish`` alone publishes.
+            spool_directory: The directory for the temporary file of a seekable writer. Default: the directory of
+                :mod:`tempfile`, which ``TMPDIR`` decides.
+            spool_limit: Most bytes of the temporary file. Default: 64 GiB.
 
         Raises:
-            OssConfigError: `uri` names no object, or OSS has no objects as large as the hint.
+            OssConfigError: `uri` names no object, or OSS has no objects as large as the hint, or the temporary file
+                cannot be made, or an option of it is given without `seekable`.
         """
         if size_hint is not None and not 0 <= size_hint < 1 << 63:
             raise OssConfigError(f"size_hint must be a number of bytes that an object can have, not {size_hint}")
-        return self._native_client.writer(*split_object(uri), size_hint, deferred=deferred)
+        if not seekable and (spool_directory is not None or spool_limit is not None):
+            raise OssConfigError("spool_directory and spool_limit are options of a seekable writer: give seekable=True")
+        if spool_limit is not None and spool_limit < 0:
+            raise OssConfigError(f"spool_limit must be a number of bytes, not {spool_limit}")
+        writer = self._native_client.writer(*split_object(uri), size_hint, deferred=deferred)
+        if not seekable:
+            return writer
+        limit = SPOOL_LIMIT if spool_limit is None else spool_limit
+        return SeekableWriter(writer, spool_directory, limit, deferred=deferred)
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket. It is no error if this account already has it."""

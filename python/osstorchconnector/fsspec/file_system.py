@@ -15,6 +15,7 @@ from osstorchconnector.fsspec.writing import CompressedWriter, OssTransaction
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
     from osstorchconnector.connection.client import OssClient
+    from osstorchconnector.connection.seekable_writer import SeekableWriter
 
 
 class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
@@ -108,7 +109,8 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
     ) -> Any:  # noqa: ANN401 - depends on mode and compression
         """Open an object. A written object appears when it is closed, or when the transaction ends.
 
-        If an exception is the reason of closing it, the previous object stays.
+        If an exception is the reason of closing it, the previous object stays. With the option ``seekable=True``, the
+        file can seek and read what was written: it is a temporary file until it is published.
         """
         opened = super().open
         if compression is None or mode != "wb":
@@ -123,12 +125,13 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
         mode: str = "rb",
         *,
         autocommit: bool = True,
+        seekable: bool = False,
         **_options: object,
-    ) -> "OssReader | Writer":
+    ) -> "OssReader | Writer | SeekableWriter":
         if mode == "rb":
             return self._client().reader(self._uri(path))
         if mode == "wb":
-            return self._client().writer(self._uri(path), deferred=not autocommit)
+            return self._client().writer(self._uri(path), seekable=seekable, deferred=not autocommit)
         raise OssConfigError(f"{self._uri(path)} cannot be opened with mode {mode!r}: use 'rb' or 'wb'")
 
     def _uri(self, path: str) -> str:

@@ -10,6 +10,7 @@ from osstorchconnector.exceptions import OssError
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
+    from osstorchconnector.connection.seekable_writer import SeekableWriter
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class OssTransaction(Transaction):  # type: ignore[misc]
             OssError: An object could not be published; the objects after it were aborted.
             ValueError: A file is still open.
         """
-        writers: list[Writer] = list(self.files)
+        writers: list[Writer | SeekableWriter] = list(self.files)
         self.files.clear()
         self.fs._intrans = False  # noqa: SLF001 - as the base class
         self.fs._transaction = None  # noqa: SLF001 - as the base class
@@ -53,7 +54,7 @@ class OssTransaction(Transaction):  # type: ignore[misc]
 class CompressedWriter(io.BufferedIOBase):
     """A compressor above an object. Closing it closes both: compressors leave a stream open that they were given."""
 
-    def __init__(self, compressor: Any, writer: "Writer") -> None:  # noqa: ANN401 - each compression has its own class
+    def __init__(self, compressor: Any, writer: "Writer | SeekableWriter") -> None:  # noqa: ANN401 - each compression has its own class
         """Write to a compressor that writes to `writer`."""
         self._compressor = compressor
         self._writer = writer
