@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT012, PT031, TRY301 - blocks that raise and warn are what is tested
 
+import asyncio
 import contextlib
 import csv
 import gc
@@ -298,6 +299,23 @@ def test_a_generator_that_is_closed_early_publishes_nothing(client: OssClient, u
         client.put(uri, PREVIOUS)
         list(run())
         assert client.get(uri) == b"partrest"
+
+
+def test_a_coroutine_that_is_cancelled_publishes_nothing(client: OssClient, uri: str, opened: Open) -> None:
+    async def write() -> None:
+        with contextlib.closing(opened()) as writer:
+            writer.write(b"part")
+            await asyncio.sleep(60)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(write())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError), pytest.warns(RuntimeWarning, match="CancelledError"):
+        asyncio.run(cancel())
+    assert client.get(uri) == PREVIOUS
 
 
 def test_a_close_in_another_thread_publishes(client: OssClient, uri: str, opened: Open) -> None:
