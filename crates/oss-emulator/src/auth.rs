@@ -167,7 +167,11 @@ fn refuse(error: VerifyError, presented: Option<&Presented>) -> ServiceError {
             }
         }
         VerifyError::WrongRegion { .. } => {
-            refusal.with_message("Invalid signing region in Authorization header.").with_ec("0002-00000226")
+            let message = match presented {
+                Some(Presented::QueryV4(_)) => "The signing region in credential is invalid.",
+                _ => "Invalid signing region in Authorization header.",
+            };
+            refusal.with_message(message).with_ec("0002-00000226")
         }
         VerifyError::WrongScope { field: "product", .. } => {
             refusal.with_message("Invalid signing product in Authorization header.").with_ec("0002-00000227")

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::gzip::Gzip;
 use crate::store::{Content, DataFile, READ_CHUNK, Segment, read_chunk};
 
 /// The body of a response.
@@ -20,6 +21,7 @@ pub(crate) struct ResponseBody {
     /// Bytes not handed out yet.
     left: u64,
     reading: Option<Reading>,
+    gzip: Option<Box<Gzip>>,
 }
 
 /// A chunk on its way, with the handle it was read from.
@@ -27,20 +29,25 @@ type Reading = JoinHandle<io::Result<(Arc<File>, Bytes)>>;
 
 impl ResponseBody {
     pub(crate) fn empty() -> Self {
-        Self { queue: VecDeque::new(), left: 0, reading: None }
+        Self { queue: VecDeque::new(), left: 0, reading: None, gzip: None }
     }
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { left: bytes.len() as u64, queue: VecDeque::from([Segment::Memory(bytes)]), reading: None }
+        Self { left: bytes.len() as u64, queue: VecDeque::from([Segment::Memory(bytes)]), reading: None, gzip: None }
     }
 
     pub(crate) fn content(content: Content) -> Self {
-        Self { left: content.size(), queue: content.into_queue(), reading: None }
+        Self { left: content.size(), queue: content.into_queue(), reading: None, gzip: None }
     }
 
     pub(crate) fn len(&self) -> u64 {
         self.left
+    }
+
+    /// Sends the rest in the format of gzip, in chunks.
+    pub(crate) fn pack(&mut self) {
+        self.gzip = Some(Box::default());
     }
 
     /// Begins to read the next chunk if a file comes next. `open` is the handle if the file is already open.
@@ -53,14 +60,10 @@ impl ResponseBody {
         *length -= chunk;
         self.reading = Some(spawn_blocking(move || read_chunk(&source, open, start, chunk)));
     }
-}
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let this = self.get_mut();
+    /// The next bytes as they are stored.
+    fn poll_stored(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let this = self;
         loop {
             if let Some(reading) = &mut this.reading {
                 let read = ready!(Pin::new(reading).poll(context));
@@ -78,7 +81,7 @@ impl Body for ResponseBody {
                     this.read_ahead(Some(open));
                 }
                 this.left = this.left.saturating_sub(bytes.len() as u64);
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                return Poll::Ready(Some(Ok(bytes)));
             }
             match this.queue.front() {
                 None => return Poll::Ready(None),
@@ -87,18 +90,38 @@ impl Body for ResponseBody {
                     let Some(Segment::Memory(bytes)) = this.queue.pop_front() else { return Poll::Ready(None) };
                     if !bytes.is_empty() {
                         this.left = this.left.saturating_sub(bytes.len() as u64);
-                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                        return Poll::Ready(Some(Ok(bytes)));
                     }
                 }
             }
         }
     }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        let stored = ready!(this.poll_stored(context)).transpose()?;
+        let bytes = match (&mut this.gzip, stored) {
+            (None, stored) => stored,
+            (Some(gzip), Some(bytes)) => Some(gzip.pack(&bytes)),
+            (Some(gzip), None) => (!gzip.has_ended()).then(|| gzip.end()),
+        };
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == 0 && self.gzip.as_ref().is_none_or(|gzip| gzip.has_ended())
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        match &self.gzip {
+            None => SizeHint::with_exact(self.left),
+            // Its length is announced for each chunk only.
+            Some(_) => SizeHint::default(),
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::response::ServiceError;
 use crate::store::{Content, ContentWriter, Etag, Store};
 
 /// Largest body of one put, append or part: 5 GB, a limit of the service.
-const LARGEST_CONTENT: u64 = 5 * 1024 * 1024 * 1024;
+pub(crate) const LARGEST_CONTENT: u64 = 5 * 1024 * 1024 * 1024;
 
 /// A body that has arrived in full and agrees with its checksums.
 #[derive(Debug)]
@@ -86,7 +86,9 @@ pub(crate) async fn receive(
     mode: EtagMode,
 ) -> Result<Received, ServiceError> {
     let expected = request.content_length()?;
-    // Two statements of where a body ends: proxies that disagree on which one counts let requests be smuggled.
+    // Two statements of where a body ends: proxies that disagree on which one counts let requests be smuggled. If
+    // Transfer-Encoding comes first, hyper leaves Content-Length out of the headers and reads chunks; to see it there, each
+    // request's head would have to be parsed twice.
     if expected.is_some() && request.headers.contains_key(standard::TRANSFER_ENCODING) {
         return Err(ServiceError::new(ErrorCode::InvalidRequest)
             .with_message("Content-Length and Transfer-Encoding exclude each other."));

@@ -14,6 +14,7 @@ mod config;
 mod cors;
 mod error;
 mod fault;
+mod gzip;
 mod import;
 mod ingest;
 mod limits;

@@ -37,7 +37,7 @@ use crate::request::{Arrival, Request, Target};
 use crate::request_ids::RequestIds;
 use crate::response::{Response, ServiceError};
 use crate::route::{Operation, route};
-use crate::store::{Acl, OpenError, StorageClass, Store, StoreError};
+use crate::store::{Acl, OpenError, Placement, Store, StoreError};
 use crate::tls::Tls;
 use crate::traffic;
 
@@ -213,7 +213,7 @@ impl Emulator {
 
 async fn create_bucket(store: &Arc<Store>, name: &str, block_public_access: bool) -> Result<(), StoreError> {
     let configurations = ops::new_bucket_configurations(block_public_access)?;
-    store.create_bucket(name, Acl::Private, StorageClass::default(), configurations).await
+    store.create_bucket(name, Acl::Private, Placement::default(), configurations).await
 }
 
 fn open_store(config: &EmulatorConfig) -> Result<Store, StartError> {

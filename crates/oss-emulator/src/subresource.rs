@@ -37,7 +37,8 @@ const EVERYWHERE: &[&str] = &[
     "x-oss-traffic-limit",
 ];
 
-const OF_SERVICE: &[&str] = &["marker", "max-keys", "prefix", "regionList", "regions", "tag-key", "tag-value"];
+const OF_SERVICE: &[&str] =
+    &["marker", "max-keys", "prefix", "regionList", "regions", "tag-key", "tag-value", "tagging"];
 
 const OF_BUCKETS: &[&str] = &[
     "acl",

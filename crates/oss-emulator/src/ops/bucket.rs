@@ -1,5 +1,6 @@
 //! Making, describing and deleting buckets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -19,7 +20,7 @@ use super::{Context, attributes};
 use crate::ingest::receive_document;
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, xml};
-use crate::store::{Acl, Bucket, ConfigurationKind, Configurations, StorageClass, StoreError};
+use crate::store::{Acl, Bucket, ConfigurationKind, Configurations, Placement, Redundancy, StorageClass, StoreError};
 
 /// Buckets on a page when the client does not say.
 const DEFAULT_BUCKETS: u32 = 100;
@@ -29,9 +30,6 @@ const MOST_BUCKETS: u32 = 1000;
 
 /// Largest description of a bucket. Real ones have some hundred bytes.
 const LARGEST_CONFIGURATION: usize = 64 * 1024;
-
-/// How often the bytes of every bucket are said to be kept: within one zone.
-const REDUNDANCY: &str = "LRS";
 
 /// The resource group that every bucket is in: the default one of the account.
 const RESOURCE_GROUP: &str = "rg-default";
@@ -59,13 +57,13 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
         if let Some(named) = configuration.storage_class {
             storage_class = Some(attributes::check_storage_class(&named)?);
         }
-        redundancy = configuration.data_redundancy_type.filter(|named| !named.is_empty());
-        if let Some(named) = redundancy.as_deref().filter(|named| !["LRS", "ZRS"].contains(named)) {
-            return Err(ServiceError::invalid_argument("DataRedundancyType", named));
+        if let Some(named) = configuration.data_redundancy_type.filter(|named| !named.is_empty()) {
+            let known = Redundancy::parse(&named);
+            redundancy = Some(known.ok_or_else(|| ServiceError::invalid_argument("DataRedundancyType", &named))?);
         }
     }
     if let Some(bucket) = context.store.bucket(&request.bucket) {
-        return put_again(context, &bucket, acl, storage_class, redundancy.as_deref()).await;
+        return put_again(context, &bucket, acl, storage_class, redundancy).await;
     }
     let acl = acl.unwrap_or(Acl::Private);
     if context.block_public_access && acl.is_public() {
@@ -75,8 +73,9 @@ pub(super) async fn put(context: &Context, request: &mut Request<'_>) -> Result<
     if let Some(document) = encryption_of_headers(request)? {
         configurations.set(ConfigurationKind::Encryption, Some(document)).map_err(StoreError::Configuration)?;
     }
-    let created =
-        context.store.create_bucket(&request.bucket, acl, storage_class.unwrap_or_default(), configurations).await;
+    let placement =
+        Placement { storage_class: storage_class.unwrap_or_default(), redundancy: redundancy.unwrap_or_default() };
+    let created = context.store.create_bucket(&request.bucket, acl, placement, configurations).await;
     created.map_err(|error| for_bucket(error, &request.bucket))?;
     Ok(empty(StatusCode::OK))
 }
@@ -111,10 +110,10 @@ async fn put_again(
     bucket: &Arc<Bucket>,
     acl: Option<Acl>,
     storage_class: Option<StorageClass>,
-    redundancy: Option<&str>,
+    redundancy: Option<Redundancy>,
 ) -> Result<Response, ServiceError> {
     let other_class = storage_class.is_some_and(|class| class != bucket.storage_class);
-    if other_class || redundancy.is_some_and(|redundancy| redundancy != REDUNDANCY) {
+    if other_class || redundancy.is_some_and(|redundancy| redundancy != bucket.redundancy) {
         return Err(ServiceError::new(ErrorCode::BucketAlreadyExists)
             .with_message("The bucket exists with another storage class or redundancy type.")
             .with_field("BucketName", &bucket.name));
@@ -152,6 +151,11 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
             configurations.tags.iter().any(|(key, found)| key == wanted && value.is_none_or(|value| value == found))
         });
     }
+    if let Some(text) = query.text("tagging") {
+        let wanted = tag_filter(text).filter(|_| !query.has("tag-key") && !query.has("tag-value"));
+        let wanted = wanted.ok_or_else(|| ServiceError::invalid_argument("tagging", text))?;
+        found.retain(|bucket| wanted.iter().all(|tag| bucket.configurations().tags.contains(tag)));
+    }
     let is_truncated = found.len() > limit as usize;
     found.truncate(limit as usize);
     let endpoint = context.address.to_string();
@@ -177,6 +181,12 @@ pub(super) fn list(context: &Context, request: &Request<'_>) -> Result<Response,
         next_marker: found.last().filter(|_| is_truncated).map(|bucket| bucket.name.clone()),
     };
     Ok(xml(result.to_xml()))
+}
+
+/// The tags that a listing asks for, such as `"team":"a","stage":"test"`.
+fn tag_filter(text: &str) -> Option<Vec<(String, String)>> {
+    let tags: BTreeMap<String, String> = serde_json::from_str(&format!("{{{text}}}")).ok()?;
+    Some(tags.into_iter().collect())
 }
 
 /// The one region that the emulator has.
@@ -208,7 +218,7 @@ fn describe(context: &Context, bucket: &Bucket) -> BucketInfo {
         extranet_endpoint: endpoint.clone(),
         intranet_endpoint: endpoint,
         storage_class: bucket.storage_class.as_str().to_owned(),
-        data_redundancy_type: REDUNDANCY.to_owned(),
+        data_redundancy_type: bucket.redundancy.as_str().to_owned(),
         owner: owner(),
         acl: bucket.acl().as_str().to_owned(),
         versioning: None,

@@ -11,6 +11,7 @@ use oss_protocol::time::format_http_date;
 use super::{Context, attributes, bucket, check_overwrite, restore, symlink};
 use crate::body::ResponseBody;
 use crate::condition::ConditionHeaders;
+use crate::gzip;
 use crate::ingest::{Received, receive};
 use crate::request::Request;
 use crate::response::{Response, ServiceError, empty, set};
@@ -84,6 +85,9 @@ pub(super) fn get(context: &Context, request: &Request<'_>) -> Result<Response, 
     }
     describe(&mut response, &object);
     override_headers(&mut response, request)?;
+    if matches!(resolved, ResolvedRange::Full) {
+        gzip::pack_if_accepted(&mut response, &request.headers);
+    }
     Ok(response)
 }
 

@@ -15,7 +15,7 @@ use super::configuration::{ConfigurationKind, Configurations};
 use super::directory::BucketDirectory;
 use super::headers::SharedHeaders;
 use super::object::{Acl, Object};
-use super::storage_class::StorageClass;
+use super::storage_class::{Placement, Redundancy, StorageClass};
 use super::upload::{Part, Upload};
 use crate::rights::Policy;
 
@@ -29,11 +29,12 @@ pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) created: SystemTime,
     pub(crate) storage_class: StorageClass,
+    pub(crate) redundancy: Redundancy,
     acl: Mutex<Acl>,
     configurations: RwLock<Configurations>,
-    /// Bytes of all objects.
+    /// Bytes of all objects, and of the parts of uploads under way.
     stored: AtomicU64,
-    /// Most bytes of all objects.
+    /// Most bytes of both.
     quota: Option<u64>,
     objects: RwLock<BTreeMap<Arc<str>, Arc<Object>>>,
     uploads: RwLock<BTreeMap<UploadName, Arc<Upload>>>,
@@ -48,7 +49,7 @@ impl Bucket {
     pub(super) fn new(
         name: String,
         created: SystemTime,
-        storage_class: StorageClass,
+        placement: Placement,
         acl: Acl,
         configurations: Configurations,
         quota: Option<u64>,
@@ -57,7 +58,8 @@ impl Bucket {
         Self {
             name,
             created,
-            storage_class,
+            storage_class: placement.storage_class,
+            redundancy: placement.redundancy,
             acl: Mutex::new(acl),
             configurations: RwLock::new(configurations),
             stored: AtomicU64::new(0),
@@ -72,7 +74,8 @@ impl Bucket {
 
     /// Fills a bucket read from the disk.
     pub(super) fn load(&mut self, objects: BTreeMap<Arc<str>, Arc<Object>>, uploads: Vec<Upload>) {
-        *self.stored.get_mut() = objects.values().map(|object| object.size()).sum();
+        let parts: u64 = uploads.iter().map(Upload::size).sum();
+        *self.stored.get_mut() = parts + objects.values().map(|object| object.size()).sum::<u64>();
         *self.objects.get_mut() = objects;
         *self.uploads.get_mut() = uploads
             .into_iter()
@@ -174,7 +177,8 @@ impl Bucket {
         let deleted = self.commit.lock();
         check_exists(*deleted)?;
         if let Some(disk) = &self.disk {
-            disk.write_bucket(self.created, self.storage_class, acl)?;
+            let placement = Placement { storage_class: self.storage_class, redundancy: self.redundancy };
+            disk.write_bucket(self.created, placement, acl)?;
         }
         *self.acl.lock() = acl;
         Ok(())
@@ -204,27 +208,22 @@ impl Bucket {
     ) -> Result<Arc<Object>, E> {
         let deleted = self.commit.lock();
         check_exists(*deleted)?;
-        if let Some(id) = upload {
-            self.upload(key, id).ok_or(StoreError::NoSuchUpload)?;
-        }
+        // The parts of an upload are counted already, those that become the object and those that are dropped.
+        let parts = match upload {
+            Some(id) => self.upload(key, id).ok_or(StoreError::NoSuchUpload)?.size(),
+            None => 0,
+        };
         let before = self.object(key);
         let mut object = make(before.as_deref())?;
-        let stored = self.stored.load(Ordering::Relaxed) - before.as_ref().map_or(0, |object| object.size());
-        let limits = [self.quota, self.configurations.read().capacity];
-        let before_size = before.as_ref().map_or(0, |object| object.size());
-        // What does not grow is let through, so that a full bucket can still be described and cleared.
-        if object.size() > before_size
-            && limits.into_iter().flatten().min().is_some_and(|most| stored + object.size() > most)
-        {
-            return Err(StoreError::QuotaExceeded.into());
-        }
+        let freed = parts + before.as_ref().map_or(0, |object| object.size());
+        self.check_room(freed, object.size())?;
         object.record = None;
         object.attributes.headers = self.headers.share(&object.attributes.headers);
         if let Some(disk) = &self.disk {
             object.record = disk.write_object(key, &object).map_err(StoreError::from)?;
         }
         let object = Arc::new(object);
-        self.stored.store(stored + object.size(), Ordering::Relaxed);
+        self.exchange(before.as_ref().map_or(0, |object| object.size()), object.size());
         self.objects.write().insert(Arc::from(key), Arc::clone(&object));
         if let (Some(disk), Some(before)) = (&self.disk, &before) {
             disk.remove_object(before).map_err(StoreError::from)?;
@@ -244,7 +243,7 @@ impl Bucket {
             disk.remove_object(&object)?;
         }
         self.objects.write().remove(key);
-        self.stored.fetch_sub(object.size(), Ordering::Relaxed);
+        self.exchange(object.size(), 0);
         Ok(())
     }
 
@@ -267,10 +266,13 @@ impl Bucket {
         if upload.sequential && usize::from(number) > upload.parts.lock().len() + 1 {
             return Err(StoreError::PartNotSequential);
         }
+        let (before, after) = (upload.part_size(number), part.content.size());
+        self.check_room(before, after)?;
         if let Some(disk) = &self.disk {
             disk.write_part(&upload.id, number, &part)?;
         }
         upload.parts.lock().insert(number, part);
+        self.exchange(before, after);
         Ok(())
     }
 
@@ -286,8 +288,27 @@ impl Bucket {
         if let Some(disk) = &self.disk {
             disk.remove_upload(id)?;
         }
-        self.uploads.write().remove(&(Arc::from(key), id.to_owned()));
+        let ended = self.uploads.write().remove(&(Arc::from(key), id.to_owned()));
+        self.exchange(ended.map_or(0, |upload| upload.size()), 0);
         Ok(())
+    }
+
+    /// Refuses bytes that the bucket may not hold. What does not grow is let through, so that a full bucket can still be
+    /// described and cleared. The caller holds the commit lock.
+    fn check_room(&self, before: u64, after: u64) -> Result<(), StoreError> {
+        let limits = [self.quota, self.configurations.read().capacity];
+        let Some(most) = limits.into_iter().flatten().min() else { return Ok(()) };
+        let others = self.stored.load(Ordering::Relaxed).saturating_sub(before);
+        if after > before && others.saturating_add(after) > most {
+            return Err(StoreError::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that took the place of others. The caller holds the commit lock.
+    fn exchange(&self, before: u64, after: u64) {
+        let others = self.stored.load(Ordering::Relaxed).saturating_sub(before);
+        self.stored.store(others + after, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::content::{Content, DataFile, Segment};
 use super::etag::Etag;
 use super::object::{Acl, Attributes, Object, ObjectKind, Restoration};
-use super::storage_class::StorageClass;
+use super::storage_class::{Placement, Redundancy, StorageClass};
 use super::upload::{Part, Upload};
 
 /// Version of the layout.
@@ -45,21 +45,28 @@ pub(super) struct BucketDescription {
     created: u64,
     storage_class: String,
     acl: String,
+    /// Stores of earlier releases have none.
+    #[serde(default)]
+    redundancy: Option<String>,
 }
 
 impl BucketDescription {
-    pub(super) fn new(created: SystemTime, storage_class: StorageClass, acl: Acl) -> Self {
+    pub(super) fn new(created: SystemTime, placement: Placement, acl: Acl) -> Self {
         Self {
             created: unix_seconds(created),
-            storage_class: storage_class.as_str().to_owned(),
+            storage_class: placement.storage_class.as_str().to_owned(),
+            redundancy: Some(placement.redundancy.as_str().to_owned()),
             acl: acl.as_str().to_owned(),
         }
     }
 
-    pub(super) fn into_parts(self) -> (SystemTime, StorageClass, Acl) {
+    pub(super) fn into_parts(self) -> (SystemTime, Placement, Acl) {
         (
             from_unix_seconds(self.created),
-            StorageClass::parse(&self.storage_class).unwrap_or_default(),
+            Placement {
+                storage_class: StorageClass::parse(&self.storage_class).unwrap_or_default(),
+                redundancy: self.redundancy.as_deref().and_then(Redundancy::parse).unwrap_or_default(),
+            },
             Acl::parse(&self.acl).unwrap_or(Acl::Private),
         )
     }

@@ -33,7 +33,7 @@ use super::configuration::{ConfigurationKind, Configurations};
 use super::content::DataFile;
 use super::description::{BucketDescription, Files, Format, ObjectDescription, PartDescription, UploadDescription};
 use super::object::{Acl, Object};
-use super::storage_class::StorageClass;
+use super::storage_class::Placement;
 use super::upload::{Part, Upload};
 
 /// Why a directory cannot be used.
@@ -200,12 +200,12 @@ impl Directory {
             }
             let description: BucketDescription = read_json(&description).map_err(at(&description))?;
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (created, storage_class, acl) = description.into_parts();
+            let (created, placement, acl) = description.into_parts();
             let disk = BucketDirectory { directory: Arc::clone(self), path: entry };
             let objects = disk.load_objects(&mut files, &mut highest)?;
             let uploads = disk.load_uploads(&mut files)?;
             let configurations = disk.load_configurations()?;
-            let mut bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, quota, Some(disk));
+            let mut bucket = Bucket::new(name.clone(), created, placement, acl, configurations, quota, Some(disk));
             bucket.load(objects, uploads);
             buckets.insert(name, Arc::new(bucket));
         }
@@ -270,8 +270,8 @@ pub(super) struct BucketDirectory {
 }
 
 impl BucketDirectory {
-    pub(super) fn write_bucket(&self, created: SystemTime, storage_class: StorageClass, acl: Acl) -> io::Result<()> {
-        let description = BucketDescription::new(created, storage_class, acl);
+    pub(super) fn write_bucket(&self, created: SystemTime, placement: Placement, acl: Acl) -> io::Result<()> {
+        let description = BucketDescription::new(created, placement, acl);
         self.directory.write_json(&self.path.join("bucket.json"), &description)
     }
 

@@ -31,7 +31,7 @@ pub(crate) use directory::OpenError;
 pub(crate) use etag::{Etag, EtagDigits};
 pub(crate) use headers::Headers;
 pub(crate) use object::{Acl, Attributes, Object, ObjectKind, Restoration, whole_seconds};
-pub(crate) use storage_class::StorageClass;
+pub(crate) use storage_class::{Placement, Redundancy, StorageClass};
 pub(crate) use upload::{Part, Upload};
 
 use directory::Directory;
@@ -64,7 +64,7 @@ pub(crate) struct Store {
     buckets: RwLock<BTreeMap<String, Arc<Bucket>>>,
     directory: Option<Arc<Directory>>,
     budget: Option<Arc<Budget>>,
-    /// Most bytes of the objects of one bucket.
+    /// Most bytes of the objects and parts of one bucket.
     quota: Option<u64>,
     pages: Arc<Pages>,
 }
@@ -110,7 +110,7 @@ impl Store {
         self: &Arc<Self>,
         name: &str,
         acl: Acl,
-        storage_class: StorageClass,
+        placement: Placement,
         configurations: Configurations,
     ) -> Result<(), StoreError> {
         let store = Arc::clone(self);
@@ -129,11 +129,11 @@ impl Store {
                     for (kind, document) in configurations.documents() {
                         disk.write_configuration(kind, document)?;
                     }
-                    disk.write_bucket(created, storage_class, acl)?;
+                    disk.write_bucket(created, placement, acl)?;
                     Some(disk)
                 }
             };
-            let bucket = Bucket::new(name.clone(), created, storage_class, acl, configurations, store.quota, disk);
+            let bucket = Bucket::new(name.clone(), created, placement, acl, configurations, store.quota, disk);
             buckets.insert(name, Arc::new(bucket));
             Ok(())
         })

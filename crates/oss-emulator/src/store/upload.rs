@@ -46,4 +46,14 @@ impl Upload {
     pub(crate) fn parts(&self) -> BTreeMap<u16, Part> {
         self.parts.lock().clone()
     }
+
+    /// The bytes of all parts.
+    pub(super) fn size(&self) -> u64 {
+        self.parts.lock().values().map(|part| part.content.size()).sum()
+    }
+
+    /// The bytes of one part.
+    pub(super) fn part_size(&self, number: u16) -> u64 {
+        self.parts.lock().get(&number).map_or(0, |part| part.content.size())
+    }
 }

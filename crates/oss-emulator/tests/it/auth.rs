@@ -63,7 +63,14 @@ async fn another_region_is_noticed() {
         client.signing = signing;
         let refused = client.call(Call::get("key")).await.refused(400, "InvalidArgument");
         assert_eq!(refused.header("x-oss-ec"), "0002-00000226");
+        let place = if signing == Signing::V4 { "region in Authorization header" } else { "region in credential" };
+        assert!(refused.text().contains(place), "{}", refused.text());
     }
+    // oss2 signs so if nobody names a region.
+    client.region = String::new();
+    let refused = client.call(Call::get("key")).await.refused(400, "InvalidArgument");
+    assert!(refused.text().contains("The signing region in credential is invalid."), "{}", refused.text());
+    client.region = "cn-beijing".to_owned();
     client.signing = Signing::V1;
     client.call(Call::get("key")).await.refused(404, "NoSuchKey");
 }

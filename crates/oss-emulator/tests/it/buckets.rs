@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::xml::Document;
 use oss_protocol::xml::bucket::{AccessControlPolicy, BucketInfo, BucketStat, ListBucketsResult, LocationConstraint};
 
-use crate::client::{BUCKET, Call, start};
+use crate::client::{BUCKET, Call, Server, config, start};
 
 #[tokio::test]
 async fn a_bucket_comes_and_goes() {
@@ -115,4 +115,30 @@ async fn buckets_are_listed_in_pages() {
     assert_eq!(names(&client.call(second).await.expect(200)), (vec!["bucket-c".to_owned()], None));
     client.call(Call::service(Method::GET).query("max-keys", "0")).await.refused(400, "InvalidArgument");
     client.call(Call::service(Method::PUT)).await.refused(405, "MethodNotAllowed");
+}
+
+#[tokio::test]
+async fn the_redundancy_of_a_bucket_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let stored = || oss_emulator::EmulatorConfig { root: Some(root.path().to_owned()), ..config() };
+    let put = |kind: &str| {
+        let body = format!(
+            "<CreateBucketConfiguration><DataRedundancyType>{kind}</DataRedundancyType></CreateBucketConfiguration>"
+        );
+        Call::bucket(Method::PUT).of("zones").body(body.as_bytes())
+    };
+    let server = Server::start(stored()).await;
+    let mut client = server.connect().await;
+    client.call(put("XRS")).await.refused(400, "InvalidArgument");
+    client.call(put("ZRS")).await.expect(200);
+    // A change of the access control list writes the bucket once more.
+    client.call(Call::bucket(Method::PUT).of("zones").header("x-oss-acl", "private")).await.expect(200);
+    drop(client);
+    server.stop().await;
+    let server = Server::start(stored()).await;
+    let mut client = server.connect().await;
+    let info = Call::bucket(Method::GET).of("zones").query("bucketInfo", "");
+    assert_eq!(client.call(info).await.expect(200).element("DataRedundancyType"), "ZRS");
+    client.call(put("ZRS")).await.expect(200);
+    client.call(put("LRS")).await.refused(409, "BucketAlreadyExists");
 }

@@ -396,6 +396,26 @@ impl Client {
         (rest, ended.err().map(|error| error.kind()))
     }
 
+    /// A body whose length is announced for each chunk.
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                if let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") {
+                    break end;
+                }
+                self.fill().await;
+            };
+            let line = self.exactly(end + 2).await;
+            let length = usize::from_str_radix(str::from_utf8(&line[..end]).unwrap(), 16).unwrap();
+            body.extend(self.exactly(length).await);
+            assert_eq!(self.exactly(2).await, b"\r\n");
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
     pub(crate) async fn receive(&mut self, method: &Method) -> Answer {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -410,6 +430,9 @@ impl Client {
         for line in lines {
             let (name, value) = line.split_once(':').unwrap();
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value.trim()).unwrap());
+        }
+        if headers.contains_key("transfer-encoding") {
+            return Answer { status, headers, body: self.chunks().await };
         }
         let length = match headers.get("content-length") {
             Some(length) if *method != Method::HEAD && status != 304 && status != 204 => {

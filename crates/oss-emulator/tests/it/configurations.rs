@@ -155,6 +155,13 @@ async fn buckets_are_listed_by_their_tags() {
     assert_eq!(all.text().matches("<Name>").count(), 2, "{}", all.text());
     let one = client.call(list().query("tag-value", "prod")).await.expect(200);
     assert!(one.text().contains("<Name>bucket-b</Name>") && !one.text().contains("bucket-a"), "{}", one.text());
+    let by_all = |text: &str| Call::service(Method::GET).query("tagging", text);
+    let one = client.call(by_all(r#""env":"test""#)).await.expect(200);
+    assert!(one.text().contains("<Name>bucket-a</Name>") && !one.text().contains("bucket-b"), "{}", one.text());
+    let none = client.call(by_all(r#""env":"test","team":"dev""#)).await.expect(200);
+    assert!(!none.text().contains("<Name>"), "{}", none.text());
+    client.call(by_all("env:test")).await.refused(400, "InvalidArgument");
+    client.call(by_all(r#""env":"test""#).query("tag-key", "env")).await.refused(400, "InvalidArgument");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use http::Method;
 use oss_emulator::{Emulator, EmulatorConfig, StartError};
 
 use crate::client::{Call, Server, config, pattern};
-use crate::multipart::{initiate, upload};
+use crate::multipart::{complete, initiate, upload};
 
 #[tokio::test]
 async fn bodies_above_the_memory_limit_are_refused_and_room_is_given_back() {
@@ -85,4 +85,38 @@ async fn an_import_that_cannot_be_whole_is_refused() {
     write(&files.path().join(&name), b"");
     let error = Emulator::bind(import()).await.unwrap_err();
     assert!(matches!(error, StartError::Import { .. }) && error.to_string().contains(&name), "{error}");
+}
+
+#[tokio::test]
+async fn parts_count_towards_a_quota() {
+    let root = tempfile::tempdir().unwrap();
+    let stored = || EmulatorConfig { quota: Some(250_000), root: Some(root.path().to_owned()), ..config() };
+    let server = Server::start(stored()).await;
+    let mut client = server.connect().await;
+    let id = initiate(&mut client, "big").await;
+    let first = upload(&mut client, "big", &id, 1, &pattern(150_000)).await;
+    let part = |number: &str, size: usize| {
+        Call::object(Method::PUT, "big").query("partNumber", number).query("uploadId", &id).body(&pattern(size))
+    };
+    client.call(part("2", 150_000)).await.refused(403, "QuotaExceeded");
+    client.call(Call::put("a", &pattern(150_000))).await.refused(403, "QuotaExceeded");
+    // A part takes the place of the one before.
+    client.call(part("1", 240_000)).await.expect(200);
+    client.call(part("1", 150_000)).await.expect(200);
+    client.call(Call::put("a", &pattern(90_000))).await.expect(200);
+    drop(client);
+    server.stop().await;
+
+    let server = Server::start(stored()).await;
+    let mut client = server.connect().await;
+    client.call(part("2", 20_000)).await.refused(403, "QuotaExceeded");
+    // The object takes the place of its parts.
+    complete(&mut client, "big", &id, &[first]).await.expect(200);
+    client.call(Call::put("b", &pattern(20_000))).await.refused(403, "QuotaExceeded");
+    client.call(Call::object(Method::DELETE, "a")).await.expect(204);
+    let other = initiate(&mut client, "c").await;
+    upload(&mut client, "c", &other, 1, &pattern(90_000)).await;
+    client.call(Call::put("b", &pattern(20_000))).await.refused(403, "QuotaExceeded");
+    client.call(Call::object(Method::DELETE, "c").query("uploadId", &other)).await.expect(204);
+    client.call(Call::put("b", &pattern(90_000))).await.expect(200);
 }

@@ -330,3 +330,50 @@ async fn sub_resources_that_are_not_there_change_nothing() {
     client.call(Call::get("key").query("versionId", "1")).await.refused(404, "NoSuchVersion");
     assert_eq!(client.call(Call::get("key")).await.expect(200).body, b"1");
 }
+
+#[tokio::test]
+async fn texts_are_packed_for_clients_that_accept_it() {
+    let (_server, mut client) = start().await;
+    let text = pattern(200_000);
+    client.call(Call::put("a.txt", &text).header("content-type", "text/plain; charset=utf-8")).await.expect(200);
+    client.call(Call::put("a.bin", &text).header("content-type", "application/octet-stream")).await.expect(200);
+    client.call(Call::put("small.txt", &text[..1023]).header("content-type", "text/plain")).await.expect(200);
+    let ready = Call::put("packed.txt", &text).header("content-type", "text/plain").header("content-encoding", "br");
+    client.call(ready).await.expect(200);
+    let packed = client.call(Call::get("a.txt").header("accept-encoding", "gzip, deflate")).await.expect(200);
+    assert_eq!((packed.header("content-encoding"), packed.header("etag")), ("gzip", ""));
+    assert_eq!((packed.header("content-length"), packed.header("transfer-encoding")), ("", "chunked"));
+    assert_eq!(packed.header("x-oss-hash-crc64ecma"), checksum(&text).to_string());
+    assert!(packed.body.starts_with(&[0x1f, 0x8b, 8]) && packed.body.len() > text.len());
+    for call in [
+        Call::get("a.txt"),
+        Call::get("a.txt").header("accept-encoding", "identity"),
+        Call::get("a.bin").header("accept-encoding", "gzip"),
+        Call::get("small.txt").header("accept-encoding", "gzip"),
+        Call::get("packed.txt").header("accept-encoding", "gzip"),
+        Call::head("a.txt").header("accept-encoding", "gzip"),
+    ] {
+        let plain = client.call(call).await.expect(200);
+        assert_ne!(plain.header("content-encoding"), "gzip");
+        assert_ne!((plain.header("content-length"), plain.header("etag")), ("", ""));
+    }
+    let range = Call::get("a.txt").header("accept-encoding", "gzip").header("range", "bytes=0-4095");
+    let part = client.call(range).await.expect(206);
+    assert_eq!((part.header("content-encoding"), &part.body[..]), ("", &text[..4096]));
+}
+
+#[tokio::test]
+async fn cold_archives_cannot_be_appended_to() {
+    let (_server, mut client) = start().await;
+    let append = |class: &str| {
+        let call = Call::object(Method::POST, class).query("append", "").query("position", "0").body(b"1");
+        call.header("x-oss-storage-class", class)
+    };
+    for class in ["ColdArchive", "DeepColdArchive"] {
+        let refused = client.call(append(class)).await.refused(400, "OperationNotSupported");
+        assert_eq!(refused.header("x-oss-ec"), "0016-00000503");
+    }
+    for class in ["Standard", "IA", "Archive"] {
+        client.call(append(class)).await.expect(200);
+    }
+}

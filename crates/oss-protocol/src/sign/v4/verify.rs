@@ -60,8 +60,12 @@ impl Authorization {
     fn assemble(credential: &str, additional: Option<&str>, signature: &str) -> Result<Self, VerifyError> {
         let malformed = || VerifyError::Malformed { field: "the credential of the signature" };
         let mut parts = credential.rsplitn(5, '/');
-        let mut next = || parts.next().filter(|part| !part.is_empty()).ok_or_else(malformed);
+        let mut next = || parts.next().ok_or_else(malformed);
         let (terminator, product, region, date, access_key_id) = (next()?, next()?, next()?, next()?, next()?);
+        // A region that is empty is a wrong one: oss2 signs so if nobody names one.
+        if product.is_empty() || access_key_id.is_empty() {
+            return Err(malformed());
+        }
         if terminator != TERMINATOR || date.len() != 8 {
             return Err(malformed());
         }
