@@ -74,6 +74,9 @@ def parse_uri(uri: str) -> tuple[str, str]:
 def crc64_combine(first: int, second: int, second_length: int, /) -> int:
     """Return the CRC-64 of two byte strings joined, from the CRC-64 of each and the length of the second."""
 
+def pickle_problem(content: bytes, /) -> str | None:
+    """Return why unpickling would take memory or time out of proportion to the length; None if it would not."""
+
 def set_log_level(level: int) -> None:
     """Set the lowest level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
 
@@ -126,11 +129,14 @@ class Client:
             OssNotFoundError: It does not exist.
         """
 
-    def get(self, bucket: str, key: str, start: int | None = None, end: int | None = None) -> bytes:
+    def get(
+        self, bucket: str, key: str, start: int | None = None, end: int | None = None, *, limit: int | None = None
+    ) -> bytes:
         """Return the bytes from `start` to before `end`.
 
         Raises:
             OssNotFoundError: It does not exist.
+            OssError: It is whole, and has more than `limit` bytes.
         """
 
     def put(

@@ -4,6 +4,7 @@ import gc
 import io
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -447,3 +448,35 @@ def test_the_guides_code_runs(emulator: Emulator, bucket: str) -> None:
         exec(block.replace(given, here).replace("oss://bucket/", f"oss://{bucket}/"), names)
     # The second block continues after the epoch that the first has saved.
     assert names["checkpoint"].list(f"oss://{bucket}/run/") == [f"oss://{bucket}/run/epoch-{n}.pt" for n in (2, 3, 4)]
+
+
+@pytest.mark.slow(120)
+def test_a_damaged_zip_file_is_an_error_of_ours(emulator: Emulator, client: OssClient, bucket: str) -> None:
+    checkpoint = OssCheckpoint(**emulator.connection)
+    uri = f"oss://{bucket}/a.pt"
+    checkpoint.save({"a": torch.zeros(10), "b": 1}, uri)
+    whole = client.get(uri)
+    directory = whole.rindex(b"PK\x01\x02")
+    first = whole.index(b"PK\x01\x02")
+    positions = {*range(first, first + 46), *range(directory, len(whole), 3), *range(0, 60, 7)}
+    refused = 0
+    for position in sorted(positions):
+        for value in (0, 1, 0xFF):
+            changed = bytearray(whole)
+            changed[position] ^= value or whole[position]
+            client.put(uri, changed)
+            try:
+                checkpoint.load(uri, keys="a")
+            except (OssError, pickle.UnpicklingError):
+                refused += 1
+    assert refused > len(positions)
+
+
+def test_a_zip_file_that_grows_is_an_error_of_ours(emulator: Emulator, client: OssClient, bucket: str) -> None:
+    uri = f"oss://{bucket}/a.pt"
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b" " * (100 << 20))
+    client.put(uri, stored.getvalue())
+    with pytest.raises(OssIntegrityError, match="compressed, or larger than the whole"):
+        OssCheckpoint(**emulator.connection).load(uri, keys="a")

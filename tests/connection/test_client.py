@@ -91,6 +91,37 @@ def test_delete_many_over_buckets(emulator: Emulator, client: OssClient, bucket:
     assert caught.value.code == "NoSuchBucket"
 
 
+def test_delete_many_takes_every_key_that_delete_takes(emulator: Emulator, client: OssClient, bucket: str) -> None:
+    # XML holds neither of the first four, and normalises the line breaks of the next.
+    keys = ["a\x01b", "\0", "a\x1b", "\ufffe", "a\r\nb", "a\rb", "\t", " ", "]]>", "a//b", "..", "\x85", "&" * 1023]
+    uris = [f"oss://{bucket}/{key}" for key in keys]
+    for uri in uris:
+        client.put(uri, b"")
+    emulator.clear_requests()
+    client.delete_many(uris)
+    assert list(client.list(f"oss://{bucket}/")) == []
+    assert sum(request.bucket == bucket for request in emulator.requests(operation="DeleteObject")) == 4
+    # 1,000 of these do not fit into a body that OSS takes.
+    emulator.clear_requests()
+    client.delete_many(f"oss://{bucket}/{number:04}{'&' * 1000}" for number in range(1000))
+    sent = [request for request in emulator.requests(operation="DeleteMultipleObjects") if request.bucket == bucket]
+    assert 3 <= len(sent) <= 5
+    assert all(request.status == 200 for request in sent)
+
+
+def test_creating_ones_own_bucket_is_no_error(emulator: Emulator, client: OssClient, bucket: str) -> None:
+    client.create_bucket(bucket)
+    # OSS says this of every bucket that it does not create.
+    with emulator.fault(bucket=bucket, operation="PutBucket", error="BucketAlreadyExists"):
+        client.create_bucket(bucket)
+        with (
+            emulator.fault(bucket=bucket, operation="GetBucketInfo", error="AccessDenied"),
+            pytest.raises(OssError, match="BucketAlreadyExists") as raised,
+        ):
+            client.create_bucket(bucket)
+    assert raised.value.status == 409
+
+
 def test_copy_and_rename(client: OssClient, bucket: str) -> None:
     client.put(f"oss://{bucket}/a b+c", b"content")
     client.copy(f"oss://{bucket}/a b+c", f"oss://{bucket}/b")

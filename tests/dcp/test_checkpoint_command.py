@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from osstorchconnector import OssClient, OssFileSystem
+from osstorchconnector import OssCheckpoint, OssClient, OssFileSystem
 from osstorchconnector.cli.__main__ import main
 from osstorchconnector.dcp import HexadecimalPrefix
 from osstorchconnector.testing import Emulator
@@ -119,3 +119,60 @@ def test_no_permission_to_list_is_reported(run: Run, emulator: Emulator, bucket:
     assert (status, out) == (1, "")
     assert "AccessDenied" in error
     assert bucket in error
+
+
+@pytest.fixture
+def objects(emulator: Emulator, client: OssClient, bucket: str) -> str:
+    """A prefix with checkpoints of one object each, distributed ones, and other objects."""
+    prefix = f"oss://{bucket}/mixed"
+    checkpoint = OssCheckpoint(**emulator.connection)
+    for epoch in (1, 2, 10):
+        checkpoint.save({"a": torch.ones(100)}, f"{prefix}/epoch-{epoch}.pt")
+    content = client.get(f"{prefix}/epoch-2.pt")
+    client.put(f"{prefix}/epoch-2.pt", content[:-100])
+    client.put(f"{prefix}/epoch-3.bin", b"other bytes")
+    client.put(f"{prefix}/epoch-4.txt", b"no checkpoint")
+    for form in ("torch_save", "safetensors"):
+        writer = OssFileSystem(**emulator.connection).writer(f"{prefix}/{form}-5", serialization_format=form)
+        dcp.save({"a": torch.ones(100)}, storage_writer=writer)
+    return prefix
+
+
+@pytest.mark.parametrize("end", ["", "/", "/epoch-", "/safetensors-"])
+def test_ls_and_verify_show_what_the_list_shows(run: Run, emulator: Emulator, objects: str, end: str) -> None:
+    listed = OssCheckpoint(**emulator.connection).list(f"{objects}{end}")
+    assert len(listed) >= 1
+    _, out, _ = run("ls", f"{objects}{end}")
+    shown = {line.split()[-1]: line.split()[0] for line in out.splitlines() if "oss://" in line}
+    assert sorted(shown) == sorted(listed)
+    states = {
+        "epoch-1.pt": "complete",
+        "epoch-2.pt": "incomplete",
+        "epoch-3.bin": "unknown",
+        "safetensors-5": "complete",
+    }
+    assert all(shown.get(f"{objects}/{name}", state) == state for name, state in states.items())
+    _, out, _ = run("verify", f"{objects}{end}")
+    results = {line.split()[1].removesuffix(":"): line.split()[0] for line in out.splitlines()}
+    assert results == {uri: "damaged" if uri.endswith("/epoch-2.pt") else "whole" for uri in listed}
+
+
+def test_one_object_is_shown_verified_and_removed(
+    run: Run, client: OssClient, emulator: Emulator, objects: str
+) -> None:
+    uri = f"{objects}/epoch-1.pt"
+    assert run("ls", uri)[1].splitlines() == [line for line in run("ls", objects)[1].splitlines() if line.endswith(uri)]
+    assert run("verify", uri) == (0, f"whole   {uri}: it has the checksum that OSS stores\n", "")
+    before = {item.uri for item in client.list(f"{objects}/")}
+    assert run("rm", uri, "--dry-run") == (0, f"{uri}\n", "")
+    assert {item.uri for item in client.list(f"{objects}/")} == before
+    for leave in (f"{objects}/epoch-1", f"{objects}/epoch-4.txt", f"{objects}/epoch-", objects):
+        assert run("rm", leave)[0] == 1
+    assert run("rm", uri, "--leftovers")[:2] == (0, "")
+    assert {item.uri for item in client.list(f"{objects}/")} == before
+    assert run("rm", uri) == (0, f"{uri}\n", "")
+    assert {item.uri for item in client.list(f"{objects}/")} == before - {uri}
+    with emulator.fault(key="mixed/epoch-10.pt", operation="GetObject", error="AccessDenied"):
+        status, out, _ = run("verify", f"{objects}/epoch-10.pt")
+    assert (status, out.split()[0]) == (1, "damaged")
+    assert run("rm", f"{objects}/epoch-1.pt")[0] == 1

@@ -191,7 +191,7 @@ class Own:
         self.value = value
 
 
-def test_own_classes_need_the_programs_word(read: Callable[[bytes], Metadata]) -> None:
+def test_own_classes_need_the_programs_word(read: Callable[[bytes], Metadata], monkeypatch: pytest.MonkeyPatch) -> None:
     content = pickle.dumps(Metadata({}, Own(3)))
     with pytest.raises(OssIntegrityError, match=rf"names {__name__}\.Own.*add_safe_globals"):
         read(content)
@@ -199,6 +199,9 @@ def test_own_classes_need_the_programs_word(read: Callable[[bytes], Metadata]) -
         assert read(content).planner_data.value == 3
         # It gives no way to change the class for everyone.
         changing = Opcodes.whole(Opcodes.name(__name__, "Own") + b"N" + Opcodes.value({"value": 1}) + b"\x86b")
+        with pytest.raises(OssIntegrityError, match="changes a class"):
+            read(changing)
+        monkeypatch.setattr("osstorchconnector.dcp.unpickling.pickle_problem", lambda _: None)
         with pytest.raises(OssIntegrityError, match="changes 'value' of Own"):
             read(changing)
 
@@ -236,6 +239,13 @@ def hostile(directory: str) -> dict[str, bytes]:
         "a stated length": b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little") + b".",
         "an object of a store": o.whole(b"Px\n"),
         "an extension": o.whole(b"\x82\x01"),
+        "a memo without end": b"\x80\x02Nr\xff\xff\xff\xff.",
+        "a stated text": b"\x80\x04X\xff\xff\xff\x7fabc",
+        "keys that take forever to hash": b"\x80\x04})\x94"
+        + b"".join(b"h%ch%c\x86\x94" % (i, i) for i in range(64))
+        + b"Ns.",
+        "a key nested without end": b"\x80\x04}(" + b")" + b"\x85" * 500_000 + b"Nu.",
+        "an object that is changed later": b"\x80\x04" + o.name(METADATA, "MetadataIndex") + b")\x81\x94\x85h\x00}b.",
         "no object": b"",
         "another object": pickle.dumps({"a": 1}),
     }
@@ -322,3 +332,14 @@ def test_a_load_runs_no_code(
     client.put(f"{checkpoint_uri}/.metadata", pickle.dumps(_Runs(os.mkdir, untouched)))
     with pytest.raises(dcp.CheckpointException, match=r"posix\.mkdir"):
         dcp.load({"a": torch.zeros(2)}, storage_reader=file_system.reader(checkpoint_uri))
+
+
+def test_metadata_and_checksums_beyond_memory_are_not_read(
+    checkpoint_uri: str, file_system: OssFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dcp.save({"a": torch.ones(2)}, storage_writer=file_system.writer(checkpoint_uri))
+    for module in ("metadata", "reader"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"osstorchconnector.dcp.{module}.LARGEST_DESCRIPTION", 100)
+            with pytest.raises(dcp.CheckpointException, match="no memory for"):
+                dcp.load({"a": torch.zeros(2)}, storage_reader=file_system.reader(checkpoint_uri))

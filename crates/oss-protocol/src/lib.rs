@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod endpoint;
 pub mod error_code;
 pub mod header;
+pub mod pickle;
 pub mod range;
 pub mod region;
 pub mod sign;

@@ -12,7 +12,7 @@ use oss_client::{
     Client,
     catalogue::{Entry, PageFile},
     credentials::{CredentialProvider, StaticCredentials},
-    error::{Error, ErrorKind, too_large},
+    error::too_large,
     ops::{list::ListOptions, put::PutOptions},
     order,
     paginate::Pages,
@@ -137,7 +137,7 @@ impl PyClient {
         PyOssReader::new(py, &self.reactor_clients, &bucket, &key, meta)
     }
 
-    #[pyo3(signature = (bucket, key, start = None, end = None))]
+    #[pyo3(signature = (bucket, key, start = None, end = None, *, limit = None))]
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -145,11 +145,12 @@ impl PyClient {
         key: String,
         start: Option<u64>,
         end: Option<u64>,
+        limit: Option<u64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let bytes = if start.is_none() && end.is_none() {
             self.run(py, |client| async move {
-                let fetched = client.get(&bucket, &key, u64::MAX).await?;
-                fetched.bytes.ok_or_else(|| unreadable(&bucket, &key))
+                let fetched = client.get(&bucket, &key, limit.unwrap_or(u64::MAX)).await?;
+                fetched.bytes.ok_or_else(|| too_large(fetched.meta.size).on(Some(&bucket), Some(&key)))
             })?
         } else {
             self.run(py, |client| async move {
@@ -346,9 +347,4 @@ impl PyClient {
 enum GivenRows<'py> {
     Table(Bound<'py, PyObjectTable>),
     File(Bound<'py, PyListingFile>),
-}
-
-fn unreadable(bucket: &str, key: &str) -> Error {
-    let kind = ErrorKind::InvalidReply("the object has no readable size".to_owned());
-    Error::new(kind).on(Some(bucket), Some(key))
 }

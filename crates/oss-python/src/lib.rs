@@ -26,6 +26,7 @@ mod object_stream;
 mod object_table;
 mod order;
 mod oss_reader;
+mod pickle;
 mod prefix_to_list;
 mod process;
 mod range_fetcher;
@@ -60,6 +61,7 @@ mod _native {
         object_table::PyObjectTable,
         order::PyOrder,
         oss_reader::PyOssReader,
+        pickle::pickle_problem,
         prefix_to_list::PyPrefixToList,
         range_fetcher::{PyFetchedRange, PyRangeFetcher},
         unfinished::end_uploads,

@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+import zipfile
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
@@ -15,7 +16,7 @@ from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_object
-from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
 
 if TYPE_CHECKING:
@@ -162,6 +163,10 @@ class OssCheckpoint:
                 return torch.load(stream, map_location=map_location, weights_only=weights_only)
             except Exception as error:
                 raise_cause(error, handled, reader, lambda: self.reader(uri), partial=keys is not None)
+                if isinstance(error, zipfile.BadZipFile):
+                    raise OssIntegrityError(
+                        f"{uri} is damaged, and was stored so: {error}; load another checkpoint"
+                    ) from error
                 if not isinstance(error, OssError):
                     error.add_note(f"this happened while {uri} was loaded; it has {reader.size} bytes")
                 raise

@@ -7,7 +7,7 @@ The names define the order, and the first and last bytes of an object show wheth
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -99,6 +99,18 @@ def candidates(client: "OssClient", prefix: str) -> list[Candidate]:
                 "add a / to mean the directory, or more characters to mean the names"
             )
     return sorted(named, key=lambda candidate: candidate.order)
+
+
+def named(client: "OssClient", uri: str) -> list[Candidate]:
+    """Return the object with this URI if its name is that of a checkpoint; else nothing."""
+    directory, slash, name = uri.rpartition("/")
+    if not split_prefix(uri)[1]:
+        return []
+    candidate = _candidate(f"{directory}{slash}", uri, 0)
+    try:
+        return [] if candidate is None or not name else [replace(candidate, size=client.head(uri).size)]
+    except OssNotFoundError:
+        return []
 
 
 def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Candidate, Condition]]:

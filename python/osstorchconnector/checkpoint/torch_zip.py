@@ -3,9 +3,11 @@
 import ctypes
 import io
 import pickle
+import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -23,7 +25,7 @@ from osstorchconnector._torch.serialization import (
     untyped_storage,
     validate_sparse_tensors,
 )
-from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
 
 MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
 
@@ -98,8 +100,12 @@ class _Archive:
         self._reader = reader
         try:
             # It needs no closing: it does not own the reader.
-            self._zip = zipfile.ZipFile(reader)
+            with _damage():
+                self._zip = zipfile.ZipFile(reader)
         except zipfile.BadZipFile:
+            reader.seek(0)
+            if reader.read(len(_SIGNATURE)) == _SIGNATURE:
+                raise
             raise OssConfigError(
                 f"{reader.uri} is not a zip file, and only the zip files of torch.save can be loaded by keys: load it "
                 "without keys, or save it without _use_new_zipfile_serialization=False"
@@ -109,7 +115,7 @@ class _Archive:
         if len(pickles) != 1 or any(name.partition("/")[2] == "constants.pkl" for name in self._infos):
             raise OssConfigError(f"{reader.uri} is a zip file, but torch.save did not write it")
         self._folder = pickles[0].removesuffix("data.pkl")
-        self._pickle = self._zip.read(pickles[0])
+        self._pickle = self._read(pickles[0])
         byteorder = self._small("byteorder", sys.byteorder.encode()).decode(errors="replace")
         if byteorder not in {"little", "big"}:
             raise OssIntegrityError(f"{reader.uri} states the byte order {byteorder!r}: little or big is needed")
@@ -183,6 +189,8 @@ class _Archive:
             # torch writes no bytes for a tensor that had none, such as one of the device meta.
             if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size not in {0, nbytes}:
                 raise OssIntegrityError(f"{self._reader.uri} does not hold the {nbytes} bytes of its storage {key}")
+            if info.file_size > self._reader.size or nbytes < 0:
+                raise OssIntegrityError(f"{self._reader.uri} states {nbytes} bytes for its storage {key}: it has fewer")
             filled[key] = _UntypedStorage(nbytes)
             if info.file_size:
                 wanted.append(_Wanted(key, dtype, info, filled[key]))
@@ -199,7 +207,8 @@ class _Archive:
         A header before each storage says where its bytes start. It is read together with the bytes, which are expected
         where torch puts them. If another program put them elsewhere, they are read again.
         """
-        alignment = int(self._small(".storage_alignment", b"%d" % _ALIGNMENT))
+        with _damage():
+            alignment = max(1, int(self._small(".storage_alignment", b"%d" % _ALIGNMENT)))
         headers = [bytearray(_HEADER) for _ in wanted]
         starts = [_expected_start(one.info, alignment) for one in wanted]
         ranges: list[tuple[int, Any]] = []
@@ -223,7 +232,36 @@ class _Archive:
 
     def _small(self, name: str, default: bytes) -> bytes:
         name = f"{self._folder}{name}"
-        return self._zip.read(name) if name in self._infos else default
+        return self._read(name) if name in self._infos else default
+
+    def _read(self, name: str) -> bytes:
+        info = self._infos[name]
+        # torch compresses nothing, and a compressed file may be far larger than the object.
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size > self._reader.size:
+            raise zipfile.BadZipFile(f"{name!r} in it is compressed, or larger than the whole")
+        with _damage():
+            return self._zip.read(name)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Raise one class of error for everything that the module zipfile raises for a damaged directory."""
+    try:
+        yield
+    except (
+        ArithmeticError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+    ) as error:
+        raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
+    except ValueError as error:
+        if isinstance(error, OssError):
+            raise
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 class _AnyUnpickler(pickle.Unpickler):

@@ -380,6 +380,16 @@ def connect(
     return OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
 
 
+def get_bounded(client: OssClient, uri: str, limit: int) -> bytes:
+    """Return the bytes of an object that describes others, and is held in memory.
+
+    Raises:
+        OssNotFoundError: The object does not exist.
+        OssError: It has more than `limit` bytes, so it is something else.
+    """
+    return client._native_client.get(*split_object(uri), limit=limit)  # noqa: SLF001 - its own part
+
+
 def _connect(resolved: ResolvedConfig) -> Client:
     write_log(resolved.config)
     proxy = resolved.proxy.proxy_for(resolved.endpoint)

@@ -7,9 +7,9 @@ from typing import Final
 
 from torch.distributed.checkpoint.metadata import Metadata
 
-from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.client import OssClient, get_bounded
 from osstorchconnector.dcp.fetch import Fetcher, Files, WantedRange
-from osstorchconnector.dcp.integrity import BLOCK, Sidecar
+from osstorchconnector.dcp.integrity import BLOCK, LARGEST_DESCRIPTION, Sidecar
 from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of, span_of
 from osstorchconnector.dcp.paths import join, name_below
 from osstorchconnector.exceptions import OssError, OssIntegrityError, OssNotFoundError
@@ -175,7 +175,7 @@ def _sidecar(client: OssClient, uri: str, metadata: Metadata) -> Sidecar | None:
         return None
     sidecar_uri = join(uri, Sidecar.name(save_id))
     try:
-        return Sidecar.from_bytes(client.get(sidecar_uri), sidecar_uri)
+        return Sidecar.from_bytes(get_bounded(client, sidecar_uri, LARGEST_DESCRIPTION), sidecar_uri)
     except OssNotFoundError as error:
         raise OssIntegrityError(f"{Sidecar.name(save_id)}, which holds the checksums, is missing") from error
 

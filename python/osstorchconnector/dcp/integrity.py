@@ -20,6 +20,9 @@ from osstorchconnector.exceptions import OssIntegrityError
 # checkpoint of 1 TB has 2.5 MB of checksums, and a request for one block reaches the full speed of a connection.
 BLOCK: Final = 8 << 20
 
+#: The largest metadata or sidecar that is read: 16 million items, as 4,000 ranks with 4,000 tensors each have them.
+LARGEST_DESCRIPTION: Final = 4 << 30
+
 _VERSION: Final = 1
 # Lengths and checksums have 64 bits.
 _LARGEST: Final = (1 << 64) - 1

@@ -7,8 +7,8 @@ from typing import Final
 from torch.distributed.checkpoint.metadata import Metadata
 
 from osstorchconnector._torch.distributed import StorageInfo
-from osstorchconnector.connection.client import OssClient
-from osstorchconnector.dcp.integrity import Sidecar
+from osstorchconnector.connection.client import OssClient, get_bounded
+from osstorchconnector.dcp.integrity import LARGEST_DESCRIPTION, Sidecar
 from osstorchconnector.dcp.metadata_check import check_metadata
 from osstorchconnector.dcp.unpickling import MetadataUnpickler, RefusedNameError
 from osstorchconnector.exceptions import OssIntegrityError
@@ -29,7 +29,7 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
         OssNotFoundError: The object does not exist.
         OssIntegrityError: The object holds something else.
     """
-    content = client.get(uri)
+    content = get_bounded(client, uri, LARGEST_DESCRIPTION)
     try:
         metadata = MetadataUnpickler(content).load()
     except RefusedNameError as error:

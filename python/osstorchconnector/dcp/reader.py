@@ -15,11 +15,11 @@ from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
 from osstorchconnector._torch.distributed import StorageInfo
-from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.client import OssClient, get_bounded
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files
 from osstorchconnector.dcp.file_system import OssFileSystem
-from osstorchconnector.dcp.integrity import Sidecar
+from osstorchconnector.dcp.integrity import LARGEST_DESCRIPTION, Sidecar
 from osstorchconnector.dcp.metadata import metadata_name, read_metadata, save_id_of
 from osstorchconnector.dcp.paths import join
 from osstorchconnector.dcp.plan_check import check_plan
@@ -247,7 +247,7 @@ class OssStorageReader(FileSystemReader):
             return None
         uri = join(self._uri, Sidecar.name(save_id))
         try:
-            sidecar = Sidecar.from_bytes(self._client.get(uri), uri)
+            sidecar = Sidecar.from_bytes(get_bounded(self._client, uri, LARGEST_DESCRIPTION), uri)
         except OssNotFoundError as error:
             raise OssIntegrityError(
                 f"the checksums of {self._uri} are missing at {uri}: they were deleted, or another save replaced the "

@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import torch
 from torch.serialization import get_safe_globals
 
+from osstorchconnector._native import pickle_problem
 from osstorchconnector._torch.metadata import LAYOUT, layout, metadata_class, metadata_enumeration, metadata_value
 
 # None of them can be changed, and none takes a length to allocate, as `bytearray` does.
@@ -68,7 +69,14 @@ class MetadataUnpickler(pickle.Unpickler):
     """Builds torch's metadata classes, dtypes, sizes, layouts, memory formats, plain containers and paths."""
 
     def __init__(self, content: bytes) -> None:
-        """Prepare to unpickle `content`."""
+        """Prepare to unpickle `content`.
+
+        Raises:
+            UnpicklingError: Its memory or its time would be out of proportion to its length.
+        """
+        problem = pickle_problem(content)
+        if problem is not None:
+            raise pickle.UnpicklingError(problem)
         super().__init__(io.BytesIO(content))
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function or a value

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import torch
 
 import osstorchconnector._torch  # noqa: F401 - checks the version of torch
-from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.client import OssClient, get_bounded
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
@@ -24,7 +24,7 @@ from osstorchconnector.safetensor.header import (
     read_header,
     write_header,
 )
-from osstorchconnector.safetensor.shards import INDEX_NAME, SINGLE_NAME, read_index, split, write_index
+from osstorchconnector.safetensor.shards import INDEX_NAME, LONGEST_INDEX, SINGLE_NAME, read_index, split, write_index
 
 # As other libraries cut models: large enough for full speed, small enough to handle.
 _SHARD_BYTES: Final = 5_000_000_000
@@ -183,10 +183,10 @@ class OssSafeOpen:
         self._uri = uri
         directory = _is_directory(uri)
         if uri.endswith(".index.json"):
-            self._map = read_index(client.get(uri), uri)
+            self._map = read_index(get_bounded(client, uri, LONGEST_INDEX), uri)
         elif directory:
             try:
-                self._map = read_index(client.get(uri + INDEX_NAME), uri + INDEX_NAME)
+                self._map = read_index(get_bounded(client, uri + INDEX_NAME, LONGEST_INDEX), uri + INDEX_NAME)
             except OssNotFoundError:
                 self._uri = uri + SINGLE_NAME
         if self._map is None:

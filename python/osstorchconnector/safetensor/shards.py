@@ -13,6 +13,8 @@ from osstorchconnector.exceptions import OssConfigError, OssFormatError
 #: The index of a directory, and the only object of a directory without an index.
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
+#: The longest index that is read: a million tensors with names of a hundred characters.
+LONGEST_INDEX: Final = 256 << 20
 
 
 def split(

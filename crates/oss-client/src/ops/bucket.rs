@@ -1,7 +1,10 @@
 //! Buckets.
 
 use http::Method;
-use oss_protocol::xml::{Document, bucket::ListBucketsResult};
+use oss_protocol::{
+    error_code::ErrorCode,
+    xml::{Document, bucket::ListBucketsResult},
+};
 
 use super::{incomplete, parse_body};
 use crate::{client::Client, error::Result, request::Request};
@@ -12,7 +15,17 @@ const ANSWER_LIMIT: usize = 4 << 20;
 impl Client {
     /// Creates a bucket; one that the same account owns already is left as it is.
     pub async fn create_bucket(&self, bucket: &str) -> Result<()> {
-        self.send(&Request::bucket(Method::PUT, bucket)).await?.body.finish().await
+        let refused = match self.send(&Request::bucket(Method::PUT, bucket)).await {
+            Ok(response) => return response.body.finish().await,
+            Err(error) if error.code() == Some(&ErrorCode::BucketAlreadyExists) => error,
+            Err(error) => return Err(error),
+        };
+        // OSS says so of all buckets with that name, also of one's own with another storage class. Only to its owner, or
+        // to those whom the owner allows it, it describes the bucket.
+        match self.send(&Request::bucket(Method::GET, bucket).query("bucketInfo", "")).await {
+            Ok(response) => response.body.finish().await,
+            Err(_) => Err(refused),
+        }
     }
 
     /// Removes an empty bucket.
