@@ -151,9 +151,21 @@ def test_a_trickling_body_is_bounded_by_the_total_timeout() -> None:
 
     with ObjectServer({"a": bytes(10_000)}, trickle) as server:
         start = time.monotonic()
-        with pytest.raises(OssError):
+        with pytest.raises(OssTimeoutError, match=r"not complete when total_timeout \(1\.0 s\) was over"):
             get(connect(server, total_timeout=1, read_timeout=1), ["a"])
         assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("total_timeout", "message"),
+    [(0.5, r"had not answered when total_timeout \(0\.5 s\) was over"), (20, r"no answer from .* for 1\.0 s")],
+)
+def test_the_timeout_that_ended_a_request_is_named(total_timeout: float, message: str) -> None:
+    with (
+        ObjectServer({"a": SMALL}, lambda exchange, _: exchange.stall()) as server,
+        pytest.raises(OssTimeoutError, match=message),
+    ):
+        get(connect(server, total_timeout=total_timeout, read_timeout=1, max_attempts=1), ["a"])
 
 
 @pytest.mark.parametrize("fault", [corrupted, with_another_checksum, shortened, lengthened])

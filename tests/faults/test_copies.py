@@ -73,7 +73,7 @@ def copy(server: ObjectServer, **given: Any) -> None:
     client.copy(uri("source"), uri("copy"))
 
 
-@pytest.mark.parametrize("fault", [Refusal(503, "SlowDown"), hung_up])
+@pytest.mark.parametrize("fault", [Refusal(503, "SlowDown"), Refusal(200, "InternalError"), hung_up])
 @pytest.mark.parametrize("where", [is_part, is_completion, is_initiation])
 def test_a_copy_survives_a_temporary_failure(fault: Any, where: Any) -> None:
     with ObjectServer(BEFORE, fault, where=where, times=1) as server:
@@ -102,6 +102,22 @@ def test_a_part_that_cannot_be_copied_aborts_the_upload(fault: Any, kind: type[O
         assert server.count(is_completion) == 0
         assert server.aborted == ["UPLOAD-1"]
     assert server.contents == BEFORE
+
+
+def is_copy(request: Request) -> bool:
+    return request.method == "PUT" and "partNumber" not in request.query
+
+
+def test_an_error_in_a_copys_answer_that_began_with_200_is_retried_as_its_code_is() -> None:
+    before = {"source": b"small", "copy": b"previous"}
+    with ObjectServer(before, Refusal(200, "InternalError"), where=is_copy, times=1) as server:
+        copy(server)
+        assert server.contents["copy"] == b"small"
+        assert server.count(is_copy) == 2
+    with ObjectServer(before, Refusal(200, "AccessDenied"), where=is_copy) as server:
+        with pytest.raises(OssPermissionError):
+            copy(server)
+        assert server.count(is_copy) == 1
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -78,7 +78,7 @@ def load_reader(checkpoint: OssCheckpoint) -> Any:
 
 def load_object(checkpoint: OssCheckpoint) -> Any:
     with checkpoint._client.open(URI) as opened:
-        return torch.load(opened)
+        return torch.load(opened)  # type: ignore[arg-type]
 
 
 ZIPPED: list[Load] = [load, load_with_bar, load_any_class, load_part]
@@ -156,7 +156,8 @@ def test_a_failure_keeps_its_class(
 def test_the_transform_of_a_dataset_keeps_the_class_too(own_emulator: Emulator, stored: Any) -> None:
     stored(saved(state(LARGE // 4), zipped=False))
     config = dataclasses.replace(CONFIG, prefetch_bytes=1 << 20)
-    dataset = OssIterableDataset.from_objects([URI], **own_emulator.connection, config=config, transform=torch.load)
+    transform: Any = torch.load
+    dataset = OssIterableDataset.from_objects([URI], **own_emulator.connection, config=config, transform=transform)
     with (
         own_emulator.fault(operation="GetObject", nth=[*range(4, 400)], error="AccessDenied"),
         pytest.raises(OssPermissionError) as caught,

@@ -265,6 +265,30 @@ def test_an_error_in_a_completion_that_began_with_200_is_an_error() -> None:
     assert (caught.value.code, caught.value.bucket, caught.value.key) == ("InternalError", "scripted-bucket", "a")
 
 
+@pytest.mark.parametrize("upload", [write, put])
+@pytest.mark.parametrize("where", [is_initiation, is_completion])
+def test_an_error_in_an_answer_that_began_with_200_is_retried_as_its_code_is(upload: Any, where: Any) -> None:
+    with ObjectServer({"a": b"previous"}, Refusal(200, "InternalError"), where=where, times=1) as server:
+        upload(client_of(server), LARGE)
+        assert server.contents == {"a": LARGE}
+        assert server.count(where) == 2
+    with ObjectServer({"a": b"previous"}, Refusal(200, "AccessDenied"), where=where) as server:
+        with pytest.raises(OssPermissionError) as caught:
+            upload(client_of(server), LARGE)
+        assert server.contents == {"a": b"previous"}
+        assert server.count(where) == 1
+    assert (caught.value.code, caught.value.status, caught.value.key) == ("AccessDenied", 403, "a")
+
+
+@pytest.mark.parametrize("fault", [Refusal(200, "InternalError"), Refusal(500, "InternalError"), stalled])
+def test_the_same_object_from_before_leaves_no_upload_behind(fault: Any) -> None:
+    with ObjectServer({"a": LARGE}, fault, where=is_completion) as server:
+        # The service does not say whose object it is.
+        write(client_of(server), LARGE)
+        assert server.contents == {"a": LARGE}
+        assert server.uploads == {}
+
+
 def test_a_part_whose_answer_has_no_etag_is_an_error() -> None:
     with (
         ObjectServer({"a": b"previous"}, without_an_etag, where=is_put) as server,

@@ -307,7 +307,9 @@ impl Client {
 /// Waits for a provider until the deadline: it may ask a service that does not answer.
 async fn within<T>(deadline: Instant, provided: impl Future<Output = Result<T>>) -> Result<T> {
     let provided = tokio::time::timeout_at(deadline, provided).await;
-    provided.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout("waiting for an access key".to_owned()))))
+    provided.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout("no access key was provided when total_timeout was over".to_owned())))
+    })
 }
 
 fn seconds_ahead(server_time: SystemTime) -> i64 {

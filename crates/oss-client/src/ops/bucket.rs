@@ -6,7 +6,7 @@ use oss_protocol::{
     xml::{Document, bucket::ListBucketsResult},
 };
 
-use super::{incomplete, parse_body};
+use super::{exchange, incomplete};
 use crate::{client::Client, error::Result, request::Request};
 
 /// A page of at most 1,000 buckets.
@@ -43,8 +43,7 @@ impl Client {
             if !marker.is_empty() {
                 request = request.query("marker", marker.as_str());
             }
-            let response = self.send(&request).await?;
-            let page = parse_body(&request, response, ANSWER_LIMIT, ListBucketsResult::parse).await?;
+            let (page, ()) = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), ListBucketsResult::parse).await?;
             names.extend(page.buckets.into_iter().map(|bucket| bucket.name));
             if !page.is_truncated {
                 return Ok(names);

@@ -14,7 +14,7 @@ use oss_protocol::{
     },
 };
 
-use super::{head::ObjectMeta, multipart::Part, parse_body, set_header};
+use super::{exchange, head::ObjectMeta, multipart::Part, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
@@ -68,9 +68,8 @@ impl Client {
     ) -> Result<String> {
         let mut request = Request::object(Method::PUT, bucket, key);
         set_header(&mut request.headers, oss_header::COPY_SOURCE, &source_path(source_bucket, source_key))?;
-        let sent = self.send(&request).await;
-        let response = sent.map_err(|error| about_source(error, source_bucket, source_key))?;
-        let result = parse_body(&request, response, ANSWER_LIMIT, CopyObjectResult::parse).await?;
+        let exchanged = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), CopyObjectResult::parse).await;
+        let (result, ()) = exchanged.map_err(|error| about_source(error, source_bucket, source_key))?;
         Ok(result.etag)
     }
 
@@ -91,7 +90,8 @@ impl Client {
         set_header(headers, oss_header::COPY_SOURCE, &source.path())?;
         set_header(headers, oss_header::COPY_SOURCE_RANGE, &format!("bytes={}-{}", range.start, range.end - 1))?;
         set_header(headers, oss_header::COPY_SOURCE_IF_MATCH, &source.meta.etag)?;
-        let response = match self.send(&request).await {
+        let crc64 = |response: &Response| response.crc64().map_err(|error| error.on(Some(bucket), Some(key)));
+        let (result, crc64) = match exchange(self, &request, ANSWER_LIMIT, crc64, CopyPartResult::parse).await {
             Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
                 let text = format!(
                     "the object was replaced while it was being copied (it no longer has ETag {}); copy it again",
@@ -99,10 +99,8 @@ impl Client {
                 );
                 return Err(Error::new(ErrorKind::Changed(text)).on(Some(&source.bucket), Some(&source.key)));
             }
-            sent => sent.map_err(|error| about_source(error, &source.bucket, &source.key))?,
+            exchanged => exchanged.map_err(|error| about_source(error, &source.bucket, &source.key))?,
         };
-        let crc64 = response.crc64().map_err(|error| error.on(Some(bucket), Some(key)))?;
-        let result = parse_body(&request, response, ANSWER_LIMIT, CopyPartResult::parse).await?;
         Ok(Part { number, etag: result.etag, length: range.end - range.start, crc64 })
     }
 
@@ -118,8 +116,7 @@ impl Client {
     /// The tags of an object, as a write names them.
     pub(crate) async fn tagging(&self, bucket: &str, key: &str) -> Result<String> {
         let request = Request::object(Method::GET, bucket, key).query("tagging", "");
-        let response = self.send(&request).await?;
-        let tagging = parse_body(&request, response, ANSWER_LIMIT, Tagging::parse).await?;
+        let (tagging, ()) = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), Tagging::parse).await?;
         Ok(canonical::format_query(&tagging.tags))
     }
 }

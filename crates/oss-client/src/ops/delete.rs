@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 use md5::{Digest, Md5};
 use oss_protocol::xml::delete::{DeleteObjects, DeleteResult, MAX_KEYS, ObjectIdentifier};
 
-use super::{parse_body, set_header};
+use super::{exchange, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
@@ -68,8 +68,7 @@ impl Client {
                 Request::bucket(Method::POST, bucket).query("delete", "").query("encoding-type", "url").with_body(body);
             set_header(&mut request.headers, HeaderName::from_static("content-md5"), &digest)?;
             set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/xml")?;
-            let response = self.send(&request).await?;
-            let result = parse_body(&request, response, ANSWER_LIMIT, DeleteResult::parse).await?;
+            let (result, ()) = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), DeleteResult::parse).await?;
             let deleted: std::collections::HashSet<&str> =
                 result.deleted.iter().map(|object| object.key.as_str()).collect();
             if let Some(key) = keys.iter().find(|key| !deleted.contains(key.as_str())) {

@@ -12,9 +12,10 @@ pub mod put;
 
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use oss_protocol::xml::error::ErrorBody;
+use oss_protocol::{error_code::ErrorCode, xml::error::ErrorBody};
 
 use crate::{
+    client::Client,
     error::{Error, ErrorKind, Result},
     request::Request,
     transport::Response,
@@ -32,6 +33,29 @@ fn set_content_type(request: &mut Request, content_type: Option<&str>) -> Result
     set_header(&mut request.headers, CONTENT_TYPE, content_type.unwrap_or("application/octet-stream"))
 }
 
+/// Sends a request, and receives and parses its XML answer; also returns what `read_head` finds in its head.
+///
+/// OSS may have sent the head of a success before it found that it cannot succeed. An error in such an answer is retried
+/// as its code would be.
+async fn exchange<T, H, E: std::fmt::Display>(
+    client: &Client,
+    request: &Request,
+    limit: usize,
+    read_head: impl Fn(&Response) -> Result<H>,
+    parse: impl Fn(&[u8]) -> std::result::Result<T, E>,
+) -> Result<(T, H)> {
+    let mut budget = client.budget();
+    loop {
+        let response = client.send_within(request, &mut budget).await?;
+        let head = read_head(&response)?;
+        match parse_body(request, response, limit, &parse).await {
+            // A request whose answer broke off was carried out: the caller decides.
+            Err(error) if matches!(error.kind(), ErrorKind::Service { .. }) => budget.wait_after(error).await?,
+            answer => return Ok((answer?, head)),
+        }
+    }
+}
+
 /// Receives and parses an XML answer.
 async fn parse_body<T, E: std::fmt::Display>(
     request: &Request,
@@ -43,9 +67,12 @@ async fn parse_body<T, E: std::fmt::Display>(
     let status = response.status;
     let body = response.body.collect(limit).await.map_err(on)?;
     parse(&body).map_err(|cause| match ErrorBody::parse(&body) {
-        // OSS may have sent the head of a success before it found that it cannot succeed.
         Ok(said) => on(ErrorKind::Service {
-            status,
+            // The status that the answer would have had.
+            status: match said.error_code() {
+                ErrorCode::Other(_) => status,
+                code => code.status(),
+            },
             code: said.error_code(),
             message: said.message,
             ec: said.ec,

@@ -15,7 +15,7 @@ use oss_protocol::{
     },
 };
 
-use super::{incomplete, parse_body, put::PutOptions, put::compare_crc64, set_header};
+use super::{exchange, incomplete, put::PutOptions, put::compare_crc64, set_header};
 use crate::{client::Client, error::Result, request::Request};
 
 /// Answers to the requests about one upload hold a few names.
@@ -58,8 +58,8 @@ impl Client {
     pub async fn initiate_multipart(&self, bucket: &str, key: &str, options: &PutOptions) -> Result<String> {
         let mut request = Request::object(Method::POST, bucket, key).query("uploads", "");
         options.apply(&mut request)?;
-        let response = self.send(&request).await?;
-        let result = parse_body(&request, response, ANSWER_LIMIT, InitiateMultipartUploadResult::parse).await?;
+        let (result, ()) =
+            exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), InitiateMultipartUploadResult::parse).await?;
         Ok(result.upload_id)
     }
 
@@ -111,11 +111,9 @@ impl Client {
         let mut request = Request::object(Method::POST, bucket, key).query("uploadId", upload_id).with_body(body);
         options.forbid(&mut request)?;
         set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/xml")?;
-        let response = self.send(&request).await?;
-        if let Some(crc64) = crc64 {
-            compare_crc64(&request, &response, crc64)?;
-        }
-        let result = parse_body(&request, response, ANSWER_LIMIT, CompleteMultipartUploadResult::parse).await?;
+        let compare = |response: &_| crc64.map_or(Ok(()), |crc64| compare_crc64(&request, response, crc64));
+        let (result, ()) =
+            exchange(self, &request, ANSWER_LIMIT, compare, CompleteMultipartUploadResult::parse).await?;
         Ok(result.etag)
     }
 
@@ -141,8 +139,8 @@ impl Client {
             if let Some((key, upload_id)) = &markers {
                 request = request.query("key-marker", key.as_str()).query("upload-id-marker", upload_id.as_str());
             }
-            let response = self.send(&request).await?;
-            let page = parse_body(&request, response, PAGE_LIMIT, ListMultipartUploadsResult::parse).await?;
+            let (page, ()) =
+                exchange(self, &request, PAGE_LIMIT, |_| Ok(()), ListMultipartUploadsResult::parse).await?;
             uploads.extend(page.uploads.into_iter().map(|upload| OpenUpload {
                 key: upload.key,
                 upload_id: upload.upload_id,

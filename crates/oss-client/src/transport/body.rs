@@ -105,6 +105,10 @@ impl Body {
                 let seconds = self.patience.read_timeout.as_secs_f64();
                 ErrorKind::Timeout(format!("no bytes of the body arrived for {seconds:.1} s"))
             }
+            Broken::Late => {
+                let seconds = self.patience.total_timeout.as_secs_f64();
+                ErrorKind::Timeout(format!("the body was not complete when total_timeout ({seconds:.1} s) was over"))
+            }
             Broken::Lost { cause, .. } => {
                 ErrorKind::Transport(format!("the connection broke while the body was received: {cause}"))
             }

@@ -48,8 +48,10 @@ pub(crate) struct Connection {
 /// Why a connection cannot be used further.
 #[derive(Debug)]
 pub(crate) enum Broken {
-    /// Nothing moved for the read timeout, or the deadline passed.
+    /// Nothing moved for the read timeout.
     Silent,
+    /// The deadline of the whole operation passed.
+    Late,
     /// The connection broke; `unanswered` if the server has sent nothing in answer to this request.
     Lost { cause: io::Error, unanswered: bool },
     /// What was received is not HTTP.
@@ -60,6 +62,8 @@ pub(crate) enum Broken {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     pub(crate) read_timeout: Duration,
+    /// What the deadline was made from, for messages.
+    pub(crate) total_timeout: Duration,
     pub(crate) deadline: Instant,
 }
 
@@ -71,8 +75,9 @@ impl Patience {
         if let Some(done) = (&mut action).now_or_never() {
             return Ok(done);
         }
-        let limit = self.deadline.min(Instant::now() + self.read_timeout);
-        tokio::time::timeout_at(limit, action).await.map_err(|_| Broken::Silent)
+        let silent = Instant::now() + self.read_timeout;
+        let broken = if self.deadline < silent { Broken::Late } else { Broken::Silent };
+        tokio::time::timeout_at(self.deadline.min(silent), action).await.map_err(|_| broken)
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Transport {
     proxy: Option<Proxy>,
     addresses: Addresses,
     connect_timeout: Duration,
+    total_timeout: Duration,
     read_timeout: Duration,
     idle: Arc<IdleConnections>,
 }
@@ -121,6 +122,7 @@ impl Transport {
             proxy: config.proxy.clone(),
             addresses: Addresses::default(),
             connect_timeout: config.connect_timeout,
+            total_timeout: config.total_timeout,
             read_timeout: config.read_timeout,
             idle: Arc::default(),
         })
@@ -175,7 +177,7 @@ impl Transport {
         body: &[u8],
         deadline: Instant,
     ) -> std::result::Result<Response, Failure> {
-        let patience = Patience { read_timeout: self.read_timeout, deadline };
+        let patience = Patience { read_timeout: self.read_timeout, total_timeout: self.total_timeout, deadline };
         let broken = match connection.exchange(head, body, patience).await {
             Ok(answer) => {
                 let idle = answer.keep_alive.then(|| Arc::clone(&self.idle));
@@ -191,6 +193,11 @@ impl Transport {
                 let seconds = self.read_timeout.as_secs_f64();
                 (ErrorKind::Timeout(format!("no answer from {peer} for {seconds:.1} s")), false)
             }
+            Broken::Late => {
+                let seconds = self.total_timeout.as_secs_f64();
+                let text = format!("{peer} had not answered when total_timeout ({seconds:.1} s) was over");
+                (ErrorKind::Timeout(text), false)
+            }
             Broken::NotHttp(what) => (ErrorKind::InvalidReply(format!("{peer} does not speak HTTP: {what}")), false),
             Broken::Lost { cause, unanswered } => {
                 let text = format!("the connection to {peer} broke before an answer arrived: {cause}");
@@ -202,8 +209,14 @@ impl Transport {
     }
 
     async fn connect_within(&self, host: &str, deadline: Instant) -> Result<Connection> {
-        let limit = deadline.min(Instant::now() + self.connect_timeout);
-        tokio::time::timeout_at(limit, self.connect(host, limit)).await.unwrap_or_else(|_| {
+        let limit = Instant::now() + self.connect_timeout;
+        let earlier = deadline.min(limit);
+        tokio::time::timeout_at(earlier, self.connect(host, earlier)).await.unwrap_or_else(|_| {
+            if deadline < limit {
+                let seconds = self.total_timeout.as_secs_f64();
+                let text = format!("nothing when total_timeout ({seconds:.1} s) was over");
+                return Err(self.unreachable(host, &text));
+            }
             let seconds = self.connect_timeout.as_secs_f64();
             Err(self.unreachable(host, &format!("nothing within {seconds:.1} s")))
         })
@@ -259,9 +272,9 @@ impl Transport {
             head.header("proxy-authorization", authorization.as_bytes());
         }
         let mut connection = Connection::new(Stream::Plain(stream));
-        let patience = Patience { read_timeout: self.read_timeout, deadline };
+        let patience = Patience { read_timeout: self.read_timeout, total_timeout: self.total_timeout, deadline };
         let answer = connection.exchange(&head, &[], patience).await.map_err(|broken| match broken {
-            Broken::Silent => self.unreachable(host, &"it does not answer"),
+            Broken::Silent | Broken::Late => self.unreachable(host, &"it does not answer"),
             Broken::Lost { cause, .. } => self.unreachable(host, &cause),
             Broken::NotHttp(what) => {
                 let text = format!("no connection to {}, which is no HTTP proxy: {what}", self.peer(host));

@@ -281,8 +281,14 @@ impl Upload {
         let Destination { bucket, key } = &self.destination;
         let upload_id = self.upload_id.as_deref().unwrap_or_default();
         let completed = self.client.complete_multipart(bucket, key, upload_id, parts, crc64, &self.options).await;
+        let over = completed.as_ref().err().is_none_or(Error::is_not_found);
         let published = self.settle(completed, crc64).await?;
-        self.upload_id = None;
+        if over {
+            self.upload_id = None;
+        } else if let Err(error) = self.abort().await {
+            // If the same object was there before, the upload is still open.
+            tracing::warn!(%error, "an upload may have been left open; `osst uploads` lists it");
+        }
         Ok(published)
     }
 
