@@ -43,13 +43,13 @@ async fn serve_until_killed() {
 }
 
 /// A server in a process of its own.
-struct Victim {
+pub(crate) struct Victim {
     process: Child,
-    authority: String,
+    pub(crate) authority: String,
 }
 
 impl Victim {
-    fn start(root: &Path) -> Self {
+    pub(crate) fn start(root: &Path) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::serve_until_killed", "--nocapture"])
             .env(ROOT, root)
@@ -67,7 +67,7 @@ impl Victim {
         Self { process, authority }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         // SIGKILL: the process gets no chance to tidy up.
         self.process.kill().unwrap();
         self.process.wait().unwrap();

@@ -10,6 +10,7 @@ mod conditions;
 mod configurations;
 mod copies;
 mod crash;
+mod crash_configurations;
 mod directory;
 mod faults;
 mod keys;
