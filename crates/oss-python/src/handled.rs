@@ -100,5 +100,5 @@ fn log(py: Python<'_>, text: &str) -> PyResult<()> {
 }
 
 fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
-    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &CString::new(text)?, 1)
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &CString::new(text.replace('\0', "\\0"))?, 1)
 }

@@ -38,7 +38,8 @@ pub(crate) fn note_unaborted(py: Python<'_>, aborted: PyResult<()>, raised: &Bou
 /// torch.save hides that `seek` was refused behind an error about a position. What was refused is a note on it.
 pub(crate) fn note_unsupported(py: Python<'_>, raised: &Bound<'_, PyAny>) -> PyResult<()> {
     let context = raised.getattr("__context__")?;
-    if context.is_instance_of::<UnsupportedOperation>() && is_consequence(py, raised) {
+    let is_refusal = |error: &Bound<'_, PyAny>| error.is_instance_of::<UnsupportedOperation>();
+    if is_refusal(&context) && !is_refusal(raised) && is_consequence(py, raised) {
         raised.call_method1("add_note", (context.str()?,))?;
     }
     Ok(())
