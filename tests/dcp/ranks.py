@@ -304,7 +304,7 @@ def _arm(writer: OssStorageWriter, file_system: OssFileSystem, stage: str, kill:
         original = client.writer
         client.writer = lambda uri: _Upload(original(uri), stage, kill)  # type: ignore[assignment, misc]
     elif stage == "old metadata":
-        _before(client, "get", kills_at("/.metadata"))
+        _before(client, "_get_bounded", kills_at("/.metadata"))
     elif stage == "checksums":
         _before(client, "put", kills_at("/.items-"))
     elif stage == "metadata":

@@ -332,6 +332,9 @@ class OssClient:
         """List objects: :meth:`list` under the original's name."""
         return self._native_client.list(check_bucket(bucket), prefix)
 
+    def _get_bounded(self, uri: str, limit: int) -> bytes:
+        return self._native_client.get(*split_object(uri), limit=limit)
+
     def _copy(
         self,
         source: tuple[str, str],
@@ -387,7 +390,7 @@ def get_bounded(client: OssClient, uri: str, limit: int) -> bytes:
         OssNotFoundError: The object does not exist.
         OssError: It has more than `limit` bytes, so it is something else.
     """
-    return client._native_client.get(*split_object(uri), limit=limit)  # noqa: SLF001 - its own part
+    return client._get_bounded(uri, limit)  # noqa: SLF001 - its own part
 
 
 def _connect(resolved: ResolvedConfig) -> Client:
