@@ -226,6 +226,21 @@ def test_a_tensor_that_needs_its_bytes_is_reported(server: Emulator) -> None:
         load_partial(stored(server, {"a": nested}), "a", weights_only=False)
 
 
+def test_plain_tensors_need_one_pass_over_the_pickle(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr("osstorchconnector.checkpoint.torch_zip._Archive.load", twice)
+    parameter = torch.nn.Parameter(torch.arange(6.0).view(2, 3), requires_grad=False)
+    state = {"a": parameter, "b": parameter.detach()[1], "c": torch.ones(3, requires_grad=True), "d": 7}
+    loaded = load_partial(stored(server, state), "*")
+    assert all(type(loaded[name]) is type(state[name]) for name in state)
+    assert torch.equal(loaded["a"], state["a"])
+    assert [loaded[name].requires_grad for name in "abc"] == [False, False, True]
+    loaded["a"][1, 0] = -1
+    assert loaded["b"][0] == -1
+
+
 @pytest.mark.parametrize("keys", [5, [5], b"a", [b"a"]])
 def test_keys_that_are_no_patterns_are_reported(server: Emulator, keys: Any) -> None:
     with pytest.raises(OssConfigError, match="keys must be a pattern or several, got"):

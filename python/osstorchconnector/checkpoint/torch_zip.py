@@ -5,6 +5,7 @@ import io
 import pickle
 import struct
 import sys
+import weakref
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,7 +69,8 @@ def load_partial(
             ``"encoder.weight"``, and the entry ``"weight"`` of a dictionary at ``"encoder"``. If a name matches, all
             entries below it are loaded too.
         map_location: Where tensors go, as for ``torch.load``.
-        weights_only: Refuse what ``torch.load(weights_only=True)`` refuses. False runs the code in the pickle, twice.
+        weights_only: Refuse what ``torch.load(weights_only=True)`` refuses. False runs the code in the pickle, perhaps
+            twice.
 
     Returns:
         The dictionary with the entries that match, nested as they were.
@@ -84,7 +86,12 @@ def load_partial(
     if not isinstance(described, Mapping):
         raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it without keys")
     _check_patterns(reader.uri, patterns, described)
-    chosen = storages_in(_select(described, patterns))
+    selected = _select(described, patterns)
+    finder = _Finder()
+    chosen = storages_in(selected, finder)
+    if chosen is not None and finder.only_plain:
+        archive.fill(finder.found, {key: storages[key] for key in chosen}, map_location)
+        return selected
     loaded = archive.load(
         {key: storages[key] for key in storages if chosen is None or key in chosen},
         map_location,
@@ -120,13 +127,15 @@ class _Archive:
         if byteorder not in {"little", "big"}:
             raise OssIntegrityError(f"{reader.uri} states the byte order {byteorder!r}: little or big is needed")
         self._swap = byteorder != sys.byteorder
+        self._locations: dict[str, str] = {}
 
     def describe(self, *, weights_only: bool) -> tuple[Any, dict[str, tuple[torch.dtype, int]]]:
         """Return the file's content with tensors that have no bytes, and type and size of each storage by its key."""
         storages: dict[str, tuple[torch.dtype, int]] = {}
 
-        def make(dtype: torch.dtype, nbytes: int, key: str, _location: str) -> torch.UntypedStorage:
+        def make(dtype: torch.dtype, nbytes: int, key: str, location: str) -> torch.UntypedStorage:
             storages[key] = (dtype, nbytes)
+            self._locations[key] = location
             storage: torch.UntypedStorage = _UntypedStorage(nbytes, device="meta")
             name_storage(storage, key)
             return storage
@@ -141,6 +150,29 @@ class _Archive:
         # torch validates them when a load ends; these have no bytes to validate yet.
         sparse_tensors_to_validate().clear()
         return described, storages
+
+    def fill(
+        self,
+        tensors: Iterable[torch.Tensor],
+        chosen: Mapping[str, tuple[torch.dtype, int]],
+        map_location: MapLocation,
+    ) -> None:
+        """Give plain tensors of :meth:`describe` their bytes, wherever objects hold them.
+
+        Unpickling once more would take as long as the load of the whole file, if its tensors are small.
+        """
+        restore = _restoring(map_location)
+        placed = {key: restore(storage, self._locations[key]) for key, storage in self._fetch(chosen).items()}
+        for tensor in tensors:
+            storage: Any = placed[getattr(tensor.untyped_storage(), "storage_key")]  # noqa: B009 - for mypy
+            filled = torch.empty(0, dtype=tensor.dtype, device=storage.device)
+            filled.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
+            if isinstance(tensor, torch.nn.Parameter):
+                filled = torch.nn.Parameter(filled, tensor.requires_grad)
+            else:
+                filled.requires_grad_(tensor.requires_grad)
+            filled.__dict__.update(tensor.__dict__)
+            torch.utils.swap_tensors(tensor, filled)
 
     def load(
         self, chosen: Mapping[str, tuple[torch.dtype, int]], map_location: MapLocation, *, weights_only: bool
@@ -348,13 +380,12 @@ def name_storage(storage: torch.UntypedStorage, key: str) -> None:
     storage.storage_key = key  # type: ignore[attr-defined]
 
 
-def storages_in(value: object) -> set[str] | None:
+def storages_in(value: object, finder: "_Finder") -> set[str] | None:
     """Return the keys of the storages behind all tensors in a value, however deep its objects hold them.
 
     None means that the keys are unknown, and any storage may be needed: an object refuses to be pickled, or a tensor
     was computed from others.
     """
-    finder = _Finder()
     try:
         finder.dump(value)
         while finder.tensors:
@@ -372,15 +403,29 @@ class _Finder(pickle.Pickler):
         self.keys: set[str | None] = set()
         self.tensors: list[torch.Tensor] = []
         self._seen: dict[int, torch.Tensor] = {}
+        #: Whether all that has bytes is a tensor with memory of its own, which can be given its bytes in its place.
+        self.only_plain = True
+
+    @property
+    def found(self) -> Iterable[torch.Tensor]:
+        """All tensors."""
+        return self._seen.values()
 
     def persistent_id(self, value: object) -> str | None:
         if isinstance(value, torch.Tensor):
             if id(value) not in self._seen:
                 self._seen[id(value)] = value
-                self.tensors.append(value)
+                plain = _is_plain(value)
+                self.only_plain = self.only_plain and plain
+                if plain and not value.__dict__:
+                    self.note(value.untyped_storage())
+                else:
+                    self.tensors.append(value)
         elif isinstance(value, torch.storage.TypedStorage):
+            self.only_plain = False
             self.note(untyped_storage(value))
         elif isinstance(value, torch.UntypedStorage):
+            self.only_plain = False
             self.note(value)
         else:
             return None
@@ -408,6 +453,18 @@ def _search(tensor: torch.Tensor, finder: _Finder) -> None:
         return
     for dense in _dense_tensors(tensor):
         finder.note(dense.untyped_storage())
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in {torch.Tensor, torch.nn.Parameter}
+        and tensor.layout == torch.strided
+        and tensor.device.type == "meta"
+        and not tensor.is_conj()
+        and not tensor.is_neg()
+        and hasattr(tensor.untyped_storage(), "storage_key")
+        and not weakref.getweakrefcount(tensor)
+    )
 
 
 def _dense_tensors(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
