@@ -199,6 +199,29 @@ def test_a_reply_that_is_not_http_is_an_error(reader: Reader, reply: bytes) -> N
         assert len(str(error)) < 1000
 
 
+@pytest.mark.parametrize("length", [1 << 40, 1 << 60, (1 << 63) - 1, (1 << 64) - 1, 1 << 70])
+@with_each(READERS)
+def test_a_stated_length_beyond_memory_is_an_error(reader: Reader, length: int) -> None:
+    def answer(exchange: Exchange, _: Answer) -> None:
+        exchange.send(b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: %d\r\n\r\nabc' % length)
+        exchange.hang_up()
+
+    with (
+        ObjectServer(CONTENTS, answer, where=every_request) as server,
+        pytest.raises(OssError, match=r"scripted-bucket|there is no memory for"),
+    ):
+        reader(connect(server), ["000"])
+
+
+def test_xml_that_nests_without_end_is_an_error() -> None:
+    def answer(exchange: Exchange, _: Answer) -> None:
+        body = b"<ListBucketResult>" + b"<a>" * 200_000 + b"</a>" * 200_000 + b"</ListBucketResult>"
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with ObjectServer(CONTENTS, answer, where=every_request) as server, pytest.raises(OssError, match="nest deeper"):
+        list(OssClient(**connect(server)).list(uri("")))
+
+
 def test_a_connection_closed_while_idle_costs_no_attempt() -> None:
     def closing(exchange: Exchange, answer: Answer) -> None:
         exchange.reply(answer)

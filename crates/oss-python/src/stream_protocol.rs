@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oss_client::{buffer::PooledBuffer, error::too_large};
 use pyo3::{
     buffer::PyUntypedBuffer,
-    exceptions::{PySystemError, PyValueError},
+    exceptions::{PyMemoryError, PyOverflowError, PySystemError, PyValueError},
     prelude::*,
     types::{PyBytes, PyList, PyTuple, PyType},
 };
@@ -159,7 +159,8 @@ pub(crate) trait ReadStream {
             }
             Content::Open(ranged) => {
                 let ranged = ranged.get_mut(py, Self::NAME)?;
-                PyBytes::new_with(py, length, |target| ranged.read(py, start, LentBuffer::of_slice(target)).map(drop))?
+                PyBytes::new_with(py, length, |target| ranged.read(py, start, LentBuffer::of_slice(target)).map(drop))
+                    .map_err(|raised| without_memory(py, raised, length))?
             }
             Content::Described(_) | Content::Closed => return Err(Self::closed_error()),
         };
@@ -442,3 +443,9 @@ macro_rules! read_stream_methods {
 }
 
 pub(crate) use read_stream_methods;
+
+/// What Python raises if it cannot make bytes of this length, as an error of this package. A server states the length.
+fn without_memory(py: Python<'_>, raised: PyErr, length: usize) -> PyErr {
+    let no_memory = raised.is_instance_of::<PyMemoryError>(py) || raised.is_instance_of::<PyOverflowError>(py);
+    if no_memory { error::to_python(py, &too_large(length as u64)) } else { raised }
+}
