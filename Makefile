@@ -19,6 +19,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dis
 
 EXTRAS := bench contract demo dev test
 
+# On Linux zig links against the oldest C library that Rust supports, so that the wheel runs on old images too.
+WHEEL_OPTIONS := $(if $(filter Linux,$(shell uname -s)),--zig --compatibility manylinux2014)
+
 .PHONY: help
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,9 +86,10 @@ size: ## Files with more lines before their tests than a file should have
 	done
 
 .PHONY: wheel
-wheel: build ## Build the wheel into dist/, run the main job from it alone, print its size
+wheel: build ## Build the wheel into dist/, for old C libraries too; run the client and the main job from it alone
+	@$(PYTHON) tools/install.py $(VENV) $(EXTRAS) wheel
 	rm -rf dist
-	$(BIN)/maturin build --release --out dist --quiet
+	$(BIN)/maturin build --release --out dist --quiet $(WHEEL_OPTIONS)
 	$(BIN)/python tools/try_wheel.py dist/*.whl
 	@ls -l dist/*.whl | awk '{printf "%s: %.1f MiB\n", $$NF, $$5 / 1048576}'
 

@@ -24,6 +24,8 @@ from osstorchconnector._native import DataObject, ObjectListing, OssReader, Writ
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.seekable_writer import SeekableWriter
+from osstorchconnector.connection.stat import ObjectStat
+from osstorchconnector.connection.write_options import WriteOptions
 from osstorchconnector.dataset.manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector.exceptions import (
     OssConfigError,
@@ -61,6 +63,7 @@ __all__ = [
     "line_manifest_parser",
     "new_data_object",
     "ObjectListing",
+    "ObjectStat",
     "OssCheckpoint",
     "OssClient",
     "OssConfig",
@@ -87,6 +90,7 @@ __all__ = [
     "OssThrottledError",
     "OssTimeoutError",
     "SeekableWriter",
+    "WriteOptions",
     "Writer",
 ]
 

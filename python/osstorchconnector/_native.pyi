@@ -139,10 +139,8 @@ class Client:
             OssError: It is whole, and has more than `limit` bytes.
         """
 
-    def put(
-        self, bucket: str, key: str, data: Buffer, *, content_type: str | None = None, forbid_overwrite: bool = False
-    ) -> str:
-        """Store an object, in parts if it is larger than one, and return its ETag."""
+    def put(self, bucket: str, key: str, data: Buffer, *, headers: builtins.list[tuple[str, str]] = ...) -> str:
+        """Store an object, in parts if it is larger than one, and return its ETag. The headers say how it is stored."""
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object. It is no error if it does not exist."""
@@ -158,6 +156,7 @@ class Client:
         largest: int,
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
+        headers: builtins.list[tuple[str, str]] = ...,
     ) -> None:
         """Copy an object inside the service, above `largest` bytes in parts.
 
@@ -167,6 +166,7 @@ class Client:
             largest: Most bytes that one request copies.
             size: The object's size, if it is known.
             progress: Called with the number of bytes copied since the last call.
+            headers: What is stored otherwise than at the source.
 
         Raises:
             OssNotFoundError: The source does not exist.
@@ -267,7 +267,15 @@ class Client:
             budget: Most bytes in use in buffers of `allocate`. A single larger range is fetched alone.
         """
 
-    def writer(self, bucket: str, key: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer:
+    def writer(
+        self,
+        bucket: str,
+        key: str,
+        size_hint: int | None = None,
+        *,
+        deferred: bool = False,
+        headers: builtins.list[tuple[str, str]] = ...,
+    ) -> Writer:
         """Open an object for sequential writing.
 
         Args:
@@ -275,9 +283,33 @@ class Client:
             key: The key.
             size_hint: About how many bytes will be written.
             deferred: Only `Writer.publish` publishes.
+            headers: How it is stored.
 
         Raises:
             OssConfigError: An object of this size is larger than OSS allows.
+        """
+
+    def request(
+        self,
+        method: str,
+        bucket: str,
+        key: str | None,
+        *,
+        query: builtins.list[tuple[str, str]] = ...,
+        headers: builtins.list[tuple[str, str]] = ...,
+        body: bytes = ...,
+    ) -> tuple[builtins.list[tuple[str, str]], bytes]:
+        """Send a request, with retries, and return headers and body of its answer, at most 4 MiB.
+
+        Raises:
+            OssError: It was refused, or failed.
+        """
+
+    def presign(self, method: str, bucket: str, key: str, seconds: int, headers: builtins.list[tuple[str, str]]) -> str:
+        """Return a URL with a signature.
+
+        Raises:
+            OssConfigError: The time is too long, or the client has no access key.
         """
 
     def list_uploads(self, bucket: str, prefix: str) -> builtins.list[tuple[str, str, float]]:

@@ -25,7 +25,7 @@ use crate::{
     buffer::BufferPool,
     concurrency::Concurrency,
     config::ClientConfig,
-    credentials::{CredentialCache, CredentialProvider, Signer},
+    credentials::{CredentialCache, CredentialProvider, Signer, Signing},
     error::{Error, ErrorKind, Result},
     proxy::Proxy,
     request::Request,
@@ -253,13 +253,23 @@ impl Client {
         }
         let time = self.now();
         let target = RequestTarget { method: &request.method, bucket, key, query: &request.query };
-        let with_v1;
+        let (with_common, with_v1);
         let mut headers = &request.headers;
+        if !config.headers.is_empty() {
+            let mut all = config.headers.clone();
+            all.extend(headers.clone());
+            with_common = all;
+            headers = &with_common;
+        }
         match (signer, config.signature_version) {
             (Some(signer), SignatureVersion::V4) => {
                 let signing_key = signer.signing_key(time, &config.region);
                 let credentials = &signer.credentials;
-                let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &[] };
+                // Headers that are not always signed describe what is stored, or a user chose them.
+                let writes = matches!(request.method, http::Method::PUT | http::Method::POST);
+                let named = if writes { headers } else { &config.headers };
+                let additional: Vec<&str> = named.keys().map(HeaderName::as_str).collect();
+                let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &additional };
                 let added = v4::authorize(target, headers, &signer).map_err(|error| invalid(&error))?;
                 for (name, value) in added.iter() {
                     head.header(name, value.as_bytes());
@@ -295,8 +305,13 @@ impl Client {
         }
     }
 
+    /// The access key to sign with.
+    pub(crate) async fn signing(&self) -> Result<Signing> {
+        within(self.budget().deadline, self.shared.credentials.signing()).await
+    }
+
     /// The time as the server sees it.
-    fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         let offset = self.shared.clock_offset.load(Ordering::Relaxed);
         let by = Duration::from_secs(offset.unsigned_abs());
         let now = SystemTime::now();

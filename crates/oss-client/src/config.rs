@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use http::HeaderMap;
 use oss_protocol::{endpoint::Endpoint, sign::SignatureVersion};
 
 use crate::proxy::Proxy;
@@ -44,6 +45,8 @@ pub struct ClientConfig {
     pub ca_bundle: Option<PathBuf>,
     /// The proxy that requests go through.
     pub proxy: Option<Proxy>,
+    /// Headers of every request, beside its own.
+    pub headers: HeaderMap,
     /// How long credentials without an expiration are used before the provider is asked again.
     pub credential_refresh: Duration,
     /// Value of the `User-Agent` header.
@@ -71,6 +74,7 @@ impl ClientConfig {
             fast_list: true,
             ca_bundle: None,
             proxy: None,
+            headers: HeaderMap::new(),
             credential_refresh: Duration::from_secs(60),
             user_agent: format!("osstorchconnector/{}", version()),
         }

@@ -5,11 +5,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use oss_client::{
-    Client,
+    Client, Request,
     catalogue::{Entry, PageFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::too_large,
@@ -20,6 +21,7 @@ use oss_client::{
     reader::ObjectReader,
     upload::{CopyOptions, Upload},
 };
+use oss_protocol::header as oss_header;
 use pyo3::{
     buffer::PyUntypedBuffer,
     prelude::*,
@@ -167,18 +169,17 @@ impl PyClient {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    #[pyo3(signature = (bucket, key, data, *, content_type = None, forbid_overwrite = false))]
+    #[pyo3(signature = (bucket, key, data, *, headers = Vec::new()))]
     fn put(
         &self,
         py: Python<'_>,
         bucket: String,
         key: String,
         data: &Bound<'_, PyAny>,
-        content_type: Option<String>,
-        forbid_overwrite: bool,
+        headers: Vec<(String, String)>,
     ) -> PyResult<String> {
         let buffer = PyUntypedBuffer::get(data)?;
-        let options = PutOptions { content_type, forbid_overwrite, ..PutOptions::default() };
+        let options = put_options(py, headers)?;
         let lanes = lanes(py, &self.reactor_clients)?;
         // If this fails, the upload is aborted, and its copies of the loan are dropped.
         let loan = Loan::new(py, bytes_of(&buffer)?);
@@ -203,7 +204,8 @@ impl PyClient {
         self.run(py, |client| async move { client.delete_many(&bucket, &keys).await })
     }
 
-    #[pyo3(signature = (source, target, *, largest, size = None, progress = None))]
+    #[pyo3(signature = (source, target, *, largest, size = None, progress = None, headers = Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "by name")]
     fn copy(
         &self,
         py: Python<'_>,
@@ -212,11 +214,13 @@ impl PyClient {
         largest: u64,
         size: Option<u64>,
         progress: Option<&Bound<'_, PyAny>>,
+        headers: Vec<(String, String)>,
     ) -> PyResult<()> {
+        let put = put_options(py, headers)?;
         let (client, reactor) = self.reactor_clients[0].get(py)?;
         let client = client.clone();
         let copied = Arc::new(AtomicU64::new(0));
-        let options = CopyOptions { largest, size, copied: Arc::clone(&copied) };
+        let options = CopyOptions { largest, size, copied: Arc::clone(&copied), put };
         let copy = async move { client.copy(&source.0, &source.1, &target.0, &target.1, options).await };
         let report = || match (progress, copied.swap(0, Ordering::Relaxed)) {
             (Some(progress), count) => progress.call1((count,)).map(drop),
@@ -318,7 +322,7 @@ impl PyClient {
         PyRangeFetcher::new(py, &self.reactor_clients, ranges, allocate, limits)
     }
 
-    #[pyo3(signature = (bucket, key, size_hint = None, *, deferred = false))]
+    #[pyo3(signature = (bucket, key, size_hint = None, *, deferred = false, headers = Vec::new()))]
     fn writer(
         &self,
         py: Python<'_>,
@@ -326,9 +330,52 @@ impl PyClient {
         key: &str,
         size_hint: Option<u64>,
         deferred: bool,
+        headers: Vec<(String, String)>,
     ) -> PyResult<PyWriter> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        PyWriter::new(py, &self.reactor_clients, turn, bucket, key, size_hint, deferred)
+        let options = put_options(py, headers)?;
+        PyWriter::new(py, &self.reactor_clients, turn, (bucket, key), size_hint, deferred, options)
+    }
+
+    #[pyo3(signature = (method, bucket, key, *, query = Vec::new(), headers = Vec::new(), body = Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "the parts of a request, by name")]
+    fn request<'py>(
+        &self,
+        py: Python<'py>,
+        method: &str,
+        bucket: String,
+        key: Option<&str>,
+        query: Vec<(String, String)>,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    ) -> PyResult<(Vec<(String, String)>, Bound<'py, PyBytes>)> {
+        let mut request = Request::bucket(parse_method(py, method)?, &bucket).with_body(body);
+        request.key = key.map(str::to_owned);
+        request.query = query;
+        request.headers = header_map(py, headers)?;
+        let (headers, body) = self.run(py, |client| async move {
+            let response = client.send(&request).await?;
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            let headers = response.headers.iter().map(|(name, value)| (text(name), text(value))).collect();
+            Ok((headers, response.body.collect(ANSWER_LIMIT).await?))
+        })?;
+        Ok((headers, PyBytes::new(py, &body)))
+    }
+
+    fn presign(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        bucket: String,
+        key: String,
+        seconds: u64,
+        headers: Vec<(String, String)>,
+    ) -> PyResult<String> {
+        let method = parse_method(py, method)?;
+        let headers = header_map(py, headers)?;
+        self.run(py, |client| async move {
+            client.presign(&method, &bucket, &key, Duration::from_secs(seconds), &headers).await
+        })
     }
 
     fn list_uploads(&self, py: Python<'_>, bucket: String, prefix: String) -> PyResult<Vec<(String, String, f64)>> {
@@ -347,4 +394,27 @@ impl PyClient {
 enum GivenRows<'py> {
     Table(Bound<'py, PyObjectTable>),
     File(Bound<'py, PyListingFile>),
+}
+/// Most bytes of an answer that is not an object's content.
+const ANSWER_LIMIT: usize = 4 << 20;
+
+fn parse_method(py: Python<'_>, method: &str) -> PyResult<Method> {
+    Method::from_bytes(method.as_bytes()).map_err(|_| error::config(py, format!("{method:?} is no HTTP method")))
+}
+
+/// Headers that Python has checked.
+pub(crate) fn header_map(py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let invalid = || error::config(py, format!("header {name:?} cannot be sent"));
+        let value = HeaderValue::from_str(&value).map_err(|_| invalid())?;
+        map.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?, value);
+    }
+    Ok(map)
+}
+
+fn put_options(py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<PutOptions> {
+    let mut headers = header_map(py, headers)?;
+    let forbid_overwrite = headers.remove(oss_header::FORBID_OVERWRITE).is_some();
+    Ok(PutOptions { headers, forbid_overwrite })
 }

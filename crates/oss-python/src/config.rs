@@ -9,7 +9,7 @@ use oss_protocol::{
 };
 use pyo3::prelude::*;
 
-use crate::error;
+use crate::{client::header_map, error};
 
 /// Attributes of the Python `OssConfig` that the core needs; the dataclass has validated them.
 #[derive(Debug, FromPyObject)]
@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     fast_list: bool,
     ca_bundle: Option<PathBuf>,
     credential_refresh_seconds: f64,
+    request_headers: Vec<(String, String)>,
 }
 
 /// Attributes of the Python `Proxy`.
@@ -74,6 +75,7 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
         endpoint => Some(parse_endpoint(py, endpoint, addressing)?),
     };
     Ok(ClientConfig {
+        headers: header_map(py, settings.request_headers)?,
         signature_version,
         connect_timeout: seconds("connect_timeout", settings.connect_timeout)?,
         read_timeout: seconds("read_timeout", settings.read_timeout)?,

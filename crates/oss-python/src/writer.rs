@@ -63,15 +63,15 @@ impl PyWriter {
         py: Python<'_>,
         reactor_clients: &[Arc<ReactorClient>],
         turn: usize,
-        bucket: &str,
-        key: &str,
+        (bucket, key): (&str, &str),
         size_hint: Option<u64>,
         deferred: bool,
+        options: PutOptions,
     ) -> PyResult<Self> {
         let handled = Handled::now(py)?;
         let reactor_client = &reactor_clients[turn % reactor_clients.len()];
         let (client, reactor) = reactor_client.get(py)?;
-        let upload = Upload::new(lanes(py, reactor_clients)?, client, bucket, key, PutOptions::default(), size_hint)
+        let upload = Upload::new(lanes(py, reactor_clients)?, client, bucket, key, options, size_hint)
             .map_err(|cause| error::to_python(py, &cause))?;
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         let warned = Arc::new(AtomicBool::new(false));

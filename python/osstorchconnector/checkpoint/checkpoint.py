@@ -16,6 +16,7 @@ from osstorchconnector.checkpoint.torch_zip import load_partial
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_object
+from osstorchconnector.connection.write_options import WriteOptions
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
 
@@ -73,17 +74,43 @@ class OssCheckpoint:
         return self._client.reader(_checked(uri))
 
     @overload
-    def writer(self, uri: str, size_hint: int | None = None, *, seekable: Literal[False] = False) -> "Writer": ...
-
-    @overload
-    def writer(self, uri: str, size_hint: int | None = None, *, seekable: Literal[True]) -> "SeekableWriter": ...
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: Literal[False] = False,
+        options: WriteOptions | None = None,
+    ) -> "Writer": ...
 
     @overload
     def writer(
-        self, uri: str, size_hint: int | None = None, *, seekable: bool = False
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: Literal[True],
+        options: WriteOptions | None = None,
+    ) -> "SeekableWriter": ...
+
+    @overload
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: bool = False,
+        options: WriteOptions | None = None,
     ) -> "Writer | SeekableWriter": ...
 
-    def writer(self, uri: str, size_hint: int | None = None, *, seekable: bool = False) -> "Writer | SeekableWriter":
+    def writer(
+        self,
+        uri: str,
+        size_hint: int | None = None,
+        *,
+        seekable: bool = False,
+        options: WriteOptions | None = None,
+    ) -> "Writer | SeekableWriter":
         """Open an object for writing, for instance by ``torch.save``.
 
         The object appears, or is replaced, when the writer's ``with`` block ends or the writer is closed, without an
@@ -95,11 +122,13 @@ class OssCheckpoint:
             seekable: Return a writer that can seek, and read what was written, as ``h5py`` does: a temporary file
                 without a name, which is uploaded when the writer is published. ``TMPDIR`` decides where it is; for
                 more options see :meth:`OssClient.writer`.
+            options: How it is stored: storage class, encryption, metadata and so on. What is left out comes from
+                ``OssConfig.write_options``.
 
         Raises:
             OssConfigError: `uri` does not name an object, or the hint is above the largest size of an object.
         """
-        writer = self._client.writer(_checked(uri), size_hint, seekable=seekable)
+        writer = self._client.writer(_checked(uri), size_hint, seekable=seekable, options=options)
         # `keep` asks it later which version this process published.
         self._writers.pop(writer.uri, None)
         while len(self._writers) >= _MOST_REMEMBERED:
@@ -107,7 +136,7 @@ class OssCheckpoint:
         self._writers[writer.uri] = writer
         return writer
 
-    def save(self, obj: object, uri: str, *, progress: bool = False) -> None:
+    def save(self, obj: object, uri: str, *, progress: bool = False, options: WriteOptions | None = None) -> None:
         """Store an object, as ``torch.save`` stores it in a file.
 
         Inside ``torch.serialization.skip_data`` it needs a temporary file, as :meth:`writer` does with ``seekable``.
@@ -116,11 +145,15 @@ class OssCheckpoint:
             obj: What to store.
             uri: The object to write.
             progress: Show a bar. It needs the extra ``progress``.
+            options: How it is stored, as for :meth:`writer`.
 
         Raises:
             OssError: The checkpoint was not stored; the previous object is unchanged.
         """
-        with progress_bar(uri, None, shown=progress) as advance, self.writer(uri, seekable=skips_data()) as writer:
+        with (
+            progress_bar(uri, None, shown=progress) as advance,
+            self.writer(uri, seekable=skips_data(), options=options) as writer,
+        ):
             torch.save(obj, _Counted(writer, advance) if progress else writer)  # type: ignore[arg-type]
 
     def load(

@@ -4,7 +4,7 @@ import atexit
 import builtins
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from osstorchconnector._native import (
@@ -18,7 +18,9 @@ from osstorchconnector._native import (
 from osstorchconnector.connection.config import OssConfig, ResolvedConfig, resolve, resolve_local
 from osstorchconnector.connection.log import write_log
 from osstorchconnector.connection.seekable_writer import SPOOL_LIMIT, SeekableWriter
+from osstorchconnector.connection.stat import ObjectStat
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
+from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.owner import PerProcess
 from osstorchconnector.process.worker import worker_share
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _logger: Final = logging.getLogger(__name__)
+
+_PRESIGNED: Final = ("GET", "PUT", "HEAD", "DELETE")
 
 # One thread moves 3 to 4 GB/s; eight move more than the network card of a training machine.
 _MOST_IO_THREADS: Final = 8
@@ -112,6 +116,41 @@ class OssClient:
         """
         return self._native_client.head(*split_object(uri))
 
+    def stat(self, uri: str) -> ObjectStat:
+        """Return everything that OSS tells of an object: storage class, metadata, encryption and so on.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+        """
+        bucket, key = split_object(uri)
+        headers, _ = self._native_client.request("HEAD", bucket, key)
+        size = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
+        # A proxy may leave the length out; `head` finds it by a range.
+        return ObjectStat.from_headers(headers, self.head(uri).size if size is None else size)
+
+    def presign(
+        self, uri: str, *, method: str = "GET", expires: int = 3600, headers: Mapping[str, str] | None = None
+    ) -> str:
+        """Return a URL that anyone who has it may send a request to, without an access key. It is a secret.
+
+        A temporary access key ends the URL with itself.
+
+        Args:
+            uri: The object.
+            method: ``"GET"``, ``"PUT"``, ``"HEAD"`` or ``"DELETE"``.
+            expires: Seconds that the URL is valid; with signature V4 at most seven days (604,800).
+            headers: Headers that the request must have, with these values, such as a content type.
+
+        Raises:
+            OssConfigError: A value is not allowed.
+        """
+        bucket, key = split_object(uri)
+        if method not in _PRESIGNED:
+            raise OssConfigError(f"method is {method!r}: allowed is {' or '.join(_PRESIGNED)}")
+        if not isinstance(expires, int) or isinstance(expires, bool) or expires < 1:
+            raise OssConfigError(f"expires is {expires!r}: a whole number of seconds above 0 is needed")
+        return self._native_client.presign(method, bucket, key, expires, check_headers("headers", headers or {}))
+
     def get(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return an object's bytes.
 
@@ -129,7 +168,15 @@ class OssClient:
             raise OssConfigError(f"invalid range {shown} for {uri}: 0 <= start <= end is needed")
         return self._native_client.get(*split_object(uri), start, end)
 
-    def put(self, uri: str, data: "Buffer", *, content_type: str | None = None, forbid_overwrite: bool = False) -> str:
+    def put(
+        self,
+        uri: str,
+        data: "Buffer",
+        *,
+        content_type: str | None = None,
+        forbid_overwrite: bool = False,
+        options: WriteOptions | None = None,
+    ) -> str:
         """Create or replace an object and return its ETag. An object above ``part_size`` is uploaded in parts.
 
         Args:
@@ -137,13 +184,15 @@ class OssClient:
             data: Bytes or any object with a contiguous buffer.
             content_type: The media type to store. Default: what the service assumes.
             forbid_overwrite: Fail if the object exists.
+            options: How it is stored. What is left out comes from ``OssConfig.write_options``.
 
         Raises:
             OssError: The object was not stored. The code is ``"FileAlreadyExists"`` if it exists and must not be
                 overwritten.
         """
         bucket, key = split_object(uri)
-        return self._native_client.put(bucket, key, data, content_type=content_type, forbid_overwrite=forbid_overwrite)
+        given = WriteOptions(content_type=content_type, forbid_overwrite=forbid_overwrite).over(options)
+        return self._native_client.put(bucket, key, data, headers=self._write_headers(given))
 
     def delete(self, uri: str) -> None:
         """Delete an object. It is no error if it does not exist."""
@@ -165,6 +214,7 @@ class OssClient:
         *,
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
+        options: WriteOptions | None = None,
     ) -> None:
         """Copy an object of any size inside the service, in the same region, with its media type, metadata and tags.
 
@@ -177,12 +227,13 @@ class OssClient:
             size: The source's size in bytes, if you know it; that saves a request.
             progress: Called in this thread with the number of bytes that were copied since the last call. If it raises,
                 the copy ends.
+            options: What is stored otherwise than at the source, besides ``OssConfig.write_options``.
 
         Raises:
             OssNotFoundError: The source does not exist.
             OssIntegrityError: The source was replaced meanwhile, or the checksum of the copy differs.
         """
-        self._copy(split_object(source_uri), split_object(uri), size, progress)
+        self._copy(split_object(source_uri), split_object(uri), size, progress, options)
 
     def list(self, uri: str) -> ObjectListing:
         """List the objects under a prefix in key order, as descriptions whose bytes are fetched when they are read."""
@@ -207,7 +258,9 @@ class OssClient:
         return self._native_client.reader(*split_object(uri))
 
     @overload
-    def writer(self, uri: str, size_hint: int | None = None, *, deferred: bool = False) -> Writer: ...
+    def writer(
+        self, uri: str, size_hint: int | None = None, *, deferred: bool = False, options: WriteOptions | None = None
+    ) -> Writer: ...
 
     @overload
     def writer(
@@ -217,6 +270,7 @@ class OssClient:
         *,
         seekable: Literal[False],
         deferred: bool = False,
+        options: WriteOptions | None = None,
     ) -> Writer: ...
 
     @overload
@@ -227,6 +281,7 @@ class OssClient:
         *,
         seekable: Literal[True],
         deferred: bool = False,
+        options: WriteOptions | None = None,
         spool_directory: str | os.PathLike[str] | None = None,
         spool_limit: int | None = None,
     ) -> SeekableWriter: ...
@@ -239,6 +294,7 @@ class OssClient:
         *,
         seekable: bool,
         deferred: bool = False,
+        options: WriteOptions | None = None,
         spool_directory: str | os.PathLike[str] | None = None,
         spool_limit: int | None = None,
     ) -> Writer | SeekableWriter: ...
@@ -250,6 +306,7 @@ class OssClient:
         *,
         seekable: bool = False,
         deferred: bool = False,
+        options: WriteOptions | None = None,
         spool_directory: str | os.PathLike[str] | None = None,
         spool_limit: int | None = None,
     ) -> Writer | SeekableWriter:
@@ -268,6 +325,7 @@ class OssClient:
             spool_directory: The directory for the temporary file of a seekable writer. Default: the directory of
                 :mod:`tempfile`, which ``TMPDIR`` decides.
             spool_limit: Most bytes of the temporary file. Default: 64 GiB.
+            options: How it is stored. What is left out comes from ``OssConfig.write_options``.
 
         Raises:
             OssConfigError: `uri` names no object, or OSS has no objects as large as the hint, or the temporary file
@@ -279,7 +337,8 @@ class OssClient:
             raise OssConfigError("spool_directory and spool_limit are options of a seekable writer: give seekable=True")
         if spool_limit is not None and spool_limit < 0:
             raise OssConfigError(f"spool_limit must be a number of bytes, not {spool_limit}")
-        writer = self._native_client.writer(*split_object(uri), size_hint, deferred=deferred)
+        headers = self._write_headers(options)
+        writer = self._native_client.writer(*split_object(uri), size_hint, deferred=deferred, headers=headers)
         if not seekable:
             return writer
         limit = SPOOL_LIMIT if spool_limit is None else spool_limit
@@ -303,7 +362,7 @@ class OssClient:
 
     def put_object(self, bucket: str, key: str) -> Writer:
         """Open an object for writing: :meth:`writer` under the original's name."""
-        return self._native_client.writer(*check_object(bucket, key))
+        return self._native_client.writer(*check_object(bucket, key), headers=self._write_headers(None))
 
     def head_object(self, bucket: str, key: str) -> DataObject:
         """Return an object's description: :meth:`head` under the original's name."""
@@ -341,8 +400,21 @@ class OssClient:
         target: tuple[str, str],
         size: int | None = None,
         progress: Callable[[int], object] | None = None,
+        options: WriteOptions | None = None,
     ) -> None:
-        self._native_client.copy(source, target, largest=_LARGEST_COPY, size=size, progress=progress)
+        self._native_client.copy(
+            source,
+            target,
+            largest=_LARGEST_COPY,
+            size=size,
+            progress=progress,
+            headers=self._write_headers(options),
+        )
+
+    def _write_headers(self, options: WriteOptions | None) -> Headers:
+        defaults = self.config.write_options
+        options = defaults if options is None else options.over(defaults)
+        return [] if options is None else options.to_headers()
 
     def __repr__(self) -> str:
         """Return endpoint, region and configuration, without access keys."""

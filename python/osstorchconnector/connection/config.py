@@ -4,12 +4,14 @@ import dataclasses
 import inspect
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from osstorchconnector.connection.config_file import read_config_file
 from osstorchconnector.connection.endpoint import check_region, infer_region, normalize_endpoint
 from osstorchconnector.connection.proxy import ProxySetting, parse_proxy
+from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers
 from osstorchconnector.credentials import (
     CredentialSource,
     DefaultCredentials,
@@ -84,6 +86,10 @@ class OssConfig:
             password, and it is pickled only to start a process. ``""``: none. Default None: ``HTTP_PROXY``,
             ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` of the environment decide, except for this machine,
             ``-internal`` endpoints and metadata addresses, which are reached without a proxy.
+        write_options: How objects are stored: the defaults of every write through this client, also of checkpoints,
+            safetensors, distributed checkpoints and copies. Default None: OSS and the bucket decide.
+        request_payer: Pay for requests to other accounts' buckets with "requester pays". Default False.
+        headers: More headers of every request by name, as a dict. They are signed. Default None.
         credential_refresh_seconds: Seconds after which the client asks a credential source again. Default 60.
         access_key_id: An access key given in the program. ``repr`` does not show it, and it is pickled only to start a
             process.
@@ -127,6 +133,9 @@ class OssConfig:
     addressing: Addressing | None = None
     ca_bundle: str | None = None
     proxy: str | None = None
+    write_options: WriteOptions | None = None
+    request_payer: bool = False
+    headers: Mapping[str, str] | None = dataclasses.field(default=None, hash=False)
     # Kubernetes and agents renew a key minutes before it expires, so a minute is soon enough.
     credential_refresh_seconds: float = 60.0
     access_key_id: str | None = None
@@ -164,6 +173,11 @@ class OssConfig:
         self._check_choice("log_level", get_args(LogLevel))
         self._check_choice("anonymous", (False, True))
         self._check_choice("fast_list", (False, True))
+        self._check_choice("request_payer", (False, True))
+        if self.write_options is not None and not isinstance(self.write_options, WriteOptions):
+            raise self._error("write_options", "WriteOptions or None")
+        if self.headers is not None:
+            self._set("headers", dict(check_headers("OssConfig.headers", self.headers)))
         for name in ("ca_bundle", "log_path", "audit_path"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
@@ -177,6 +191,12 @@ class OssConfig:
         if self.access_key_id is None or self.access_key_secret is None:
             return None
         return ExplicitCredentials(self.access_key_id, self.access_key_secret, self.security_token)
+
+    @property
+    def request_headers(self) -> Headers:
+        """The headers of every request, as the native client takes them."""
+        payer = [("x-oss-request-payer", "requester")] if self.request_payer else []
+        return [*(self.headers or {}).items(), *payer]
 
     def over(self, defaults: dict[str, Any]) -> Self:
         """Return a configuration with the fields that were given here, and `defaults` for the others."""

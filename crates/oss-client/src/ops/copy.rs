@@ -14,7 +14,7 @@ use oss_protocol::{
     },
 };
 
-use super::{exchange, head::ObjectMeta, multipart::Part, set_header};
+use super::{exchange, head::ObjectMeta, multipart::Part, put::PutOptions, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
@@ -65,8 +65,19 @@ impl Client {
         source_key: &str,
         bucket: &str,
         key: &str,
+        put: &PutOptions,
     ) -> Result<String> {
         let mut request = Request::object(Method::PUT, bucket, key);
+        request.headers.extend(put.headers.clone());
+        if put.forbid_overwrite {
+            set_header(&mut request.headers, oss_header::FORBID_OVERWRITE, "true")?;
+        }
+        if describes(&put.headers) {
+            set_header(&mut request.headers, oss_header::METADATA_DIRECTIVE, "REPLACE")?;
+        }
+        if put.headers.contains_key(oss_header::TAGGING) {
+            set_header(&mut request.headers, oss_header::TAGGING_DIRECTIVE, "Replace")?;
+        }
         set_header(&mut request.headers, oss_header::COPY_SOURCE, &source_path(source_bucket, source_key))?;
         let exchanged = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), CopyObjectResult::parse).await;
         let (result, ()) = exchanged.map_err(|error| about_source(error, source_bucket, source_key))?;
@@ -131,10 +142,18 @@ fn about_source(error: Error, bucket: &str, key: &str) -> Error {
     if of_source { error.about(bucket, key) } else { error }
 }
 
+/// Whether headers hold something that a copy takes from its source, or all of it from the request.
+pub(crate) fn describes(headers: &HeaderMap) -> bool {
+    headers.keys().any(is_description)
+}
+
+fn is_description(name: &HeaderName) -> bool {
+    DESCRIBING.contains(name) || name.as_str().starts_with(oss_header::META_PREFIX)
+}
+
 fn description(response: &Response) -> HeaderMap {
-    let describes = |name: &HeaderName| DESCRIBING.contains(name) || name.as_str().starts_with(oss_header::META_PREFIX);
     // The parser of responses refuses names and values that a request cannot have.
     let named = response.headers.iter().filter_map(|(name, value)| Some((HeaderName::from_bytes(name).ok()?, value)));
-    let described = named.filter(|(name, _)| describes(name));
+    let described = named.filter(|(name, _)| is_description(name));
     described.filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?))).collect()
 }

@@ -8,10 +8,11 @@ pub mod get;
 pub mod head;
 pub mod list;
 pub mod multipart;
+pub mod presign;
 pub mod put;
 
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use oss_protocol::{error_code::ErrorCode, xml::error::ErrorBody};
 
 use crate::{
@@ -27,10 +28,6 @@ fn set_header(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<
         .map_err(|_| ErrorKind::Config(format!("{value:?} cannot be sent as header {name}")))?;
     headers.insert(name, value);
     Ok(())
-}
-
-fn set_content_type(request: &mut Request, content_type: Option<&str>) -> Result<()> {
-    set_header(&mut request.headers, CONTENT_TYPE, content_type.unwrap_or("application/octet-stream"))
 }
 
 /// Sends a request, and receives and parses its XML answer; also returns what `read_head` finds in its head.

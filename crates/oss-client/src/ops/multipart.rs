@@ -57,7 +57,7 @@ impl Client {
     /// Begins an upload and returns its id.
     pub async fn initiate_multipart(&self, bucket: &str, key: &str, options: &PutOptions) -> Result<String> {
         let mut request = Request::object(Method::POST, bucket, key).query("uploads", "");
-        options.apply(&mut request)?;
+        options.apply_to_first(&mut request)?;
         let (result, ()) =
             exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), InitiateMultipartUploadResult::parse).await?;
         Ok(result.upload_id)
@@ -109,7 +109,7 @@ impl Client {
             parts.iter().map(|part| CompletedPart { part_number: part.number, etag: part.etag.clone() }).collect();
         let body = CompleteMultipartUpload { parts: uploaded }.to_xml();
         let mut request = Request::object(Method::POST, bucket, key).query("uploadId", upload_id).with_body(body);
-        options.forbid(&mut request)?;
+        options.apply_to_last(&mut request)?;
         set_header(&mut request.headers, http::header::CONTENT_TYPE, "application/xml")?;
         let compare = |response: &_| crc64.map_or(Ok(()), |crc64| compare_crc64(&request, response, crc64));
         let (result, ()) =

@@ -1,10 +1,10 @@
 //! Writing an object in one request.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use oss_protocol::{crc64, header as oss_header};
 
-use super::{incomplete, set_content_type, set_header};
+use super::{incomplete, set_header};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
@@ -15,29 +15,48 @@ use crate::{
 /// How an object is stored.
 #[derive(Clone, Debug, Default)]
 pub struct PutOptions {
-    /// Media type; if absent, `application/octet-stream`.
-    pub content_type: Option<String>,
-    /// Further headers that describe the object; a media type here wins.
+    /// Headers that describe the object. Without a media type it is `application/octet-stream`.
     pub headers: HeaderMap,
     /// Fail if the key exists already.
     pub forbid_overwrite: bool,
 }
 
 impl PutOptions {
-    pub(crate) fn apply(&self, request: &mut Request) -> Result<()> {
-        set_content_type(request, self.content_type.as_deref())?;
-        for (name, value) in &self.headers {
-            request.headers.insert(name, value.clone());
+    /// The headers of a write in one request.
+    fn apply(&self, request: &mut Request) -> Result<()> {
+        request.headers.extend(self.headers.clone());
+        set_default_type(&mut request.headers);
+        self.forbid(request)
+    }
+
+    /// The headers of the first request of an upload in parts.
+    pub(crate) fn apply_to_first(&self, request: &mut Request) -> Result<()> {
+        self.apply(request)?;
+        request.headers.remove(oss_header::OBJECT_ACL);
+        Ok(())
+    }
+
+    /// The headers of the last request of an upload in parts. It is the one that takes the access rule:
+    /// <https://www.alibabacloud.com/help/en/oss/developer-reference/completemultipartupload>.
+    pub(crate) fn apply_to_last(&self, request: &mut Request) -> Result<()> {
+        if let Some(rule) = self.headers.get(oss_header::OBJECT_ACL) {
+            request.headers.insert(oss_header::OBJECT_ACL, rule.clone());
         }
         self.forbid(request)
     }
 
-    pub(crate) fn forbid(&self, request: &mut Request) -> Result<()> {
+    fn forbid(&self, request: &mut Request) -> Result<()> {
         if self.forbid_overwrite {
             set_header(&mut request.headers, oss_header::FORBID_OVERWRITE, "true")?;
         }
         Ok(())
     }
+}
+
+/// What a write without a media type stores.
+fn set_default_type(headers: &mut HeaderMap) {
+    let octets = HeaderValue::from_static("application/octet-stream");
+    headers.entry(header::CONTENT_TYPE).or_insert(octets);
 }
 
 impl Client {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use oss_protocol::header as oss_header;
 use tokio::runtime::Handle;
 
@@ -13,7 +13,11 @@ use super::{Lane, Schedule, Upload, parts::Destination};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Result},
-    ops::{copy::Source, multipart::folded, put::PutOptions},
+    ops::{
+        copy::{Source, describes},
+        multipart::folded,
+        put::PutOptions,
+    },
 };
 
 /// Bytes copied by one request if an object is copied in parts, as in Alibaba's own SDKs.
@@ -28,6 +32,8 @@ pub struct CopyOptions {
     pub size: Option<u64>,
     /// Counts the bytes copied so far.
     pub copied: Arc<AtomicU64>,
+    /// What is stored otherwise than at the source.
+    pub put: PutOptions,
 }
 
 impl Client {
@@ -43,26 +49,30 @@ impl Client {
         source_key: &str,
         bucket: &str,
         key: &str,
-        options: CopyOptions,
+        mut options: CopyOptions,
     ) -> Result<String> {
         let size = match options.size {
-            Some(size) if size <= options.largest => size,
+            Some(size) if size <= options.largest && !describes(&options.put.headers) => size,
             _ => {
-                let source = self.copy_source(source_bucket, source_key).await?;
+                let mut source = self.copy_source(source_bucket, source_key).await?;
                 if source.meta.size > options.largest && !source.is_link() {
                     return self.copy_in_parts(source, bucket, key, options).await;
+                }
+                if describes(&options.put.headers) {
+                    // The service replaces all of the description or nothing of it.
+                    options.put.headers = over(std::mem::take(&mut source.headers), options.put.headers);
                 }
                 source.meta.size
             }
         };
-        let etag = self.copy_object(source_bucket, source_key, bucket, key).await?;
+        let etag = self.copy_object(source_bucket, source_key, bucket, key, &options.put).await?;
         options.copied.fetch_add(size, Ordering::Relaxed);
         Ok(etag)
     }
 
     async fn copy_in_parts(&self, mut source: Source, bucket: &str, key: &str, options: CopyOptions) -> Result<String> {
         let mut headers = std::mem::take(&mut source.headers);
-        if source.has_tags {
+        if source.has_tags && !options.put.headers.contains_key(oss_header::TAGGING) {
             let tags = self.tagging(&source.bucket, &source.key).await?;
             let tags =
                 HeaderValue::from_str(&tags).map_err(|error| Error::new(ErrorKind::Config(error.to_string())))?;
@@ -71,7 +81,7 @@ impl Client {
         // The service moves the bytes: one thread asks for all parts.
         let lane = Lane { client: self.clone(), runtime: Handle::current() };
         let size = source.meta.size;
-        let put = PutOptions { headers, ..PutOptions::default() };
+        let put = PutOptions { headers: over(headers, options.put.headers), ..options.put };
         let mut upload = Upload::new(vec![lane], self, bucket, key, put, Some(size))?;
         upload.schedule = Schedule::new(PART_SIZE.min(options.largest) as usize, Some(size));
         match upload.publish_copy(&Arc::new(source), &options.copied).await {
@@ -79,6 +89,12 @@ impl Client {
             Err(error) => Err(upload.give_up(error).await),
         }
     }
+}
+
+/// Headers with others in their place.
+fn over(mut headers: HeaderMap, others: HeaderMap) -> HeaderMap {
+    headers.extend(others);
+    headers
 }
 
 impl Upload {

@@ -1,0 +1,50 @@
+//! URLs that hold a signature, for programs without an access key.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method};
+use oss_protocol::{
+    canonical,
+    sign::{RequestTarget, SignatureVersion, v1, v4},
+};
+
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Result},
+};
+
+impl Client {
+    /// Returns a URL that anyone may send a request to until it expires. The signature covers `headers`: the user of the
+    /// URL must send them with the same values.
+    pub async fn presign(
+        &self,
+        method: &Method,
+        bucket: &str,
+        key: &str,
+        expires: Duration,
+        headers: &HeaderMap,
+    ) -> Result<String> {
+        let invalid = |cause: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Config(format!("no URL can be signed: {cause}"))).on(Some(bucket), Some(key))
+        };
+        let config = self.config();
+        let endpoint = config.endpoint.as_ref().ok_or_else(|| invalid(&"objects are files of this machine"))?;
+        let signing = self.signing().await?;
+        let signer = signing.signer().ok_or_else(|| invalid(&"the client is anonymous"))?;
+        let time = self.now();
+        let target = RequestTarget { method, bucket: Some(bucket), key: Some(key), query: &[] };
+        let query = match config.signature_version {
+            SignatureVersion::V4 => {
+                let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+                let signing_key = signer.signing_key(time, &config.region);
+                let credentials = &signer.credentials;
+                let signer = v4::Signer { credentials, signing_key: &signing_key, time, additional: &names };
+                v4::presign(target, headers, &signer, expires)
+            }
+            SignatureVersion::V1 => v1::presign(target, headers, &signer.credentials, time, expires),
+        };
+        let query = canonical::format_query(&query.map_err(|error| invalid(&error))?);
+        let (scheme, authority) = (endpoint.scheme(), endpoint.authority(Some(bucket)));
+        Ok(format!("{scheme}://{authority}{}?{query}", endpoint.path(Some(bucket), Some(key))))
+    }
+}
