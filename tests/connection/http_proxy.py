@@ -1,6 +1,7 @@
 """A small HTTP proxy: it forwards requests and makes tunnels, both to one server, whatever host they name."""
 
 import base64
+import functools
 import re
 import socket
 import threading
@@ -59,7 +60,7 @@ class HttpProxy:
             except OSError:
                 return
             self._connections.append(client)
-            _start(lambda client=client: self._serve(client))
+            _start(functools.partial(self._serve, client))
 
     def _serve(self, client: socket.socket) -> None:
         head = b""

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,7 +169,7 @@ def read_in_child(client: OssClient, uri: str, answers: "multiprocessing.Queue[b
 @pytest.mark.slow(90)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_started_processes_use_the_proxy_too(plain_emulator: Emulator, method: str) -> None:
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     with HttpProxy(plain_emulator.endpoint, password="user:secret") as proxy:
         client = client_of(plain_emulator, proxy=proxy.url.replace("http://", "http://user:secret@"))
         client.put("oss://bucket/k", b"bytes")

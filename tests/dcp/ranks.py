@@ -302,7 +302,7 @@ def _arm(writer: OssStorageWriter, file_system: OssFileSystem, stage: str, kill:
         _before(client, "writer", lambda *_: kill())
     elif stage in {"within a file", "end of a file", "after a file"}:
         original = client.writer
-        client.writer = lambda uri: _Upload(original(uri), stage, kill)  # type: ignore[assignment, misc]
+        client.writer = lambda uri: _Upload(original(uri), stage, kill)  # type: ignore[assignment]
     elif stage == "old metadata":
         _before(client, "_get_bounded", kills_at("/.metadata"))
     elif stage == "checksums":

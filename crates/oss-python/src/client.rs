@@ -49,6 +49,9 @@ use crate::{
     writer::{PyWriter, lanes},
 };
 
+/// Names and values: headers, or parameters of a query.
+type NamedValues = Vec<(String, String)>;
+
 /// One core client for each reactor, for one endpoint.
 #[pyclass(frozen, name = "Client", module = "osstorchconnector._native")]
 pub(crate) struct PyClient {
@@ -176,7 +179,7 @@ impl PyClient {
         bucket: String,
         key: String,
         data: &Bound<'_, PyAny>,
-        headers: Vec<(String, String)>,
+        headers: NamedValues,
     ) -> PyResult<String> {
         let buffer = PyUntypedBuffer::get(data)?;
         let options = put_options(py, headers)?;
@@ -214,7 +217,7 @@ impl PyClient {
         largest: u64,
         size: Option<u64>,
         progress: Option<&Bound<'_, PyAny>>,
-        headers: Vec<(String, String)>,
+        headers: NamedValues,
     ) -> PyResult<()> {
         let put = put_options(py, headers)?;
         let (client, reactor) = self.reactor_clients[0].get(py)?;
@@ -330,7 +333,7 @@ impl PyClient {
         key: &str,
         size_hint: Option<u64>,
         deferred: bool,
-        headers: Vec<(String, String)>,
+        headers: NamedValues,
     ) -> PyResult<PyWriter> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let options = put_options(py, headers)?;
@@ -345,10 +348,10 @@ impl PyClient {
         method: &str,
         bucket: String,
         key: Option<&str>,
-        query: Vec<(String, String)>,
-        headers: Vec<(String, String)>,
+        query: NamedValues,
+        headers: NamedValues,
         body: Vec<u8>,
-    ) -> PyResult<(Vec<(String, String)>, Bound<'py, PyBytes>)> {
+    ) -> PyResult<(NamedValues, Bound<'py, PyBytes>)> {
         let mut request = Request::bucket(parse_method(py, method)?, &bucket).with_body(body);
         request.key = key.map(str::to_owned);
         request.query = query;
@@ -369,7 +372,7 @@ impl PyClient {
         bucket: String,
         key: String,
         seconds: u64,
-        headers: Vec<(String, String)>,
+        headers: NamedValues,
     ) -> PyResult<String> {
         let method = parse_method(py, method)?;
         let headers = header_map(py, headers)?;
@@ -403,7 +406,7 @@ fn parse_method(py: Python<'_>, method: &str) -> PyResult<Method> {
 }
 
 /// Headers that Python has checked.
-pub(crate) fn header_map(py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<HeaderMap> {
+pub(crate) fn header_map(py: Python<'_>, headers: NamedValues) -> PyResult<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let invalid = || error::config(py, format!("header {name:?} cannot be sent"));
@@ -413,7 +416,7 @@ pub(crate) fn header_map(py: Python<'_>, headers: Vec<(String, String)>) -> PyRe
     Ok(map)
 }
 
-fn put_options(py: Python<'_>, headers: Vec<(String, String)>) -> PyResult<PutOptions> {
+fn put_options(py: Python<'_>, headers: NamedValues) -> PyResult<PutOptions> {
     let mut headers = header_map(py, headers)?;
     let forbid_overwrite = headers.remove(oss_header::FORBID_OVERWRITE).is_some();
     Ok(PutOptions { headers, forbid_overwrite })

@@ -28,7 +28,7 @@ class ObjectStat:
         encryption: ``"AES256"``, ``"KMS"`` or ``"SM4"``, if the service encrypts it.
         kms_key_id: Key of the encryption.
         restore: State of an archived object that is being restored, or was.
-        next_append_position: Where the next append starts, for appendable objects.
+        next_append_position: Start of the next append, for appendable objects.
         headers: All headers of the answer; names in lower case.
     """
 

@@ -33,7 +33,7 @@ async fn objects_round_trip_under_hostile_keys() {
         assert_eq!(fetched.bytes.as_deref(), Some(&content[..]), "{key}");
         assert_eq!(fetched.meta.etag, etag);
         assert_eq!(client.head(BUCKET, key).await.unwrap().size, content.len() as u64);
-        let options = CopyOptions { largest: 1 << 30, size: None, copied: Arc::default() };
+        let options = CopyOptions { largest: 1 << 30, size: None, copied: Arc::default(), put: PutOptions::default() };
         client.copy(BUCKET, key, BUCKET, "copy", options).await.unwrap();
         let copied = client.get(BUCKET, "copy", u64::MAX).await.unwrap();
         assert_eq!(copied.bytes.as_deref(), Some(&content[..]), "{key}");
