@@ -232,7 +232,7 @@ def test_plain_tensors_need_one_pass_over_the_pickle(server: Emulator, monkeypat
 
     monkeypatch.setattr("osstorchconnector.checkpoint.torch_zip._Archive.load", twice)
     parameter = torch.nn.Parameter(torch.arange(6.0).view(2, 3), requires_grad=False)
-    state = {"a": parameter, "b": parameter.detach()[1], "c": torch.ones(3, requires_grad=True), "d": 7}
+    state: dict[str, Any] = {"a": parameter, "b": parameter.detach()[1], "c": torch.ones(3, requires_grad=True), "d": 7}
     loaded = load_partial(stored(server, state), "*")
     assert all(type(loaded[name]) is type(state[name]) for name in state)
     assert torch.equal(loaded["a"], state["a"])

@@ -11,7 +11,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import FileSystemWriter
 
-from osstorchconnector import OssClient, OssFileSystem, OssIntegrityError, OssNotFoundError
+from osstorchconnector import OssClient, OssFileSystem, OssIntegrityError, OssNotFoundError, OssPermissionError
 from osstorchconnector.dcp.integrity import BLOCK, CheckedStorageInfo, ItemRecord, Sidecar
 from osstorchconnector.testing import Emulator
 from tests.dcp.partial_loads import load_rows
@@ -153,8 +153,11 @@ def test_missing_checksums_are_reported(
 
 
 def test_no_checkpoint_is_reported(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
-    with pytest.raises(dcp.CheckpointException, match=r"there is no checkpoint at oss://.*/nothing: \.metadata"):
+    with pytest.raises(
+        dcp.CheckpointException, match=r"there is no checkpoint at oss://.*/nothing: \.metadata"
+    ) as raised:
         load(file_system, f"oss://{bucket}/nothing")
+    assert type(cause_of(raised)) is OssNotFoundError
     client.put(f"oss://{bucket}/broken/.metadata", b"broken")
     with pytest.raises(dcp.CheckpointException, match="is not the metadata of a checkpoint"):
         load(file_system, f"oss://{bucket}/broken")
@@ -167,9 +170,10 @@ def test_no_permission_is_reported(
 ) -> None:
     with (
         emulator.fault(operation="GetObject", error="AccessDenied"),
-        pytest.raises(dcp.CheckpointException, match="AccessDenied"),
+        pytest.raises(dcp.CheckpointException, match="AccessDenied") as raised,
     ):
         load(file_system, checkpoint_uri)
+    assert type(cause_of(raised)) is OssPermissionError
     assert file
 
 

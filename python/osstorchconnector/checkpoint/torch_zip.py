@@ -172,7 +172,7 @@ class _Archive:
             else:
                 filled.requires_grad_(tensor.requires_grad)
             filled.__dict__.update(tensor.__dict__)
-            torch.utils.swap_tensors(tensor, filled)
+            torch.utils.swap_tensors(tensor, filled)  # type: ignore[no-untyped-call]
 
     def load(
         self, chosen: Mapping[str, tuple[torch.dtype, int]], map_location: MapLocation, *, weights_only: bool

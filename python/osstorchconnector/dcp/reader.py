@@ -122,6 +122,7 @@ class OssStorageReader(FileSystemReader):
         self._group = process_group
         self._together = True
         self._metadata: Metadata | None = None
+        self._failure: Exception | None = None
         self._sidecar: Sidecar | None = None
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:  # noqa: ANN401, ARG002 - torch's
@@ -131,8 +132,22 @@ class OssStorageReader(FileSystemReader):
             OssNotFoundError: There is no metadata: no checkpoint, or one whose save did not finish.
             OssIntegrityError: The object holds something else.
         """
+        rank = kwargs.get("rank")
+        first, self._failure = self._failure, None
+        if rank is None or first is None or isinstance(first, OssNotFoundError):
+            try:
+                return self._read_metadata(rank)
+            except Exception as error:
+                if rank is None or first is None:
+                    self._failure = error
+                    raise
+        # torch asks for the rank's own metadata after the first exception. It would replace a second one by an
+        # AssertionError, so the first one is raised when torch uses the metadata.
+        self._failure = first
+        return Metadata({})
+
+    def _read_metadata(self, rank: int | None) -> Metadata:
         with portable_errors():
-            rank = kwargs.get("rank")
             try:
                 metadata = read_metadata(self._client, join(self._uri, metadata_name(rank)))
             except OssNotFoundError as error:
@@ -158,6 +173,9 @@ class OssStorageReader(FileSystemReader):
             OssIntegrityError: The checksums are missing or damaged.
             OssConfigError: Each rank saved by itself, and the number of ranks is different now.
         """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         with portable_errors():
             if metadata.storage_data is None:
                 raise OssIntegrityError(f"the metadata of {self._uri} does not say where its items are")
