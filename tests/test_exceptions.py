@@ -40,6 +40,7 @@ def fields_of(error: OssError) -> dict[str, Any]:
         ("OssError", {"Exception"}),
         ("OssNotFoundError", {"OssError", "FileNotFoundError"}),
         ("OssPermissionError", {"OssError", "PermissionError"}),
+        ("OssArchivedError", {"OssError"}),
         ("OssThrottledError", {"OssError"}),
         ("OssTimeoutError", {"OssError", "TimeoutError"}),
         ("OssConnectionError", {"OssError", "ConnectionError"}),

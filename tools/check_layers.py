@@ -133,7 +133,7 @@ RUST_LAYERS = [
     ["error"],
     ["backoff", "buffer", "coalesce", "concurrency", "config", "credentials", "headers", "order", "sizes", "traffic"],
     ["catalogue"],
-    ["local", "retry", "tls"],
+    ["advice", "local", "retry", "tls"],
     ["request", "transport"],
     ["client"],
     ["ops"],

@@ -28,6 +28,7 @@ from osstorchconnector.connection.stat import ObjectStat
 from osstorchconnector.connection.write_options import WriteOptions
 from osstorchconnector.dataset.manifest import imagenet_manifest_parser, line_manifest_parser
 from osstorchconnector.exceptions import (
+    OssArchivedError,
     OssConfigError,
     OssConnectionError,
     OssCredentialsError,
@@ -64,6 +65,7 @@ __all__ = [
     "new_data_object",
     "ObjectListing",
     "ObjectStat",
+    "OssArchivedError",
     "OssCheckpoint",
     "OssClient",
     "OssConfig",

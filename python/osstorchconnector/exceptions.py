@@ -5,6 +5,7 @@
     OssError
     ├── OssNotFoundError     (FileNotFoundError)  no such object, bucket or upload
     ├── OssPermissionError   (PermissionError)    the service refused the key, the signature or the action
+    ├── OssArchivedError                          the object is archived and must be restored before it is read
     ├── OssThrottledError                         still throttled after the last attempt
     ├── OssTimeoutError      (TimeoutError)       connecting, reading or the whole request took too long
     ├── OssConnectionError   (ConnectionError)    no connection, or it broke, and no attempt was left
@@ -33,6 +34,7 @@ from typing import Final
 from osstorchconnector._printable import CONTROLS, printable_lines
 
 __all__ = [
+    "OssArchivedError",
     "OssConfigError",
     "OssConnectionError",
     "OssCredentialsError",
@@ -130,6 +132,10 @@ class OssPermissionError(OssError, PermissionError):
     """The service refused the access key, the signature or the action."""
 
     errno = error_numbers.EACCES
+
+
+class OssArchivedError(OssError):
+    """The object is archived: it must be restored before it can be read or copied."""
 
 
 class OssThrottledError(OssError):

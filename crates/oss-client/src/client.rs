@@ -22,10 +22,11 @@ use oss_protocol::{
 use tokio::time::Instant;
 
 use crate::{
+    advice::{advice, advice_without_body},
     buffer::BufferPool,
     concurrency::Concurrency,
     config::ClientConfig,
-    credentials::{CredentialCache, CredentialProvider, Signer, Signing},
+    credentials::{CredentialCache, CredentialProvider, Secrets, Signer, Signing},
     error::{Error, ErrorKind, Result},
     proxy::Proxy,
     request::Request,
@@ -157,14 +158,17 @@ impl Client {
             let signing = within(budget.deadline, self.shared.credentials.signing()).await;
             let signing = signing.map_err(|error| budget.give_up(error))?;
             let signer = signing.signer();
-            let (host, head) = self.sign(request, signer)?;
-            let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await?;
+            let (host, head, signature) = self.sign(request, signer)?;
+            let secrets = Secrets::new(signing.clone(), signature);
+            let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await;
+            let mut answer = answer.map_err(|error| secrets.hidden_in(error))?;
             if answer.status == StatusCode::PARTIAL_CONTENT && !request.headers.contains_key(header::RANGE) {
                 let text = "asked for everything, answered with a part (status 206); see what answers between here and \
                             the service";
                 return Err(ErrorKind::InvalidReply(text.to_owned()).into());
             }
             if answer.status.is_success() {
+                answer.secrets = Some(secrets);
                 return Ok(answer);
             }
             // Boxed, because it is rare and would make each request's future larger.
@@ -172,7 +176,8 @@ impl Client {
             if let Some(proxy) = proxy.filter(|_| refused_by_proxy(&answer)) {
                 return Err(proxy_refused(proxy, &host, answer.status));
             }
-            let (error, server_time) = Box::pin(read_error(answer)).await?;
+            let (error, server_time) = Box::pin(read_error(answer, self.config())).await?;
+            let error = secrets.hidden_in(error);
             if Box::pin(self.cured(&error, server_time, signer, budget)).await? {
                 budget.record(&error);
                 continue;
@@ -214,8 +219,8 @@ impl Client {
         }
     }
 
-    /// The host to connect to, and the head to send there.
-    fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(Arc<str>, RequestHead)> {
+    /// The host to connect to, the head to send there, and the signature in it.
+    fn sign(&self, request: &Request, signer: Option<&Signer>) -> Result<(Arc<str>, RequestHead, String)> {
         let config = &self.shared.config;
         let (bucket, key) = (request.bucket.as_deref(), request.key.as_deref());
         let endpoint = config.endpoint.as_ref().ok_or_else(|| {
@@ -253,6 +258,7 @@ impl Client {
         }
         let time = self.now();
         let target = RequestTarget { method: &request.method, bucket, key, query: &request.query };
+        let mut signature = String::new();
         let (with_common, with_v1);
         let mut headers = &request.headers;
         if !config.headers.is_empty() {
@@ -273,11 +279,17 @@ impl Client {
                 let added = v4::authorize(target, headers, &signer).map_err(|error| invalid(&error))?;
                 for (name, value) in added.iter() {
                     head.header(name, value.as_bytes());
+                    if name.eq_ignore_ascii_case("authorization") {
+                        value.rsplit('=').next().unwrap_or_default().clone_into(&mut signature);
+                    }
                 }
             }
             (Some(signer), SignatureVersion::V1) => {
                 let mut signed = headers.clone();
                 v1::sign_headers(target, &mut signed, &signer.credentials, time).map_err(|error| invalid(&error))?;
+                let authorization = signed.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let presented = authorization.and_then(|text| text.rsplit(':').next()).unwrap_or_default();
+                presented.clone_into(&mut signature);
                 with_v1 = signed;
                 headers = &with_v1;
             }
@@ -286,7 +298,7 @@ impl Client {
         for (name, value) in headers {
             head.header(name.as_str(), value.as_bytes());
         }
-        Ok((Arc::clone(&address.host), head))
+        Ok((Arc::clone(&address.host), head, signature))
     }
 
     /// The address of the bucket.
@@ -342,7 +354,7 @@ fn refused_by_proxy(answer: &Response) -> bool {
 }
 
 /// Makes an error of a response that is not a success; also returns the server's time.
-async fn read_error(response: Response) -> Result<(Error, Option<SystemTime>)> {
+async fn read_error(response: Response, config: &ClientConfig) -> Result<(Error, Option<SystemTime>)> {
     let status = response.status;
     let header = |name: &HeaderName| response.header(name).map(str::to_owned);
     let server_time = header(&header::DATE).and_then(|date| time::parse_http_date(&date).ok());
@@ -360,11 +372,19 @@ async fn read_error(response: Response) -> Result<(Error, Option<SystemTime>)> {
         xml = STANDARD.decode(encoded).unwrap_or_default();
     }
     let (mut code, mut message) = (code_of_status(status), String::new());
+    let mut advised = advice_without_body(&xml, config);
     if let Ok(body) = ErrorBody::parse(&xml) {
         code = ErrorCode::from(body.code.as_str());
+        advised = advice(&code, &body, config);
         message = body.message;
         ec = ec.or(body.ec);
         request_id = request_id.or(Some(body.request_id).filter(|id| !id.is_empty()));
+    }
+    if let Some(advised) = advised {
+        message = match message.trim_end_matches('.') {
+            "" => advised,
+            said => format!("{said}: {advised}"),
+        };
     }
     let kind = ErrorKind::Service { status, code, message, ec, request_id, retry_after };
     Ok((Error::new(kind), server_time))

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use oss_protocol::{credentials::Credentials, sign::v4::SigningKey, time::unix_seconds};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use oss_protocol::{canonical::encode_query, credentials::Credentials, sign::v4::SigningKey, time::unix_seconds};
 
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -90,6 +91,46 @@ impl Signing {
             Self::Unsigned => None,
             Self::With(signer) => Some(signer),
         }
+    }
+}
+
+/// What only this client and the service may know of a request. Servers and proxies repeat it in their messages.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    signing: Signing,
+    signature: String,
+}
+
+/// What stands for a secret in a text.
+const HIDDEN: &str = "***";
+
+/// A shorter text is no secret of a service, and may occur in any message.
+const SHORTEST_SECRET: usize = 8;
+
+impl Secrets {
+    pub(crate) fn new(signing: Signing, signature: String) -> Self {
+        Self { signing, signature }
+    }
+
+    /// The error with each of its texts searched.
+    pub(crate) fn hidden_in(&self, error: Error) -> Error {
+        let credentials = self.signing.signer().map(|signer| &signer.credentials);
+        let kept = [credentials.map(Credentials::access_key_secret), credentials.and_then(Credentials::security_token)];
+        let kept = kept.into_iter().flatten().chain([self.signature.as_str()]);
+        let kept: Vec<String> = kept.filter(|secret| secret.len() >= SHORTEST_SECRET).flat_map(spellings).collect();
+        error.map_texts(|text| kept.iter().fold(text, |text, secret| text.replace(secret, HIDDEN)))
+    }
+}
+
+/// The forms in which a secret is repeated.
+fn spellings(secret: &str) -> [String; 4] {
+    let encoded = encode_query(secret).into_owned();
+    [secret.to_owned(), encoded.replace("%2F", "/"), encoded, STANDARD.encode(secret)]
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secrets")
     }
 }
 

@@ -42,7 +42,7 @@ pub enum ErrorKind {
     },
     /// No connection could be made. Retried until the connect timeout has passed since the first attempt.
     Connect(String),
-    /// The server's certificate is not trusted. Never retried.
+    /// The server's certificate is not trusted, or the server does not speak TLS. Never retried.
     Untrusted(String),
     /// The proxy refuses, or is none. Never retried.
     Proxy(String),
@@ -108,6 +108,38 @@ impl Error {
     #[must_use]
     pub(crate) fn with(mut self, mut others: Vec<String>) -> Self {
         self.0.others.append(&mut others);
+        self
+    }
+
+    /// The same error with each text of its cause changed.
+    #[must_use]
+    pub(crate) fn map_texts(mut self, map: impl Fn(String) -> String) -> Self {
+        let change = |text: &mut String| *text = map(std::mem::take(text));
+        match &mut self.0.kind {
+            ErrorKind::Service { code, message, ec, request_id, .. } => {
+                if let ErrorCode::Other(code) = code {
+                    *code = map(code.to_string()).into();
+                }
+                change(message);
+                ec.iter_mut().for_each(change);
+                request_id.iter_mut().for_each(change);
+            }
+            ErrorKind::Connect(text)
+            | ErrorKind::Untrusted(text)
+            | ErrorKind::Timeout(text)
+            | ErrorKind::Transport(text)
+            | ErrorKind::Integrity(text)
+            | ErrorKind::Changed(text)
+            | ErrorKind::InvalidReply(text)
+            | ErrorKind::TooLarge(text)
+            | ErrorKind::Credentials(text)
+            | ErrorKind::Config(text)
+            | ErrorKind::File(_, text)
+            | ErrorKind::Listing(text)
+            | ErrorKind::Proxy(text)
+            | ErrorKind::Cancelled(text) => change(text),
+            ErrorKind::Recorded(_) => {}
+        }
         self
     }
 

@@ -7,6 +7,7 @@
 //!
 //! A [`Client`] belongs to the tokio runtime that drives it: connections are tasks of that runtime.
 
+mod advice;
 pub mod backoff;
 pub mod buffer;
 pub mod catalogue;

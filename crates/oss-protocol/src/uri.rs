@@ -85,12 +85,17 @@ fn without_scheme(text: &str) -> Result<&str, UriError> {
         if scheme.eq_ignore_ascii_case("oss") {
             return Ok(rest);
         }
-        return Err(UriError::Scheme { text: text.to_owned(), scheme: scheme.to_owned() });
+        return Err(UriError::Scheme { text: without_query(text), scheme: scheme.to_owned() });
     }
     if text.starts_with("oss:/") {
-        return Err(UriError::LostSlash { text: text.to_owned() });
+        return Err(UriError::LostSlash { text: without_query(text) });
     }
-    text.strip_prefix('/').ok_or_else(|| UriError::NotAbsolute { text: text.to_owned() })
+    text.strip_prefix('/').ok_or_else(|| UriError::NotAbsolute { text: without_query(text) })
+}
+
+/// A URI for a message: the query of a presigned URL is a secret.
+pub fn without_query(text: &str) -> String {
+    text.split_once('?').map_or_else(|| text.to_owned(), |(shown, _)| format!("{shown}?..."))
 }
 
 impl fmt::Display for OssUri {
@@ -122,7 +127,7 @@ pub fn validate_bucket(name: &str) -> Result<(), UriError> {
     } else {
         return Ok(());
     };
-    Err(UriError::Bucket { name: name.to_owned(), reason })
+    Err(UriError::Bucket { name: without_query(name), reason })
 }
 
 /// Checks the rules for keys: 1 to [`MAX_KEY_BYTES`] bytes, starting with neither `/` nor `\`.
@@ -139,7 +144,7 @@ pub fn validate_key(key: &str) -> Result<(), UriError> {
         return Ok(());
     };
     // An error message is for reading; the first hundred characters tell which key it is.
-    Err(UriError::Key { key: key.chars().take(100).collect(), reason })
+    Err(UriError::Key { key: without_query(&key.chars().take(100).collect::<String>()), reason })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 
 use http::StatusCode;
 use oss_client::{Error, ErrorKind};
+use oss_protocol::error_code::ErrorCode;
 use pyo3::{
     exceptions::PyBaseException,
     prelude::*,
@@ -12,6 +13,7 @@ use pyo3::{
 
 mod classes {
     pyo3::import_exception!(osstorchconnector.exceptions, OssError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssArchivedError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssConfigError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssConnectionError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssCredentialsError);
@@ -78,12 +80,19 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         Some(code) => format!("{}: {}", code.as_str(), error.message()),
         None => error.message(),
     };
-    if let [earlier @ .., last] = error.earlier_attempts() {
-        let count = earlier.len() + 1;
-        message = format!("{message} (after {count} failed attempts, the last one: {last})");
+    let same = error.to_string();
+    let attempts = error.earlier_attempts();
+    if let [.., last] = attempts {
+        let count = attempts.len();
+        // What was the same each time is said once.
+        message = if attempts.iter().all(|earlier| *earlier == same) {
+            format!("{message} (the same {count} times before)")
+        } else {
+            format!("{message} (after {count} failed attempts, the last one: {last})")
+        };
     }
     let exception = class_of(py, error).call((message,), Some(&fields))?;
-    for (number, earlier) in error.earlier_attempts().iter().enumerate() {
+    for (number, earlier) in attempts.iter().enumerate().filter(|(_, earlier)| **earlier != same) {
         exception.call_method1("add_note", (format!("attempt {}: {earlier}", number + 1),))?;
     }
     for other in error.others() {
@@ -97,6 +106,7 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
         ErrorKind::Service { status, .. } if error.is_throttle() && *status != StatusCode::FORBIDDEN => {
             py.get_type::<classes::OssThrottledError>()
         }
+        ErrorKind::Service { code: ErrorCode::InvalidObjectState, .. } => py.get_type::<classes::OssArchivedError>(),
         ErrorKind::Service { code, .. } if code.is_damage() => py.get_type::<classes::OssIntegrityError>(),
         ErrorKind::Service { status, .. } => match *status {
             StatusCode::NOT_FOUND => py.get_type::<classes::OssNotFoundError>(),

@@ -1,6 +1,6 @@
 //! `oss://bucket/key` for Python.
 
-use oss_protocol::uri::{OssUri, UriError, validate_key};
+use oss_protocol::uri::{OssUri, UriError, validate_key, without_query};
 use pyo3::prelude::*;
 
 use crate::error;
@@ -27,7 +27,9 @@ pub(crate) fn parse_object(py: Python<'_>, uri: &str) -> PyResult<OssUri> {
 fn refused(py: Python<'_>, uri: &str, cause: &UriError) -> PyErr {
     match cause {
         // These name the part that is wrong, which may not be recognisable alone.
-        UriError::Bucket { .. } | UriError::Key { .. } => error::config(py, format!("{uri:?}: {cause}")),
+        UriError::Bucket { .. } | UriError::Key { .. } => {
+            error::config(py, format!("{:?}: {cause}", without_query(uri)))
+        }
         _ => error::config(py, cause),
     }
 }

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.cli.ending import report, say
+from osstorchconnector.connection.nearest import nothing_below
+from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ def _run(options: argparse.Namespace) -> int:
         uri = checkpoint_uri(options.uri)
         found, objects = _find(client, uri)
         if options.action == "ls":
+            if not found and not objects:
+                raise OssConfigError(_no_checkpoint(client, uri))
             return _list(client, found, objects)
         if options.action == "verify":
             return _verify(client, found, objects, uri)
@@ -109,7 +113,7 @@ def _list(client: "OssClient", found: "list[Checkpoint]", objects: "list[Candida
 
 def _verify(client: "OssClient", found: "list[Checkpoint]", objects: "list[Candidate]", uri: str) -> int:
     if not found and not objects:
-        raise OssConfigError(f"there is no checkpoint at or below {uri}")
+        raise OssConfigError(_no_checkpoint(client, uri))
     failed = False
     every: list[Checkpoint | Candidate] = [*found, *objects]
     for one in every:
@@ -170,6 +174,14 @@ def _remove(
             client.delete(candidate.uri)
         say(candidate.uri)
     return 0
+
+
+def _no_checkpoint(client: "OssClient", uri: str) -> str:
+    bucket, prefix = split_prefix(uri)
+    said = f"there is no checkpoint at or below {uri}"
+    if next(client.list(uri), None) is None:
+        said = f"{said}: {nothing_below(client, bucket, prefix)}"
+    return said
 
 
 def _size(size: float) -> str:

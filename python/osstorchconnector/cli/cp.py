@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.cli.ending import INTERRUPTED, interrupt, report
+from osstorchconnector.connection.nearest import nothing_below
+from osstorchconnector.connection.uri import check_local, split_prefix
 from osstorchconnector.exceptions import OssConfigError, OssError
 from osstorchconnector.files.progress import can_show, progress_bar
 from osstorchconnector.files.transfer import STANDARD, Stopped, Transfer, below, is_remote, local_path, target_of
@@ -71,6 +73,12 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     parser: argparse.ArgumentParser = options.parser
     paths = (options.source, options.target)
+    for path in paths:
+        try:
+            if not is_remote(path):
+                check_local(path)
+        except OssConfigError as error:
+            parser.error(str(error))
     if not any(is_remote(path) for path in paths):
         parser.error("neither SRC nor DST is an oss:// URI: at least one must be")
     if options.recursive and STANDARD in paths:
@@ -113,7 +121,11 @@ def _copy_all(client: "OssClient", options: argparse.Namespace, *, shown: bool) 
             threads.shutdown(wait=False, cancel_futures=True)
             raise
     if count == 0:
-        raise OssConfigError(f"there is nothing below {options.source}")
+        said = ""
+        if is_remote(options.source):
+            bucket, prefix = split_prefix(options.source)
+            said = f": {nothing_below(client, bucket, prefix)}"
+        raise OssConfigError(f"there is nothing below {options.source}{said}")
     if failures:
         report("cp", f"{failures} could not be copied")
     return 1 if failures else 0

@@ -4,9 +4,16 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from osstorchconnector._printable import printable
+from osstorchconnector.credentials.chain import WAYS
+from osstorchconnector.exceptions import OssCredentialsError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+_WAYS: Final = (
+    "give --cred-path FILE (a JSON file with AccessKeyId and AccessKeySecret), or set OSS_ACCESS_KEY_ID and "
+    "OSS_ACCESS_KEY_SECRET"
+)
 
 #: The exit status that a shell reports for a program that Ctrl-C ended.
 INTERRUPTED: Final = 130
@@ -14,6 +21,9 @@ INTERRUPTED: Final = 130
 
 def report(command: str, text: object) -> None:
     """Write a message of a command, or its error, to standard error."""
+    if isinstance(text, OssCredentialsError):
+        # A command has options where a program has arguments.
+        text = str(text).replace(WAYS, _WAYS)
     sys.stderr.write(f"osst {command}: {printable(text)}\n")
 
 

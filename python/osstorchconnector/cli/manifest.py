@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from osstorchconnector._printable import printable_lines
 from osstorchconnector.cli.client_arguments import add_arguments, connect
 from osstorchconnector.cli.ending import INTERRUPTED, report
+from osstorchconnector.connection.nearest import nothing_below
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.dataset.manifest import label_below
 from osstorchconnector.dataset.snapshot import SnapshotWriter
@@ -95,6 +96,13 @@ def _listed(client: "OssClient", bucket: str, prefix: str) -> Iterator["DataObje
             report("manifest", f"{count} objects so far")
     if markers:
         report("manifest", f"left out {markers} directory markers")
+    if count == 0:
+        # Raised before the manifest appears: an empty one would hide a misspelt prefix.
+        raise OssConfigError(
+            f"oss://{bucket}/{prefix} has only directory markers"
+            if markers
+            else f"{nothing_below(client, bucket, prefix)}; no manifest was written"
+        )
 
 
 def _write(

@@ -19,6 +19,7 @@ from osstorchconnector.credentials import (
     FileCredentials,
     ProviderCredentials,
 )
+from osstorchconnector.credentials.shield import shielded
 from osstorchconnector.credentials.source import refuse_to_pickle_secrets
 from osstorchconnector.exceptions import OssConfigError
 
@@ -291,6 +292,8 @@ class OssConfig:
         return OssConfigError(f"OssConfig.{name} is {getattr(self, name)!r}: allowed is {allowed}")
 
 
+# Its arguments are secrets.
+OssConfig.__init__ = shielded(OssConfig.__init__)  # type: ignore[method-assign]
 _initializer: Final = inspect.signature(OssConfig.__init__)
 OssConfig.__signature__ = _initializer.replace(parameters=list(_initializer.parameters.values())[1:])
 
@@ -420,5 +423,6 @@ def _resolve_credentials(provider: object, config: OssConfig, path: str) -> Cred
     return default
 
 
+@shielded
 def _rebuild(given: dict[str, Any]) -> OssConfig:
     return OssConfig(**given)

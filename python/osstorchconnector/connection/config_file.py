@@ -34,6 +34,7 @@ several of them, ``datasetConfig`` wins over ``checkpointConfig``, and that over
 one warning.
 """
 
+import difflib
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ def _entries(path: str, document: dict[str, Any]) -> Iterator[tuple[str, _Key, A
         if name in _TOP:
             yield name, _TOP[name], value
         elif name not in _SECTIONS:
-            _warn_unknown(path, name)
+            _warn_unknown(path, name, [*_TOP, *_SECTIONS])
         elif not isinstance(value, dict):
             raise OssConfigError(f"configuration file {path!r}: {name} must be a JSON object")
     for section, keys in _SECTIONS.items():
@@ -151,12 +152,26 @@ def _entries(path: str, document: dict[str, Any]) -> Iterator[tuple[str, _Key, A
             if name in keys:
                 yield f"{section}.{name}", keys[name], value
             else:
-                _warn_unknown(path, f"{section}.{name}")
+                _warn_unknown(path, f"{section}.{name}", list(keys))
 
 
-def _warn_unknown(path: str, name: str) -> None:
+def _warn_unknown(path: str, name: str, near: list[str]) -> None:
     if (path, name) in _warned:
         return
     _warned.add((path, name))
     # The dataset or client that got the path is further up; its depth is not known here.
-    warnings.warn(f"configuration file {path!r}: unknown key {name} is ignored", stacklevel=2)
+    warnings.warn(f"configuration file {path!r}: unknown key {name} is ignored{_meant(name, near)}", stacklevel=2)
+
+
+def _meant(name: str, near: list[str]) -> str:
+    """Return the known key that an unknown one stands for; the keys of the same place come first."""
+    section, _, key = name.rpartition(".")
+    everywhere = {known: f"{place}.{known}" for place, keys in _SECTIONS.items() for known in keys} | {
+        known: known for known in _TOP
+    }
+    for places in ({known: f"{section}.{known}" if section else known for known in near}, everywhere):
+        lower = {known.lower(): full for known, full in places.items()}
+        found = difflib.get_close_matches(key.lower(), lower, n=1, cutoff=0.75)
+        if found:
+            return f": did you mean {lower[found[0]]}?"
+    return ""

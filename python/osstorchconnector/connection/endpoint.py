@@ -6,10 +6,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from osstorchconnector import _native
+from osstorchconnector.connection.uri import without_query
 from osstorchconnector.exceptions import OssConfigError
 
 # https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints: region IDs are lowercase words and digits.
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+# A bucket's own host, as the console shows it. https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints
+_BUCKET_HOST: Final = re.compile(
+    r"(?P<bucket>[a-z0-9][a-z0-9-]{1,61}[a-z0-9])\."
+    r"(?P<endpoint>(?:oss-(?!data-acc\.)[a-z0-9-]+|[a-z0-9-]+\.oss|[a-z0-9-]+\.oss-data-acc)\.aliyuncs\.com)"
+)
 
 
 def normalize_endpoint(endpoint: str) -> str:
@@ -27,25 +35,39 @@ def normalize_endpoint(endpoint: str) -> str:
     if "@" in endpoint:
         # The text before the @ may be a password, so the message does not repeat it.
         raise OssConfigError("endpoint must not contain a user name or password: give them as credentials")
-    scheme, separator, rest = endpoint.partition("://")
+    # The query of a presigned URL is a secret.
+    written, endpoint = endpoint, without_query(endpoint)
+    scheme, separator, rest = written.partition("://")
     authority = rest if separator else endpoint
     try:
         parts = urlsplit(f"//{authority}")
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise OssConfigError(f"endpoint {endpoint!r} cannot be read: {error}") from None
+    except ValueError:
+        # Its message may hold the query.
+        raise OssConfigError(f"endpoint {endpoint!r} cannot be read: give a host with an optional port") from None
     if not host or re.search(r"[\s\\]", authority):
         raise OssConfigError(f"endpoint {endpoint!r} has no valid host name")
+    _check_server(endpoint, host, port)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise OssConfigError(f"endpoint {endpoint!r} must be a host with an optional scheme and port, without a path")
-    if port == 0:
-        raise OssConfigError(f"endpoint {endpoint!r} has port 0, on which no server listens")
     if not separator:
         scheme = "http" if _is_local(host) else "https"
     scheme = scheme.lower()
     if scheme not in {"http", "https"}:
         raise OssConfigError(f"endpoint {endpoint!r} has scheme {scheme!r}: allowed are http and https")
     return f"{scheme}://{parts.netloc}"
+
+
+def _check_server(endpoint: str, host: str, port: int | None) -> None:
+    owned = _BUCKET_HOST.fullmatch(host)
+    if owned is not None:
+        bucket, right = owned["bucket"], owned["endpoint"]
+        raise OssConfigError(
+            f"endpoint {endpoint!r} is the host of bucket {bucket!r}: pass endpoint={right!r}, and name the bucket "
+            f"in the URI, like 'oss://{bucket}/key'"
+        )
+    if port == 0:
+        raise OssConfigError(f"endpoint {endpoint!r} has port 0, on which no server listens")
 
 
 def check_region(region: str, argument: str) -> str:

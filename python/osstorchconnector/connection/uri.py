@@ -26,7 +26,9 @@ def split_object(uri: str) -> tuple[str, str]:
     """
     bucket, key = split_prefix(uri)
     if not key:
-        raise OssConfigError(f"OSS URI {uri!r} names only a bucket: an object is needed, like 'oss://bucket/key'")
+        raise OssConfigError(
+            f"OSS URI {without_query(uri)!r} names only a bucket: an object is needed, like 'oss://bucket/key'"
+        )
     return bucket, key
 
 
@@ -44,8 +46,8 @@ def split_local(path: str) -> tuple[str, str]:
     bucket, separator, key = path.removeprefix("oss:/").removeprefix("/").partition("/")
     if not path.startswith(("oss://", "/")) or not bucket or not separator or "\0" in path:
         raise OssConfigError(
-            f"{path!r} is not an absolute path below a directory: an empty endpoint means files of this machine, so "
-            "write /directory/... or oss://directory/..."
+            f"{without_query(path)!r} is not an absolute path below a directory: an empty endpoint means files of this "
+            "machine, so write /directory/... or oss://directory/..."
         )
     return bucket, key
 
@@ -70,6 +72,31 @@ def check_object(bucket: str, key: str) -> tuple[str, str]:
         OssConfigError: One is not valid; the message names the rule.
     """
     return split_object(f"oss://{check_bucket(bucket)}/{key}")
+
+
+def without_query(url: str) -> str:
+    """Return a URL for a message: the query of a presigned URL is a secret."""
+    shown, mark, _ = url.partition("?")
+    return f"{shown}?..." if mark else url
+
+
+def check_local(path: str) -> str:
+    """Return a path if it is one of this machine.
+
+    Raises:
+        OssConfigError: It looks like a URI: without this check, a mistake would read or write a local file.
+    """
+    scheme, colon, rest = path.partition(":")
+    if scheme.lower() == "oss" and colon and ("/" in rest or scheme != "oss"):
+        raise OssConfigError(
+            f"{without_query(path)!r} is no object's URI: write 'oss://{rest.lstrip('/').partition('?')[0]}', or "
+            f"'./{path.partition('?')[0]}' for a local file of that name"
+        )
+    if rest.startswith("//") and scheme.isalnum():
+        raise OssConfigError(
+            f"{without_query(path)!r} is neither a local path nor an oss:// URI: write 'oss://bucket/key' for an object"
+        )
+    return path
 
 
 def _described(value: object) -> str:

@@ -13,7 +13,8 @@ from osstorchconnector.credentials.source import (
 )
 from osstorchconnector.exceptions import OssCredentialsError
 
-_WAYS: Final = (
+#: How a program gives an access key.
+WAYS: Final = (
     "give cred_path (a JSON file with AccessKeyId and AccessKeySecret), cred_provider, "
     "OssConfig(access_key_id=..., access_key_secret=...) or OssConfig(anonymous=True), "
     "or set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET"
@@ -120,4 +121,4 @@ class DefaultCredentials(CredentialSource):
 
 
 def _nothing(reasons: list[str]) -> OssCredentialsError:
-    return OssCredentialsError(f"no credentials: {_WAYS}. Tried: {'; '.join(reasons)}")
+    return OssCredentialsError(f"no credentials: {WAYS}. Tried: {'; '.join(reasons)}")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from osstorchconnector.credentials.shield import shielded
 from osstorchconnector.exceptions import OssCredentialsError
 from osstorchconnector.process.owner import PerProcess
 from osstorchconnector.process.starting import is_starting_process
@@ -47,6 +48,16 @@ class CredentialSource(ABC):
     """
 
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Shield the entries of a subclass: what they raise holds no frame with an access key."""
+        super().__init_subclass__()
+        for name in ("__call__", "check", "source", "from_environment"):
+            entry = cls.__dict__.get(name)
+            if isinstance(entry, classmethod):
+                setattr(cls, name, classmethod(shielded(entry.__func__)))
+            elif callable(entry) and not getattr(entry, "__isabstractmethod__", False):
+                setattr(cls, name, shielded(entry))
 
     @abstractmethod
     def __call__(self, refused: str | None = None) -> Credentials:

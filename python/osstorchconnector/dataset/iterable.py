@@ -368,6 +368,7 @@ class OssIterableDataset(IterableDataset[Any]):
             self._position,
             self._options.batch_size or NEIGHBOURS,
             lambda position: next(listing.stream_at([order.formula().entry(position, rows.count)])),
+            listing.warn_if_empty,
         )
 
     def _order(self, epoch: int | None = None, start: int = 0) -> ReaderOrder:

@@ -33,6 +33,7 @@ class Iteration(Generic[Item]):
         position: ReaderPosition,
         neighbours: int,
         before: Callable[[int], DataObject],
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Hold the parts.
 
@@ -43,6 +44,7 @@ class Iteration(Generic[Item]):
             position: How far the reader is; the iteration moves it.
             neighbours: A substitute is one of so many consecutive positions, normally a batch.
             before: Fetches the object of a position that was consumed before this iteration began.
+            finished: Called when no object is left.
         """
         self._outcomes = outcomes
         self._policy = policy
@@ -50,6 +52,7 @@ class Iteration(Generic[Item]):
         self._position = position
         self._neighbours = neighbours
         self._before = before
+        self._finished = finished
         self._began = position.consumed
         self._good: DataObject | None = None
         self._ahead: deque[Outcome] = deque()
@@ -102,6 +105,7 @@ class Iteration(Generic[Item]):
             outcome = self._outcomes.read()
         except StopIteration:
             self._position.check_listing()
+            self._finished()
             raise
         if self._position.resumed is not None:
             self._position.check_listing()

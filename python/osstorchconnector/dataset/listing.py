@@ -4,16 +4,19 @@ import contextlib
 import logging
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
 from osstorchconnector._native import Client, ListingFile, ObjectStream, ObjectTable, Order
 from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.nearest import nothing_below
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.rows import Rows
-from osstorchconnector.dataset.sources import Source
+from osstorchconnector.dataset.sources import PrefixSource, Source
 from osstorchconnector.process.starting import is_starting_process
+from osstorchconnector.process.worker import worker_share
 
 _logger: Final = logging.getLogger(__name__)
 
@@ -108,6 +111,7 @@ class SharedListing:
         progress = _ProgressLog(self._source)
         if prefix is not None:
             self._file.wait(self._native_client, prefix, progress=progress)
+            self.warn_if_empty()
         else:
             turn = "taken"
             while turn == "taken":
@@ -120,6 +124,23 @@ class SharedListing:
             # Raises if another process failed.
             len(self._file)
         return self._file
+
+    def warn_if_empty(self) -> None:
+        """Warn if the source is a prefix and all its rows are known to be none: mostly the prefix is misspelt."""
+        source, rows = self._source, self.rows
+        share = worker_share()
+        if not isinstance(source, PrefixSource) or not rows.complete or rows.count or (share and share.index):
+            return
+        said = f"no file matches the path /{source.bucket}/{source.prefix}"
+        if self._client.endpoint:
+            found = next(self._client.list(source.name), None)
+            said = nothing_below(self._client, source.bucket, source.prefix)
+            if found is not None:
+                said = f"{source.name} has only directory markers, and directory_markers=True delivers them"
+        # The loop that reads is further up; its depth is not known here.
+        warnings.warn(
+            f"{said}; to silence: warnings.filterwarnings('ignore', 'no (object|file) matches')", stacklevel=2
+        )
 
     def refresh(self) -> None:
         """Forget the rows: the next stream lists again, and open streams keep the old rows."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from osstorchconnector._native import Client, ObjectTable, PrefixToList
 from osstorchconnector.archive.members import archive_members
-from osstorchconnector.connection.uri import split_local, split_object, split_prefix
+from osstorchconnector.connection.uri import check_local, split_local, split_object, split_prefix
 from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector.dataset.rows import Row, pages, quoted
 from osstorchconnector.exceptions import OssConfigError
@@ -118,7 +118,7 @@ class ManifestSource(_SourceDefaults):
             raise OssConfigError(f"manifest_file_path must be a local path or an oss:// URI as str, not {manifest!r}")
         if manifest.startswith("oss://"):
             (split_local if local else split_object)(manifest)
-        elif not Path(manifest).is_file():
+        elif not Path(check_local(manifest)).is_file():
             raise OssConfigError(f"the manifest {manifest} does not exist or is not a file")
         if parser is None:
             parser = default_manifest_parser
@@ -237,7 +237,7 @@ class TarSource(_SourceDefaults):
             raise OssConfigError(f"tar_index_uri must be a URI or a local path as str, not {type(index).__name__}")
         if index.startswith("oss://"):
             split(index)
-        elif index and not Path(index).is_file():
+        elif index and not Path(check_local(index)).is_file():
             raise OssConfigError(f"the index {index} does not exist or is not a file")
         # A reader of whole chunks reads long runs; a reader of a part of a chunk would read scattered members.
         return cls(*split(tar), index, _MEMBERS if chunk is None else chunk)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from osstorchconnector.connection.uri import split_local, split_object
+from osstorchconnector.connection.uri import check_local, split_local, split_object
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def open_binary(path: str, client: "Client") -> "BinaryIO | DataObject":
     """
     if path.startswith("oss://"):
         return client.open(*(split_local(path) if client.local else split_object(path)))
+    check_local(path)
     try:
         return Path(path).open("rb")
     except OSError as error:

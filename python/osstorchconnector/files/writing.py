@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from osstorchconnector.connection.uri import split_object
+from osstorchconnector.connection.uri import check_local, split_object
 from osstorchconnector.exceptions import OssConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
         with client.writer(path) as writer:
             yield writer
         return
-    target = Path(path)
+    target = Path(check_local(path))
     if target.is_dir():
         raise OssConfigError(f"{path} cannot be written: it is a directory")
     if target.exists() and not target.is_file():

@@ -24,7 +24,15 @@ from osstorchconnector.safetensor.header import (
     read_header,
     write_header,
 )
-from osstorchconnector.safetensor.shards import INDEX_NAME, LONGEST_INDEX, SINGLE_NAME, read_index, split, write_index
+from osstorchconnector.safetensor.shards import (
+    INDEX_NAME,
+    LONGEST_INDEX,
+    SINGLE_NAME,
+    other_object,
+    read_index,
+    split,
+    write_index,
+)
 
 # As other libraries cut models: large enough for full speed, small enough to handle.
 _SHARD_BYTES: Final = 5_000_000_000
@@ -185,12 +193,24 @@ class OssSafeOpen:
         if uri.endswith(".index.json"):
             self._map = read_index(get_bounded(client, uri, LONGEST_INDEX), uri)
         elif directory:
-            try:
-                self._map = read_index(get_bounded(client, uri + INDEX_NAME, LONGEST_INDEX), uri + INDEX_NAME)
-            except OssNotFoundError:
-                self._uri = uri + SINGLE_NAME
+            self._open_directory(uri)
         if self._map is None:
             self._shard(self._uri)
+
+    def _open_directory(self, uri: str) -> None:
+        try:
+            self._map = read_index(get_bounded(self._client, uri + INDEX_NAME, LONGEST_INDEX), uri + INDEX_NAME)
+        except OssNotFoundError:
+            self._uri = uri + SINGLE_NAME
+            self._open_single(uri)
+
+    def _open_single(self, uri: str) -> None:
+        try:
+            self._shard(self._uri)
+        except OssNotFoundError as error:
+            self._uri, is_index = other_object(self._client, uri, error)
+            if is_index:
+                self._map = read_index(get_bounded(self._client, self._uri, LONGEST_INDEX), self._uri)
 
     def keys(self) -> list[str]:
         """Return the tensors' names, sorted."""

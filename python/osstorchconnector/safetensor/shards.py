@@ -1,5 +1,6 @@
 """A model in several safetensors objects, and the index that names them."""
 
+import itertools
 import json
 import uuid
 from collections.abc import Mapping
@@ -8,13 +9,62 @@ from typing import Any, Final
 import torch
 
 from osstorchconnector._json import read_json
-from osstorchconnector.exceptions import OssConfigError, OssFormatError
+from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.nearest import nothing_below
+from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.exceptions import OssConfigError, OssFormatError, OssNotFoundError, OssPermissionError
 
 #: The index of a directory, and the only object of a directory without an index.
 INDEX_NAME: Final = "model.safetensors.index.json"
 SINGLE_NAME: Final = "model.safetensors"
 #: The longest index that is read: a million tensors with names of a hundred characters.
 LONGEST_INDEX: Final = 256 << 20
+
+
+# Names that a message shows of a directory.
+_SHOWN: Final = 8
+# A directory of a model has some hundred objects; a prefix of a dataset may have millions.
+_MOST_LISTED: Final = 10_000
+_METADATA_NAME: Final = ".metadata"
+
+
+def other_object(client: OssClient, uri: str, missing: OssNotFoundError) -> tuple[str, bool]:
+    """Return the object of a directory without the usual names, and whether it is an index.
+
+    It is the only index, or the only safetensors object.
+
+    Args:
+        client: Lists the directory.
+        uri: The directory.
+        missing: Raised if the directory may not be listed.
+
+    Raises:
+        OssNotFoundError: There is none, or not only one; the message names what the directory holds.
+    """
+    bucket, prefix = split_prefix(uri)
+    try:
+        listed = itertools.islice(client.list(uri), _MOST_LISTED)
+        names = [name for item in listed if (name := item.name.removeprefix(prefix)) and "/" not in name]
+    except OssPermissionError:
+        # Some keys may read objects and not list them.
+        raise missing from None
+    indices = [name for name in names if name.endswith(".safetensors.index.json")]
+    models = [name for name in names if name.endswith(".safetensors")]
+    if len(indices) == 1:
+        return uri + indices[0], True
+    if len(models) == 1 and not indices and _METADATA_NAME not in names:
+        return uri + models[0], False
+    said = f"{uri} has neither {INDEX_NAME} nor {SINGLE_NAME}"
+    if not names:
+        raise OssNotFoundError(f"{said}: {nothing_below(client, bucket, prefix)}", bucket=bucket, key=prefix)
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    if _METADATA_NAME in names:
+        remedy = "it is a distributed checkpoint: load it with torch.distributed.checkpoint and OssFileSystem.reader"
+    elif models:
+        remedy = f"give the URI of one object, or make an index that names the shard of each tensor ({INDEX_NAME})"
+    else:
+        remedy = "none of them is a safetensors object: give another directory"
+    raise OssNotFoundError(f"{said}, but {shown}; {remedy}", bucket=bucket, key=prefix)
 
 
 def split(

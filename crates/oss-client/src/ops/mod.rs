@@ -60,7 +60,14 @@ async fn parse_body<T, E: std::fmt::Display>(
     limit: usize,
     parse: impl FnOnce(&[u8]) -> std::result::Result<T, E>,
 ) -> Result<T> {
-    let on = |error: Error| error.on(request.bucket.as_deref(), request.key.as_deref());
+    let secrets = response.secrets;
+    let on = |error: Error| {
+        let error = match &secrets {
+            Some(secrets) => secrets.hidden_in(error),
+            None => error,
+        };
+        error.on(request.bucket.as_deref(), request.key.as_deref())
+    };
     let status = response.status;
     let body = response.body.collect(limit).await.map_err(on)?;
     parse(&body).map_err(|cause| match ErrorBody::parse(&body) {

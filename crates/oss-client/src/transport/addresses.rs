@@ -37,7 +37,9 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Connects to one of the addresses that a name has now.
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
-        let found = lookup_host((host, port)).await?.collect();
+        let found = lookup_host((host, port)).await;
+        let found =
+            found.map_err(|error| io::Error::other(format!("its name cannot be resolved ({error})")))?.collect();
         self.race(self.in_order(found)).await
     }
 

@@ -182,8 +182,13 @@ impl Connection {
     ) -> Result<Head, Broken> {
         loop {
             let received = &self.buffer[self.start..self.end];
-            let parsed =
-                if received.is_empty() { None } else { head::parse(received, method).map_err(Broken::NotHttp)? };
+            let parsed = if received.is_empty() {
+                None
+            } else if is_tls(received) {
+                return Err(Broken::NotHttp("it speaks TLS; write the endpoint with https://".to_owned()));
+            } else {
+                head::parse(received, method).map_err(Broken::NotHttp)?
+            };
             match parsed {
                 Some((head, length)) => {
                     self.start += length;
@@ -261,6 +266,11 @@ impl fmt::Debug for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Connection({} bytes unread)", self.end - self.start)
     }
+}
+
+/// Whether a server answered with a record of TLS: an alert or a handshake, and a version of TLS.
+fn is_tls(received: &[u8]) -> bool {
+    matches!(received, [0x15 | 0x16, 0x03, 0x00..=0x04, ..])
 }
 
 fn closed() -> io::Error {

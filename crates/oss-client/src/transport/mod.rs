@@ -183,7 +183,7 @@ impl Transport {
                 let idle = answer.keep_alive.then(|| Arc::clone(&self.idle));
                 let lease = Lease { connection, host: Arc::clone(host), idle };
                 let body = Body::new(lease, Rest::of(answer.framing), patience);
-                return Ok(Response { status: answer.status, headers: answer.headers, body });
+                return Ok(Response { status: answer.status, headers: answer.headers, body, secrets: None });
             }
             Err(broken) => broken,
         };
@@ -212,13 +212,12 @@ impl Transport {
         let limit = Instant::now() + self.connect_timeout;
         let earlier = deadline.min(limit);
         tokio::time::timeout_at(earlier, self.connect(host, earlier)).await.unwrap_or_else(|_| {
-            if deadline < limit {
-                let seconds = self.total_timeout.as_secs_f64();
-                let text = format!("nothing when total_timeout ({seconds:.1} s) was over");
-                return Err(self.unreachable(host, &text));
-            }
-            let seconds = self.connect_timeout.as_secs_f64();
-            Err(self.unreachable(host, &format!("nothing within {seconds:.1} s")))
+            let (seconds, setting) = if deadline < limit {
+                (self.total_timeout.as_secs_f64(), "total_timeout")
+            } else {
+                (self.connect_timeout.as_secs_f64(), "connect_timeout")
+            };
+            Err(self.no_connection(host, &format!(" within {seconds:.1} s ({setting}): no answer")))
         })
     }
 
@@ -237,16 +236,26 @@ impl Transport {
                     Some(proxy) => self.tunnel(proxy, host, stream, deadline).await?,
                     None => stream,
                 };
-                let name = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
+                let server = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
                 let connector = TlsConnector::from(Arc::clone(tls));
-                let stream =
-                    connector.connect(name, stream).await.map_err(|error| match certificate_fault(&error) {
-                        Some(fault) => {
-                            let text = format!("{host}:{} is not trusted: {fault}; see ca_bundle", self.port);
-                            ErrorKind::Untrusted(text).into()
-                        }
-                        None => refused(&error),
-                    })?;
+                let stream = connector.connect(server, stream).await.map_err(|error| match tls_fault(&error) {
+                    Some(TlsFault::Certificate(fault)) => {
+                        let text = format!("{host}:{} is not trusted: {fault}; see ca_bundle", self.port);
+                        ErrorKind::Untrusted(text).into()
+                    }
+                    Some(TlsFault::NotTls) => {
+                        let port = self.port;
+                        let text = format!(
+                            "{host}:{port} does not speak TLS: if it is an HTTP server, write the endpoint with http://"
+                        );
+                        ErrorKind::Untrusted(text).into()
+                    }
+                    None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                        let what = "the server closed it before TLS began; if it is an HTTP server, write the endpoint with http://";
+                        self.unreachable(host, &what)
+                    }
+                    None => refused(&error),
+                })?;
                 Stream::Tls(Box::new(stream))
             }
         };
@@ -254,7 +263,17 @@ impl Transport {
     }
 
     fn unreachable(&self, host: &str, cause: &dyn fmt::Display) -> Error {
-        ErrorKind::Connect(format!("no connection to {}: {cause}", self.peer(host))).into()
+        self.no_connection(host, &format!(": {cause}"))
+    }
+
+    fn no_connection(&self, host: &str, why: &str) -> Error {
+        // From outside, OSS's internal endpoints resolve to addresses that nobody reaches.
+        let hint = if host.ends_with("-internal.aliyuncs.com") {
+            "an endpoint with -internal is reached only from machines in its region"
+        } else {
+            "check endpoint, its port and this machine's network"
+        };
+        ErrorKind::Connect(format!("no connection to {}{why}; {hint}", self.peer(host))).into()
     }
 
     /// A host and the way to it, for messages.
@@ -310,10 +329,16 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What is wrong with the server's certificate, if a handshake failed because of it.
-fn certificate_fault(error: &std::io::Error) -> Option<String> {
+/// Why a server cannot be spoken to over TLS, however often it is tried.
+enum TlsFault {
+    Certificate(String),
+    NotTls,
+}
+
+fn tls_fault(error: &std::io::Error) -> Option<TlsFault> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(fault) => Some(fault.to_string()),
+        rustls::Error::InvalidCertificate(fault) => Some(TlsFault::Certificate(fault.to_string())),
+        rustls::Error::InvalidMessage(_) => Some(TlsFault::NotTls),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use oss_protocol::header as oss_header;
 
 use super::Body;
 use crate::{
+    credentials::Secrets,
     error::{ErrorKind, Result},
     headers::{Headers, text_of},
 };
@@ -18,6 +19,8 @@ pub struct Response {
     pub headers: Headers,
     /// The body, not received yet.
     pub body: Body,
+    /// What its texts must not show.
+    pub(crate) secrets: Option<Secrets>,
 }
 
 impl Response {
