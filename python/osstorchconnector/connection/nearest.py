@@ -1,4 +1,4 @@
-"""What is there instead of a prefix that matches nothing."""
+"""The nearest prefix that has objects, for a prefix that matches nothing."""
 
 from typing import TYPE_CHECKING
 
