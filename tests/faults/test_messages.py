@@ -200,7 +200,7 @@ def test_no_connection_is_said_once_and_logged_after_the_first_attempt(caplog: p
     assert f"no connection to 127.0.0.1:{port}: " in str(caught.value)
     assert "refused" in str(caught.value)
     assert "check endpoint" in str(caught.value)
-    assert "(the same 2 times before)" in str(caught.value)
+    assert "(after 2 failed attempts, for the same reason)" in str(caught.value)
     assert caught.value.attempts == 3
     assert not getattr(caught.value, "__notes__", [])
     assert "retrying" in caplog.records[0].getMessage()

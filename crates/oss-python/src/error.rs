@@ -86,7 +86,7 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         let count = attempts.len();
         // What was the same each time is said once.
         message = if attempts.iter().all(|earlier| *earlier == same) {
-            format!("{message} (the same {count} times before)")
+            format!("{message} (after {count} failed attempts, for the same reason)")
         } else {
             format!("{message} (after {count} failed attempts, the last one: {last})")
         };
