@@ -86,13 +86,6 @@ pub(crate) async fn receive(
     mode: EtagMode,
 ) -> Result<Received, ServiceError> {
     let expected = request.content_length()?;
-    // Two statements of where a body ends: proxies that disagree on which one counts let requests be smuggled. If
-    // Transfer-Encoding comes first, hyper leaves Content-Length out of the headers and reads chunks; to see it there, each
-    // request's head would have to be parsed twice.
-    if expected.is_some() && request.headers.contains_key(standard::TRANSFER_ENCODING) {
-        return Err(ServiceError::new(ErrorCode::InvalidRequest)
-            .with_message("Content-Length and Transfer-Encoding exclude each other."));
-    }
     if expected.is_none() && !request.headers.contains_key(standard::TRANSFER_ENCODING) {
         return Err(ServiceError::new(ErrorCode::MissingContentLength));
     }

@@ -14,6 +14,7 @@ mod config;
 mod cors;
 mod error;
 mod fault;
+mod framing;
 mod gzip;
 mod import;
 mod ingest;

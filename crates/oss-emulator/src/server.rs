@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oss_protocol::error_code::ErrorCode;
 use oss_protocol::region::validate_region;
 use oss_protocol::{header, uri};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -27,6 +28,7 @@ use crate::auth::Authenticator;
 use crate::config::EmulatorConfig;
 use crate::error::StartError;
 use crate::fault::{AnswerBody, Effects, Ending, Faults, Line, Pace, Wire};
+use crate::framing::{Framed, Framing};
 use crate::import::import;
 use crate::limits::RateLimit;
 use crate::listen::listen;
@@ -246,7 +248,7 @@ async fn serve_connection(
     }
     let line = Arc::new(Line::default());
     let stream = Wire::new(stream, Arc::clone(&line));
-    let arrival = Arrival { source, secure: shared.tls.is_some() };
+    let arrival = Arrival { source, secure: shared.tls.is_some(), ambiguous: false };
     let Some(tls) = &shared.tls else { return serve_http(stream, arrival, line, shared, stopped).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream));
     let accepted = tokio::select! {
@@ -268,8 +270,12 @@ async fn serve_http(
     mut stopped: watch::Receiver<()>,
 ) {
     let of_requests = Arc::clone(&line);
-    let service = service_fn(move |request| {
+    let framing = Arc::new(Framing::default());
+    let stream = Framed::new(stream, Arc::clone(&framing));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (shared, line) = (Arc::clone(&shared), Arc::clone(&of_requests));
+        let ambiguous = framing.is_ambiguous() && request.headers().contains_key(standard::TRANSFER_ENCODING);
+        let arrival = Arrival { ambiguous, ..arrival };
         async move { Ok::<_, Infallible>(answer(&shared, arrival, &line, request).await) }
     });
     let connection = http1::Builder::new()
@@ -437,6 +443,10 @@ async fn perform(
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
+    if channel.arrival.ambiguous {
+        return Err(ServiceError::new(ErrorCode::InvalidRequest)
+            .with_message("Content-Length and Transfer-Encoding exclude each other."));
+    }
     *effects = shared.faults.meet(routed, &target, &parts.headers);
     if let Some(pace) = &effects.pace {
         channel.line.pace(Arc::clone(pace));

@@ -139,7 +139,7 @@ async fn put(context: &Context, request: &mut Request<'_>, kind: Kind) -> Result
     let bucket = context.bucket(&request.bucket)?;
     let largest = if kind == Kind::Policy { LARGEST_POLICY } else { LARGEST_DOCUMENT };
     let body = receive_document(request, largest).await?;
-    let document = check(kind, &body)?;
+    let document = check(kind, &request.bucket, &body)?;
     if kind == Kind::Policy && bucket.blocks_public_access() {
         let public = Policy::parse_of_bucket(&body).is_ok_and(|policy| policy.is_public());
         if public {
@@ -151,11 +151,12 @@ async fn put(context: &Context, request: &mut Request<'_>, kind: Kind) -> Result
 }
 
 /// Checks a document and returns what is kept of it: as it came, but for what the service adds or leaves out.
-fn check(kind: Kind, body: &[u8]) -> Result<Bytes, ServiceError> {
+fn check(kind: Kind, bucket: &str, body: &[u8]) -> Result<Bytes, ServiceError> {
     let as_it_came = || Ok(Bytes::copy_from_slice(body));
     match kind {
         Kind::Policy => {
             Policy::parse_of_bucket(body)
+                .and_then(|policy| policy.check_way_back(bucket))
                 .map_err(|error| ServiceError::new(ErrorCode::InvalidPolicyDocument).with_message(error.to_string()))?;
             return as_it_came();
         }

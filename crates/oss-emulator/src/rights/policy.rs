@@ -160,26 +160,37 @@ impl Policy {
                 reason: "no statement has the effect Allow, so the key could do nothing; add one".to_owned(),
             });
         }
+        if let Some(at) = policy.statements.iter().position(Statement::denies_everything) {
+            return Err(PolicyError::Statement {
+                statement: format!("statement {}", at + 1),
+                reason: "it denies everything, so the key could do nothing; deny some actions or resources".to_owned(),
+            });
+        }
         Ok(policy)
     }
 
-    /// Reads the policy of a bucket. One that keeps everybody from changing it is refused.
+    /// Reads the policy of a bucket.
     pub(crate) fn parse_of_bucket(text: &[u8]) -> Result<Self, PolicyError> {
-        let policy = Self::parse(text, true)?;
-        let lock_out = policy.statements.iter().position(|statement| {
-            !statement.allows
-                && statement.conditions.is_empty()
-                && statement.principals.iter().any(|principal| principal == "*")
-                && ["PutBucketPolicy", "DeleteBucketPolicy"].iter().all(|action| statement.names_action(action))
-        });
-        match lock_out {
-            None => Ok(policy),
-            Some(at) => Err(PolicyError::Statement {
-                statement: format!("statement {}", at + 1),
-                reason: "it denies everybody to change the policy, the owner included; leave out PutBucketPolicy and \
+        Self::parse(text, true)
+    }
+
+    /// Refuses a policy that would keep everybody from changing it, the owner of the bucket included.
+    pub(crate) fn check_way_back(&self, bucket: &str) -> Result<(), PolicyError> {
+        let denial = |action| {
+            let question =
+                Question { action, resource: bucket, who: Who::Anyone, circumstances: Circumstances::default() };
+            self.statements.iter().position(|statement| {
+                !statement.allows && statement.conditions.is_empty() && statement.is_about(&question)
+            })
+        };
+        match (denial("PutBucketPolicy"), denial("DeleteBucketPolicy")) {
+            (Some(put), Some(delete)) => Err(PolicyError::Statement {
+                statement: format!("statement {}", put.max(delete) + 1),
+                reason: "nobody could change the policy any more, the owner included; leave out PutBucketPolicy or \
                          DeleteBucketPolicy, or name principals"
                     .to_owned(),
             }),
+            _ => Ok(()),
         }
     }
 
@@ -265,6 +276,14 @@ impl Statement {
     fn names_action(&self, action: &str) -> bool {
         let named = self.actions.iter().any(|pattern| matches_ignoring_case(pattern, action));
         named != self.not_actions
+    }
+
+    fn denies_everything(&self) -> bool {
+        !self.allows
+            && self.conditions.is_empty()
+            && action::all().all(|action| self.names_action(action))
+            && !self.not_resources
+            && self.resources.iter().any(|pattern| pattern.bytes().all(|byte| byte == b'*'))
     }
 
     fn is_about(&self, question: &Question<'_>) -> bool {
@@ -534,16 +553,53 @@ mod tests {
     }
 
     #[test]
+    fn a_user_must_be_able_to_do_something() {
+        let all = r#"{"Effect": "Allow", "Action": "oss:*", "Resource": "*"}"#;
+        for denial in [
+            r#"{"Effect": "Deny", "Action": "oss:*", "Resource": "*"}"#,
+            r#"{"Effect": "Deny", "Action": ["oss:Get*", "*"], "Resource": ["acs:oss:*:*:b", "acs:oss:*:*:*"]}"#,
+        ] {
+            assert!(wrong(&format!("{all}, {denial}")).starts_with("statement 2: it denies everything"), "{denial}");
+        }
+        for denial in [
+            r#"{"Effect": "Deny", "Action": "oss:Put*", "Resource": "*"}"#,
+            r#"{"Effect": "Deny", "Action": "oss:*", "Resource": "acs:oss:*:*:b/*"}"#,
+            r#"{"Effect": "Deny", "Action": "*", "NotResource": "*"}"#,
+            r#"{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {"Bool": {"acs:SecureTransport": "false"}}}"#,
+        ] {
+            policy(&format!("{all}, {denial}"));
+        }
+    }
+
+    #[test]
     fn a_bucket_policy_must_not_lock_everybody_out() {
-        let parse = |statement: &str| {
-            Policy::parse_of_bucket(format!(r#"{{"Version": "1", "Statement": [{statement}]}}"#).as_bytes())
+        let parse = |statements: &str| {
+            let text = format!(r#"{{"Version": "1", "Statement": [{statements}]}}"#);
+            let policy = Policy::parse_of_bucket(text.as_bytes()).unwrap();
+            policy.check_way_back("b").map(|()| policy)
         };
-        let locked = parse(r#"{"Effect": "Deny", "Action": "oss:*", "Principal": ["*"], "Resource": "*"}"#);
-        assert!(locked.unwrap_err().to_string().contains("statement 1"));
+        for (statements, named) in [
+            (r#"{"Effect": "Deny", "Action": "oss:*", "Principal": ["*"], "Resource": "*"}"#, "statement 1"),
+            (r#"{"Effect": "Deny", "NotAction": "oss:GetObject", "NotResource": "acs:oss:*:*:b/*"}"#, "statement 1"),
+            (
+                r#"{"Effect": "Deny", "Action": "oss:PutBucketPolicy", "Principal": "*", "Resource": "acs:oss:*:*:b"},
+                   {"Effect": "Deny", "Action": "oss:Delete*", "Principal": "*", "Resource": "acs:oss:*:*:*"}"#,
+                "statement 2",
+            ),
+        ] {
+            let message = parse(statements).unwrap_err().to_string();
+            assert!(message.starts_with(named), "{message}");
+        }
         let policy =
             parse(r#"{"Effect": "Allow", "Action": "oss:GetObject", "Principal": "*", "Resource": "*"}"#).unwrap();
         assert!(policy.is_public());
-        parse(r#"{"Effect": "Deny", "Action": "oss:PutObject", "Principal": "*", "Resource": "*"}"#).unwrap();
-        parse(r#"{"Effect": "Deny", "Action": "oss:*", "Principal": "somebody", "Resource": "*"}"#).unwrap();
+        for statement in [
+            r#"{"Effect": "Deny", "Action": "oss:PutObject", "Principal": "*", "Resource": "*"}"#,
+            r#"{"Effect": "Deny", "Action": "oss:*", "Principal": "somebody", "Resource": "*"}"#,
+            r#"{"Effect": "Deny", "Action": "oss:*", "Principal": "*", "Resource": "acs:oss:*:*:b/secret/*"}"#,
+            r#"{"Effect": "Deny", "Action": "oss:PutBucketPolicy", "Principal": "*", "Resource": "*"}"#,
+        ] {
+            parse(statement).unwrap();
+        }
     }
 }

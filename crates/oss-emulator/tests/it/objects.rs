@@ -156,6 +156,24 @@ async fn a_length_must_be_reported() {
 }
 
 #[tokio::test]
+async fn a_length_is_stated_once() {
+    let (server, mut client) = start().await;
+    for lines in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "transfer-encoding: chunked\r\nCONTENT-LENGTH: 3\r\n"]
+    {
+        let (head, body) = client.render(&Call::put("key", b"abc").chunked());
+        let head = String::from_utf8(head).unwrap().replace("Transfer-Encoding: chunked\r\n", lines);
+        assert!(head.contains(lines), "{head}");
+        client.send(head.as_bytes()).await;
+        client.send(&body).await;
+        client.receive(&Method::PUT).await.refused(400, "InvalidRequest");
+        client = server.connect().await;
+    }
+    client.call(Call::get("key")).await.refused(404, "NoSuchKey");
+    client.call(Call::put("key", b"abc").chunked()).await.expect(200);
+}
+
+#[tokio::test]
 async fn an_object_can_be_protected() {
     let (_server, mut client) = start().await;
     let put = |body: &[u8], forbid| Call::put("key", body).header("x-oss-forbid-overwrite", forbid);
