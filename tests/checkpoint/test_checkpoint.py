@@ -451,6 +451,32 @@ def test_the_guides_code_runs(emulator: Emulator, bucket: str) -> None:
 
 
 @pytest.mark.slow(120)
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pattern_that_matches_every_name_loads_the_whole_file(
+    emulator: Emulator, client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch, *, zipped: bool
+) -> None:
+    monkeypatch.delattr("osstorchconnector.checkpoint.checkpoint.load_partial")
+    checkpoint = OssCheckpoint(**emulator.connection)
+    uri = f"oss://{bucket}/a.pt"
+    state: dict[Any, Any] = {"a": torch.arange(10), "b": {"c": torch.ones(3)}, "d": 1, 5: torch.zeros(2).to_sparse()}
+    for content in (state, [1]):
+        stored = io.BytesIO()
+        torch.save(content, stored, _use_new_zipfile_serialization=zipped)
+        client.put(uri, stored.getvalue())
+        if content is state:
+            for keys in ("*", ["a", "**"]):
+                loaded = checkpoint.load(uri, keys=keys)
+                assert list(loaded) == list(state)
+                assert torch.equal(loaded["a"], state["a"])
+                assert torch.equal(loaded["b"]["c"], state["b"]["c"])
+                assert torch.equal(loaded[5].to_dense(), state[5].to_dense())
+            with pytest.raises(OssConfigError, match=r"nothing in .* matches 'e'"):
+                checkpoint.load(uri, keys=["*", "e"])
+    with pytest.raises(OssConfigError, match="holds a list, not a dictionary"):
+        checkpoint.load(uri, keys="*")
+
+
 def test_a_damaged_zip_file_is_an_error_of_ours(emulator: Emulator, client: OssClient, bucket: str) -> None:
     checkpoint = OssCheckpoint(**emulator.connection)
     uri = f"oss://{bucket}/a.pt"

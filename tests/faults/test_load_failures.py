@@ -1,5 +1,6 @@
 """What goes wrong during a load arrives as an error of this package, whatever torch makes of it."""
 
+import contextlib
 import dataclasses
 import io
 import logging
@@ -81,6 +82,16 @@ def load_object(checkpoint: OssCheckpoint) -> Any:
         return torch.load(opened)  # type: ignore[arg-type]
 
 
+def with_crc32_of_0(content: bytes) -> bytes:
+    """As inside ``skip_data``: torch states a CRC-32 of all but the tensors."""
+    changed = bytearray(content)
+    for number in range(4):
+        at = changed.rindex(b"archive/data/%d" % number) - 46
+        assert changed[at : at + 4] == b"PK\x01\x02"
+        changed[at + 16 : at + 20] = bytes(4)
+    return bytes(changed)
+
+
 ZIPPED: list[Load] = [load, load_with_bar, load_any_class, load_part]
 OLD_FORMAT: list[Load] = [load, load_with_bar, load_any_class, load_reader, load_object]
 
@@ -120,7 +131,14 @@ POSITIONS = [*range(0, 64, 8), *range(64, 1200, 142), 20_000, 390_000, 960_000]
 )
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_flipped_bit_is_an_integrity_error(
-    own_emulator: Emulator, checkpoint: OssCheckpoint, stored: Any, way: Load, size: int, *, zipped: bool
+    own_emulator: Emulator,
+    checkpoint: OssCheckpoint,
+    stored: Any,
+    caplog: pytest.LogCaptureFixture,
+    way: Load,
+    size: int,
+    *,
+    zipped: bool,
 ) -> None:
     expected = state(size)
     stored(saved(expected, zipped=zipped))
@@ -132,7 +150,83 @@ def test_a_flipped_bit_is_an_integrity_error(
                     assert_right(way(checkpoint), expected)
                 except OssIntegrityError:
                     failed += 1
-    assert failed > 0
+    # Only a partial load fetches again what was damaged.
+    assert failed > 0 or "were fetched again" in caplog.text
+    assert ("were fetched again" in caplog.text) == (way is load_part)
+
+
+@pytest.mark.parametrize("always", [False, True])
+@pytest.mark.parametrize("size", [60_000, LARGE])
+def test_a_flipped_bit_in_a_tensor_never_becomes_a_value(
+    own_emulator: Emulator,
+    checkpoint: OssCheckpoint,
+    stored: Any,
+    caplog: pytest.LogCaptureFixture,
+    size: int,
+    *,
+    always: bool,
+) -> None:
+    expected = state(size)
+    stored(saved(expected))
+    failed = right = 0
+    # The first request reads the zip file's directory, the second its pickle.
+    for first in range(3, 7):
+        for position in (0, 1, 40, 63, 64, 70, 1_000, 50_000, size, 2 * size):
+            nth = [*range(first, 400)] if always else first
+            with own_emulator.fault(operation="GetObject", nth=nth, flip=position) as fault:
+                try:
+                    assert_right(load_part(checkpoint), expected)
+                    right += fault.acted > 0
+                except OssIntegrityError:
+                    failed += 1
+    assert failed > 20 if always else right > 20
+    assert always or failed == 0
+    assert ("were fetched again" in caplog.text) == (not always)
+
+
+@pytest.mark.parametrize("position", [None, 0, 500_000])
+@pytest.mark.parametrize("written", ["without", "skipped"])
+def test_a_file_without_checksums_is_loaded_after_its_own_was_compared(
+    own_emulator: Emulator,
+    checkpoint: OssCheckpoint,
+    stored: Any,
+    caplog: pytest.LogCaptureFixture,
+    written: str,
+    position: int | None,
+) -> None:
+    expected = state(LARGE // 4)
+    if written == "without":
+        torch.serialization.set_crc32_options(False)
+        try:
+            content = saved(expected)
+        finally:
+            torch.serialization.set_crc32_options(True)
+    else:
+        content = with_crc32_of_0(saved(expected))
+    stored(content)
+    own_emulator.clear_requests()
+    assert_right(load_part(checkpoint), expected)
+    assert caplog.text.count("reading all of it, to compare its CRC-64") == 1
+    requests = len(own_emulator.requests(operation="GetObject"))
+    if position is not None:
+        for nth in range(1, requests + 1, 9):
+            with (
+                own_emulator.fault(operation="GetObject", nth=nth, flip=position),
+                contextlib.suppress(OssIntegrityError),
+            ):
+                assert_right(load_part(checkpoint), expected)
+
+
+def test_a_record_that_was_damaged_before_it_was_stored_is_an_integrity_error(
+    checkpoint: OssCheckpoint, stored: Any
+) -> None:
+    expected = state(1000)
+    content = bytearray(saved(expected))
+    content[content.index(expected["layer.1"].numpy().tobytes()) + 100] ^= 1
+    stored(bytes(content))
+    assert_right(checkpoint.load(URI, keys="layer.[03]"), expected)
+    with pytest.raises(OssIntegrityError, match=f"the record data/1 in {URI} are not those that were stored"):
+        load_part(checkpoint)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

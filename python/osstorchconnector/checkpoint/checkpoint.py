@@ -12,7 +12,7 @@ from osstorchconnector._torch.serialization import skips_data
 from osstorchconnector.checkpoint import history
 from osstorchconnector.checkpoint.failure import raise_cause
 from osstorchconnector.checkpoint.history import METADATA, Condition
-from osstorchconnector.checkpoint.torch_zip import load_partial
+from osstorchconnector.checkpoint.torch_zip import all_entries, load_partial, matches_all, patterns_of
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_object
@@ -173,7 +173,8 @@ class OssCheckpoint:
             weights_only: Load only tensors, plain values and classes that were allowed explicitly. False runs any code
                 that the object holds. None: torch's default.
             keys: Load only these entries of a dictionary, by patterns of their dotted names such as ``"encoder.*"``.
-                Little more than their bytes is fetched, and only the length and place of these bytes is checked.
+                Little more than their bytes is fetched, and these are compared with the checksums in the file. ``"*"``
+                is a load of the whole file.
             progress: Show a bar. It needs the extra ``progress``.
 
         Raises:
@@ -184,6 +185,12 @@ class OssCheckpoint:
             Exception: What ``torch.load`` raises if the right bytes are no checkpoint; a note names the object.
         """
         handled = sys.exception()
+        patterns = None if keys is None else patterns_of(keys)
+        partial = patterns is not None and not matches_all(patterns)
+
+        def reopen() -> "OssReader":
+            return self.reader(uri)
+
         # The size of some entries is known only after the object's directory is read.
         with (
             self.reader(uri) as reader,
@@ -191,11 +198,13 @@ class OssCheckpoint:
         ):
             stream: Any = _Counted(reader, advance) if progress else reader
             try:
-                if keys is not None:
-                    return load_partial(stream, keys, map_location, weights_only=weights_only is not False)
-                return torch.load(stream, map_location=map_location, weights_only=weights_only)
+                if patterns is not None and partial:
+                    only_weights = weights_only is not False
+                    return load_partial(stream, patterns, map_location, reopen=reopen, weights_only=only_weights)
+                loaded = torch.load(stream, map_location=map_location, weights_only=weights_only)
+                return loaded if patterns is None else all_entries(uri, loaded, patterns)
             except Exception as error:
-                raise_cause(error, handled, reader, lambda: self.reader(uri), partial=keys is not None)
+                raise_cause(error, handled, reader, reopen, partial=partial)
                 if isinstance(error, zipfile.BadZipFile):
                     raise OssIntegrityError(
                         f"{uri} is damaged, and was stored so: {error}; load another checkpoint"
@@ -327,8 +336,8 @@ class _Counted:
         self._advance(count)
         return count
 
-    def readinto_many(self, ranges: "builtins.list[tuple[int, Any]]", /) -> None:
-        self._stream.readinto_many(ranges)
+    def readinto_many(self, ranges: "builtins.list[tuple[int, Any]]", /, *, verify: bool = True) -> None:
+        self._stream.readinto_many(ranges, verify=verify)
         self._advance(sum(memoryview(buffer).nbytes for _, buffer in ranges))
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer

@@ -2,16 +2,14 @@
 
 import logging
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 from osstorchconnector._native import OssReader, crc64
+from osstorchconnector.checkpoint.records import gaps, pieces
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
 
 _logger: Final = logging.getLogger(__name__)
-
-# Bytes that are fetched at once to compare them.
-_PIECE: Final = 16 << 20
 
 
 def raise_cause(
@@ -98,8 +96,8 @@ def _what_is_wrong(
                 type(error).__name__,
                 error,
             )
-            for start, end in _gaps(received, reader.size):
-                for _ in _pieces(reader, start, end):
+            for start, end in gaps(received, reader.size):
+                for _ in pieces(reader, start, end):
                     pass
     return None
 
@@ -126,22 +124,6 @@ def _has_intact_record(reader: OssReader) -> bool:
 
 def _checksum(reader: OssReader, start: int, end: int) -> int:
     value = 0
-    for piece in _pieces(reader, start, end):
+    for piece in pieces(reader, start, end):
         value = crc64(piece, value)
     return value
-
-
-def _pieces(reader: OssReader, start: int, end: int) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(min(end - start, _PIECE)))
-    for at in range(start, end, _PIECE):
-        piece = buffer[: end - at]
-        reader.readinto_many([(at, piece)])
-        yield piece
-
-
-def _gaps(ranges: list[tuple[int, int, int]], size: int) -> Iterator[tuple[int, int]]:
-    at = 0
-    for start, end, _ in [*ranges, (size, size, 0)]:
-        if start > at:
-            yield at, start
-        at = end

@@ -3,13 +3,9 @@
 import ctypes
 import io
 import pickle
-import struct
 import sys
 import weakref
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -26,7 +22,8 @@ from osstorchconnector._torch.serialization import (
     untyped_storage,
     validate_sparse_tensors,
 )
-from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
+from osstorchconnector.checkpoint.records import Records
+from osstorchconnector.exceptions import OssConfigError, OssIntegrityError
 
 MapLocation = str | torch.device | Mapping[str, str] | Callable[[torch.UntypedStorage, str], Any] | None
 
@@ -35,33 +32,21 @@ _UntypedStorage: Final[Any] = torch.UntypedStorage
 _StorageType: Final[Any] = StorageType
 _restore_location: Final[Any] = default_restore_location
 
-# The fixed part of the header before each file in a zip file.
-_HEADER: Final = 30
-_SIGNATURE: Final = b"PK\x03\x04"
-# torch's default.
-_ALIGNMENT: Final = 64
-_ZIP32_MOST: Final = 0xFFFF_FFFF
 # How many names a message shows.
 _NAMES_SHOWN: Final = 5
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """A storage to fetch."""
-
-    key: str
-    dtype: torch.dtype
-    info: zipfile.ZipInfo
-    storage: torch.UntypedStorage
-
-
 def load_partial(
-    reader: OssReader, keys: str | Iterable[str], map_location: MapLocation = None, *, weights_only: bool = True
+    reader: OssReader,
+    keys: str | Iterable[str],
+    map_location: MapLocation = None,
+    *,
+    reopen: Callable[[], OssReader],
+    weights_only: bool = True,
 ) -> dict[Any, Any]:
     """Load some entries of a dictionary that ``torch.save`` wrote, and fetch little more than their bytes.
 
-    Tensors that shared memory share it again. Only the length and place of the bytes is checked, unless all bytes of
-    the object are read.
+    Tensors that shared memory share it again. Each record of the file that is fetched is compared with its checksum.
 
     Args:
         reader: The open object.
@@ -69,6 +54,7 @@ def load_partial(
             ``"encoder.weight"``, and the entry ``"weight"`` of a dictionary at ``"encoder"``. If a name matches, all
             entries below it are loaded too.
         map_location: Where tensors go, as for ``torch.load``.
+        reopen: Opens the object once more, to fetch damaged records again.
         weights_only: Refuse what ``torch.load(weights_only=True)`` refuses. False runs the code in the pickle, perhaps
             twice.
 
@@ -77,15 +63,13 @@ def load_partial(
 
     Raises:
         OssConfigError: The file was not written by ``torch.save``, holds no dictionary, or a pattern matches nothing.
-        OssIntegrityError: The file contradicts itself.
+        OssIntegrityError: The bytes are not those that were stored, or the file contradicts itself.
         pickle.UnpicklingError: The file holds more than weights.
     """
-    patterns = _patterns(keys)
-    archive = _Archive(reader)
+    patterns = patterns_of(keys)
+    archive = _Archive(reader, reopen)
     described, storages = archive.describe(weights_only=weights_only)
-    if not isinstance(described, Mapping):
-        raise OssConfigError(f"{reader.uri} holds a {type(described).__name__}, not a dictionary: load it without keys")
-    _check_patterns(reader.uri, patterns, described)
+    _check_patterns(reader.uri, patterns, _dictionary(reader.uri, described))
     selected = _select(described, patterns)
     finder = _Finder()
     chosen = storages_in(selected, finder)
@@ -101,29 +85,15 @@ def load_partial(
 
 
 class _Archive:
-    """The zip file that ``torch.save`` writes."""
+    """What ``torch.save`` writes."""
 
-    def __init__(self, reader: OssReader) -> None:
-        self._reader = reader
-        try:
-            # It needs no closing: it does not own the reader.
-            with _damage():
-                self._zip = zipfile.ZipFile(reader)
-        except zipfile.BadZipFile:
-            reader.seek(0)
-            if reader.read(len(_SIGNATURE)) == _SIGNATURE:
-                raise
-            raise OssConfigError(
-                f"{reader.uri} is not a zip file, and only the zip files of torch.save can be loaded by keys: load it "
-                "without keys, or save it without _use_new_zipfile_serialization=False"
-            ) from None
-        self._infos = {info.filename: info for info in self._zip.infolist()}
-        pickles = [name for name in self._infos if name.partition("/")[2] == "data.pkl"]
-        if len(pickles) != 1 or any(name.partition("/")[2] == "constants.pkl" for name in self._infos):
-            raise OssConfigError(f"{reader.uri} is a zip file, but torch.save did not write it")
-        self._folder = pickles[0].removesuffix("data.pkl")
-        self._pickle = self._read(pickles[0])
-        byteorder = self._small("byteorder", sys.byteorder.encode()).decode(errors="replace")
+    def __init__(self, reader: OssReader, reopen: Callable[[], OssReader]) -> None:
+        self._uri = reader.uri
+        self._size = reader.size
+        self._records = Records(reader, reopen)
+        small = self._records.read(["data.pkl", ".storage_alignment", "byteorder"])
+        self._pickle = small["data.pkl"]
+        byteorder = small.get("byteorder", sys.byteorder.encode()).decode(errors="replace")
         if byteorder not in {"little", "big"}:
             raise OssIntegrityError(f"{reader.uri} states the byte order {byteorder!r}: little or big is needed")
         self._swap = byteorder != sys.byteorder
@@ -144,7 +114,7 @@ class _Archive:
             described = self._unpickle(make, weights_only=weights_only)
         except NotImplementedError as error:
             raise OssConfigError(
-                f"{self._reader.uri} cannot be loaded in part, because it holds a tensor, such as a nested or a "
+                f"{self._uri} cannot be loaded in part, because it holds a tensor, such as a nested or a "
                 "quantized one, that needs all its bytes to be made: load it without keys"
             ) from error
         # torch validates them when a load ends; these have no bytes to validate yet.
@@ -198,7 +168,7 @@ class _Archive:
         def persistent_load(saved: tuple[Any, ...]) -> torch.storage.TypedStorage:
             kind, storage_type, key, location, numel = saved
             if _text(kind) != "storage":
-                raise pickle.UnpicklingError(f"{self._reader.uri} refers to an unknown kind of data, {kind!r}")
+                raise pickle.UnpicklingError(f"{self._uri} refers to an unknown kind of data, {kind!r}")
             dtype = torch.uint8 if storage_type is torch.UntypedStorage else storage_type.dtype
             name = (_text(key), dtype)
             if name not in made:
@@ -215,85 +185,24 @@ class _Archive:
 
     def _fetch(self, chosen: Mapping[str, tuple[torch.dtype, int]]) -> dict[str, torch.UntypedStorage]:
         filled = {}
-        wanted = []
-        for key, (dtype, nbytes) in chosen.items():
-            info = self._infos.get(f"{self._folder}data/{key}")
+        wanted = {}
+        for key, (_, nbytes) in chosen.items():
+            size = self._records.size(f"data/{key}")
             # torch writes no bytes for a tensor that had none, such as one of the device meta.
-            if info is None or info.compress_type != zipfile.ZIP_STORED or info.file_size not in {0, nbytes}:
-                raise OssIntegrityError(f"{self._reader.uri} does not hold the {nbytes} bytes of its storage {key}")
-            if info.file_size > self._reader.size or nbytes < 0:
-                raise OssIntegrityError(f"{self._reader.uri} states {nbytes} bytes for its storage {key}: it has fewer")
+            if size is None or size not in {0, nbytes}:
+                raise OssIntegrityError(f"{self._uri} does not hold the {nbytes} bytes of its storage {key}")
+            if size > self._size or nbytes < 0:
+                raise OssIntegrityError(f"{self._uri} states {nbytes} bytes for its storage {key}: it has fewer")
             filled[key] = _UntypedStorage(nbytes)
-            if info.file_size:
-                wanted.append(_Wanted(key, dtype, info, filled[key]))
-        self._fill(wanted)
-        for one in wanted:
-            if self._swap:
-                swapped: Any = one.storage
-                swapped.byteswap(one.dtype)
+            if size:
+                wanted[f"data/{key}"] = _memory(filled[key])
+        self._records.receive(wanted)
+        if self._swap:
+            for name in wanted:
+                key = name.removeprefix("data/")
+                swapped: Any = filled[key]
+                swapped.byteswap(chosen[key][0])
         return filled
-
-    def _fill(self, wanted: list[_Wanted]) -> None:
-        """Receive the bytes of storages straight into them.
-
-        A header before each storage says where its bytes start. It is read together with the bytes, which are expected
-        where torch puts them. If another program put them elsewhere, they are read again.
-        """
-        with _damage():
-            alignment = max(1, int(self._small(".storage_alignment", b"%d" % _ALIGNMENT)))
-        headers = [bytearray(_HEADER) for _ in wanted]
-        starts = [_expected_start(one.info, alignment) for one in wanted]
-        ranges: list[tuple[int, Any]] = []
-        for one, header, start in zip(wanted, headers, starts, strict=True):
-            ranges.append((one.info.header_offset, header))
-            if start + one.info.file_size <= self._reader.size:
-                ranges.append((start, _memory(one.storage)))
-        self._reader.readinto_many(ranges)
-        misplaced: list[tuple[int, Any]] = []
-        for one, header, start in zip(wanted, headers, starts, strict=True):
-            if not header.startswith(_SIGNATURE):
-                raise OssIntegrityError(f"{self._reader.uri} has no header where its storage {one.key} starts")
-            lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-            found = one.info.header_offset + _HEADER + lengths
-            if found + one.info.file_size > self._reader.size:
-                raise OssIntegrityError(f"{self._reader.uri} ends inside its storage {one.key}")
-            if found != start:
-                misplaced.append((found, _memory(one.storage)))
-        if misplaced:
-            self._reader.readinto_many(misplaced)
-
-    def _small(self, name: str, default: bytes) -> bytes:
-        name = f"{self._folder}{name}"
-        return self._read(name) if name in self._infos else default
-
-    def _read(self, name: str) -> bytes:
-        info = self._infos[name]
-        # torch compresses nothing, and a compressed file may be far larger than the object.
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size > self._reader.size:
-            raise zipfile.BadZipFile(f"{name!r} in it is compressed, or larger than the whole")
-        with _damage():
-            return self._zip.read(name)
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """Raise one class of error for everything that the module zipfile raises for a damaged directory."""
-    try:
-        yield
-    except (
-        ArithmeticError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-        struct.error,
-    ) as error:
-        raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
-    except ValueError as error:
-        if isinstance(error, OssError):
-            raise
-        raise zipfile.BadZipFile(str(error)) from error
 
 
 class _AnyUnpickler(pickle.Unpickler):
@@ -306,14 +215,6 @@ class _AnyUnpickler(pickle.Unpickler):
             except KeyError:
                 pass
         return super().find_class("torch._tensor" if module == "torch.tensor" else module, name)
-
-
-def _expected_start(info: zipfile.ZipInfo, alignment: int) -> int:
-    extra = 4
-    if info.file_size >= _ZIP32_MOST or info.header_offset >= _ZIP32_MOST:
-        extra += 4 + 16 * (info.file_size >= _ZIP32_MOST) + 8 * (info.header_offset >= _ZIP32_MOST)
-    start = info.header_offset + _HEADER + len(info.filename.encode()) + extra
-    return -(-start // alignment) * alignment
 
 
 def _memory(storage: torch.UntypedStorage) -> Any:  # noqa: ANN401
@@ -338,7 +239,34 @@ def _restoring(map_location: MapLocation) -> Callable[[torch.UntypedStorage, str
     return restore
 
 
-def _patterns(keys: str | Iterable[str]) -> list[str]:
+def matches_all(patterns: list[str]) -> bool:
+    """Return whether one of them matches every name."""
+    return any(pattern and not pattern.strip("*") for pattern in patterns)
+
+
+def all_entries(uri: str, loaded: object, patterns: list[str]) -> dict[Any, Any]:
+    """Return what a load of the whole file returned, as patterns of which one matches every name select it.
+
+    Raises:
+        OssConfigError: It is no dictionary, or another pattern matches nothing.
+    """
+    content = _dictionary(uri, loaded)
+    _check_patterns(uri, patterns, content)
+    return _select(content, patterns)
+
+
+def _dictionary(uri: str, content: object) -> Mapping[Any, Any]:
+    if not isinstance(content, Mapping):
+        raise OssConfigError(f"{uri} holds a {type(content).__name__}, not a dictionary: load it without keys")
+    return content
+
+
+def patterns_of(keys: str | Iterable[str]) -> list[str]:
+    """Return the patterns in the argument `keys`.
+
+    Raises:
+        OssConfigError: It holds something else.
+    """
     given: Any = [keys] if isinstance(keys, str) else keys
     patterns = list(given) if isinstance(given, Iterable) else [given]
     for pattern in patterns:
