@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import urllib.request
 import uuid
 from collections.abc import Iterator
 
@@ -20,6 +21,9 @@ LONGEST_SECONDS = 300
 # Importing torch takes two seconds of a processor. A forkserver that has torch spends them once, not for each worker.
 # The forkserver does not import the package itself: a started process gets its data in a pickle and nothing else.
 multiprocessing.set_forkserver_preload(["torch.utils.data"])
+
+# The first urlopen of a process would keep the proxies that the environment has at that moment, which may be a test's.
+urllib.request.install_opener(urllib.request.build_opener(urllib.request.ProxyHandler({})))
 
 # A shell starts background programs with Ctrl-C ignored, and the programs that they start inherit that. Tests that
 # interrupt a program would then wait forever.
