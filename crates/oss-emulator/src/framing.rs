@@ -5,75 +5,69 @@
 use std::io::{self, BufRead as _};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use http::Method;
+use http::header::TRANSFER_ENCODING;
+use http::request::Parts;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Longer heads are not looked at. The service refuses them.
-const LARGEST_HEAD: usize = 32 * 1024;
+/// Longer heads are not looked at.
+const LARGEST_HEAD: usize = 16 * 1024;
 
-/// Whether the latest head of a PUT or POST states two lengths.
+/// What arrived on a connection since its latest PUT or POST. Most requests have no `Transfer-Encoding` and are never looked at,
+/// so the bytes are only kept.
 #[derive(Debug, Default)]
-pub(crate) struct Framing(AtomicBool);
+pub(crate) struct Framing(Mutex<Vec<u8>>);
 
 impl Framing {
-    pub(crate) fn is_ambiguous(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Whether the head of a request that has just arrived states two lengths.
+    pub(crate) fn is_ambiguous(&self, parts: &Parts) -> bool {
+        matches!(parts.method, Method::PUT | Method::POST)
+            && parts.headers.contains_key(TRANSFER_ENCODING)
+            && states_two_lengths(&self.0.lock())
+    }
+
+    /// Keeps the bytes of one read. Clients that wait for answers begin a read with a head.
+    fn keep(&self, fresh: &[u8]) {
+        let mut head = self.0.lock();
+        if fresh.starts_with(b"PUT ") || fresh.starts_with(b"POST ") {
+            head.clear();
+        } else if head.is_empty() {
+            return;
+        }
+        let more = fresh.len().min(LARGEST_HEAD - head.len());
+        head.extend_from_slice(&fresh[..more]);
     }
 }
 
-/// A connection whose heads are looked at. A head is found if a read begins with it: clients that wait for answers send no
-/// other ones.
+/// A connection whose heads are kept.
 #[derive(Debug)]
 pub(crate) struct Framed<S> {
     stream: S,
     framing: Arc<Framing>,
-    /// The part of a head that has arrived, if the rest has not.
-    begun: Vec<u8>,
 }
 
 impl<S> Framed<S> {
     pub(crate) fn new(stream: S, framing: Arc<Framing>) -> Self {
-        Self { stream, framing, begun: Vec::new() }
-    }
-
-    fn look(&mut self, fresh: &[u8]) {
-        let head = if self.begun.is_empty() {
-            if !fresh.starts_with(b"PUT ") && !fresh.starts_with(b"POST ") {
-                return;
-            }
-            fresh
-        } else {
-            self.begun.extend_from_slice(fresh);
-            &self.begun
-        };
-        let ambiguous = states_two_lengths(head);
-        match ambiguous {
-            None if head.len() < LARGEST_HEAD && !fresh.is_empty() => {
-                if self.begun.is_empty() {
-                    self.begun.extend_from_slice(fresh);
-                }
-            }
-            _ => self.begun = Vec::new(),
-        }
-        self.framing.0.store(ambiguous.unwrap_or(false), Ordering::Relaxed);
+        Self { stream, framing }
     }
 }
 
-/// Whether a head has both headers; nothing if it is not whole.
-fn states_two_lengths(mut head: &[u8]) -> Option<bool> {
+fn states_two_lengths(mut bytes: &[u8]) -> bool {
     let (mut length, mut coding) = (false, false);
     loop {
-        let rest = head;
-        let line = rest.get(..head.skip_until(b'\n').ok()?)?;
+        let rest = bytes;
+        let read = bytes.skip_until(b'\n').unwrap_or(0);
+        let line = &rest[..read];
         let is = |name: &[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         match line {
-            [] => return None,
-            [b'\n'] | [b'\r', b'\n'] => return Some(length && coding),
-            [b'c' | b'C', ..] => length |= is(b"content-length:"),
-            [b't' | b'T', ..] => coding |= is(b"transfer-encoding:"),
-            _ => {}
+            [] | b"\n" | b"\r\n" => return length && coding,
+            _ => {
+                length |= is(b"content-length:");
+                coding |= is(b"transfer-encoding:");
+            }
         }
     }
 }
@@ -83,7 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framed<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        this.look(&buffer.filled()[before..]);
+        this.framing.keep(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -120,45 +114,40 @@ mod tests {
 
     const BOTH: &[u8] = b"PUT /b/k HTTP/1.1\r\nTRANSFER-encoding: chunked\r\nx: y\r\nContent-Length: 3\r\n\r\n3\r\nabc";
 
-    fn framed() -> Framed<()> {
-        Framed::new((), Arc::default())
-    }
-
     #[test]
     fn a_head_may_arrive_in_pieces() {
         // The first piece has to tell what it is the beginning of.
         for at in 4..BOTH.len() {
-            let mut connection = framed();
+            let framing = Framing::default();
             let (first, second) = BOTH.split_at(at);
-            connection.look(first);
-            connection.look(second);
-            assert!(connection.framing.is_ambiguous(), "{at}");
+            framing.keep(first);
+            framing.keep(second);
+            assert!(states_two_lengths(&framing.0.lock()), "{at}");
         }
-        let mut connection = framed();
+        let framing = Framing::default();
         for piece in BOTH.chunks(4) {
-            connection.look(piece);
+            framing.keep(piece);
         }
-        assert!(connection.framing.is_ambiguous());
+        assert!(states_two_lengths(&framing.0.lock()));
     }
 
     #[test]
     fn bodies_and_other_heads_are_not_mistaken() {
         for head in ["Content-Length: 3", "Transfer-Encoding: chunked", "Content-Length: 3\r\nx: Transfer-Encoding: y"]
         {
-            let mut connection = framed();
-            connection.look(BOTH);
-            connection.look(format!("POST /b/k HTTP/1.1\r\n{head}\r\n\r\nTransfer-Encoding: chunked").as_bytes());
-            assert!(!connection.framing.is_ambiguous(), "{head}");
+            let framing = Framing::default();
+            framing.keep(BOTH);
+            framing.keep(format!("POST /b/k HTTP/1.1\r\n{head}\r\n\r\nTransfer-Encoding: a\r\n").as_bytes());
+            framing.keep(b"Transfer-Encoding: a\r\nContent-Length: 3\r\n");
+            assert!(!states_two_lengths(&framing.0.lock()), "{head}");
         }
     }
 
     #[test]
-    fn a_head_without_end_is_not_kept() {
-        let mut connection = framed();
-        connection.look(b"PUT ");
-        for _ in 0..2 * LARGEST_HEAD {
-            connection.look(b"x");
-        }
-        assert!(connection.begun.is_empty());
+    fn what_is_kept_is_bounded() {
+        let framing = Framing::default();
+        framing.keep(&BOTH.repeat(1000));
+        framing.keep(b"x");
+        assert_eq!(framing.0.lock().len(), LARGEST_HEAD);
     }
 }

@@ -35,16 +35,16 @@ const LARGEST_BLOCK: usize = u16::MAX as usize;
 /// identifies what is sent then: the ETag is that of the object.
 pub(crate) fn pack_if_accepted(response: &mut Response, sent: &HeaderMap) {
     let Some(accepted) = sent.get(standard::ACCEPT_ENCODING) else { return };
+    // What rules out most requests comes first.
+    if response.body().len() < SMALLEST || !accepts_gzip(accepted) {
+        return;
+    }
     let headers = response.headers();
-    let is_text = headers.get(standard::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|text| {
-        let kind = text.split(';').next().unwrap_or_default().trim();
-        TYPES.iter().any(|known| known.eq_ignore_ascii_case(kind))
+    let is_text = headers.get(standard::CONTENT_TYPE).is_some_and(|value| {
+        let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        TYPES.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(kind))
     });
-    if !accepts_gzip(accepted)
-        || !is_text
-        || response.body().len() < SMALLEST
-        || headers.contains_key(standard::CONTENT_ENCODING)
-    {
+    if !is_text || headers.contains_key(standard::CONTENT_ENCODING) {
         return;
     }
     response.body_mut().pack();
@@ -53,6 +53,9 @@ pub(crate) fn pack_if_accepted(response: &mut Response, sent: &HeaderMap) {
 }
 
 fn accepts_gzip(accepted: &HeaderValue) -> bool {
+    if !accepted.as_bytes().windows(4).any(|name| name.eq_ignore_ascii_case(b"gzip")) {
+        return false;
+    }
     accepted.to_str().unwrap_or_default().split(',').any(|entry| {
         let (name, quality) = entry.split_once(';').unwrap_or((entry, ""));
         let quality = quality.trim().strip_prefix("q=").and_then(|text| text.trim().parse::<f32>().ok());

@@ -149,8 +149,6 @@ pub(crate) struct Arrival {
     pub(crate) source: SocketAddr,
     /// Whether it came over TLS.
     pub(crate) secure: bool,
-    /// Whether its head states twice where the body ends.
-    pub(crate) ambiguous: bool,
 }
 
 /// A request that has been understood.

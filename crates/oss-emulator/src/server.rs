@@ -248,7 +248,7 @@ async fn serve_connection(
     }
     let line = Arc::new(Line::default());
     let stream = Wire::new(stream, Arc::clone(&line));
-    let arrival = Arrival { source, secure: shared.tls.is_some(), ambiguous: false };
+    let arrival = Arrival { source, secure: shared.tls.is_some() };
     let Some(tls) = &shared.tls else { return serve_http(stream, arrival, line, shared, stopped).await };
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream));
     let accepted = tokio::select! {
@@ -269,14 +269,13 @@ async fn serve_http(
     shared: Arc<Shared>,
     mut stopped: watch::Receiver<()>,
 ) {
-    let of_requests = Arc::clone(&line);
     let framing = Arc::new(Framing::default());
     let stream = Framed::new(stream, Arc::clone(&framing));
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (shared, line) = (Arc::clone(&shared), Arc::clone(&of_requests));
-        let ambiguous = framing.is_ambiguous() && request.headers().contains_key(standard::TRANSFER_ENCODING);
-        let arrival = Arrival { ambiguous, ..arrival };
-        async move { Ok::<_, Infallible>(answer(&shared, arrival, &line, request).await) }
+    let channel = Arc::new(Channel { shared, arrival, line: Arc::clone(&line), framing });
+    let service = service_fn(move |request| {
+        // With more than a pointer and the request, the whole future is copied before it runs.
+        let channel = Arc::clone(&channel);
+        async move { Ok::<_, Infallible>(answer(&channel, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -299,13 +298,9 @@ async fn serve_http(
     }
 }
 
-async fn answer(
-    shared: &Shared,
-    arrival: Arrival,
-    line: &Arc<Line>,
-    request: hyper::Request<Incoming>,
-) -> http::Response<AnswerBody> {
+async fn answer(channel: &Channel, request: hyper::Request<Incoming>) -> http::Response<AnswerBody> {
     let started = Instant::now();
+    let Channel { shared, line, .. } = channel;
     line.clear();
     let (parts, body) = request.into_parts();
     let body = match beside_the_service(shared, &parts, body).await {
@@ -337,19 +332,7 @@ async fn answer(
             record.bucket.clone_from(&target.bucket);
             record.key.clone_from(&target.key);
             let host = std::mem::take(&mut target.host);
-            (
-                host,
-                perform(
-                    shared,
-                    Channel { arrival, line },
-                    parts,
-                    target,
-                    &mut body,
-                    &mut record.operation,
-                    &mut effects,
-                )
-                .await,
-            )
+            (host, perform(channel, parts, target, &mut body, &mut record.operation, &mut effects).await)
         }
         Err(error) => (String::new(), Err(error)),
     };
@@ -423,27 +406,28 @@ enum Performed {
     Nothing(Ending),
 }
 
-/// What a request came through.
-#[derive(Clone, Copy)]
-struct Channel<'a> {
+/// A connection, as its requests see it.
+struct Channel {
+    shared: Arc<Shared>,
     arrival: Arrival,
-    line: &'a Line,
+    line: Arc<Line>,
+    framing: Arc<Framing>,
 }
 
 /// Routes, authenticates and performs a request. An unwanted body stays unread.
 async fn perform(
-    shared: &Shared,
-    channel: Channel<'_>,
+    channel: &Channel,
     parts: http::request::Parts,
     target: Target,
     body: &mut Option<Incoming>,
     operation: &mut Option<Operation>,
     effects: &mut Effects,
 ) -> Result<Performed, ServiceError> {
+    let shared = &channel.shared;
     let (bucket, key) = (target.bucket.as_deref(), target.key.as_deref());
     let routed = route(&parts.method, bucket, key, &target.query, &parts.headers)?;
     *operation = Some(routed);
-    if channel.arrival.ambiguous {
+    if channel.framing.is_ambiguous(&parts) {
         return Err(ServiceError::new(ErrorCode::InvalidRequest)
             .with_message("Content-Length and Transfer-Encoding exclude each other."));
     }

@@ -30,8 +30,13 @@ const LARGEST_METADATA: usize = 8 * 1024;
 pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes, ServiceError> {
     let headers = &request.headers;
     refuse_unsupported(headers)?;
+    let algorithm = request.header(&header::SERVER_SIDE_ENCRYPTION)?;
     let mut kept = Headers::default();
     for name in KEPT {
+        // It is for keys of the key management service; the service ignores it otherwise.
+        if name == header::SERVER_SIDE_DATA_ENCRYPTION && algorithm != Some("KMS") {
+            continue;
+        }
         match headers.get(&name) {
             Some(value) if !value.is_empty() => {
                 header_text(headers, &name)?;
@@ -42,11 +47,6 @@ pub(super) fn read(request: &Request<'_>, bucket: &Bucket) -> Result<Attributes,
             }
             _ => {}
         }
-    }
-    let algorithm = request.header(&header::SERVER_SIDE_ENCRYPTION)?;
-    if algorithm != Some("KMS") {
-        // It is for keys of the key management service; the service ignores it otherwise.
-        kept = kept.iter().filter(|(name, _)| *name != header::SERVER_SIDE_DATA_ENCRYPTION).cloned().collect();
     }
     match algorithm {
         Some(algorithm) => {
