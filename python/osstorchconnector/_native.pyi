@@ -32,6 +32,7 @@ __all__ = [
     "infer_region",
     "new_data_object",
     "parse_uri",
+    "replaces_cause",
     "run_emulator",
     "set_log_level",
     "traffic",
@@ -76,6 +77,13 @@ def crc64_combine(first: int, second: int, second_length: int, /) -> int:
 
 def pickle_problem(content: bytes, /) -> str | None:
     """Return why unpickling would take memory or time out of proportion to the length; None if it would not."""
+
+def replaces_cause(error: BaseException, /) -> bool:
+    """Return whether libraries raise this class in place of what a stream raised.
+
+    These are the `SystemError` of ``torch.load`` while it reads its old format, and the errors of the modules zipfile
+    and tarfile that say that a file has another format.
+    """
 
 def set_log_level(level: int) -> None:
     """Set the lowest level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
@@ -679,7 +687,7 @@ class DataObject:
 
     @property
     def failure(self) -> BaseException | None:
-        """What the last `readinto` raised. ``torch.load`` makes a `SystemError` of it while it reads its old format."""
+        """What the last read raised. Libraries lose it: see :func:`replaces_cause`."""
 
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
@@ -748,7 +756,7 @@ class DataObject:
         """Close it.
 
         Raises:
-            OssError: Instead of a `SystemError`, if :attr:`failure` is set.
+            OssError: :attr:`failure`, instead of what a library made of it.
         """
 
     def __iter__(self) -> Self:
@@ -823,7 +831,7 @@ class OssReader(BinaryIO):
 
     @property
     def failure(self) -> BaseException | None:
-        """What the last `readinto` raised. ``torch.load`` makes a `SystemError` of it while it reads its old format."""
+        """What the last read raised. Libraries lose it: see :func:`replaces_cause`."""
 
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
@@ -914,7 +922,7 @@ class OssReader(BinaryIO):
         """Close it.
 
         Raises:
-            OssError: Instead of a `SystemError`, if :attr:`failure` is set.
+            OssError: :attr:`failure`, instead of what a library made of it.
         """
 
     def __iter__(self) -> Self:

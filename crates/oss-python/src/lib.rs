@@ -64,6 +64,7 @@ mod _native {
         pickle::pickle_problem,
         prefix_to_list::PyPrefixToList,
         range_fetcher::{PyFetchedRange, PyRangeFetcher},
+        stream_protocol::replaces_cause,
         unfinished::end_uploads,
         uri::parse_uri,
         writer::PyWriter,

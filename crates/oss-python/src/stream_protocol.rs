@@ -97,7 +97,10 @@ pub(crate) trait ReadStream {
         action: impl FnOnce(&mut StreamState, u64) -> PyResult<T>,
     ) -> PyResult<T> {
         let mut state = self.state().lock(py, Self::NAME)?;
-        self.open(py, &mut state)?;
+        if let Err(error) = self.open(py, &mut state) {
+            state.failure = Some(Failure::of(py, &error));
+            return Err(error);
+        }
         let size = match &state.content {
             Content::Bytes { bytes, .. } => bytes.len() as u64,
             Content::Open(ranged) => ranged.get(py, Self::NAME)?.meta().size,
@@ -179,9 +182,18 @@ pub(crate) trait ReadStream {
         Ok(if ready > 0 { ready } else { READ1 })
     }
 
+    /// Does the work of a method that reads, and notes what it raised.
+    fn reading<T>(&self, py: Python<'_>, action: impl FnOnce(&mut StreamState, u64) -> PyResult<T>) -> PyResult<T> {
+        self.with_content(py, |state, total| {
+            let read = action(state, total);
+            state.failure = read.as_ref().err().map(|error| Failure::of(py, error));
+            read
+        })
+    }
+
     fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
         error::raise_pending(py)?;
-        self.with_content(py, |state, total| {
+        self.reading(py, |state, total| {
             let end = match size.and_then(|size| u64::try_from(size).ok()) {
                 Some(size) => state.position.saturating_add(size).min(total),
                 None => total,
@@ -192,7 +204,7 @@ pub(crate) trait ReadStream {
 
     fn read1<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
         let most = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
-        self.with_content(py, |state, total| {
+        self.reading(py, |state, total| {
             let length = most.min(Self::at_once(py, state)?) as u64;
             let end = state.position.saturating_add(length).min(total);
             Self::read_to(py, state, end)
@@ -219,14 +231,10 @@ pub(crate) trait ReadStream {
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let buffer = PyUntypedBuffer::get(buffer)?;
         let target = LentBuffer::of_buffer(&buffer)?;
-        self.with_content(py, |state, total| {
-            let filled = Self::fill(py, state, total, target);
-            state.failure = filled.as_ref().err().map(|error| Failure::of(py, error));
-            filled
-        })
+        self.reading(py, |state, total| Self::fill(py, state, total, target))
     }
 
-    /// What `readinto` raised, if the last one failed. torch's reader of its old format loses it.
+    /// What the last read raised. Libraries lose it.
     fn failure<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let state = self.state().lock(py, Self::NAME)?;
         state.failure.as_ref().map(|failure| failure.exception(py)).transpose()
@@ -235,7 +243,7 @@ pub(crate) trait ReadStream {
     fn readinto1(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let buffer = PyUntypedBuffer::get(buffer)?;
         let target = LentBuffer::of_buffer(&buffer)?;
-        self.with_content(py, |state, total| {
+        self.reading(py, |state, total| {
             let most = Self::at_once(py, state)?;
             Self::fill(py, state, total, target.shortened(most))
         })
@@ -243,7 +251,7 @@ pub(crate) trait ReadStream {
 
     fn readline<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
         let limit = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
-        self.with_content(py, |state, total| {
+        self.reading(py, |state, total| {
             let start = state.position;
             let end = if let Some(rest) = state.rest() {
                 start + line_length(&rest[..rest.len().min(limit)]) as u64
@@ -288,9 +296,9 @@ pub(crate) trait ReadStream {
         }
     }
 
-    /// Ends a `with` block: closes, and raises what `readinto` raised instead of a `SystemError` that torch made of it.
+    /// Ends a `with` block: closes, and raises what the last read raised instead of what a library made of it.
     fn exit(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let is_lost = exception.get_item(1).is_ok_and(|error| error.is_instance_of::<PySystemError>());
+        let is_lost = exception.get_item(1).is_ok_and(|error| replaces_cause(&error));
         let lost = if is_lost { self.failure(py)? } else { None };
         let closed = self.close(py);
         lost.map_or(closed, |lost| Err(PyErr::from_value(lost)))
@@ -305,6 +313,15 @@ pub(crate) trait ReadStream {
             _ => format!("{operation}: this {} is open for reading only; open a writer", Self::NAME),
         }))
     }
+}
+
+/// Whether a library raises exceptions of this class in place of what a stream raised: torch's reader of its old format,
+/// and the modules zipfile and tarfile, which take any `OSError` for the sign of another format.
+#[pyfunction]
+pub(crate) fn replaces_cause(error: &Bound<'_, PyAny>) -> bool {
+    let name = error.get_type().fully_qualified_name();
+    let is_of = |names: &[&str]| name.is_ok_and(|name| names.iter().any(|one| name == *one));
+    error.is_instance_of::<PySystemError>() || is_of(&["zipfile.BadZipFile", "tarfile.ReadError"])
 }
 
 /// Makes the Python methods of a class that implements [`ReadStream`]. The methods in the block are the class's own.

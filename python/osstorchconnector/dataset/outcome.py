@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from osstorchconnector._native import DataObject
+from osstorchconnector._native import DataObject, replaces_cause
 from osstorchconnector.dataset.failure_counts import failure_class_of, is_about
 from osstorchconnector.dataset.options import FailureClass
 
@@ -117,8 +117,8 @@ def apply(transform: Callable[[DataObject], Any], item: DataObject) -> Any:  # n
         except StopIteration as error:
             raise _raised_stop(transform) from error
     except Exception as error:
-        # torch makes a SystemError of what the object raises while its old format is read.
-        hidden = item.failure if isinstance(error, SystemError) else None
+        # Such as a SystemError, which torch makes of what the object raises while its old format is read.
+        hidden = item.failure if replaces_cause(error) else None
         (hidden or error).add_note(f"while transforming {item.uri}")
         if hidden is not None:
             raise hidden from None
