@@ -190,7 +190,7 @@ class Client:
     def list_buckets(self) -> builtins.list[str]:
         """Return the names of this account's buckets, sorted."""
 
-    def list(self, bucket: str, prefix: str) -> ObjectListing:
+    def list(self, bucket: str, prefix: str, *, delimiter: str = "") -> ObjectListing:
         """List the objects under a prefix in key order, without their bytes."""
 
     def stream(

@@ -50,7 +50,9 @@ def test_ls_says_what_is_whole_and_why_not(run: Run, prefix: str) -> None:
     assert [line.split()[0] for line in lines if line.endswith("/whole")] == ["complete"]
     assert "notes" not in out
     assert run("ls", f"{prefix}/whole")[1].startswith("complete")
-    assert run("ls", f"{prefix}/nothing")[:2] == (0, "")
+    status, out, error = run("ls", f"{prefix}/nothing")
+    assert (status, out) == (1, "")
+    assert f"{prefix}/nothing" in error
 
 
 def test_verify_reads_everything(run: Run, client: OssClient, prefix: str) -> None:

@@ -245,10 +245,12 @@ impl PyClient {
         self.run(py, |client| async move { client.list_buckets().await })
     }
 
-    fn list(&self, py: Python<'_>, bucket: &str, prefix: &str) -> PyResult<PyObjectListing> {
+    #[pyo3(signature = (bucket, prefix, *, delimiter = ""))]
+    fn list(&self, py: Python<'_>, bucket: &str, prefix: &str, delimiter: &str) -> PyResult<PyObjectListing> {
         let reactor_client = self.reactor_client();
         let (client, _) = reactor_client.get(py)?;
-        let options = ListOptions { prefix: prefix.to_owned(), ..ListOptions::default() };
+        let delimiter = (!delimiter.is_empty()).then(|| delimiter.to_owned());
+        let options = ListOptions { prefix: prefix.to_owned(), delimiter, ..ListOptions::default() };
         let pages = Pages::new(client.clone(), bucket, options);
         Ok(PyObjectListing::new(Arc::clone(reactor_client), bucket, pages))
     }
@@ -363,6 +365,10 @@ impl PyClient {
             Ok((headers, response.body.collect(ANSWER_LIMIT).await?))
         })?;
         Ok((headers, PyBytes::new(py, &body)))
+    }
+
+    fn tags(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<String> {
+        self.run(py, |client| async move { client.tagging(&bucket, &key).await })
     }
 
     fn presign(

@@ -65,6 +65,7 @@ impl PyObjectListing {
                     return Err(raised);
                 }
             };
+            let first = state.ready.len();
             state.ready.extend(page.contents.into_iter().map(|object| Entry {
                 bucket: Arc::clone(&self.bucket),
                 key: object.key.into(),
@@ -73,6 +74,11 @@ impl PyObjectListing {
                 label: None,
                 span: None,
             }));
+            if !page.common_prefixes.is_empty() {
+                let named = |prefix: String| Entry { size: Some(0), ..Entry::named(&*self.bucket, prefix) };
+                state.ready.extend(page.common_prefixes.into_iter().map(named));
+                state.ready.make_contiguous()[first..].sort_by(|one, other| one.key.cmp(&other.key));
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ import atexit
 import builtins
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from osstorchconnector._native import (
@@ -17,10 +17,10 @@ from osstorchconnector._native import (
 )
 from osstorchconnector.connection.config import OssConfig, ResolvedConfig, resolve, resolve_local
 from osstorchconnector.connection.log import write_log
+from osstorchconnector.connection.object_operations import ObjectOperations
 from osstorchconnector.connection.seekable_writer import SPOOL_LIMIT, SeekableWriter
-from osstorchconnector.connection.stat import ObjectStat
 from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
-from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers
+from osstorchconnector.connection.write_options import Headers, WriteOptions
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.owner import PerProcess
 from osstorchconnector.process.worker import worker_share
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _logger: Final = logging.getLogger(__name__)
-
-_PRESIGNED: Final = ("GET", "PUT", "HEAD", "DELETE")
 
 # One thread moves 3 to 4 GB/s; eight move more than the network card of a training machine.
 _MOST_IO_THREADS: Final = 8
@@ -45,7 +43,7 @@ _END_SECONDS: Final = 5.0
 atexit.register(end_uploads, _END_SECONDS)
 
 
-class OssClient:
+class OssClient(ObjectOperations):
     """A client of OSS, for single operations on buckets and objects.
 
     It holds configuration only. Each process makes its own native client at the first use, so that you may build a
@@ -115,41 +113,6 @@ class OssClient:
             OssNotFoundError: The object does not exist.
         """
         return self._native_client.head(*split_object(uri))
-
-    def stat(self, uri: str) -> ObjectStat:
-        """Return everything that OSS tells of an object: storage class, metadata, encryption and so on.
-
-        Raises:
-            OssNotFoundError: The object does not exist.
-        """
-        bucket, key = split_object(uri)
-        headers, _ = self._native_client.request("HEAD", bucket, key)
-        size = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
-        # A proxy may leave the length out; `head` finds it by a range.
-        return ObjectStat.from_headers(headers, self.head(uri).size if size is None else size)
-
-    def presign(
-        self, uri: str, *, method: str = "GET", expires: int = 3600, headers: Mapping[str, str] | None = None
-    ) -> str:
-        """Return a URL that anyone who has it may send a request to, without an access key. It is a secret.
-
-        A temporary access key ends the URL with itself.
-
-        Args:
-            uri: The object.
-            method: ``"GET"``, ``"PUT"``, ``"HEAD"`` or ``"DELETE"``.
-            expires: Seconds that the URL is valid; with signature V4 at most seven days (604,800).
-            headers: Headers that the request must have, with these values, such as a content type.
-
-        Raises:
-            OssConfigError: A value is not allowed.
-        """
-        bucket, key = split_object(uri)
-        if method not in _PRESIGNED:
-            raise OssConfigError(f"method is {method!r}: allowed is {' or '.join(_PRESIGNED)}")
-        if not isinstance(expires, int) or isinstance(expires, bool) or expires < 1:
-            raise OssConfigError(f"expires is {expires!r}: a whole number of seconds above 0 is needed")
-        return self._native_client.presign(method, bucket, key, expires, check_headers("headers", headers or {}))
 
     def get(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return an object's bytes.
@@ -235,9 +198,15 @@ class OssClient:
         """
         self._copy(split_object(source_uri), split_object(uri), size, progress, options)
 
-    def list(self, uri: str) -> ObjectListing:
-        """List the objects under a prefix in key order, as descriptions whose bytes are fetched when they are read."""
-        return self._native_client.list(*split_prefix(uri))
+    def list(self, uri: str, *, delimiter: str = "") -> ObjectListing:
+        """List the objects under a prefix in key order, as descriptions whose bytes are fetched when they are read.
+
+        Args:
+            uri: Bucket, or bucket and prefix.
+            delimiter: Keys that share what follows the prefix up to this are one entry, which ends with it, such as a
+                directory with ``"/"``. The entry has no ETag; an object has one. Default: list all objects.
+        """
+        return self._native_client.list(*split_prefix(uri), delimiter=delimiter)
 
     def open(self, uri: str) -> DataObject:
         """Open an object for reading; its bytes are fetched as they are read.

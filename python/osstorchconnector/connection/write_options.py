@@ -176,22 +176,8 @@ class WriteOptions:
             raise OssConfigError(f"WriteOptions.{name} is {value!r}: allowed is {shown}")
 
     def _check_tags(self) -> None:
-        if self.tags is None:
-            return
-        tags = _pairs("WriteOptions.tags", self.tags)
-        if len(tags) > _MOST_TAGS:
-            raise OssConfigError(f"WriteOptions.tags has {len(tags)} tags: OSS stores at most {_MOST_TAGS}")
-        for key, value in tags:
-            if not 1 <= len(key) <= _LONGEST_TAG_KEY or len(value) > _LONGEST_TAG_VALUE:
-                raise OssConfigError(
-                    f"WriteOptions.tags: {key!r} needs a key of 1 to {_LONGEST_TAG_KEY} characters and a value of at "
-                    f"most {_LONGEST_TAG_VALUE}"
-                )
-            if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
-                raise OssConfigError(
-                    f"WriteOptions.tags: {key!r} = {value!r}: allowed are letters, digits, spaces and + - = . _ : /"
-                )
-        object.__setattr__(self, "tags", dict(tags))
+        if self.tags is not None:
+            object.__setattr__(self, "tags", dict(check_tags("WriteOptions.tags", self.tags)))
 
     def _check_metadata(self) -> None:
         if self.metadata is None:
@@ -207,6 +193,30 @@ class WriteOptions:
         if len({name.lower() for name, _ in metadata}) < len(metadata):
             raise OssConfigError("WriteOptions.metadata: two names differ only in upper and lower case")
         object.__setattr__(self, "metadata", dict(metadata))
+
+
+def check_tags(what: str, given: Mapping[str, str]) -> Headers:
+    """Return the tags of an object as pairs.
+
+    Args:
+        what: The setting, for messages.
+        given: Keys and values.
+
+    Raises:
+        OssConfigError: There are too many, or one is not allowed.
+    """
+    tags = _pairs(what, given)
+    if len(tags) > _MOST_TAGS:
+        raise OssConfigError(f"{what} has {len(tags)} tags: OSS stores at most {_MOST_TAGS}")
+    for key, value in tags:
+        if not 1 <= len(key) <= _LONGEST_TAG_KEY or len(value) > _LONGEST_TAG_VALUE:
+            raise OssConfigError(
+                f"{what}: {key!r} needs a key of 1 to {_LONGEST_TAG_KEY} characters and a value of at most "
+                f"{_LONGEST_TAG_VALUE}"
+            )
+        if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
+            raise OssConfigError(f"{what}: {key!r} = {value!r}: allowed are letters, digits, spaces and + - = . _ : /")
+    return tags
 
 
 def check_headers(what: str, headers: Mapping[str, str]) -> Headers:

@@ -125,7 +125,7 @@ impl Client {
     }
 
     /// The tags of an object, as a write names them.
-    pub(crate) async fn tagging(&self, bucket: &str, key: &str) -> Result<String> {
+    pub async fn tagging(&self, bucket: &str, key: &str) -> Result<String> {
         let request = Request::object(Method::GET, bucket, key).query("tagging", "");
         let (tagging, ()) = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), Tagging::parse).await?;
         Ok(canonical::format_query(&tagging.tags))

@@ -1,0 +1,197 @@
+"""Operations on single objects beyond reading and writing: description, URLs, appending, links, tags, restoring."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import parse_qsl, quote, unquote
+from xml.sax.saxutils import escape
+
+from osstorchconnector._native import Client, crc64
+from osstorchconnector.connection.stat import ObjectStat
+from osstorchconnector.connection.uri import split_object
+from osstorchconnector.connection.write_options import WriteOptions, check_headers, check_tags
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_PRESIGNED: Final = ("GET", "PUT", "HEAD", "DELETE")
+
+Tier = Literal["Expedited", "Standard", "Bulk"]
+
+
+class ObjectOperations:
+    """The part of :class:`OssClient` that sends one small request for each call."""
+
+    @property
+    def _native_client(self) -> Client:
+        raise NotImplementedError
+
+    def get(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return the bytes of an object or of a range."""
+        raise NotImplementedError
+
+    def stat(self, uri: str) -> ObjectStat:
+        """Return everything that OSS tells of an object: storage class, metadata, encryption and so on.
+
+        Raises:
+            OssNotFoundError: The object does not exist.
+        """
+        bucket, key = split_object(uri)
+        headers, _ = self._native_client.request("HEAD", bucket, key)
+        size = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
+        # A proxy may leave the length out; `head` finds it by a range.
+        return ObjectStat.from_headers(headers, self._native_client.head(bucket, key).size if size is None else size)
+
+    def presign(
+        self, uri: str, *, method: str = "GET", expires: int = 3600, headers: Mapping[str, str] | None = None
+    ) -> str:
+        """Return a URL that anyone who has it may send a request to, without an access key. It is a secret.
+
+        A temporary access key ends the URL with itself.
+
+        Args:
+            uri: The object.
+            method: ``"GET"``, ``"PUT"``, ``"HEAD"`` or ``"DELETE"``.
+            expires: Seconds that the URL is valid; with signature V4 at most seven days (604,800).
+            headers: Headers that the request must have, with these values, such as a content type.
+
+        Raises:
+            OssConfigError: A value is not allowed.
+        """
+        bucket, key = split_object(uri)
+        if method not in _PRESIGNED:
+            raise OssConfigError(f"method is {method!r}: allowed is {' or '.join(_PRESIGNED)}")
+        if not isinstance(expires, int) or isinstance(expires, bool) or expires < 1:
+            raise OssConfigError(f"expires is {expires!r}: a whole number of seconds above 0 is needed")
+        return self._native_client.presign(method, bucket, key, expires, check_headers("headers", headers or {}))
+
+    def append(
+        self, uri: str, data: "Buffer", position: int | None = None, *, options: WriteOptions | None = None
+    ) -> int:
+        """Append bytes to an appendable object, and return its new size. The first append creates the object.
+
+        If the answer to the request is lost, the bytes are not appended twice.
+
+        Args:
+            uri: The object.
+            data: Bytes, or any object with a contiguous buffer.
+            position: The object's size now; the append fails if it has another. Default: what OSS says.
+            options: How a new object is stored. OSS ignores it afterwards.
+
+        Raises:
+            OssError: It was not appended. The code is ``"ObjectNotAppendable"`` for other kinds of objects, and
+                ``"PositionNotEqualToLength"`` if somebody else appended meanwhile.
+            OssIntegrityError: OSS stored other bytes.
+        """
+        bucket, key = split_object(uri)
+        content = bytes(data)
+        before = None
+        if position is None:
+            try:
+                before = self.stat(uri)
+            except OssNotFoundError:
+                position, checksum = 0, 0
+            else:
+                position = before.next_append_position
+                if position is None:
+                    position = before.size
+                checksum = before.crc64
+        else:
+            checksum = 0 if position == 0 else None
+        query = [("append", ""), ("position", str(position))]
+        headers = [] if options is None or position else options.to_headers()
+        try:
+            answer, _ = self._native_client.request("POST", bucket, key, query=query, headers=headers, body=content)
+        except OssError as error:
+            # The attempt before the last one may have done it.
+            lost = error.code == "PositionNotEqualToLength" and (error.attempts or 1) > 1
+            end = position + len(content)
+            if lost and self.stat(uri).next_append_position == end and self.get(uri, position, end) == content:
+                return end
+            raise
+        stated = {name.lower(): value for name, value in answer}
+        stored = stated.get("x-oss-hash-crc64ecma")
+        if checksum is not None and stored is not None and int(stored) != crc64(content, checksum):
+            raise OssIntegrityError(
+                f"the append to {uri} stored other bytes than were sent: CRC-64 {stored}, expected "
+                f"{crc64(content, checksum)}",
+                bucket=bucket,
+                key=key,
+            )
+        return position + len(content)
+
+    def symlink(self, uri: str, target: str, *, options: WriteOptions | None = None) -> None:
+        """Create a symbolic link to an object of the same bucket, which need not exist.
+
+        Args:
+            uri: The link.
+            target: URI of the object that it points to.
+            options: How the link is stored.
+
+        Raises:
+            OssConfigError: The target is in another bucket.
+        """
+        bucket, key = split_object(uri)
+        target_bucket, target_key = split_object(target)
+        if target_bucket != bucket:
+            raise OssConfigError(f"{uri} cannot point to {target}: a symbolic link stays in its bucket")
+        headers = [("x-oss-symlink-target", quote(target_key, safe=""))]
+        headers += [] if options is None else options.to_headers()
+        self._native_client.request("PUT", bucket, key, query=[("symlink", "")], headers=headers)
+
+    def readlink(self, uri: str) -> str:
+        """Return the URI that a symbolic link points to.
+
+        Raises:
+            OssError: It is no link; the code is ``"NotSymlink"``.
+        """
+        bucket, key = split_object(uri)
+        headers, _ = self._native_client.request("GET", bucket, key, query=[("symlink", "")])
+        target = next(value for name, value in headers if name.lower() == "x-oss-symlink-target")
+        return f"oss://{bucket}/{unquote(target)}"
+
+    def tags(self, uri: str) -> dict[str, str]:
+        """Return the tags of an object."""
+        return dict(parse_qsl(self._native_client.tags(*split_object(uri)), keep_blank_values=True))
+
+    def set_tags(self, uri: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of an object; without any, all are removed.
+
+        Raises:
+            OssConfigError: There are more than ten, or one is not allowed.
+        """
+        bucket, key = split_object(uri)
+        pairs = check_tags("tags", tags)
+        if not pairs:
+            self._native_client.request("DELETE", bucket, key, query=[("tagging", "")])
+            return
+        tagged = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in pairs)
+        body = f"<Tagging><TagSet>{tagged}</TagSet></Tagging>".encode()
+        headers = [("content-type", "application/xml")]
+        self._native_client.request("PUT", bucket, key, query=[("tagging", "")], headers=headers, body=body)
+
+    def restore(self, uri: str, days: int = 1, tier: Tier | None = None) -> None:
+        """Ask for an archived object to be readable for some days. :attr:`ObjectStat.restore` tells when it is.
+
+        It is no error if it is being restored already.
+
+        Args:
+            uri: The object.
+            days: How long it stays readable.
+            tier: ``"Expedited"``, ``"Standard"`` or ``"Bulk"``, for the classes cold archive and deep cold archive.
+                Default: ``"Standard"``.
+
+        Raises:
+            OssError: It cannot be restored, for instance because it is not archived.
+        """
+        bucket, key = split_object(uri)
+        if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+            raise OssConfigError(f"days is {days!r}: a whole number above 0 is needed")
+        job = "" if tier is None else f"<JobParameters><Tier>{escape(tier)}</Tier></JobParameters>"
+        body = f"<RestoreRequest><Days>{days}</Days>{job}</RestoreRequest>".encode()
+        headers = [("content-type", "application/xml")]
+        try:
+            self._native_client.request("POST", bucket, key, query=[("restore", "")], headers=headers, body=body)
+        except OssError as error:
+            if error.code != "RestoreAlreadyInProgress":
+                raise
