@@ -313,6 +313,9 @@ class Client:
             OssError: It was refused, or failed.
         """
 
+    def tags(self, bucket: str, key: str) -> str:
+        """Return the tags of an object in form encoding."""
+
     def presign(self, method: str, bucket: str, key: str, seconds: int, headers: builtins.list[tuple[str, str]]) -> str:
         """Return a URL with a signature.
 

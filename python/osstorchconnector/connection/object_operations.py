@@ -85,17 +85,8 @@ class ObjectOperations:
         """
         bucket, key = split_object(uri)
         content = bytes(data)
-        before = None
         if position is None:
-            try:
-                before = self.stat(uri)
-            except OssNotFoundError:
-                position, checksum = 0, 0
-            else:
-                position = before.next_append_position
-                if position is None:
-                    position = before.size
-                checksum = before.crc64
+            position, checksum = self._end_of(uri)
         else:
             checksum = 0 if position == 0 else None
         query = [("append", ""), ("position", str(position))]
@@ -119,6 +110,14 @@ class ObjectOperations:
                 key=key,
             )
         return position + len(content)
+
+    def _end_of(self, uri: str) -> tuple[int, int | None]:
+        """Return size and CRC-64 of an object that bytes are appended to; it need not exist."""
+        try:
+            found = self.stat(uri)
+        except OssNotFoundError:
+            return 0, 0
+        return found.size, found.crc64
 
     def symlink(self, uri: str, target: str, *, options: WriteOptions | None = None) -> None:
         """Create a symbolic link to an object of the same bucket, which need not exist.
