@@ -58,11 +58,16 @@ impl Victim {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut before = Vec::new();
         let authority = loop {
-            let line = lines.next().unwrap().unwrap();
+            let Some(line) = lines.next() else {
+                panic!("the server does not start with what a kill left:\n{}", before.join("\n"));
+            };
+            let line = line.unwrap();
             if let Some(authority) = line.strip_prefix("listening ") {
                 break authority.to_owned();
             }
+            before.push(line);
         };
         Self { process, authority }
     }
