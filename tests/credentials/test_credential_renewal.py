@@ -3,13 +3,14 @@
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssConfig, OssPermissionError
+from osstorchconnector import OssClient, OssConfig, OssPermissionError, OssTimeoutError
 from osstorchconnector.credentials import Credentials, CredentialSource, DefaultCredentials, UriCredentials
 from osstorchconnector.testing import Emulator, KeyPair
 from tests.credentials.stand_in import Answer, Asked, StandIn, standing_in
@@ -44,6 +45,32 @@ def vending() -> Iterator[Vending]:
     with standing_in(vending) as service:
         vending.service = service
         yield vending
+
+
+class Silent:
+    """A provider that answers only when the test ends."""
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def get_credentials(self) -> Credentials:
+        self.released.wait(20)
+        return Credentials("id", SECRET)
+
+
+def test_a_provider_that_does_not_answer_is_a_timeout_that_names_it(emulator: Emulator) -> None:
+    silent = Silent()
+    client = OssClient(
+        emulator.endpoint, region=emulator.region, cred_provider=silent, config=OssConfig(total_timeout=0.5)
+    )
+    try:
+        with pytest.raises(
+            OssTimeoutError, match="provider of access keys had not answered when total_timeout"
+        ) as caught:
+            client.get("oss://bucket/a")
+    finally:
+        silent.released.set()
+    assert (caught.value.bucket, caught.value.key) == ("bucket", "a")
 
 
 @pytest.fixture(scope="module")

@@ -335,7 +335,8 @@ impl Client {
 async fn within<T>(deadline: Instant, provided: impl Future<Output = Result<T>>) -> Result<T> {
     let provided = tokio::time::timeout_at(deadline, provided).await;
     provided.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Timeout("no access key was provided when total_timeout was over".to_owned())))
+        let text = "the provider of access keys had not answered when total_timeout was over: see why it takes so long";
+        Err(Error::new(ErrorKind::Timeout(text.to_owned())))
     })
 }
 

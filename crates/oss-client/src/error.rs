@@ -19,6 +19,7 @@ struct Inner {
     key: Option<String>,
     attempts: Vec<String>,
     others: Vec<String>,
+    limit: Option<String>,
 }
 
 /// Why an operation failed.
@@ -75,7 +76,7 @@ pub enum ErrorKind {
 impl Error {
     /// An error that concerns no particular object yet.
     pub fn new(kind: ErrorKind) -> Self {
-        Self(Box::new(Inner { kind, bucket: None, key: None, attempts: Vec::new(), others: Vec::new() }))
+        Self(Box::new(Inner { kind, bucket: None, key: None, attempts: Vec::new(), others: Vec::new(), limit: None }))
     }
 
     /// Names the object the error is about; an object already named stays.
@@ -101,6 +102,13 @@ impl Error {
     pub(crate) fn after(mut self, mut earlier: Vec<String>) -> Self {
         earlier.append(&mut self.0.attempts);
         self.0.attempts = earlier;
+        self
+    }
+
+    /// Notes the limit that left no time for another attempt.
+    #[must_use]
+    pub(crate) fn ended_by(mut self, limit: String) -> Self {
+        self.0.limit = Some(limit);
         self
     }
 
@@ -193,6 +201,11 @@ impl Error {
         &self.0.attempts
     }
 
+    /// The limit that left no time for another attempt.
+    pub fn limit(&self) -> Option<&str> {
+        self.0.limit.as_deref()
+    }
+
     /// Other failures of the same operation.
     pub fn others(&self) -> &[String] {
         &self.0.others
@@ -272,6 +285,7 @@ impl fmt::Debug for Error {
             .field("key", &self.0.key)
             .field("attempts", &self.0.attempts)
             .field("others", &self.0.others)
+            .field("limit", &self.0.limit)
             .finish()
     }
 }

@@ -75,7 +75,11 @@ impl RetryBudget {
         }
         // The server may ask for a longer wait than a clock can hold.
         if wait >= self.deadline.saturating_duration_since(Instant::now()) {
-            return Err(self.give_up(error));
+            let total_timeout = (self.deadline - self.started).as_secs_f64();
+            let wait = wait.as_secs_f64();
+            return Err(self.give_up(error.ended_by(format!(
+                "the next attempt would begin in {wait:.1} s, when total_timeout ({total_timeout:.1} s) is over"
+            ))));
         }
         tracing::warn!(%error, attempt = self.since_progress, wait_ms = wait.as_millis() as u64, "retrying");
         self.record(&error);

@@ -91,6 +91,9 @@ fn build(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
             format!("{message} (after {count} failed attempts, the last one: {last})")
         };
     }
+    if let Some(limit) = error.limit() {
+        message = format!("{message}; {limit}");
+    }
     let exception = class_of(py, error).call((message,), Some(&fields))?;
     for (number, earlier) in attempts.iter().enumerate().filter(|(_, earlier)| **earlier != same) {
         exception.call_method1("add_note", (format!("attempt {}: {earlier}", number + 1),))?;
