@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssConfig
+from osstorchconnector import OssCheckpoint, OssClient, OssConfig, OssConfigError, OssFileSystem, OssSafetensor
 from osstorchconnector.credentials import (
     CliProfileCredentials,
     DefaultCredentials,
@@ -31,14 +31,6 @@ TOKEN = "the-token-51c20e"
 KEY = {"AccessKeyId": "id", "AccessKeySecret": SECRET, "SecurityToken": TOKEN}
 
 
-def text_of(value: object) -> str:
-    try:
-        return repr(value)
-    except AttributeError:
-        # An object whose initializer failed.
-        return repr(vars(value))
-
-
 def shown(error: BaseException, seen: set[int] | None = None) -> Iterator[str]:
     """Yield the texts of an error, of its causes and contexts, and of the locals of all frames of this package."""
     seen = set() if seen is None else seen
@@ -50,7 +42,7 @@ def shown(error: BaseException, seen: set[int] | None = None) -> Iterator[str]:
     while step is not None:
         # The initializer that a dataclass generates has no file.
         if "osstorchconnector" in step.tb_frame.f_code.co_filename or step.tb_frame.f_code.co_filename == "<string>":
-            yield from (f"{name} = {text_of(value)}" for name, value in step.tb_frame.f_locals.items())
+            yield from (f"{name} = {value!r}" for name, value in step.tb_frame.f_locals.items())
         step = step.tb_next
     for other in (error.__cause__, error.__context__):
         if other is not None:
@@ -72,6 +64,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED", "true")
     for name in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("made", [OssClient, OssCheckpoint, OssSafetensor, OssFileSystem])
+def test_a_traceback_with_locals_can_be_made_of_a_failed_initializer(made: Callable[..., object]) -> None:
+    with pytest.raises(OssConfigError) as caught:
+        made("ftp://example.com")
+    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "ftp" in shown
 
 
 def test_the_check_finds_a_secret_in_a_frame_of_this_package() -> None:

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.metadata import (
 
 from osstorchconnector import OssCheckpoint, OssClient, OssFileSystem, OssIntegrityError
 from osstorchconnector._torch.distributed import StorageInfo
+from osstorchconnector._torch.metadata import metadata_enumeration
 from osstorchconnector.dcp.metadata import files_of, read_metadata
 from osstorchconnector.testing import Emulator
 
@@ -235,6 +236,18 @@ def hostile(directory: str) -> dict[str, bytes]:
         "an instance of a function": o.whole(o.name("torch.serialization", "_get_layout") + b")\x81"),
         "an attribute of torch as layout": o.whole(o.called("torch.serialization", "_get_layout", "torch.load")),
         "an enumeration made": o.whole(o.called(METADATA, "_MEM_FORMAT_ENCODING", "X", ("a", "b"))),
+        "a member changed": o.whole(
+            o.called("builtins", "getattr", o.name(METADATA, "_MEM_FORMAT_ENCODING"), "TORCH_CONTIGUOUS_FORMAT")
+            + o.value({"_value_": 5})
+            + b"b"
+        ),
+        "a member changed that is looked up by its value": o.whole(
+            o.called(METADATA, "_MEM_FORMAT_ENCODING", 0) + o.value({"_value_": 5}) + b"b"
+        ),
+        "a member changed that is made": o.whole(
+            o.name(METADATA, "_MEM_FORMAT_ENCODING") + o.value(0) + b"\x85\x81" + o.value({"_value_": 5}) + b"b"
+        ),
+        "copies without end": b"\x80\x04]((" + b"N" * 100_000 + b"t\x94" + b"cbuiltins\nlist\nh\0\x85R" * 3000 + b"e.",
         "much memory": o.whole(o.called("builtins", "bytearray", 1 << 30)),
         "a stated length": b"\x80\x05\x96" + (1 << 60).to_bytes(8, "little") + b".",
         "an object of a store": o.whole(b"Px\n"),
@@ -256,11 +269,14 @@ NAMES = [*hostile("")]
 
 @pytest.fixture
 def untouched(tmp_path: Path) -> Iterator[str]:
-    """A directory that must not appear, and a class that must not change."""
+    """A directory that must not appear, and classes that must not change."""
+    formats = metadata_enumeration(METADATA, "_MEM_FORMAT_ENCODING").__members__  # type: ignore[union-attr]
+    members = {name: dict(vars(member)) for name, member in formats.items()}
     before = {name: value for name, value in vars(Metadata).items() if name != "__annotations__"}
     yield str(tmp_path / "made")
     assert not (tmp_path / "made").exists()
     assert {name: value for name, value in vars(Metadata).items() if name != "__annotations__"} == before
+    assert {name: vars(member) for name, member in formats.items()} == members
 
 
 @pytest.mark.parametrize("which", NAMES)

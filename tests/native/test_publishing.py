@@ -192,6 +192,30 @@ def test_close_in_its_own_block_ends_the_writing_and_the_block_publishes(
         pass
 
 
+def test_the_outermost_of_its_own_blocks_decides(client: OssClient, uri: str, opened: Open) -> None:
+    # Some libraries put the stream that they are given into a `with` block of their own.
+    with contextlib.suppress(KeyError), opened() as writer:
+        with writer:
+            writer.write(b"part")
+        assert (writer.closed, writer.etag) == (True, None)
+        raise KeyError
+    assert client.get(uri) == PREVIOUS
+    with contextlib.suppress(KeyError), opened() as writer, writer:
+        writer.write(b"part")
+        raise KeyError
+    assert (writer.aborted, client.get(uri)) == (True, PREVIOUS)
+    with opened() as writer, writer:
+        writer.write(b"whole")
+    assert client.get(uri) == b"whole"
+
+
+def test_the_class_of_an_exception_is_enough_to_abort(client: OssClient, uri: str, opened: Open) -> None:
+    writer = opened()
+    writer.write(b"part")
+    writer.__exit__(KeyError, None, None)
+    assert (writer.aborted, client.get(uri)) == (True, PREVIOUS)
+
+
 def test_errors_of_publishing_come_from_the_end_of_the_block() -> None:
     client = OssClient(
         "http://127.0.0.1:1",

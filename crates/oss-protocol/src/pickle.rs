@@ -10,6 +10,16 @@
 /// a number for each dimension of its tensor.
 const LARGEST_KEY: u32 = 1000;
 
+/// The most values that the arguments and states of all calls may hold, for each byte of the pickle. A call may copy them.
+const LARGEST_COPIES: u64 = 16;
+
+/// Names whose calls return what all of Python shares: the members of enumerations, and layouts.
+const GIVE_SHARED: [&[u8]; 4] = [b"getattr", b"_get_layout", b"_MEM_FORMAT_ENCODING", b"MEM_FORMAT_ENCODING"];
+
+/// Places in the table of values: the one that stands for every number, text and name, and the one for those names.
+const SIMPLE: usize = 0;
+const GIVES_SHARED: usize = 1;
+
 /// What is known of a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Value {
@@ -24,19 +34,27 @@ struct Value {
 /// The stack of the unpickler.
 struct Machine<'pickle> {
     rest: &'pickle [u8],
-    /// All containers and instances; the first stands for every number, text and name.
+    /// All containers and instances, after `SIMPLE` and `GIVES_SHARED`.
     values: Vec<Value>,
     stack: Vec<usize>,
     /// Lengths of the stack at its marks.
     marks: Vec<usize>,
     memo: Vec<usize>,
+    /// How many more values calls may copy.
+    copies_left: u64,
 }
 
 /// Returns why a pickle should not be unpickled, if there is a reason.
 pub fn problem_of(pickle: &[u8]) -> Option<String> {
     let simple = Value { weight: 1, ..Value::default() };
-    let mut machine =
-        Machine { rest: pickle, values: vec![simple], stack: Vec::new(), marks: Vec::new(), memo: Vec::new() };
+    let mut machine = Machine {
+        rest: pickle,
+        values: vec![simple; 2],
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+        copies_left: LARGEST_COPIES * pickle.len() as u64,
+    };
     loop {
         match machine.step() {
             Ok(true) => {}
@@ -54,7 +72,12 @@ fn unbalanced() -> String {
     "it takes more values than it made".to_owned()
 }
 
-impl Machine<'_> {
+/// The place of a name, or of a text that may become one.
+fn named(name: &[u8]) -> usize {
+    if GIVE_SHARED.contains(&name) { GIVES_SHARED } else { SIMPLE }
+}
+
+impl<'pickle> Machine<'pickle> {
     /// Follows one operation; returns whether there are more.
     fn step(&mut self) -> Result<bool, String> {
         match self.byte()? {
@@ -64,7 +87,7 @@ impl Machine<'_> {
             b'.' => return Ok(false),
             b'(' => self.marks.push(self.stack.len()),
             // None, True, False, and numbers of a fixed length.
-            b'N' | 0x88 | 0x89 => self.stack.push(0),
+            b'N' | 0x88 | 0x89 => self.stack.push(SIMPLE),
             b'K' => self.simple(1)?,
             b'M' => self.simple(2)?,
             b'J' => self.simple(4)?,
@@ -76,13 +99,13 @@ impl Machine<'_> {
             // A name in two lines, or from two texts.
             b'c' => {
                 self.line()?;
-                self.line()?;
-                self.stack.push(0);
+                let name = self.line()?;
+                self.stack.push(named(name));
             }
             0x93 => {
+                let name = self.pop()?;
                 self.pop()?;
-                self.pop()?;
-                self.stack.push(0);
+                self.stack.push(if name == GIVES_SHARED { GIVES_SHARED } else { SIMPLE });
             }
             // Empty containers.
             b']' | b'}' | b')' | 0x8f => self.make(0, false),
@@ -122,16 +145,11 @@ impl Machine<'_> {
                 self.add_marked()?;
             }
             // Calls and instances, with their arguments.
-            b'R' | 0x81 => {
-                let weight = self.take(2)?;
-                self.make(weight, true);
-            }
-            0x92 => {
-                let weight = self.take(3)?;
-                self.make(weight, true);
-            }
+            b'R' | 0x81 => self.call(2)?,
+            0x92 => self.call(3)?,
             b'b' => {
                 let weight = self.take(1)?;
+                self.copy(weight)?;
                 let instance = *self.stack.last().ok_or_else(unbalanced)?;
                 let value = &mut self.values[instance];
                 if !value.instance || value.held {
@@ -180,20 +198,39 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn line(&mut self) -> Result<(), String> {
+    fn line(&mut self) -> Result<&'pickle [u8], String> {
         let end = self.rest.iter().position(|byte| *byte == b'\n').ok_or_else(short)?;
-        self.skip(end + 1)
+        let (line, rest) = self.rest.split_at(end);
+        self.rest = &rest[1..];
+        Ok(line)
     }
 
     fn simple(&mut self, bytes: usize) -> Result<(), String> {
-        self.skip(bytes)?;
-        self.stack.push(0);
+        let (content, rest) = self.rest.split_at_checked(bytes).ok_or_else(short)?;
+        self.rest = rest;
+        self.stack.push(named(content));
         Ok(())
     }
 
     fn counted(&mut self, bytes: usize) -> Result<(), String> {
         let length = self.number(bytes)?;
         self.simple(length)
+    }
+
+    /// Calls a function or a class with arguments, which it may copy.
+    fn call(&mut self, count: usize) -> Result<(), String> {
+        let function = self.stack.len().checked_sub(count).ok_or_else(unbalanced)?;
+        let gives_shared = self.stack[function] == GIVES_SHARED;
+        let weight = self.take(count)?;
+        self.copy(weight)?;
+        self.make(weight, !gives_shared);
+        Ok(())
+    }
+
+    fn copy(&mut self, weight: u32) -> Result<(), String> {
+        let left = self.copies_left.checked_sub(u64::from(weight));
+        self.copies_left = left.ok_or("its calls copy more values than its length explains")?;
+        Ok(())
     }
 
     /// Makes a value that holds others of this weight.
@@ -220,8 +257,8 @@ impl Machine<'_> {
         let mut weight = 0_u32;
         for _ in 0..count {
             let value = self.pop()?;
-            // The value at 0 is shared by all simple ones.
-            self.values[value].held = value > 0;
+            // Those are not one value each.
+            self.values[value].held = value > GIVES_SHARED;
             weight = weight.saturating_add(self.values[value].weight);
         }
         Ok(weight)
@@ -246,10 +283,14 @@ impl Machine<'_> {
 
     fn grow(&mut self, weight: u32) -> Result<(), String> {
         let container = *self.stack.last().ok_or_else(unbalanced)?;
-        if container == 0 {
+        if container <= GIVES_SHARED {
             return Err("it adds to something that is no container".to_owned());
         }
         let value = &mut self.values[container];
+        if value.held {
+            // Those would weigh more than is known of them.
+            return Err("it adds to a container that others hold".to_owned());
+        }
         value.weight = value.weight.saturating_add(weight);
         Ok(())
     }
@@ -314,6 +355,33 @@ mod tests {
         ] {
             let found = problem_of(pickle).unwrap_or_default();
             assert!(found.contains(problem), "{pickle:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn calls_copy_no_more_than_the_length_explains() {
+        for operation in [&b"ca\nb\nh\0\x85R"[..], b"ca\nb\nh\0\x85\x81", b"ca\nb\n)\x81h\0b", b"ca\nb\n)h\0\x92"] {
+            let once = [&b"](("[..], &[b'N'; 5000], b"t\x94", operation, b"e."].concat();
+            assert_eq!(problem_of(&once), None);
+            let often = [&b"](("[..], &[b'N'; 5000], b"t\x94", &operation.repeat(100), b"e."].concat();
+            assert!(problem_of(&often).unwrap_or_default().contains("copy more values"), "{operation:?}");
+        }
+        // The list weighs little when the tuple takes it.
+        let later = [&b"](]\x94\x85\x94h\0("[..], &[b'N'; 5000], b"e", &b"ca\nb\nh\x01R".repeat(100), b"e."].concat();
+        assert!(problem_of(&later).unwrap_or_default().contains("others hold"));
+    }
+
+    #[test]
+    fn what_all_of_python_shares_gets_no_state() {
+        for made in [
+            &b"cbuiltins\ngetattr\n)R"[..],
+            b"ctorch.distributed.checkpoint.metadata\n_MEM_FORMAT_ENCODING\n)R",
+            b"ctorch.distributed.checkpoint.metadata\n_MEM_FORMAT_ENCODING\n)\x81",
+            b"\x8c\x08builtins\x8c\x07getattr\x94\x93\x94)R",
+        ] {
+            let changed = [made, b"}b."].concat();
+            let problem = problem_of(&changed).unwrap_or_default();
+            assert!(problem.contains("changes a class"), "{made:?}: {problem}");
         }
     }
 

@@ -83,7 +83,7 @@ impl PyWriter {
             state: ForkLock::new(State {
                 progress: Progress::Open(ProcessBound::new(unfinished)),
                 written: 0,
-                inside: false,
+                blocks: 0,
                 ended: false,
                 lost: false,
                 handled,
@@ -272,7 +272,7 @@ impl PyWriter {
         if state.ended || state.is_over() {
             return Ok(());
         }
-        if matches!(state.progress, Progress::Open(_)) && !state.inside {
+        if matches!(state.progress, Progress::Open(_)) && state.blocks == 0 {
             if state.lost {
                 return self.abandon(py, state, None);
             }
@@ -280,7 +280,7 @@ impl PyWriter {
                 return self.abandon(py, state, Some(reason));
             }
         }
-        if state.inside || self.deferred {
+        if state.blocks > 0 || self.deferred {
             state.upload(py)?;
             state.ended = true;
             return Ok(());
@@ -434,7 +434,7 @@ impl PyWriter {
         {
             let mut state = slf.get().state.lock(py, "writer")?;
             state.open(py)?;
-            state.inside = true;
+            state.blocks += 1;
             state.handled.extend(py)?;
         }
         Ok(slf)
@@ -443,9 +443,18 @@ impl PyWriter {
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         let mut state = self.state.lock(py, "writer")?;
-        state.inside = false;
-        let Some(raised) = exception.get_item(1).ok().filter(|raised| !raised.is_none()) else {
+        state.blocks = state.blocks.saturating_sub(1);
+        let given = |index| exception.get_item(index).ok().filter(|given| !given.is_none());
+        let Some(raised) = given(1) else {
+            if given(0).is_some() {
+                // A program that calls it by itself may pass the exception's class alone.
+                return self.take_back(py, &mut state);
+            }
             if matches!(state.progress, Progress::Open(_)) {
+                if state.blocks > 0 {
+                    state.ended = true;
+                    return Ok(());
+                }
                 // Not the end of a `with` block, but an ExitStack that is closed because of an exception.
                 if let Some(reason) = state.handled.other(py)? {
                     return self.abandon(py, state, Some(reason));

@@ -11,8 +11,8 @@ use crate::{handled::Handled, process::ProcessBound, unfinished::Unfinished};
 pub(crate) struct State {
     pub(crate) progress: Progress,
     pub(crate) written: u64,
-    /// In its own `with` block, whose end decides about publishing.
-    pub(crate) inside: bool,
+    /// Of its own `with` blocks, how many are open. The end of the outermost one decides about publishing.
+    pub(crate) blocks: usize,
     /// Closed, but not published yet.
     pub(crate) ended: bool,
     /// What wrote to it was collected, and is about to close it.

@@ -309,7 +309,7 @@ class OssCheckpoint:
 
     def __repr__(self) -> str:
         """Return endpoint, region and configuration, without access keys."""
-        return f"{type(self).__name__}({self._client!r})"
+        return f"{type(self).__name__}({self.__dict__.get('_client', ...)!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the configuration: writers stay in their process."""

@@ -387,6 +387,9 @@ class OssClient(ObjectOperations):
 
     def __repr__(self) -> str:
         """Return endpoint, region and configuration, without access keys."""
+        if "_resolved" not in self.__dict__:
+            # The initializer failed, and a traceback with locals shows its frame.
+            return f"{type(self).__name__}(...)"
         return f"{type(self).__name__}({self.endpoint!r}, region={self.region!r}, config={self.config!r})"
 
     def __getstate__(self) -> dict[str, Any]:

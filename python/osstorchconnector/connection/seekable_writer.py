@@ -59,7 +59,8 @@ class SeekableWriter(io.BufferedIOBase):
         self._deferred = deferred
         self._owner = Owner()
         self._failure: OssError | None = None
-        self._inside = False
+        # Of its own `with` blocks, how many are open. The end of the outermost one publishes.
+        self._blocks = 0
         self._ended = False
         self._lost = False
         try:
@@ -245,7 +246,7 @@ class SeekableWriter(io.BufferedIOBase):
         if getattr(self, "_finalizing", False):
             # It is being collected. The native writer, which is next, warns and publishes nothing.
             self._file.close()
-        elif self._inside:
+        elif self._blocks:
             self._raise_failure()
             self._ended = True
         elif self._lost or self._writer._reason_to_abort() is not None:  # noqa: SLF001 - made for this class
@@ -287,7 +288,7 @@ class SeekableWriter(io.BufferedIOBase):
         """Return the writer."""
         self._open_file()
         self._writer.__enter__()
-        self._inside = True
+        self._blocks += 1
         return self
 
     def __exit__(
@@ -299,8 +300,11 @@ class SeekableWriter(io.BufferedIOBase):
             OssError: The object was not published. If the block raised another exception after a write had failed, that
                 exception is this one's context.
         """
-        self._inside = False
-        if error is None and self._writer._reason_to_abort() is None:  # noqa: SLF001 - made for this class
+        self._blocks = max(0, self._blocks - 1)
+        if kind is None and error is None and self._blocks:
+            self.close()
+            return
+        if kind is None and error is None and self._writer._reason_to_abort() is None:  # noqa: SLF001 - made for this class
             if self._deferred:
                 self._ended = True
             elif not self._writer.closed:

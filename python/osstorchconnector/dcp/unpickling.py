@@ -93,7 +93,7 @@ class MetadataUnpickler(pickle.Unpickler):
             return _stand_in(kind, kind)
         enumeration = metadata_enumeration(module, name)
         if enumeration is not None:
-            return _stand_in(enumeration, functools.partial(_member_of, enumeration))
+            return _stand_in(enumeration, functools.partial(_member_of, enumeration), makes_instances=False)
         if (module, name) == LAYOUT:
             return _stand_in(None, layout)
         if (module, name) == ("builtins", "getattr"):
@@ -105,11 +105,11 @@ class MetadataUnpickler(pickle.Unpickler):
         return _stand_in(allowed if isinstance(allowed, type) else None, allowed)
 
 
-def _stand_in(kind: type | None, called: Callable[..., Any]) -> type:
-    """Return a stand-in that makes instances of a class, if one is given, and calls a function."""
+def _stand_in(kind: type | None, called: Callable[..., Any], *, makes_instances: bool = True) -> type:
+    """Return a stand-in that calls a function and, if a class is given, makes its instances."""
 
     def new(_: type, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - an instance of `kind`
-        if kind is None:
+        if kind is None or not makes_instances:
             raise pickle.UnpicklingError(f"it makes an instance of {called!r}, which is no class")
         return kind.__new__(kind, *args, **kwargs)
 
