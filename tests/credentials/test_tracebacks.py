@@ -74,6 +74,18 @@ def test_a_traceback_with_locals_can_be_made_of_a_failed_initializer(made: Calla
     assert "ftp" in shown
 
 
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"htp://user:{SECRET}@127.0.0.1:1")
+    config = OssConfig(access_key_id="id", access_key_secret="other")
+    error = assert_hidden(lambda: OssClient("http://oss.example.com", region="cn-hangzhou", config=config))
+    assert "HTTP_PROXY" in str(error)
+
+
+def test_the_value_of_a_header_is_not_quoted() -> None:
+    error = assert_hidden(lambda: OssConfig(headers={"x-gateway": f"{TOKEN}\n"}))
+    assert r"OssConfig.headers['x-gateway'] holds '\n'" in str(error)
+
+
 def test_the_check_finds_a_secret_in_a_frame_of_this_package() -> None:
     namespace: dict[str, Any] = {}
     exec(compile(f"def leak():\n    key = {SECRET!r}\n    raise ValueError", "<string>", "exec"), namespace)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from osstorchconnector.credentials.shield import shielded
 from osstorchconnector.credentials.source import refuse_to_pickle_secrets
 from osstorchconnector.exceptions import OssConfigError
 
@@ -49,6 +50,8 @@ class ProxySetting:
         """Hold the value of ``OssConfig.proxy``."""
         self._url = url
 
+    # The frames hold the password.
+    @shielded
     def proxy_for(self, endpoint: str) -> Proxy | None:
         """Return the proxy for an endpoint, as :func:`normalize_endpoint` returns it, or None.
 

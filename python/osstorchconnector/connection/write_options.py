@@ -252,7 +252,10 @@ def _check_value(what: str, value: object) -> None:
     if not isinstance(value, str):
         raise OssConfigError(f"{what} must be a string, not {type(value).__name__}")
     if not _HEADER_VALUE.fullmatch(value):
+        # The value may be a secret of the user's, so only the character is shown that is wrong.
+        wrong = re.search(r"[^ \t!-~]", value)
+        problem = "is empty, or has a space at an end" if wrong is None else f"holds {wrong.group()!r}"
         raise OssConfigError(
-            f"{what} is {value!r}: a header holds ASCII without line breaks and without spaces at its ends; "
+            f"{what} {problem}: a header holds ASCII without line breaks and without spaces at its ends; "
             "percent-encode other text"
         )
