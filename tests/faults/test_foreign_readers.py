@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -130,6 +131,10 @@ LIBRARIES: dict[str, tuple[Callable[[], bytes], Callable[[Any], Any]]] = {
     "PNG": (lambda: written(write_image("PNG")), read_image),
     "JPEG": (lambda: written(write_image("JPEG")), read_image),
     "TIFF": (lambda: written(write_image("TIFF")), read_image),
+    "safetensors": (
+        lambda: safetensors.torch.save({"numbers": torch.from_numpy(NUMBERS)}),
+        lambda stream: safetensors.torch.load(stream.read()),
+    ),
     "pickle": (lambda: pickle.dumps([NUMBERS, NUMBERS]), pickle.load),
     "wave": (lambda: written(write_wave), read_wave),
     "text": (lambda: b"a,b\n" * 700_000, lambda stream: list(csv.reader(io.TextIOWrapper(stream)))),

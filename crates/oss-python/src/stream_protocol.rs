@@ -318,6 +318,7 @@ pub(crate) trait ReadStream {
 /// Whether a library raises exceptions of this class in place of what a stream raised: torch's reader of its old format,
 /// and the modules zipfile and tarfile, which take any `OSError` for the sign of another format.
 #[pyfunction]
+#[pyo3(signature = (error, /))]
 pub(crate) fn replaces_cause(error: &Bound<'_, PyAny>) -> bool {
     let name = error.get_type().fully_qualified_name();
     let is_of = |names: &[&str]| name.is_ok_and(|name| names.iter().any(|one| name == *one));
