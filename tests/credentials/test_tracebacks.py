@@ -81,9 +81,10 @@ def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "HTTP_PROXY" in str(error)
 
 
-def test_the_value_of_a_header_is_not_quoted() -> None:
+def test_the_value_of_a_header_is_not_shown() -> None:
     error = assert_hidden(lambda: OssConfig(headers={"x-gateway": f"{TOKEN}\n"}))
     assert r"OssConfig.headers['x-gateway'] holds '\n'" in str(error)
+    assert repr(OssConfig(headers={"x-gateway": TOKEN})) == "OssConfig(headers={'x-gateway': '***'})"
 
 
 def test_the_check_finds_a_secret_in_a_frame_of_this_package() -> None:

@@ -208,9 +208,12 @@ class OssConfig:
         return type(self)(**{name: getattr(self, name) for name in self._given if not self._has_secret(name)})
 
     def __repr__(self) -> str:
-        """Return the given fields, without access keys and passwords."""
+        """Return the given fields, without access keys, passwords and the values of headers."""
+        # The value of a header may be a secret of the user's.
+        hidden = {"headers": dict.fromkeys(self.headers or {}, "***")}
         shown = (
-            f"{field.name}={'***' if self._has_secret(field.name) else repr(getattr(self, field.name))}"
+            f"{field.name}="
+            f"{'***' if self._has_secret(field.name) else repr(hidden.get(field.name, getattr(self, field.name)))}"
             for field in dataclasses.fields(self)
             if field.name in self._given and getattr(self, field.name) is not None
         )
