@@ -122,7 +122,7 @@ test-suites: build ## Run the suites of the SDKs, OpenDAL and ossfs against the 
 	$(BIN)/python tools/test_suites.py $(SUITES)
 
 .PHONY: test-torch-oldest
-test-torch-oldest: build ## Run the Python tests with the oldest supported torch, in an environment of its own
+test-torch-oldest: build ## Run the Python tests with the oldest torch that each part supports, in environments of their own
 	$(BIN)/python tools/test_torch_oldest.py
 
 .PHONY: build

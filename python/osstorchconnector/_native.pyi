@@ -79,7 +79,7 @@ def crc64_combine(first: int, second: int, second_length: int, /) -> int:
 def pickle_problem(content: bytes, /) -> str | None:
     """Return why unpickling would take memory or time out of proportion to the length; None if it would not."""
 
-def replaces_cause(error: BaseException) -> bool:
+def replaces_cause(error: BaseException, /) -> bool:
     """Return whether libraries raise this class in place of what a stream raised.
 
     These are the `SystemError` of ``torch.load`` while it reads its old format, and the errors of the modules zipfile
