@@ -261,3 +261,24 @@ def test_without_lightning_the_extra_is_named() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 'pip install "osstorchconnector[lightning]"' in result.stdout
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_log_of_csvlogger_is_whole(name: str, checkpoint_io: Any, client: OssClient, bucket: str) -> None:
+    package = importlib.import_module(name)
+    logger = importlib.import_module(f"{name}.loggers").CSVLogger(f"oss://{bucket}/root", flush_logs_every_n_steps=2)
+    trainer = package.Trainer(
+        max_epochs=4,
+        plugins=[checkpoint_io],
+        logger=logger,
+        log_every_n_steps=1,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(model_of(package), data())
+    [log] = [item.uri for item in client.list(f"oss://{bucket}/root/") if item.uri.endswith("metrics.csv")]
+    header, *rows = client.get(log).decode().splitlines()
+    steps = [int(row.split(",")[header.split(",").index("step")]) for row in rows]
+    assert steps == list(range(8))

@@ -6,7 +6,8 @@ import fsspec
 import pytest
 from fsspec.registry import _registry
 
-from osstorchconnector import OssClient, OssConfigError
+from osstorchconnector import OssClient, OssConfigError, OssError, WriteOptions
+from osstorchconnector.connection.unfinished_uploads import find_unfinished
 from osstorchconnector.fsspec.file_system import OssObjects, register
 
 
@@ -40,8 +41,44 @@ def test_objects_are_listed_read_and_written(client: OssClient, bucket: str) -> 
     system.cp_file(f"{bucket}/new", f"{bucket}/newer")
     system.rm(f"{bucket}/new")
     assert [item.name for item in client.list(f"oss://{bucket}/")] == ["a", "newer", "run/b", "run/deep/c"]
-    with pytest.raises(OssConfigError, match="with mode 'ab': use"):
-        fsspec.open(f"oss://{bucket}/new", "ab").open()
+    with pytest.raises(OssConfigError, match="with mode 'xb': use"):
+        fsspec.open(f"oss://{bucket}/new", "xb").open()
+
+
+def append_and_fail(uri: str) -> None:
+    with fsspec.open(uri, "ab") as file:
+        file.write(b"three")
+        raise ZeroDivisionError
+
+
+def test_a_file_is_appended_to_as_a_whole(client: OssClient, bucket: str) -> None:
+    system, name, uri = OssObjects(), f"{bucket}/log", f"oss://{bucket}/log"
+    with system.open(name, "ab") as file:
+        file.write(b"one")
+    client.put(uri, b"one", options=WriteOptions(content_type="text/plain", metadata={"a": "1"}))
+    with system.open(name, "at") as file:
+        file.write("two")
+        assert client.get(uri) == b"one"
+    assert client.get(uri) == b"onetwo"
+    assert (client.stat(uri).content_type, client.stat(uri).metadata) == ("text/plain", {"a": "1"})
+    with pytest.raises(ZeroDivisionError):
+        append_and_fail(uri)
+    assert client.get(uri) == b"onetwo"
+    large = bytes(range(256)) * 40_000
+    client.put(uri, large)
+    with fsspec.open(uri, "ab") as file:
+        assert file.tell() == len(large)
+        file.write(b"end")
+    assert client.get(uri) == large + b"end"
+
+
+def test_what_cannot_be_read_is_not_appended_to(client: OssClient, bucket: str) -> None:
+    uri = f"oss://{bucket}/cold"
+    client.put(uri, b"old", options=WriteOptions(storage_class="ColdArchive"))
+    with pytest.raises(OssError, match="restore"):
+        OssObjects().open(f"{bucket}/cold", "ab")
+    assert client.stat(uri).size == 3
+    assert list(find_unfinished(client, f"oss://{bucket}/")) == []
 
 
 def test_another_implementation_stays(client: OssClient) -> None:

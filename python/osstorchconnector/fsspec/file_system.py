@@ -1,7 +1,8 @@
 """``oss://`` for libraries that use ``fsspec``: listing, and reading and writing single objects."""
 
+import shutil
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import fsspec
 from fsspec.compression import compr
@@ -9,6 +10,7 @@ from fsspec.core import get_compression
 from fsspec.registry import registry
 
 from osstorchconnector.connection.uri import split_object, split_prefix
+from osstorchconnector.connection.write_options import WriteOptions
 from osstorchconnector.exceptions import OssConfigError, OssError, OssNotFoundError
 from osstorchconnector.fsspec.writing import CompressedWriter, OssTransaction
 
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
     from osstorchconnector.connection.client import OssClient
     from osstorchconnector.connection.seekable_writer import SeekableWriter
+
+
+# Large enough for the reader's and the writer's full speed.
+_COPIED_AT_ONCE: Final = 8 << 20
 
 
 class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
@@ -130,9 +136,27 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
     ) -> "OssReader | Writer | SeekableWriter":
         if mode == "rb":
             return self._client().reader(self._uri(path))
-        if mode == "wb":
-            return self._client().writer(self._uri(path), seekable=seekable, deferred=not autocommit)
-        raise OssConfigError(f"{self._uri(path)} cannot be opened with mode {mode!r}: use 'rb' or 'wb'")
+        if mode not in {"wb", "ab"}:
+            raise OssConfigError(f"{self._uri(path)} cannot be opened with mode {mode!r}: use 'rb', 'wb' or 'ab'")
+        if mode == "ab":
+            return self._open_to_append(self._uri(path), seekable=seekable, deferred=not autocommit)
+        return self._client().writer(self._uri(path), seekable=seekable, deferred=not autocommit)
+
+    def _open_to_append(self, uri: str, *, seekable: bool, deferred: bool) -> "Writer | SeekableWriter":
+        """Return a writer that holds what the object holds now: an object is replaced as a whole."""
+        try:
+            before = self._client().stat(uri)
+        except OssNotFoundError:
+            return self._client().writer(uri, seekable=seekable, deferred=deferred)
+        options = WriteOptions(content_type=before.content_type, metadata=before.metadata)
+        writer = self._client().writer(uri, before.size, seekable=seekable, deferred=deferred, options=options)
+        try:
+            with self._client().reader(uri) as reader:
+                shutil.copyfileobj(reader, writer, _COPIED_AT_ONCE)
+        except BaseException:
+            writer.abort()
+            raise
+        return writer
 
     def _uri(self, path: str) -> str:
         uri = f"oss://{self._strip_protocol(path)}"
