@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 
 from osstorchconnector import (
+    OssClient,
     OssConfig,
     OssConnectionError,
     OssError,
@@ -47,6 +48,18 @@ LOADING: dict[str, dict[str, Any]] = {
 
 def state() -> dict[str, Any]:
     return {"weight": torch.arange(300_000.0), "step": 3}
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    # A request that is never answered stays in flight, and other tests count those of their server.
+    with Emulator() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(emulator: Emulator) -> OssClient:
+    return emulator.client()
 
 
 @pytest.fixture
