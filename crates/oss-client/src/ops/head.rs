@@ -73,6 +73,9 @@ impl Client {
     pub(super) async fn described(&self, request: &Request, response: &Response) -> Result<ObjectMeta> {
         let size = match size_of(response) {
             Some(size) => size,
+            None if response.header(&header::CONTENT_LENGTH).is_some() => {
+                return Err(incomplete(request, "Content-Length"));
+            }
             // Boxed, because it is rare and would make each object's future larger.
             None => Box::pin(self.size_by_range(request, response)).await?,
         };
