@@ -43,12 +43,13 @@ def test_an_append_whose_answer_is_lost_is_not_repeated() -> None:
         assert client.get("oss://bucket/log") == b"onetwotwo"
 
 
-def test_other_bytes_than_were_sent_are_noticed() -> None:
+@pytest.mark.parametrize("stated", ["1", "none"])
+def test_other_bytes_than_were_sent_are_noticed(stated: str) -> None:
     def answer(exchange: Exchange) -> None:
         if exchange.request.method == "HEAD":
             exchange.reply(Answer(404, {"x-oss-request-id": "ID"}))
         else:
-            exchange.reply(Answer(200, {"x-oss-hash-crc64ecma": "1", "x-oss-next-append-position": "5"}))
+            exchange.reply(Answer(200, {"x-oss-hash-crc64ecma": stated, "x-oss-next-append-position": "5"}))
 
     with ScriptedServer(answer) as server:
         config = OssConfig(access_key_id="id", access_key_secret="secret")

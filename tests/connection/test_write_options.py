@@ -17,12 +17,14 @@ from osstorchconnector import (
     OssConfigError,
     OssError,
     OssFileSystem,
+    OssIntegrityError,
     OssIterableDataset,
     OssSafetensor,
     WriteOptions,
 )
 from osstorchconnector.testing import Emulator
 from tests.faults.objects import ObjectServer
+from tests.faults.server import Answer, Exchange, ScriptedServer
 
 PART = 100 * 1024
 EVERYTHING = WriteOptions(
@@ -119,6 +121,25 @@ def test_a_copy_changes_what_the_options_name_and_keeps_the_rest(emulator: Emula
     assert (found.storage_class, found.content_type, found.tag_count) == ("Standard", "image/jpeg", 1)
     with pytest.raises(OssError, match="FileAlreadyExists"):
         client.copy(source, target, options=WriteOptions(forbid_overwrite=True))
+
+
+def test_a_copy_with_another_description_is_of_the_version_that_was_described() -> None:
+    def answer(exchange: Exchange) -> None:
+        if exchange.request.method == "HEAD":
+            headers = {"etag": '"A"', "content-type": "text/plain", "x-oss-meta-a": "1", "x-oss-request-id": "ID"}
+            exchange.reply(Answer(200, headers), length=5)
+        else:
+            sent.update(exchange.request.headers)
+            exchange.reply(Answer(412, {"x-oss-request-id": "ID"}))
+
+    sent: dict[str, str] = {}
+    with ScriptedServer(answer) as server:
+        config = OssConfig(access_key_id="id", access_key_secret="secret")
+        client = OssClient(server.endpoint, region="cn-hangzhou", config=config)
+        with pytest.raises(OssIntegrityError, match="replaced while it was being copied"):
+            client.copy("oss://bucket/a", "oss://bucket/b", options=WriteOptions(content_type="image/png"))
+    assert sent["x-oss-copy-source-if-match"] == '"A"'
+    assert (sent["content-type"], sent["x-oss-meta-a"]) == ("image/png", "1")
 
 
 @pytest.mark.parametrize("size", [10, 3 * PART])

@@ -55,12 +55,13 @@ def test_a_file_is_appended_to_as_a_whole(client: OssClient, bucket: str) -> Non
     system, name, uri = OssObjects(), f"{bucket}/log", f"oss://{bucket}/log"
     with system.open(name, "ab") as file:
         file.write(b"one")
-    client.put(uri, b"one", options=WriteOptions(content_type="text/plain", metadata={"a": "1"}))
+    client.put(uri, b"one", options=WriteOptions(content_type="text/plain", metadata={"a": "1"}, storage_class="IA"))
     with system.open(name, "at") as file:
         file.write("two")
         assert client.get(uri) == b"one"
     assert client.get(uri) == b"onetwo"
-    assert (client.stat(uri).content_type, client.stat(uri).metadata) == ("text/plain", {"a": "1"})
+    found = client.stat(uri)
+    assert (found.content_type, found.metadata, found.storage_class) == ("text/plain", {"a": "1"}, "IA")
     with pytest.raises(ZeroDivisionError):
         append_and_fail(uri)
     assert client.get(uri) == b"onetwo"

@@ -26,11 +26,11 @@ pub(crate) fn advice(code: &ErrorCode, body: &ErrorBody, config: &ClientConfig) 
     let signed = &config.region;
     match code {
         ErrorCode::InvalidObjectState => {
-            let how = "with 'ossutil restore', or RestoreObject of an OSS SDK";
-            Some(format!("the object is archived: restore it first, {how}, and read it once that has ended"))
+            let how = "OssClient.restore(uri)";
+            Some(format!("the object is archived: restore it first with {how}, and read it once that has ended"))
         }
         ErrorCode::SecondLevelDomainForbidden => {
-            Some("pass OssConfig(addressing='virtual'), which puts the bucket's name before the host".to_owned())
+            Some("pass OssConfig(addressing='virtual_host'), which puts the bucket's name before the host".to_owned())
         }
         _ => {
             let expected = body.get("Region").filter(|name| is_plain(name)).map(str::to_owned);

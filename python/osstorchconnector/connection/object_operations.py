@@ -1,5 +1,6 @@
 """Operations on single objects beyond reading and writing: description, URLs, appending, links, tags, restoring."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, quote, unquote
@@ -8,7 +9,7 @@ from xml.sax.saxutils import escape
 from osstorchconnector._native import Client, crc64
 from osstorchconnector.connection.stat import ObjectStat
 from osstorchconnector.connection.uri import split_object
-from osstorchconnector.connection.write_options import WriteOptions, check_headers, check_tags
+from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers, check_tags
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 
 if TYPE_CHECKING:
@@ -19,16 +20,13 @@ _PRESIGNED: Final = ("GET", "PUT", "HEAD", "DELETE")
 Tier = Literal["Expedited", "Standard", "Bulk"]
 
 
-class ObjectOperations:
+class ObjectOperations(ABC):
     """The part of :class:`OssClient` that sends one small request for each call."""
 
     @property
+    @abstractmethod
     def _native_client(self) -> Client:
-        raise NotImplementedError
-
-    def get(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
-        """Return the bytes of an object or of a range."""
-        raise NotImplementedError
+        """The native client of this process."""
 
     def stat(self, uri: str) -> ObjectStat:
         """Return everything that OSS tells of an object: storage class, metadata, encryption and so on.
@@ -38,9 +36,10 @@ class ObjectOperations:
         """
         bucket, key = split_object(uri)
         headers, _ = self._native_client.request("HEAD", bucket, key)
-        size = next((int(value) for name, value in headers if name.lower() == "content-length"), None)
+        size = _header(headers, "content-length") or ""
         # A proxy may leave the length out; `head` finds it by a range.
-        return ObjectStat.from_headers(headers, self._native_client.head(bucket, key).size if size is None else size)
+        known = int(size) if size.isascii() and size.isdigit() else self._native_client.head(bucket, key).size
+        return ObjectStat.from_headers(headers, known)
 
     def presign(
         self, uri: str, *, method: str = "GET", expires: int = 3600, headers: Mapping[str, str] | None = None
@@ -97,15 +96,18 @@ class ObjectOperations:
             # The attempt before the last one may have done it.
             lost = error.code == "PositionNotEqualToLength" and (error.attempts or 1) > 1
             end = position + len(content)
-            if lost and self.stat(uri).next_append_position == end and self.get(uri, position, end) == content:
+            if (
+                lost
+                and self.stat(uri).next_append_position == end
+                and self._native_client.get(bucket, key, position, end) == content
+            ):
                 return end
             raise
-        stated = {name.lower(): value for name, value in answer}
-        stored = stated.get("x-oss-hash-crc64ecma")
-        if checksum is not None and stored is not None and int(stored) != crc64(content, checksum):
+        stored = _header(answer, "x-oss-hash-crc64ecma")
+        sent = None if checksum is None else str(crc64(content, checksum))
+        if None not in (stored, sent) and stored != sent:
             raise OssIntegrityError(
-                f"the append to {uri} stored other bytes than were sent: CRC-64 {stored}, expected "
-                f"{crc64(content, checksum)}",
+                f"the append to {uri} stored other bytes than were sent: its CRC-64 is {stored!r}, expected {sent}",
                 bucket=bucket,
                 key=key,
             )
@@ -146,7 +148,9 @@ class ObjectOperations:
         """
         bucket, key = split_object(uri)
         headers, _ = self._native_client.request("GET", bucket, key, query=[("symlink", "")])
-        target = next(value for name, value in headers if name.lower() == "x-oss-symlink-target")
+        target = _header(headers, "x-oss-symlink-target")
+        if target is None:
+            raise OssError(f"the answer does not say where {uri} points", bucket=bucket, key=key)
         return f"oss://{bucket}/{unquote(target)}"
 
     def tags(self, uri: str) -> dict[str, str]:
@@ -194,3 +198,7 @@ class ObjectOperations:
         except OssError as error:
             if error.code != "RestoreAlreadyInProgress":
                 raise
+
+
+def _header(headers: Headers, wanted: str) -> str | None:
+    return next((value for name, value in headers if name.lower() == wanted), None)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from osstorchconnector.connection.seekable_writer import SeekableWriter
 
 
+# What an append leaves as it is, beside metadata and storage class. Tags, ACL and encryption are those of a new object.
+_KEPT: Final = ("content_type", "cache_control", "content_disposition", "content_encoding", "expires")
+
 # Large enough for the reader's and the writer's full speed.
 _COPIED_AT_ONCE: Final = 8 << 20
 
@@ -148,7 +151,8 @@ class OssObjects(fsspec.AbstractFileSystem):  # type: ignore[misc]
             before = self._client().stat(uri)
         except OssNotFoundError:
             return self._client().writer(uri, seekable=seekable, deferred=deferred)
-        options = WriteOptions(content_type=before.content_type, metadata=before.metadata)
+        kept = {name: before.headers.get(name.replace("_", "-")) for name in _KEPT}
+        options = WriteOptions(storage_class=before.storage_class, metadata=before.metadata, **kept)  # type: ignore[arg-type]
         writer = self._client().writer(uri, before.size, seekable=seekable, deferred=deferred, options=options)
         try:
             with self._client().reader(uri) as reader:

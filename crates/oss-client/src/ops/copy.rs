@@ -58,11 +58,10 @@ impl Source {
 }
 
 impl Client {
-    /// Copies an object in one request; returns the ETag of the copy.
+    /// Copies an object in one request, only the version with an ETag if one is given; returns the ETag of the copy.
     pub(crate) async fn copy_object(
         &self,
-        source_bucket: &str,
-        source_key: &str,
+        (source_bucket, source_key, version): (&str, &str, Option<&str>),
         bucket: &str,
         key: &str,
         put: &PutOptions,
@@ -79,8 +78,11 @@ impl Client {
             set_header(&mut request.headers, oss_header::TAGGING_DIRECTIVE, "Replace")?;
         }
         set_header(&mut request.headers, oss_header::COPY_SOURCE, &source_path(source_bucket, source_key))?;
+        if let Some(version) = version {
+            set_header(&mut request.headers, oss_header::COPY_SOURCE_IF_MATCH, version)?;
+        }
         let exchanged = exchange(self, &request, ANSWER_LIMIT, |_| Ok(()), CopyObjectResult::parse).await;
-        let (result, ()) = exchanged.map_err(|error| about_source(error, source_bucket, source_key))?;
+        let (result, ()) = exchanged.map_err(|error| about_source(error, source_bucket, source_key, version))?;
         Ok(result.etag)
     }
 
@@ -102,16 +104,9 @@ impl Client {
         set_header(headers, oss_header::COPY_SOURCE_RANGE, &format!("bytes={}-{}", range.start, range.end - 1))?;
         set_header(headers, oss_header::COPY_SOURCE_IF_MATCH, &source.meta.etag)?;
         let crc64 = |response: &Response| response.crc64().map_err(|error| error.on(Some(bucket), Some(key)));
-        let (result, crc64) = match exchange(self, &request, ANSWER_LIMIT, crc64, CopyPartResult::parse).await {
-            Err(error) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
-                let text = format!(
-                    "the object was replaced while it was being copied (it no longer has ETag {}); copy it again",
-                    source.meta.etag
-                );
-                return Err(Error::new(ErrorKind::Changed(text)).on(Some(&source.bucket), Some(&source.key)));
-            }
-            exchanged => exchanged.map_err(|error| about_source(error, &source.bucket, &source.key))?,
-        };
+        let exchanged = exchange(self, &request, ANSWER_LIMIT, crc64, CopyPartResult::parse).await;
+        let (result, crc64) =
+            exchanged.map_err(|error| about_source(error, &source.bucket, &source.key, Some(&source.meta.etag)))?;
         Ok(Part { number, etag: result.etag, length: range.end - range.start, crc64 })
     }
 
@@ -136,10 +131,18 @@ fn source_path(bucket: &str, key: &str) -> String {
     format!("/{bucket}/{}", canonical::encode_path(key))
 }
 
-/// An error about a missing key names the source: the destination would mislead.
-fn about_source(error: Error, bucket: &str, key: &str) -> Error {
-    let of_source = error.code() == Some(&ErrorCode::NoSuchKey);
-    if of_source { error.about(bucket, key) } else { error }
+/// An error about the source names it, not the destination, which would mislead. `version` is the ETag that was asked for.
+fn about_source(error: Error, bucket: &str, key: &str, version: Option<&str>) -> Error {
+    match version {
+        Some(etag) if error.status() == Some(StatusCode::PRECONDITION_FAILED) => {
+            let text = format!(
+                "the object was replaced while it was being copied (it no longer has ETag {etag}); copy it again"
+            );
+            Error::new(ErrorKind::Changed(text)).on(Some(bucket), Some(key))
+        }
+        _ if error.code() == Some(&ErrorCode::NoSuchKey) => error.about(bucket, key),
+        _ => error,
+    }
 }
 
 /// Whether headers hold something that a copy takes from its source, or all of it from the request.

@@ -51,6 +51,8 @@ impl Client {
         key: &str,
         mut options: CopyOptions,
     ) -> Result<String> {
+        // Bytes and description must be those of one version.
+        let mut version = None;
         let size = match options.size {
             Some(size) if size <= options.largest && !describes(&options.put.headers) => size,
             _ => {
@@ -61,11 +63,13 @@ impl Client {
                 if describes(&options.put.headers) {
                     // The service replaces all of the description or nothing of it.
                     options.put.headers = over(std::mem::take(&mut source.headers), options.put.headers);
+                    version = Some(source.meta.etag);
                 }
                 source.meta.size
             }
         };
-        let etag = self.copy_object(source_bucket, source_key, bucket, key, &options.put).await?;
+        let source = (source_bucket, source_key, version.as_deref());
+        let etag = self.copy_object(source, bucket, key, &options.put).await?;
         options.copied.fetch_add(size, Ordering::Relaxed);
         Ok(etag)
     }
