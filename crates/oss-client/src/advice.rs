@@ -32,6 +32,10 @@ pub(crate) fn advice(code: &ErrorCode, body: &ErrorBody, config: &ClientConfig) 
         ErrorCode::SecondLevelDomainForbidden => {
             Some("pass OssConfig(addressing='virtual_host'), which puts the bucket's name before the host".to_owned())
         }
+        // https://www.alibabacloud.com/help/en/oss/user-guide/server-side-encryption-8
+        ErrorCode::AccessDenied if body.message.to_ascii_lowercase().contains("forbidden by kms") => Some(
+            "the access key has no right to use the KMS key: allow it kms:GenerateDataKey and kms:Decrypt".to_owned(),
+        ),
         _ => {
             let expected = body.get("Region").filter(|name| is_plain(name)).map(str::to_owned);
             let expected = expected.or_else(|| endpoint.infer_region()).filter(|expected| expected != signed);
@@ -48,6 +52,19 @@ pub(crate) fn advice(code: &ErrorCode, body: &ErrorBody, config: &ClientConfig) 
                 _ => None,
             }
         }
+    }
+}
+
+/// What to do if an object does not meet a condition of the request. Refused conditions of our own are other errors.
+pub(crate) fn advice_about_condition(code: &ErrorCode) -> Option<String> {
+    match code {
+        ErrorCode::NotModified => {
+            Some("the object is the one that the condition excludes: use what was read before".to_owned())
+        }
+        ErrorCode::PreconditionFailed => Some(
+            "the object is not the one that the condition names: see what it is now with OssClient.stat".to_owned(),
+        ),
+        _ => None,
     }
 }
 

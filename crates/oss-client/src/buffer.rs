@@ -3,7 +3,10 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, TryLockError, Weak},
+    sync::{
+        Arc, Mutex, TryLockError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::sync::lock;
@@ -18,7 +21,7 @@ pub struct BufferPool {
 }
 
 struct Shared {
-    limit: usize,
+    limit: AtomicUsize,
     free: Mutex<Free>,
 }
 
@@ -47,7 +50,12 @@ fn class_of(length: usize) -> (usize, usize) {
 impl BufferPool {
     /// A pool that keeps at most `limit` bytes of buffers not in use.
     pub fn new(limit: usize) -> Self {
-        Self { shared: Arc::new(Shared { limit, free: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { limit: AtomicUsize::new(limit), free: Mutex::default() }) }
+    }
+
+    /// Keeps at least up to `limit` bytes.
+    pub fn keep(&self, limit: usize) {
+        self.shared.limit.fetch_max(limit, Ordering::Relaxed);
     }
 
     /// A buffer of `length` bytes of unspecified content; `None` if there is no memory for it.
@@ -55,12 +63,10 @@ impl BufferPool {
         if length < SMALLEST {
             return Some(PooledBuffer { bytes: vec![0; length], length, pool: Weak::new() });
         }
-        if length > self.shared.limit {
+        if length > self.shared.limit.load(Ordering::Relaxed) {
             // Such a buffer is never kept, so its size is not rounded up. Only here can a length exceed the memory.
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(length).ok()?;
-            bytes.resize(length, 0);
-            return Some(PooledBuffer::detached(bytes));
+            // Zeroed by the kernel, page by page: a large part of which little is written touches little memory.
+            return bytemuck::allocation::try_zeroed_vec(length).ok().map(PooledBuffer::detached);
         }
         let (class, capacity) = class_of(length);
         let reused = {
@@ -128,7 +134,7 @@ impl Drop for PooledBuffer {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        if free.bytes + capacity > pool.limit {
+        if free.bytes + capacity > pool.limit.load(Ordering::Relaxed) {
             return;
         }
         free.bytes += capacity;

@@ -1,10 +1,7 @@
 //! The one seam that every operation goes through.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -22,18 +19,22 @@ use oss_protocol::{
 use tokio::time::Instant;
 
 use crate::{
-    advice::{advice, advice_without_body},
+    advice::{advice, advice_about_condition, advice_without_body},
+    attempt::{Attempt, Onlookers, Trace, Watch, is_logged},
     buffer::BufferPool,
     concurrency::Concurrency,
     config::ClientConfig,
-    credentials::{CredentialCache, CredentialProvider, Secrets, Signer, Signing},
+    credentials::{CredentialProvider, Secrets, Signer, Signing},
     error::{Error, ErrorKind, Result},
+    memory::Memory,
+    metrics::{METRICS, OPERATIONS, Operation},
+    pool::{Pool, ProcessLimits},
     proxy::Proxy,
     request::Request,
     retry::RetryBudget,
     sizes::Sizes,
     sync::lock,
-    transport::{RequestHead, Response, Transport, proxy_refused},
+    transport::{RequestHead, Response, Timeouts, answered_by_proxy, proxy_refused},
 };
 
 /// Most bytes of an error body. It is a few hundred bytes; a longer body is not an error.
@@ -43,20 +44,15 @@ const ERROR_BODY_LIMIT: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
+    /// Collects what it does, for one span of the program.
+    trace: Option<Arc<Trace>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     config: ClientConfig,
-    credentials: CredentialCache,
-    transport: Transport,
-    /// Seconds by which the server's clock is ahead of ours.
-    clock_offset: AtomicI64,
-    buffers: BufferPool,
-    concurrency: Concurrency,
+    pool: Arc<Pool>,
     sizes: Sizes,
-    /// Microseconds to the first byte of the quickest range so far.
-    first_byte: AtomicU64,
     /// The address of the last request: the next one mostly goes to the same bucket.
     address: Mutex<Option<Arc<Address>>>,
 }
@@ -74,20 +70,23 @@ struct Address {
 }
 
 impl Client {
-    /// Makes a client; nothing is sent yet.
+    /// Makes a client that shares nothing; nothing is sent yet.
     pub fn new(config: ClientConfig, provider: Arc<dyn CredentialProvider>) -> Result<Self> {
-        let shared = Shared {
-            credentials: CredentialCache::new(provider, config.credential_refresh),
-            transport: Transport::new(&config)?,
-            clock_offset: AtomicI64::new(0),
-            buffers: BufferPool::new(config.prefetch_bytes),
-            concurrency: Concurrency::new(config.prefetch_concurrency, config.max_concurrency),
-            sizes: Sizes::default(),
-            first_byte: AtomicU64::new(u64::MAX),
-            address: Mutex::default(),
-            config,
-        };
-        Ok(Self { shared: Arc::new(shared) })
+        let pool = Pool::new(&config, provider, ProcessLimits::default())?;
+        Ok(Self::of_pool(config, Arc::new(pool)))
+    }
+
+    /// Makes a client of a pool that was made for the same endpoint, region, certificates and proxy.
+    pub fn of_pool(config: ClientConfig, pool: Arc<Pool>) -> Self {
+        pool.join(&config);
+        let shared = Shared { config, pool, sizes: Sizes::default(), address: Mutex::default() };
+        Self { shared: Arc::new(shared), trace: None }
+    }
+
+    /// The same client, whose attempts are collected in `trace`.
+    #[must_use]
+    pub fn traced(&self, trace: Arc<Trace>) -> Self {
+        Self { shared: Arc::clone(&self.shared), trace: Some(trace) }
     }
 
     /// The configuration the client was made with.
@@ -102,12 +101,17 @@ impl Client {
 
     /// Memory that bodies are received into.
     pub fn buffers(&self) -> &BufferPool {
-        &self.shared.buffers
+        &self.shared.pool.buffers
     }
 
-    /// How many requests the streams of this client keep in flight.
-    pub(crate) fn concurrency(&self) -> &Concurrency {
-        &self.shared.concurrency
+    /// The bytes that all streams of this process hold.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.shared.pool.limits.memory
+    }
+
+    /// How many requests the streams of its pool keep in flight.
+    pub(crate) fn concurrency(&self) -> &Arc<Concurrency> {
+        &self.shared.pool.concurrency
     }
 
     /// The sizes of the objects that its streams have fetched.
@@ -118,13 +122,13 @@ impl Client {
     /// The time to the first byte of the quickest range so far, or `None` before the first. It is the latency of the
     /// service; slower ranges also waited for each other.
     pub(crate) fn first_byte(&self) -> Option<Duration> {
-        let microseconds = self.shared.first_byte.load(Ordering::Relaxed);
+        let microseconds = self.shared.pool.first_byte.load(Ordering::Relaxed);
         (microseconds < u64::MAX).then(|| Duration::from_micros(microseconds))
     }
 
     pub(crate) fn note_first_byte(&self, waited: Duration) {
         let microseconds = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        self.shared.first_byte.fetch_min(microseconds, Ordering::Relaxed);
+        self.shared.pool.first_byte.fetch_min(microseconds, Ordering::Relaxed);
     }
 
     /// Signs and sends a request, retrying what may be retried, and returns the head of a successful response.
@@ -146,7 +150,7 @@ impl Client {
                 Err(error) => error.on(request.bucket.as_deref(), request.key.as_deref()),
             };
             if error.is_throttle() || matches!(error.kind(), ErrorKind::Timeout(_)) {
-                self.shared.concurrency.back_off();
+                self.shared.pool.concurrency.back_off();
             }
             budget.wait_after(error).await?;
         }
@@ -155,35 +159,80 @@ impl Client {
     /// One attempt. If fresh credentials or a corrected clock cure a refusal, the request is sent again at once.
     async fn attempt(&self, request: &Request, budget: &mut RetryBudget) -> Result<Response> {
         loop {
-            let signing = within(budget.deadline, self.shared.credentials.signing()).await;
+            let signing = within(budget.deadline, self.shared.pool.credentials.signing()).await;
             let signing = signing.map_err(|error| budget.give_up(error))?;
             let signer = signing.signer();
             let (host, head, signature) = self.sign(request, signer)?;
+            let operation = Operation::of(&request.method, request.key.is_some());
             let secrets = Secrets::new(signing.clone(), signature);
-            let answer = self.shared.transport.exchange(&host, &head, &request.body, budget.deadline).await;
-            let mut answer = answer.map_err(|error| secrets.hidden_in(error))?;
+            let mut watch = self.watch(request, operation, budget);
+            let timeouts = Timeouts::new(self.config(), budget.deadline);
+            let asked = Instant::now();
+            let answer = self.shared.pool.transport.exchange(&host, &head, &request.body, timeouts).await;
+            match &answer {
+                Ok(_) => METRICS.answered(operation, asked.elapsed(), request.body.len()),
+                Err(_) => METRICS.unanswered(operation),
+            }
+            let mut answer = answer.map_err(|error| failed(&mut watch, secrets.hidden_in(error)))?;
+            let proxy = self.shared.pool.transport.forwarding_proxy(&host).filter(|_| is_foreign(&answer));
+            if let Some(proxy) = proxy.filter(|_| answer.status.is_success()) {
+                return Err(failed(&mut watch, answered_by_proxy(proxy, &host, answer.status)));
+            }
             if answer.status == StatusCode::PARTIAL_CONTENT && !request.headers.contains_key(header::RANGE) {
                 let text = "asked for everything, answered with a part (status 206); see what answers between here and \
                             the service";
-                return Err(ErrorKind::InvalidReply(text.to_owned()).into());
+                return Err(failed(&mut watch, ErrorKind::InvalidReply(text.to_owned()).into()));
             }
             if answer.status.is_success() {
+                if let Some(mut watch) = watch {
+                    budget.answered = Some(watch.answered(answer.status.as_u16(), answer.request_id(), &secrets));
+                    answer.body.watch(watch);
+                }
                 answer.secrets = Some(secrets);
                 return Ok(answer);
             }
-            // Boxed, because it is rare and would make each request's future larger.
-            let proxy = self.shared.transport.forwarding_proxy(&host);
-            if let Some(proxy) = proxy.filter(|_| refused_by_proxy(&answer)) {
-                return Err(proxy_refused(proxy, &host, answer.status));
+            if let Some(proxy) = proxy.filter(|_| is_refusal(answer.status)) {
+                return Err(failed(&mut watch, proxy_refused(proxy, &host, answer.status)));
             }
+            // Boxed, because it is rare and would make each request's future larger.
             let (error, server_time) = Box::pin(read_error(answer, self.config())).await?;
-            let error = secrets.hidden_in(error);
+            let mut error = secrets.hidden_in(error);
+            if let Some(proxy) = proxy {
+                error = error.explained(&format!("it came through the proxy {proxy}, and has no request id of OSS"));
+            }
+            let error = failed(&mut watch, error);
             if Box::pin(self.cured(&error, server_time, signer, budget)).await? {
                 budget.record(&error);
                 continue;
             }
             return Err(error);
         }
+    }
+
+    /// Follows the next attempt, if someone looks on.
+    fn watch(&self, request: &Request, operation: Operation, budget: &mut RetryBudget) -> Option<Box<Watch>> {
+        budget.answered = None;
+        if self.shared.config.audit.is_none() && self.trace.is_none() && !is_logged() {
+            return None;
+        }
+        let range = request.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
+        let attempt = Attempt {
+            operation: OPERATIONS[operation as usize],
+            bucket: request.bucket.clone(),
+            key: request.key.clone(),
+            range: range.map(str::to_owned),
+            began: SystemTime::now(),
+            first_byte: Duration::ZERO,
+            total: Duration::ZERO,
+            status: None,
+            request_id: None,
+            number: budget.number(),
+            sent: request.body.len() as u64,
+            received: 0,
+            failure: None,
+        };
+        let (audit, trace) = (self.shared.config.audit.clone(), self.trace.clone());
+        Some(Watch::begin(attempt, Onlookers { audit, trace }))
     }
 
     /// Whether the cause of a refusal has been removed, so that the request is worth sending again at once.
@@ -199,7 +248,7 @@ impl Client {
                 let Some(server_time) = server_time else { return Ok(false) };
                 // Each refusal corrects the clock, since the time of an earlier one may have been wrong. Only after the
                 // first is the request sent again at once.
-                self.shared.clock_offset.store(seconds_ahead(server_time), Ordering::Relaxed);
+                self.shared.pool.clock_offset.store(seconds_ahead(server_time), Ordering::Relaxed);
                 Ok(!std::mem::replace(&mut budget.corrected_clock, true))
             }
             (
@@ -212,7 +261,7 @@ impl Client {
                 Some(signer),
             ) if !budget.renewed_credentials => {
                 budget.renewed_credentials = true;
-                let renewal = self.shared.credentials.renew_after_refusal(signer);
+                let renewal = self.shared.pool.credentials.renew_after_refusal(signer);
                 within(budget.deadline, renewal).await
             }
             _ => Ok(false),
@@ -247,7 +296,7 @@ impl Client {
         let mut head = RequestHead::new(request.method.clone(), &path);
         head.header("host", address.authority.as_bytes());
         if let Some(authorization) =
-            self.shared.transport.forwarding_proxy(&address.host).and_then(Proxy::authorization)
+            self.shared.pool.transport.forwarding_proxy(&address.host).and_then(Proxy::authorization)
         {
             head.header("proxy-authorization", authorization.as_bytes());
         }
@@ -295,6 +344,9 @@ impl Client {
             }
             (None, _) => {}
         }
+        if headers.contains_key(oss_header::FORBID_OVERWRITE) {
+            head.not_repeatable();
+        }
         for (name, value) in headers {
             head.header(name.as_str(), value.as_bytes());
         }
@@ -308,7 +360,7 @@ impl Client {
             Some(address) if address.bucket.as_deref() == bucket => Arc::clone(address),
             _ => {
                 let (authority, host) = (endpoint.authority(bucket), endpoint.connect_host(bucket));
-                let forwarded = self.shared.transport.forwarding_proxy(&host).is_some();
+                let forwarded = self.shared.pool.transport.forwarding_proxy(&host).is_some();
                 let origin = if forwarded { format!("http://{authority}") } else { String::new() };
                 let bucket = bucket.map(str::to_owned);
                 let address = Arc::new(Address { bucket, authority, host: host.into(), origin });
@@ -319,16 +371,24 @@ impl Client {
 
     /// The access key to sign with.
     pub(crate) async fn signing(&self) -> Result<Signing> {
-        within(self.budget().deadline, self.shared.credentials.signing()).await
+        within(self.budget().deadline, self.shared.pool.credentials.signing()).await
     }
 
     /// The time as the server sees it.
     pub(crate) fn now(&self) -> SystemTime {
-        let offset = self.shared.clock_offset.load(Ordering::Relaxed);
+        let offset = self.shared.pool.clock_offset.load(Ordering::Relaxed);
         let by = Duration::from_secs(offset.unsigned_abs());
         let now = SystemTime::now();
         if offset < 0 { now - by } else { now + by }
     }
+}
+
+/// Ends the watch with this error, and returns it.
+fn failed(watch: &mut Option<Box<Watch>>, error: Error) -> Error {
+    if let Some(mut watch) = watch.take() {
+        watch.failed(&error);
+    }
+    error
 }
 
 /// Waits for a provider until the deadline: it may ask a service that does not answer.
@@ -349,9 +409,14 @@ fn seconds_ahead(server_time: SystemTime) -> i64 {
     }
 }
 
-/// Whether a refusal comes from a proxy: OSS gives each of its answers a request id.
-fn refused_by_proxy(answer: &Response) -> bool {
-    answer.status.is_client_error() && answer.header(&oss_header::REQUEST_ID).is_none()
+/// Whether an answer does not come from OSS, which gives each of its answers a request id.
+fn is_foreign(answer: &Response) -> bool {
+    answer.header(&oss_header::REQUEST_ID).is_none()
+}
+
+/// Whether a proxy that gives this answer will give it again. It may say of its own copy that it is not modified.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || (status.is_redirection() && status != StatusCode::NOT_MODIFIED)
 }
 
 /// Makes an error of a response that is not a success; also returns the server's time.
@@ -381,7 +446,7 @@ async fn read_error(response: Response, config: &ClientConfig) -> Result<(Error,
         ec = ec.or(body.ec);
         request_id = request_id.or(Some(body.request_id).filter(|id| !id.is_empty()));
     }
-    if let Some(advised) = advised {
+    if let Some(advised) = advised.or_else(|| advice_about_condition(&code)) {
         message = match message.trim_end_matches('.') {
             "" => advised,
             said => format!("{said}: {advised}"),
@@ -396,6 +461,7 @@ fn code_of_status(status: StatusCode) -> ErrorCode {
     match status {
         StatusCode::NOT_FOUND => ErrorCode::NoSuchKey,
         StatusCode::FORBIDDEN => ErrorCode::AccessDenied,
+        StatusCode::NOT_MODIFIED => ErrorCode::NotModified,
         StatusCode::PRECONDITION_FAILED => ErrorCode::PreconditionFailed,
         StatusCode::RANGE_NOT_SATISFIABLE => ErrorCode::InvalidRange,
         StatusCode::SERVICE_UNAVAILABLE => ErrorCode::ServiceUnavailable,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -33,11 +33,17 @@ const PATIENCE: u32 = 50;
 /// Fewest requests in flight however often the service asks for fewer.
 const FLOOR: usize = 4;
 
-/// The number of requests that one client keeps in flight, steered by the throughput it brings.
+/// The number of requests that the streams of one pool keep in flight, steered by the throughput it brings.
 #[derive(Debug)]
 pub(crate) struct Concurrency {
     limit: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
+    /// Requests in flight, of all streams.
+    in_flight: AtomicUsize,
+    /// Streams that have any.
+    streams: AtomicUsize,
+    /// Streams that have less than their share, and wait until others have fewer.
+    waiting: AtomicUsize,
     /// Whether the service has asked for fewer.
     overloaded: AtomicBool,
     state: Mutex<State>,
@@ -100,9 +106,21 @@ impl Concurrency {
         let max = max.max(1);
         Self {
             limit: AtomicUsize::new(start.clamp(1, max)),
-            max,
+            max: AtomicUsize::new(max),
+            in_flight: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             overloaded: AtomicBool::new(false),
             state: Mutex::default(),
+        }
+    }
+
+    /// Another client shares it: the larger settings hold. Each stream keeps to its own client's besides.
+    pub(crate) fn join(&self, start: usize, max: usize) {
+        let max = max.max(1);
+        self.max.fetch_max(max, Ordering::Relaxed);
+        if !self.overloaded.load(Ordering::Relaxed) {
+            self.limit.fetch_max(start.clamp(1, max), Ordering::Relaxed);
         }
     }
 
@@ -114,7 +132,7 @@ impl Concurrency {
     /// Most requests of a batch, for all of which the caller waits: the ceiling, unless the service has asked for
     /// fewer.
     pub(crate) fn burst(&self) -> usize {
-        if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max }
+        if self.overloaded.load(Ordering::Relaxed) { self.limit() } else { self.max.load(Ordering::Relaxed) }
     }
 
     /// Notes that the first requests are sent: the first round begins now, and is over when they come back.
@@ -172,7 +190,7 @@ impl Concurrency {
             state.rested += 1;
             return;
         }
-        let next = ((limit as f64 * state.growth).ceil() as usize).min(self.max);
+        let next = ((limit as f64 * state.growth).ceil() as usize).min(self.max.load(Ordering::Relaxed));
         if hungry && next > limit {
             state.trial = Some((limit, rate));
             state.settling = true;
@@ -191,6 +209,89 @@ impl Concurrency {
             self.limit.store((limit / 2).max(FLOOR.min(limit)), Ordering::Relaxed);
         }
         *state = State { growth: LEAST_GROWTH, patience: PATIENCE, backed_off: true, ..State::default() };
+    }
+}
+
+/// Whether a stream may send one more request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MaySend {
+    Yes,
+    /// Not before others have fewer in flight, or the limit has grown.
+    NotNow,
+    /// The stream's own setting allows no more.
+    OwnLimit,
+}
+
+/// The requests of one stream among those that share a limit.
+///
+/// It may always have one. The streams that have any share the limit evenly. What one does not use, another may,
+/// until a stream waits that has less than its share.
+#[derive(Debug)]
+pub(crate) struct StreamRequests {
+    concurrency: Arc<Concurrency>,
+    own: usize,
+    most: usize,
+    waits: bool,
+}
+
+impl StreamRequests {
+    /// A stream of a client that allows `most` requests.
+    pub(crate) fn new(concurrency: Arc<Concurrency>, most: usize) -> Self {
+        Self { concurrency, own: 0, most: most.max(1), waits: false }
+    }
+
+    /// Notes how many requests the stream has in flight.
+    pub(crate) fn in_flight(&mut self, own: usize) {
+        let all = &self.concurrency;
+        let before = std::mem::replace(&mut self.own, own);
+        if own >= before {
+            all.in_flight.fetch_add(own - before, Ordering::Relaxed);
+        } else {
+            all.in_flight.fetch_sub(before - own, Ordering::Relaxed);
+        }
+        match (before, own) {
+            (0, 1..) => all.streams.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => all.streams.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+
+    /// Whether one more may be sent while all streams together may have `limit` in flight.
+    pub(crate) fn may_send(&mut self, limit: usize) -> MaySend {
+        let all = &self.concurrency;
+        let share = (limit / all.streams.load(Ordering::Relaxed).max(1)).max(1);
+        let others_wait = all.waiting.load(Ordering::Relaxed) > usize::from(self.waits);
+        let entitled = self.own < share;
+        let answer = if self.own == 0 {
+            MaySend::Yes
+        } else if self.own >= self.most {
+            MaySend::OwnLimit
+        } else if all.in_flight.load(Ordering::Relaxed) < limit && (entitled || !others_wait) {
+            MaySend::Yes
+        } else {
+            MaySend::NotNow
+        };
+        // It asks again when one of its own requests is done.
+        self.wait(answer == MaySend::NotNow && entitled);
+        answer
+    }
+
+    fn wait(&mut self, waits: bool) {
+        if std::mem::replace(&mut self.waits, waits) != waits {
+            let waiting = &self.concurrency.waiting;
+            if waits {
+                waiting.fetch_add(1, Ordering::Relaxed)
+            } else {
+                waiting.fetch_sub(1, Ordering::Relaxed)
+            };
+        }
+    }
+}
+
+impl Drop for StreamRequests {
+    fn drop(&mut self) {
+        self.in_flight(0);
+        self.wait(false);
     }
 }
 
@@ -290,6 +391,63 @@ mod tests {
         let concurrency = Concurrency::new(24, 512);
         simulate(&concurrency, Duration::from_millis(10), 2400.0, 20);
         assert_eq!(simulate(&concurrency, Duration::from_millis(100), 1e9, 200), 512);
+    }
+
+    /// Lets streams send as they may, in turn, until none may; then requests of each complete and it goes on.
+    fn share(limit: usize, wanted: &[usize], rounds: usize) -> Vec<usize> {
+        let concurrency = Arc::new(Concurrency::new(limit, limit));
+        let mut streams: Vec<_> =
+            wanted.iter().map(|_| StreamRequests::new(Arc::clone(&concurrency), usize::MAX)).collect();
+        for _ in 0..rounds {
+            for (stream, wanted) in streams.iter_mut().zip(wanted) {
+                stream.in_flight(stream.own.saturating_sub(stream.own.div_ceil(2)));
+                while stream.own < *wanted && stream.may_send(limit) == MaySend::Yes {
+                    stream.in_flight(stream.own + 1);
+                }
+            }
+            let all: usize = streams.iter().map(|stream| stream.own).sum();
+            // Each may have one beside those that fill the limit.
+            assert!(all < limit + streams.len(), "{all} requests");
+        }
+        streams.iter().map(|stream| stream.own).collect()
+    }
+
+    #[test]
+    fn one_stream_has_the_whole_limit() {
+        assert_eq!(share(24, &[1000], 3), [24]);
+    }
+
+    #[test]
+    fn streams_that_want_more_than_there_is_share_evenly() {
+        assert_eq!(share(24, &[1000, 1000, 1000], 20), [8, 8, 8]);
+    }
+
+    #[test]
+    fn what_a_stream_does_not_use_goes_to_the_others() {
+        let shares = share(24, &[1000, 2], 20);
+        assert!(shares[0] >= 20 && shares[1] >= 1, "{shares:?}");
+    }
+
+    #[test]
+    fn every_stream_has_one_however_many_there_are() {
+        assert_eq!(share(24, &[1000; 60], 20), [1; 60]);
+    }
+
+    #[test]
+    fn a_stream_that_ends_returns_its_requests() {
+        let concurrency = Arc::new(Concurrency::new(4, 4));
+        let mut one = StreamRequests::new(Arc::clone(&concurrency), 3);
+        let mut other = StreamRequests::new(Arc::clone(&concurrency), 1000);
+        one.in_flight(3);
+        assert_eq!(one.may_send(4), MaySend::OwnLimit);
+        other.in_flight(1);
+        assert_eq!(other.may_send(4), MaySend::NotNow);
+        drop(one);
+        assert_eq!(other.may_send(4), MaySend::Yes);
+        drop(other);
+        assert_eq!(concurrency.in_flight.load(Ordering::Relaxed), 0);
+        assert_eq!(concurrency.streams.load(Ordering::Relaxed), 0);
+        assert_eq!(concurrency.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What a client needs to know, resolved once by the caller.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use oss_protocol::{endpoint::Endpoint, sign::SignatureVersion};
 
-use crate::proxy::Proxy;
+use crate::{audit::Audit, proxy::Proxy};
 
 /// Resolved configuration of a client. Nothing below this value reads the environment.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct ClientConfig {
     pub credential_refresh: Duration,
     /// Value of the `User-Agent` header.
     pub user_agent: String,
+    /// The file that slow and failed attempts are written to.
+    pub audit: Option<Arc<Audit>>,
 }
 
 impl ClientConfig {
@@ -77,6 +79,7 @@ impl ClientConfig {
             headers: HeaderMap::new(),
             credential_refresh: Duration::from_secs(60),
             user_agent: format!("osstorchconnector/{}", version()),
+            audit: None,
         }
     }
 }

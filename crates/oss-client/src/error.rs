@@ -119,6 +119,16 @@ impl Error {
         self
     }
 
+    /// Adds to what the server said.
+    #[must_use]
+    pub(crate) fn explained(mut self, why: &str) -> Self {
+        let said = self.message();
+        if let ErrorKind::Service { message, .. } = &mut self.0.kind {
+            *message = format!("{said}; {why}");
+        }
+        self
+    }
+
     /// The same error with each text of its cause changed.
     #[must_use]
     pub(crate) fn map_texts(mut self, map: impl Fn(String) -> String) -> Self {
@@ -219,6 +229,12 @@ impl Error {
         }
     }
 
+    /// The error code of the service, if there is one, and the message.
+    pub(crate) fn reason(&self) -> String {
+        let message = self.message();
+        self.code().map_or_else(|| message.clone(), |code| format!("{}: {message}", code.as_str()))
+    }
+
     /// HTTP status of a service error.
     pub fn status(&self) -> Option<StatusCode> {
         match &self.0.kind {
@@ -264,10 +280,7 @@ impl From<ErrorKind> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(code) = self.code() {
-            write!(formatter, "{}: ", code.as_str())?;
-        }
-        formatter.write_str(&self.message())?;
+        formatter.write_str(&self.reason())?;
         match (self.bucket(), self.key()) {
             (Some(bucket), Some(key)) => write!(formatter, " (oss://{bucket}/{key})"),
             (Some(bucket), None) => write!(formatter, " (oss://{bucket})"),

@@ -8,6 +8,8 @@
 //! A [`Client`] belongs to the tokio runtime that drives it: connections are tasks of that runtime.
 
 mod advice;
+pub mod attempt;
+pub mod audit;
 pub mod backoff;
 pub mod buffer;
 pub mod catalogue;
@@ -16,13 +18,17 @@ pub mod coalesce;
 mod concurrency;
 pub mod config;
 pub mod credentials;
+mod descriptors;
 pub mod error;
 pub mod headers;
 pub mod listing;
 pub mod local;
+pub mod memory;
+pub mod metrics;
 pub mod ops;
 pub mod order;
 pub mod paginate;
+mod pool;
 pub mod prefetch;
 pub mod proxy;
 pub mod reader;
@@ -31,12 +37,12 @@ mod retry;
 mod sizes;
 pub mod sync;
 mod tls;
-pub mod traffic;
 mod transport;
 pub mod upload;
 
 pub use client::Client;
 pub use config::{ClientConfig, version};
 pub use error::{Error, ErrorKind, Result};
+pub use pool::{Pool, ProcessLimits};
 pub use request::Request;
 pub use transport::{Body, Response};

@@ -1,6 +1,9 @@
 //! The HTTP proxy that requests go through, and the hosts that are reached without it.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -12,12 +15,15 @@ pub struct Proxy {
     port: u16,
     authorization: Option<String>,
     without: Vec<String>,
+    /// How a host is reached without it, for messages.
+    way_around: String,
 }
 
 impl Proxy {
     /// A proxy by its host name or address, without brackets.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, authorization: None, without: Vec::new() }
+        let way_around = "reach the host without it".to_owned();
+        Self { host: host.into(), port, authorization: None, without: Vec::new(), way_around }
     }
 
     /// Sends a user name and a password to the proxy with each request or tunnel (RFC 7617).
@@ -28,11 +34,22 @@ impl Proxy {
     }
 
     /// Names hosts to reach without the proxy, as the variable `NO_PROXY` does: a domain with all below it, a domain
-    /// with a port, an address, a network such as `10.0.0.0/8`, or `*` for everything.
+    /// with a port, an address with or without one, a network such as `10.0.0.0/8`, or `*` for everything.
     #[must_use]
     pub fn without(mut self, patterns: impl IntoIterator<Item = String>) -> Self {
         self.without.extend(patterns);
         self
+    }
+
+    /// Says which setting reaches a host without the proxy: the end of a sentence, for messages.
+    #[must_use]
+    pub fn with_way_around(mut self, way_around: impl Into<String>) -> Self {
+        self.way_around = way_around.into();
+        self
+    }
+
+    pub(crate) fn way_around(&self) -> &str {
+        &self.way_around
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -72,7 +89,10 @@ fn names(pattern: &str, host: &str, port: u16) -> bool {
         return true;
     }
     if let Ok(address) = host.parse::<IpAddr>() {
-        return names_address(pattern.trim_matches(['[', ']']), address);
+        return match pattern.parse::<SocketAddr>() {
+            Ok(named) => (named.ip(), named.port()) == (address, port),
+            Err(_) => names_address(pattern.trim_matches(['[', ']']), address),
+        };
     }
     let domain = match pattern.rsplit_once(':') {
         Some((domain, digits)) if digits.parse() == Ok(port) => domain,
@@ -124,6 +144,11 @@ mod tests {
             ("10.0.0.0/33", "10.0.0.0", false),
             ("10.1.2.3", "10.1.2.3", true),
             ("10.1.2", "10.1.2.3", false),
+            ("10.1.2.3:80", "10.1.2.3", true),
+            ("10.1.2.3:81", "10.1.2.3", false),
+            ("10.1.2.4:80", "10.1.2.3", false),
+            ("[fd00::1]:80", "fd00::1", true),
+            ("[fd00::1]:81", "fd00::1", false),
             ("[fd00::1]", "fd00::1", true),
             ("fd00::/8", "fd12::1", true),
             ("fd00::/8", "10.1.2.3", false),

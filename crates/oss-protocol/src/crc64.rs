@@ -76,6 +76,11 @@ pub fn checksum(bytes: &[u8]) -> u64 {
     crc.value()
 }
 
+/// Looks now for what the processor can do. The library does it at the first use, under a lock that a fork would copy.
+pub fn prepare() {
+    let _ = checksum(&[0]);
+}
+
 /// Returns the checksum of two byte strings in a row, given the checksum of each and the length of the second.
 pub fn combine(first: u64, second: u64, second_length: u64) -> u64 {
     let mut shifted = first;
@@ -170,6 +175,19 @@ mod tests {
         let value = checksum(b"bytes");
         assert_eq!(combine(value, 0, 0), value);
         assert_eq!(combine(0, value, 5), value);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn powers_are_products() {
+        // The processor need not have the instruction that works with them.
+        assert_eq!((power(0), power(1)), (ONE, ONE >> 1));
+        for exponent in [2, 3, 5, 64, 127, 191, 1023] {
+            assert_eq!(power(exponent), multiply(power(exponent - 1), power(1)), "{exponent}");
+        }
+        for (squared, expected) in SQUARES.iter().enumerate().take(48) {
+            assert_eq!(power(8 << squared), *expected, "{squared}");
+        }
     }
 
     #[test]

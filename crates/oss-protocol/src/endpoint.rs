@@ -357,6 +357,7 @@ mod tests {
             assert_eq!(endpoint.path(Some("b"), None), "/b/");
             assert_eq!(endpoint.path(None, None), "/");
             assert_eq!(endpoint.infer_region(), None);
+            assert!(!endpoint.is_tls());
         }
     }
 

@@ -10,6 +10,9 @@
 //! | [`xml`], [`error_code`], [`header`] | what requests and replies carry |
 //! | [`range`], [`crc64`], [`time`] | parts of objects, their checksums, and timestamps |
 
+#[cfg(windows)]
+compile_error!("osstorchconnector does not run on Windows: install it in WSL, the Windows Subsystem for Linux");
+
 pub mod canonical;
 pub mod crc64;
 pub mod credentials;

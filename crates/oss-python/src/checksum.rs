@@ -1,6 +1,5 @@
 //! CRC-64 for Python.
 
-use oss_client::traffic::Traffic;
 use oss_protocol::crc64::{Crc64, combine};
 use pyo3::{buffer::PyUntypedBuffer, prelude::*};
 
@@ -29,11 +28,4 @@ pub(crate) fn crc64(py: Python<'_>, data: &Bound<'_, PyAny>, value: u64) -> PyRe
 #[pyo3(signature = (first, second, second_length, /))]
 pub(crate) fn crc64_combine(first: u64, second: u64, second_length: u64) -> u64 {
     combine(first, second, second_length)
-}
-
-/// Bytes of objects that this process has received, and those of them that were compared with a checksum of OSS.
-#[pyfunction]
-pub(crate) fn traffic() -> (u64, u64) {
-    let Traffic { received, compared } = Traffic::so_far();
-    (received, compared)
 }

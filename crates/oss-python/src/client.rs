@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,7 +14,7 @@ use oss_client::{
     catalogue::{Entry, PageFile},
     credentials::{CredentialProvider, StaticCredentials},
     error::too_large,
-    ops::{list::ListOptions, put::PutOptions},
+    ops::{list::ListOptions, multipart::Part, put::PutOptions},
     order,
     paginate::Pages,
     prefetch::{DeliveryOrder, Sequence},
@@ -37,6 +37,7 @@ use crate::{
     listing_file::PyListingFile,
     listing_task::ListingTask,
     object_listing::PyObjectListing,
+    object_pages::{PageSource, PyObjectPages},
     object_stream::PyObjectStream,
     object_table::{PyObjectTable, row_of},
     order::PyOrder,
@@ -52,18 +53,19 @@ use crate::{
 /// Names and values: headers, or parameters of a query.
 type NamedValues = Vec<(String, String)>;
 
+/// The ETag, the length and the CRC-64 of a part that has arrived.
+type ArrivedPart = (String, u64, Option<u64>);
+
 /// One core client for each reactor, for one endpoint.
 #[pyclass(frozen, name = "Client", module = "osstorchconnector._native")]
 pub(crate) struct PyClient {
     reactor_clients: Vec<Arc<ReactorClient>>,
-    next: AtomicUsize,
 }
 
 impl PyClient {
     /// The next client in turn: streams and readers are spread over the reactors.
     fn reactor_client(&self) -> &Arc<ReactorClient> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.reactor_clients[turn % self.reactor_clients.len()]
+        &self.reactor_clients[runtime::turn() % self.reactor_clients.len()]
     }
 
     /// Lists if no other process does, until the returned task is dropped.
@@ -80,20 +82,38 @@ impl PyClient {
         Ok(ListingTask::start(reactor, sequence))
     }
 
+    fn pages(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        delimiter: &str,
+        start_after: Option<String>,
+        max_keys: Option<u16>,
+    ) -> PyResult<(Arc<ReactorClient>, Pages)> {
+        let reactor_client = self.reactor_client();
+        let (client, _) = reactor_client.get(py)?;
+        let delimiter = (!delimiter.is_empty()).then(|| delimiter.to_owned());
+        let prefix = prefix.to_owned();
+        let options = ListOptions { prefix, delimiter, start_after, max_keys };
+        Ok((Arc::clone(reactor_client), Pages::new(client, bucket, options)))
+    }
+
     /// Runs an operation on the first I/O thread and waits for it.
     fn run<T: Send + 'static, F>(&self, py: Python<'_>, operation: impl FnOnce(Client) -> F) -> PyResult<T>
     where
         F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
         let (client, reactor) = self.reactor_clients[0].get(py)?;
-        block_on(py, reactor, operation(client.clone()))
+        block_on(py, reactor, operation(client))
     }
 }
 
 #[pymethods]
 impl PyClient {
     #[new]
-    #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads, proxy = None))]
+    #[pyo3(signature = (*, endpoint, region, config, credentials, io_threads, shared, proxy = None))]
+    #[expect(clippy::too_many_arguments, reason = "the parts of a client, by name")]
     fn new(
         py: Python<'_>,
         endpoint: &str,
@@ -101,6 +121,7 @@ impl PyClient {
         config: Settings,
         credentials: Option<Py<PyAny>>,
         io_threads: usize,
+        shared: &[u8],
         proxy: Option<ProxySettings>,
     ) -> PyResult<Self> {
         let mut config = resolve(py, endpoint, region, config)?;
@@ -109,15 +130,9 @@ impl PyClient {
             Some(callable) => Arc::new(PythonProvider { callable }),
             None => Arc::new(StaticCredentials(None)),
         };
-        let reactor_clients = runtime::reactors(io_threads)?
-            .into_iter()
-            .map(|reactor| {
-                let client =
-                    Client::new(config.clone(), Arc::clone(&provider)).map_err(|cause| error::to_python(py, &cause))?;
-                Ok(Arc::new(ReactorClient::new(client, reactor)))
-            })
-            .collect::<PyResult<_>>()?;
-        Ok(Self { reactor_clients, next: AtomicUsize::new(0) })
+        let clients = runtime::clients(py, io_threads, shared, &config, &provider)?.into_iter();
+        let reactor_clients = clients.map(|(client, reactor)| Arc::new(ReactorClient::new(client, reactor))).collect();
+        Ok(Self { reactor_clients })
     }
 
     #[getter]
@@ -132,8 +147,15 @@ impl PyClient {
         PyDataObject::opened(py, entry, self.reactor_client(), meta)
     }
 
-    fn open(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<PyDataObject> {
-        self.head(py, bucket, key)
+    #[pyo3(signature = (bucket, key, *, label = ""))]
+    fn open(&self, py: Python<'_>, bucket: String, key: String, label: &str) -> PyResult<PyDataObject> {
+        Ok(self.head(py, bucket, key)?.labelled(label))
+    }
+
+    /// An object that is known by name; its bytes are fetched when it is read.
+    fn describe(&self, bucket: &str, key: &str, size: Option<u64>, label: &str) -> PyDataObject {
+        let entry = Entry { size, ..Entry::named(bucket, key) };
+        PyDataObject::described(entry, Some(Arc::clone(self.reactor_client()))).labelled(label)
     }
 
     fn reader(&self, py: Python<'_>, bucket: String, key: String) -> PyResult<PyOssReader> {
@@ -142,7 +164,8 @@ impl PyClient {
         PyOssReader::new(py, &self.reactor_clients, &bucket, &key, meta)
     }
 
-    #[pyo3(signature = (bucket, key, start = None, end = None, *, limit = None))]
+    #[pyo3(signature = (bucket, key, start = None, end = None, *, limit = None, conditions = Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "what to read of which object, by name")]
     fn get<'py>(
         &self,
         py: Python<'py>,
@@ -151,15 +174,19 @@ impl PyClient {
         start: Option<u64>,
         end: Option<u64>,
         limit: Option<u64>,
+        conditions: NamedValues,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = if start.is_none() && end.is_none() {
+        let bytes = if start.is_none() && end.is_none() && conditions.is_empty() {
             self.run(py, |client| async move {
                 let fetched = client.get(&bucket, &key, limit.unwrap_or(u64::MAX)).await?;
                 fetched.bytes.ok_or_else(|| too_large(fetched.meta.size).on(Some(&bucket), Some(&key)))
             })?
         } else {
+            let conditions = header_map(py, conditions)?;
             self.run(py, |client| async move {
-                let reader = ObjectReader::open(client.clone(), &bucket, &key).await?;
+                // All bytes are of the version that met the conditions.
+                let meta = client.head_if(&bucket, &key, conditions).await?;
+                let reader = ObjectReader::with_meta(client.clone(), &bucket, &key, meta);
                 let start = start.unwrap_or(0);
                 let end = end.unwrap_or(u64::MAX).min(reader.meta().size);
                 let length = end.saturating_sub(start);
@@ -221,7 +248,6 @@ impl PyClient {
     ) -> PyResult<()> {
         let put = put_options(py, headers)?;
         let (client, reactor) = self.reactor_clients[0].get(py)?;
-        let client = client.clone();
         let copied = Arc::new(AtomicU64::new(0));
         let options = CopyOptions { largest, size, copied: Arc::clone(&copied), put };
         let copy = async move { client.copy(&source.0, &source.1, &target.0, &target.1, options).await };
@@ -247,12 +273,29 @@ impl PyClient {
 
     #[pyo3(signature = (bucket, prefix, *, delimiter = ""))]
     fn list(&self, py: Python<'_>, bucket: &str, prefix: &str, delimiter: &str) -> PyResult<PyObjectListing> {
-        let reactor_client = self.reactor_client();
-        let (client, _) = reactor_client.get(py)?;
-        let delimiter = (!delimiter.is_empty()).then(|| delimiter.to_owned());
-        let options = ListOptions { prefix: prefix.to_owned(), delimiter, ..ListOptions::default() };
-        let pages = Pages::new(client.clone(), bucket, options);
-        Ok(PyObjectListing::new(Arc::clone(reactor_client), bucket, pages))
+        let (reactor_client, pages) = self.pages(py, bucket, prefix, delimiter, None, None)?;
+        Ok(PyObjectListing::new(reactor_client, bucket, pages))
+    }
+
+    #[pyo3(signature = (
+        bucket, prefix, *, delimiter = "", parallel = false, start_after = None, page_size = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "the options of a listing, by name")]
+    fn list_pages(
+        &self,
+        py: Python<'_>,
+        bucket: &str,
+        prefix: &str,
+        delimiter: &str,
+        parallel: bool,
+        start_after: Option<String>,
+        page_size: Option<u16>,
+    ) -> PyResult<PyObjectPages> {
+        if parallel && delimiter.is_empty() {
+            return PyObjectPages::at_once(py, self.reactor_client(), bucket, prefix, start_after);
+        }
+        let (reactor_client, pages) = self.pages(py, bucket, prefix, delimiter, start_after, page_size)?;
+        Ok(PyObjectPages::in_turn(PageSource::new(reactor_client, pages)))
     }
 
     #[pyo3(signature = (rows, order, *, arrival = false, prefix = None))]
@@ -327,7 +370,8 @@ impl PyClient {
         PyRangeFetcher::new(py, &self.reactor_clients, ranges, allocate, limits)
     }
 
-    #[pyo3(signature = (bucket, key, size_hint = None, *, deferred = false, headers = Vec::new()))]
+    #[pyo3(signature = (bucket, key, size_hint = None, *, deferred = false, headers = Vec::new(), after = None))]
+    #[expect(clippy::too_many_arguments, reason = "what to write and how, by name")]
     fn writer(
         &self,
         py: Python<'_>,
@@ -336,10 +380,16 @@ impl PyClient {
         size_hint: Option<u64>,
         deferred: bool,
         headers: NamedValues,
+        after: Option<(String, Vec<ArrivedPart>)>,
     ) -> PyResult<PyWriter> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let turn = runtime::turn();
         let options = put_options(py, headers)?;
-        PyWriter::new(py, &self.reactor_clients, turn, (bucket, key), size_hint, deferred, options)
+        let after = after.map(|(upload_id, parts)| {
+            let numbered = (1..).zip(parts);
+            let parts = numbered.map(|(number, (etag, length, crc64))| Part { number, etag, length, crc64 });
+            (upload_id, parts.collect())
+        });
+        PyWriter::new(py, &self.reactor_clients, turn, (bucket, key), size_hint, deferred, options, after)
     }
 
     #[pyo3(signature = (method, bucket, key, *, query = Vec::new(), headers = Vec::new(), body = Vec::new()))]
@@ -391,6 +441,17 @@ impl PyClient {
         let uploads = self.run(py, |client| async move { client.list_multipart_uploads(&bucket, &prefix).await })?;
         let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         Ok(uploads.into_iter().map(|upload| (upload.key, upload.upload_id, seconds(upload.initiated))).collect())
+    }
+
+    fn list_parts(
+        &self,
+        py: Python<'_>,
+        bucket: String,
+        key: String,
+        upload_id: String,
+    ) -> PyResult<Vec<(u32, ArrivedPart)>> {
+        let parts = self.run(py, |client| async move { client.list_parts(&bucket, &key, &upload_id).await })?;
+        Ok(parts.into_iter().map(|part| (part.number, (part.etag, part.length, part.crc64))).collect())
     }
 
     fn abort_upload(&self, py: Python<'_>, bucket: String, key: String, upload_id: String) -> PyResult<()> {

@@ -1,8 +1,8 @@
 //! The resolved Python configuration, read by attribute name.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use oss_client::{ClientConfig, proxy::Proxy};
+use oss_client::{ClientConfig, audit::Audit, proxy::Proxy};
 use oss_protocol::{
     endpoint::{Addressing, Endpoint, Scheme},
     sign::SignatureVersion,
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     ca_bundle: Option<PathBuf>,
     credential_refresh_seconds: f64,
     request_headers: Vec<(String, String)>,
+    audit_path: Option<PathBuf>,
+    audit_slow_seconds: f64,
 }
 
 /// Attributes of the Python `Proxy`.
@@ -41,11 +43,13 @@ pub(crate) struct ProxySettings {
     user: Option<String>,
     password: String,
     without: Vec<String>,
+    way_around: String,
 }
 
 impl From<ProxySettings> for Proxy {
     fn from(settings: ProxySettings) -> Self {
         let proxy = Self::new(settings.host, settings.port).without(settings.without);
+        let proxy = proxy.with_way_around(settings.way_around);
         match settings.user {
             Some(user) => proxy.with_password(&user, &settings.password),
             None => proxy,
@@ -70,11 +74,19 @@ pub(crate) fn resolve(py: Python<'_>, endpoint: &str, region: &str, settings: Se
     let seconds = |name: &str, value: f64| {
         Duration::try_from_secs_f64(value).map_err(|cause| error::config(py, format!("{name}: {cause}")))
     };
+    let slow = seconds("audit_slow_seconds", settings.audit_slow_seconds)?;
+    let audit = settings.audit_path.map(|path| {
+        let opened = std::path::absolute(&path).and_then(|path| Audit::open(&path, slow));
+        opened
+            .map(Arc::new)
+            .map_err(|cause| error::config(py, format!("audit file '{}' cannot be written: {cause}", path.display())))
+    });
     let endpoint = match endpoint {
         "" => None,
         endpoint => Some(parse_endpoint(py, endpoint, addressing)?),
     };
     Ok(ClientConfig {
+        audit: audit.transpose()?,
         headers: header_map(py, settings.request_headers)?,
         signature_version,
         connect_timeout: seconds("connect_timeout", settings.connect_timeout)?,

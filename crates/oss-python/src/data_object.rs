@@ -21,7 +21,7 @@ use crate::{
     process::{ForkLock, ProcessBound},
     ranged::Ranged,
     reactor_client::ReactorClient,
-    stream_protocol::{Content, ReadStream, StreamState, read_stream_methods},
+    stream_protocol::{Content, Failure, ReadStream, StreamState, read_stream_methods},
     uri::parse_object,
     wait::block_on,
 };
@@ -38,6 +38,18 @@ impl PyDataObject {
     pub(crate) fn described(entry: Entry, reactor_client: Option<Arc<ReactorClient>>) -> Self {
         let content = Content::Described(reactor_client);
         Self { entry, state: StreamState::new(content) }
+    }
+
+    /// The same object with a label.
+    pub(crate) fn labelled(mut self, label: &str) -> Self {
+        self.entry.label = Some(label).filter(|label| !label.is_empty()).map(Into::into);
+        self
+    }
+
+    /// An object that could not be fetched. A read tries again.
+    pub(crate) fn failed(entry: Entry, reactor_client: Arc<ReactorClient>, failure: Failure) -> Self {
+        let state = StreamState::failed(Content::Described(Some(reactor_client)), Some(failure));
+        Self { entry, state }
     }
 
     /// An object whose head has been read.
@@ -79,6 +91,10 @@ impl ReadStream for PyDataObject {
         &self.state
     }
 
+    fn address(&self) -> String {
+        format!("oss://{}/{}", self.entry.bucket, self.entry.key)
+    }
+
     fn open(&self, py: Python<'_>, state: &mut StreamState) -> PyResult<()> {
         let Content::Described(reactor_client) = &state.content else { return Ok(()) };
         let Some(reactor_client) = reactor_client.clone() else {
@@ -91,7 +107,6 @@ impl ReadStream for PyDataObject {
                 let key = span.as_ref().map_or(&*self.entry.key, |span| &span.archive);
                 let (bucket, key) = (self.entry.bucket.to_string(), key.to_owned());
                 let (client, reactor) = reactor_client.get(py)?;
-                let client = client.clone();
                 let meta = block_on(py, reactor, async move { client.head(&bucket, &key).await })?;
                 if span.is_some() { ObjectMeta::of_span(size.unwrap_or_default(), meta.etag) } else { meta }
             }
@@ -123,7 +138,7 @@ impl PyDataObject {
 
     #[getter]
     fn uri(&self) -> String {
-        format!("oss://{}/{}", self.entry.bucket, self.entry.key)
+        self.address()
     }
 
     #[getter]
@@ -179,7 +194,8 @@ impl PyDataObject {
             Content::Described(reactor_client) => Content::Described(reactor_client.clone()),
             Content::Closed => return Err(Self::closed_error()),
         };
-        Ok(Self { entry: self.entry.clone(), state: StreamState::new(content) })
+        let failure = state.failure().map(|failure| failure.clone_ref(py));
+        Ok(Self { entry: self.entry.clone(), state: StreamState::failed(content, failure) })
     }
 
     fn __repr__(&self) -> String {
@@ -211,7 +227,7 @@ type Pickled<'py> = (String, Bound<'py, PyBytes>, Option<String>, String, Option
 
 /// Describes an object without connecting to it.
 #[pyfunction]
-#[pyo3(signature = (key, size, label = ""))]
+#[pyo3(signature = (key, size = 0, label = ""))]
 pub(crate) fn new_data_object(py: Python<'_>, key: &str, size: i64, label: &str) -> PyResult<PyDataObject> {
     let mut entry = entry_of(py, key, label)?;
     entry.size = u64::try_from(size).ok();

@@ -11,12 +11,16 @@ use pyo3::{
     types::{IntoPyDict, PyBytes, PyDict, PyType},
 };
 
+/// The same number on Linux and macOS.
+const EIO: i32 = 5;
+
 mod classes {
     pyo3::import_exception!(osstorchconnector.exceptions, OssError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssArchivedError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssConfigError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssConnectionError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssCredentialsError);
+    pyo3::import_exception!(osstorchconnector.exceptions, OssExistsError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssIntegrityError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssNotFoundError);
     pyo3::import_exception!(osstorchconnector.exceptions, OssPermissionError);
@@ -109,6 +113,7 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
         ErrorKind::Service { status, .. } if error.is_throttle() && *status != StatusCode::FORBIDDEN => {
             py.get_type::<classes::OssThrottledError>()
         }
+        ErrorKind::Service { code: ErrorCode::FileAlreadyExists, .. } => py.get_type::<classes::OssExistsError>(),
         ErrorKind::Service { code: ErrorCode::InvalidObjectState, .. } => py.get_type::<classes::OssArchivedError>(),
         ErrorKind::Service { code, .. } if code.is_damage() => py.get_type::<classes::OssIntegrityError>(),
         ErrorKind::Service { status, .. } => match *status {
@@ -130,6 +135,12 @@ fn class_of<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
     }
 }
 
+/// The number of an exception, as the operating system names it: `EIO` if its class has none.
+pub(crate) fn number_of(exception: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let number = exception.getattr_opt("errno")?.and_then(|number| number.extract().ok());
+    Ok(number.unwrap_or(EIO))
+}
+
 /// Raises the exception that is pending.
 ///
 /// If `readinto` raises, `torch.load` calls `read` instead and does not look at the exception. To continue would
@@ -141,6 +152,11 @@ pub(crate) fn raise_pending(py: Python<'_>) -> PyResult<()> {
 /// Whether an exception is one of this package's, not a signal's.
 pub(crate) fn is_of_our_tree(py: Python<'_>, raised: &PyErr) -> bool {
     raised.is_instance_of::<classes::OssError>(py)
+}
+
+/// Whether an exception says that bytes are wrong.
+pub(crate) fn is_integrity(py: Python<'_>, raised: &PyErr) -> bool {
+    raised.is_instance_of::<classes::OssIntegrityError>(py)
 }
 
 /// A URI or a setting that cannot be used.

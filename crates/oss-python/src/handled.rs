@@ -10,6 +10,9 @@ use pyo3::{
 
 use crate::log::LOGGER;
 
+/// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of Python's module `inspect`.
+const GENERATORS: u32 = 0x20 | 0x80 | 0x200;
+
 /// Some exceptions. It holds them, because another exception could be made at the address of a freed one.
 #[derive(Default)]
 pub(crate) struct Handled(Vec<Py<PyBaseException>>);
@@ -36,9 +39,26 @@ impl Handled {
         Ok(())
     }
 
-    /// The exception that this thread is handling, if it is none of these.
-    pub(crate) fn other<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBaseException>>> {
-        Ok(innermost(py)?.filter(|exception| !self.contains(exception)))
+    /// The exception that this thread is handling, if it is none of these: a reason not to publish.
+    ///
+    /// `depth` is given at the end of a `with` block that was left without an exception: the number of Python frames
+    /// between the block and this function. In a generator or coroutine, an exception is then its caller's, which
+    /// resumed it, and is no reason. But `contextlib` resumes a generator to close it because of an exception too.
+    pub(crate) fn reason<'py>(
+        &self,
+        py: Python<'py>,
+        depth: Option<usize>,
+    ) -> PyResult<Option<Bound<'py, PyBaseException>>> {
+        let reason = innermost(py)?.filter(|exception| !self.contains(exception));
+        let (Some(_), Some(depth)) = (&reason, depth) else { return Ok(reason) };
+        let frame = py.import("sys")?.call_method1("_getframe", (depth,))?;
+        let flags: u32 = frame.getattr("f_code")?.getattr("co_flags")?.extract()?;
+        if flags & GENERATORS == 0 {
+            return Ok(reason);
+        }
+        let caller = frame.getattr("f_back")?;
+        let is_unclear = !caller.is_none() && caller.getattr("f_globals")?.get_item("__name__")?.eq("contextlib")?;
+        Ok(reason.filter(|_| is_unclear))
     }
 
     /// For the garbage collector.

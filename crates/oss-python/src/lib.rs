@@ -21,7 +21,9 @@ mod handled;
 mod listing_file;
 mod listing_task;
 mod log;
+mod metrics;
 mod object_listing;
+mod object_pages;
 mod object_stream;
 mod object_table;
 mod order;
@@ -34,6 +36,7 @@ mod ranged;
 mod reactor_client;
 mod runtime;
 mod stream_protocol;
+mod trace;
 mod unfinished;
 mod uri;
 mod visit;
@@ -49,14 +52,16 @@ mod _native {
 
     #[pymodule_export]
     use crate::{
-        checksum::{crc64, crc64_combine, traffic},
+        checksum::{crc64, crc64_combine},
         client::PyClient,
         config::infer_region,
         data_object::{PyDataObject, data_object_from_bytes, new_data_object},
         emulator::run_emulator,
         listing_file::PyListingFile,
         log::set_log_level,
+        metrics::{Stopwatch, counts, waited_here},
         object_listing::PyObjectListing,
+        object_pages::PyObjectPages,
         object_stream::PyObjectStream,
         object_table::PyObjectTable,
         order::PyOrder,
@@ -65,6 +70,7 @@ mod _native {
         prefix_to_list::PyPrefixToList,
         range_fetcher::{PyFetchedRange, PyRangeFetcher},
         stream_protocol::replaces_cause,
+        trace::{PyTrace, swap_trace},
         unfinished::end_uploads,
         uri::parse_uri,
         writer::PyWriter,
@@ -72,6 +78,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        oss_protocol::crc64::prepare();
         crate::log::install();
         crate::process::watch_forks(module)?;
         crate::visit::watch_end(module)?;

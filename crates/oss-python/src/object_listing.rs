@@ -5,13 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use oss_client::{catalogue::Entry, paginate::Pages};
 use pyo3::prelude::*;
 
-use crate::{
-    data_object::PyDataObject,
-    error,
-    process::{ForkLock, ProcessBound},
-    reactor_client::ReactorClient,
-    wait::block_on,
-};
+use crate::{data_object::PyDataObject, object_pages::PageSource, process::ForkLock, reactor_client::ReactorClient};
 
 /// Iterator over a listing, in key order; asks for a page when it has delivered the one before.
 #[pyclass(frozen, name = "ObjectListing", module = "osstorchconnector._native")]
@@ -22,16 +16,14 @@ pub(crate) struct PyObjectListing {
 }
 
 struct State {
-    /// Absent once the last page has been read. Shared with the task that asks for the next one, so that Ctrl-C loses
-    /// nothing.
-    pages: Option<ProcessBound<Arc<tokio::sync::Mutex<Pages>>>>,
+    source: PageSource,
     ready: VecDeque<Entry>,
 }
 
 impl PyObjectListing {
     pub(crate) fn new(reactor_client: Arc<ReactorClient>, bucket: &str, pages: Pages) -> Self {
-        let state =
-            State { pages: Some(ProcessBound::new(Arc::new(tokio::sync::Mutex::new(pages)))), ready: VecDeque::new() };
+        let source = PageSource::new(Arc::clone(&reactor_client), pages);
+        let state = State { source, ready: VecDeque::new() };
         Self { reactor_client, bucket: bucket.into(), state: ForkLock::new(state) }
     }
 }
@@ -48,23 +40,7 @@ impl PyObjectListing {
             if let Some(entry) = state.ready.pop_front() {
                 return Ok(Some(PyDataObject::described(entry, Some(Arc::clone(&self.reactor_client)))));
             }
-            let Some(pages) = &state.pages else { return Ok(None) };
-            let pages = Arc::clone(pages.get(py, "listing")?);
-            let (_, reactor) = self.reactor_client.get(py)?;
-            let page = match block_on(py, reactor, async move { pages.lock().await.next().await }) {
-                Ok(Some(page)) => page,
-                Ok(None) => {
-                    state.pages = None;
-                    return Ok(None);
-                }
-                Err(raised) => {
-                    // A listing that failed has ended; one that a signal interrupted continues.
-                    if error::is_of_our_tree(py, &raised) {
-                        state.pages = None;
-                    }
-                    return Err(raised);
-                }
-            };
+            let Some(page) = state.source.next(py)? else { return Ok(None) };
             let first = state.ready.len();
             state.ready.extend(page.contents.into_iter().map(|object| Entry {
                 bucket: Arc::clone(&self.bucket),

@@ -18,6 +18,7 @@ use crate::{
     error,
     process::{ForkLock, ProcessBound},
     reactor_client::ReactorClient,
+    stream_protocol::Failure,
     wait::SIGNAL_INTERVAL,
 };
 
@@ -52,7 +53,7 @@ struct Batch {
     items: ProcessBound<VecDeque<Item>>,
     ended: bool,
     /// The object whose error was raised last, if it was an error of an object.
-    failed: Option<Entry>,
+    failed: Option<(Entry, Failure)>,
 }
 
 impl PyObjectStream {
@@ -67,7 +68,7 @@ impl PyObjectStream {
     ) -> PyResult<Self> {
         let (client, reactor) = reactor_client.get(py)?;
         let budget = client.config().prefetch_bytes / share;
-        let (queue, driver) = prefetch::start(client.clone(), sequence, budget, delivery);
+        let (queue, driver) = prefetch::start(client, sequence, budget, delivery);
         let driver = reactor.handle.spawn(driver).abort_handle();
         Ok(Self {
             reactor_client: Arc::clone(reactor_client),
@@ -87,8 +88,10 @@ impl PyObjectStream {
                 return Ok(None);
             }
             if let Some(item) = batch.items.get_mut(py, "stream")?.pop_front() {
-                batch.failed = item.outcome.is_err().then(|| item.entry.clone());
-                return PyDataObject::from_item(py, item, &self.reactor_client).map(Some);
+                let entry = item.outcome.is_err().then(|| item.entry.clone());
+                let delivered = PyDataObject::from_item(py, item, &self.reactor_client);
+                batch.failed = entry.zip(delivered.as_ref().err().map(|error| Failure::of(py, error)));
+                return delivered.map(Some);
             }
             match py.detach(|| running.queue.take(SIGNAL_INTERVAL)) {
                 Taken::Items(items) => *batch.items.get_mut(py, "stream")? = items,
@@ -123,11 +126,19 @@ impl PyObjectStream {
         Ok(self.running.get(py, "stream")?.queue.is_over())
     }
 
+    /// Nanoseconds that its readers have waited for objects that had not arrived.
+    #[getter]
+    fn waited(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(u64::try_from(self.running.get(py, "stream")?.queue.waited().as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// The object whose error was raised last, without its bytes.
     #[getter]
     fn failed(&self, py: Python<'_>) -> PyResult<Option<PyDataObject>> {
-        let failed = self.batch.lock(py, "stream")?.failed.clone();
-        Ok(failed.map(|entry| PyDataObject::described(entry, Some(Arc::clone(&self.reactor_client)))))
+        let batch = self.batch.lock(py, "stream")?;
+        Ok(batch.failed.as_ref().map(|(entry, failure)| {
+            PyDataObject::failed(entry.clone(), Arc::clone(&self.reactor_client), failure.clone_ref(py))
+        }))
     }
 
     /// Ends it with an exception, which its reader raises.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use oss_client::{catalogue::Entry, ops::head::ObjectMeta, reader::Wanted};
+use oss_client::{
+    catalogue::Entry,
+    ops::head::ObjectMeta,
+    reader::{ObjectReader, Wanted},
+};
 use pyo3::{
     buffer::PyUntypedBuffer,
     exceptions::{PyTypeError, PyValueError},
@@ -25,6 +29,7 @@ pub(crate) struct PyOssReader {
     uri: String,
     size: u64,
     etag: String,
+    crc64: Option<u64>,
     state: ForkLock<StreamState>,
 }
 
@@ -36,10 +41,18 @@ impl PyOssReader {
         key: &str,
         meta: ObjectMeta,
     ) -> PyResult<Self> {
-        let (size, etag) = (meta.size, unquoted(&meta.etag));
+        let (size, etag, crc64) = (meta.size, unquoted(&meta.etag), meta.crc64);
         let ranged = Ranged::new(py, reactor_clients, &Entry::named(bucket, key), meta)?;
         let state = StreamState::new(Content::Open(ProcessBound::new(ranged)));
-        Ok(Self { uri: format!("oss://{bucket}/{key}"), size, etag, state })
+        Ok(Self { uri: format!("oss://{bucket}/{key}"), size, etag, crc64, state })
+    }
+
+    /// The version that it reads, with what was received of it.
+    pub(crate) fn object(&self, py: Python<'_>) -> PyResult<ObjectReader> {
+        self.with_content(py, |state, _| match &state.content {
+            Content::Open(ranged) => Ok(ranged.get(py, "reader")?.object().clone()),
+            _ => Err(Self::closed_error()),
+        })
     }
 }
 
@@ -48,6 +61,10 @@ impl ReadStream for PyOssReader {
 
     fn state(&self) -> &ForkLock<StreamState> {
         &self.state
+    }
+
+    fn address(&self) -> String {
+        self.uri.clone()
     }
 
     fn open(&self, _py: Python<'_>, _state: &mut StreamState) -> PyResult<()> {
@@ -67,14 +84,40 @@ impl PyOssReader {
         &self.uri
     }
 
+    /// The name as the original has it.
+    #[getter]
+    fn key(&self) -> &str {
+        self.uri.strip_prefix("oss:/").unwrap_or(&self.uri)
+    }
+
+    /// Only objects of a dataset have labels.
+    #[getter]
+    fn label(&self) -> &'static str {
+        ""
+    }
+
     #[getter]
     fn size(&self) -> u64 {
         self.size
     }
 
+    /// The same version with a position of its own.
+    fn copy(&self, py: Python<'_>) -> PyResult<Self> {
+        let state = self.state.lock(py, "reader")?;
+        let Content::Open(ranged) = &state.content else { return Err(Self::closed_error()) };
+        let content = Content::Open(ProcessBound::new(ranged.get(py, "reader")?.reopened()));
+        let state = StreamState::new(content);
+        Ok(Self { uri: self.uri.clone(), size: self.size, etag: self.etag.clone(), crc64: self.crc64, state })
+    }
+
     #[getter]
     fn etag(&self) -> &str {
         &self.etag
+    }
+
+    #[getter]
+    fn crc64(&self) -> Option<u64> {
+        self.crc64
     }
 
     #[pyo3(signature = (ranges, /, *, concurrent = false, verify = true))]

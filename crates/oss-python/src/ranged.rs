@@ -11,10 +11,12 @@ use std::{
 
 use oss_client::{
     catalogue::Entry,
+    error::ErrorKind,
     ops::head::ObjectMeta,
     prefetch,
     reader::{Gathered, Job, Jobs, ObjectReader, Piece, Step, Wanted, Window, gather},
 };
+use oss_protocol::crc64::Crc64;
 use pyo3::prelude::*;
 
 use crate::{
@@ -27,6 +29,9 @@ use crate::{
 
 /// Bytes that are fetched to search them for a newline if none are in memory. Most lines are shorter.
 const LINE_PIECE: usize = 4 << 10;
+
+/// Bytes that are fetched at a time to compare them with what was received before.
+const COMPARED_AT_ONCE: usize = 8 << 20;
 
 /// Larger copies let other threads run meanwhile; smaller ones take less time than releasing the interpreter does.
 const COPY_DETACHED: usize = 256 << 10;
@@ -121,7 +126,7 @@ impl Ranged {
         let (mut clients, mut reactors) = (Vec::new(), Vec::new());
         for reactor_client in reactor_clients {
             let (client, reactor) = reactor_client.get(py)?;
-            clients.push(client.clone());
+            clients.push(client);
             reactors.push(reactor.clone());
         }
         let object = ObjectReader::of_entry(clients, entry, meta);
@@ -140,7 +145,8 @@ impl Ranged {
         let (client, reactor) = reactor_client.get(py)?;
         let limit = client.config().reader_window.min(prefetch::kept_for_large(client.config().prefetch_bytes));
         let object = ObjectReader::of_entry(vec![client.clone()], entry, meta);
-        let window = Window::within(limit, object, vec![reactor.handle.clone()]);
+        let shared = (Arc::clone(client.memory()), prefetch::process_budget(client.config()));
+        let window = Window::within(limit, Some(shared), object, vec![reactor.handle.clone()]);
         Ok(Self { window, reactors: vec![reactor.clone()], turn: AtomicUsize::new(0), reported: false })
     }
 
@@ -159,8 +165,45 @@ impl Ranged {
         self.window.object().received()
     }
 
+    /// Fetches once more what was received, if that was not all of the object, which [`Ranged::close`] verifies. Raises
+    /// if it differs.
+    pub(crate) fn compare_again(&mut self, py: Python<'_>, uri: &str) -> PyResult<()> {
+        if self.reported || self.window.object().left() == 0 {
+            return Ok(());
+        }
+        let again = self.reopened();
+        let mut piece = vec![0; COMPARED_AT_ONCE];
+        for (range, checksum) in self.received() {
+            let mut found = Crc64::new();
+            let mut at = range.start;
+            while at < range.end {
+                let length = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(COMPARED_AT_ONCE);
+                let wanted = Wanted { start: at, target: LentBuffer::of_slice(&mut piece[..length]) };
+                let options = ScatteredOptions { concurrent: false, verify: false };
+                again.scattered(py, vec![wanted], options).receive(py)?;
+                py.detach(|| found.update(&piece[..length]));
+                at += length as u64;
+            }
+            if found.value() != checksum {
+                self.reported = true;
+                let (start, end) = (range.start, range.end);
+                let text = format!(
+                    "bytes {start} to {end} of {uri} were corrupted on the way, so that they could not be understood; \
+                     load it again"
+                );
+                return Err(error::to_python(py, &ErrorKind::Integrity(text).into()));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn meta(&self) -> &ObjectMeta {
         self.window.object().meta()
+    }
+
+    /// The version of the object, with what was received of it.
+    pub(crate) fn object(&self) -> &ObjectReader {
+        self.window.object()
     }
 
     /// Fills `target` from byte `start`; the range lies within the object.

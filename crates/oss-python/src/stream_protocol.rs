@@ -8,7 +8,7 @@ use std::sync::Arc;
 use oss_client::{buffer::PooledBuffer, error::too_large};
 use pyo3::{
     buffer::PyUntypedBuffer,
-    exceptions::{PyMemoryError, PyOverflowError, PySystemError, PyValueError},
+    exceptions::{PyException, PyMemoryError, PyOverflowError, PySystemError, PyValueError},
     prelude::*,
     types::{PyBytes, PyList, PyTuple, PyType},
 };
@@ -49,14 +49,19 @@ pub(crate) struct StreamState {
 
 /// What a read raised: the class and the text. The exception itself would keep the frames alive that it went through,
 /// and they the stream.
-struct Failure {
+pub(crate) struct Failure {
     class: Py<PyType>,
     text: String,
 }
 
 impl Failure {
-    fn of(py: Python<'_>, error: &PyErr) -> Self {
+    pub(crate) fn of(py: Python<'_>, error: &PyErr) -> Self {
         Self { class: error.get_type(py).unbind(), text: error.value(py).to_string() }
+    }
+
+    /// The same failure, for another stream.
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { class: self.class.clone_ref(py), text: self.text.clone() }
     }
 
     /// The same exception once more.
@@ -69,6 +74,16 @@ impl StreamState {
     /// A stream at its start.
     pub(crate) fn new(content: Content) -> ForkLock<Self> {
         ForkLock::new(Self { content, position: 0, failure: None })
+    }
+
+    /// A stream whose bytes could not be fetched.
+    pub(crate) fn failed(content: Content, failure: Option<Failure>) -> ForkLock<Self> {
+        ForkLock::new(Self { content, position: 0, failure })
+    }
+
+    /// Why the last read failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
     }
 
     /// The bytes from the position on, if all are in memory.
@@ -86,6 +101,9 @@ pub(crate) trait ReadStream {
     const NAME: &'static str;
 
     fn state(&self) -> &ForkLock<StreamState>;
+
+    /// The object's URI, for messages.
+    fn address(&self) -> String;
 
     /// Opens content that is only described.
     fn open(&self, py: Python<'_>, state: &mut StreamState) -> PyResult<()>;
@@ -240,6 +258,17 @@ pub(crate) trait ReadStream {
         state.failure.as_ref().map(|failure| failure.exception(py)).transpose()
     }
 
+    /// The number of that error, as the operating system names it; 0 without an error.
+    fn err(&self, py: Python<'_>) -> PyResult<i32> {
+        self.failure(py)?.map_or(Ok(0), |failure| error::number_of(&failure))
+    }
+
+    /// The text of that error; empty without an error.
+    fn error_msg(&self, py: Python<'_>) -> PyResult<String> {
+        let state = self.state().lock(py, Self::NAME)?;
+        Ok(state.failure.as_ref().map(|failure| failure.text.clone()).unwrap_or_default())
+    }
+
     fn readinto1(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let buffer = PyUntypedBuffer::get(buffer)?;
         let target = LentBuffer::of_buffer(&buffer)?;
@@ -296,12 +325,34 @@ pub(crate) trait ReadStream {
         }
     }
 
-    /// Ends a `with` block: closes, and raises what the last read raised instead of what a library made of it.
+    /// Ends a `with` block: closes, and raises what the last read raised instead of what a library made of it. If torch
+    /// or pickle could not understand what they read, raises if these bytes are wrong.
     fn exit(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        let is_lost = exception.get_item(1).is_ok_and(|error| replaces_cause(&error));
-        let lost = if is_lost { self.failure(py)? } else { None };
-        let closed = self.close(py);
+        let error = exception.get_item(1).ok().filter(|error| !error.is_none());
+        let lost = match &error {
+            Some(error) if replaces_cause(error) => self.failure(py)?,
+            _ => None,
+        };
+        let compared = match &error {
+            Some(error) if lost.is_none() && not_understood(error)? => self.compare_again(py, error),
+            _ => Ok(()),
+        };
+        let closed = compared.and(self.close(py));
         lost.map_or(closed, |lost| Err(PyErr::from_value(lost)))
+    }
+
+    /// Raises if the bytes that a library could not understand are not those that are stored.
+    fn compare_again(&self, py: Python<'_>, refused: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut state = self.state().lock(py, Self::NAME)?;
+        let Content::Open(ranged) = &mut state.content else { return Ok(()) };
+        let compared = ranged.get_mut(py, Self::NAME)?.compare_again(py, &self.address());
+        match compared {
+            Err(failure) if error::is_of_our_tree(py, &failure) && !error::is_integrity(py, &failure) => {
+                let text = format!("whether the bytes that were read are right is not known: {}", failure.value(py));
+                refused.call_method1("add_note", (text,)).map(drop)
+            }
+            compared => compared,
+        }
     }
 
     /// The exception of an operation that a stream over an object does not have.
@@ -325,6 +376,27 @@ pub(crate) fn replaces_cause(error: &Bound<'_, PyAny>) -> bool {
     error.is_instance_of::<PySystemError>() || is_of(&["zipfile.BadZipFile", "tarfile.ReadError"])
 }
 
+/// Whether torch or pickle raised an exception because they did not understand what they read. By its class it may be
+/// any, such as an `IndexError`; so the frames that it went through decide.
+fn not_understood(error: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = error.py();
+    if !error.is_instance_of::<PyException>() || error::is_of_our_tree(py, &PyErr::from_value(error.clone())) {
+        return Ok(false);
+    }
+    if error.is_instance(&py.import("pickle")?.getattr("UnpicklingError")?)? {
+        return Ok(true);
+    }
+    let mut traceback = error.getattr("__traceback__")?;
+    while !traceback.is_none() {
+        let module = traceback.getattr("tb_frame")?.getattr("f_globals")?.call_method1("get", ("__name__",))?;
+        if module.extract::<&str>().is_ok_and(|module| module == "torch.serialization" || module == "pickle") {
+            return Ok(true);
+        }
+        traceback = traceback.getattr("tb_next")?;
+    }
+    Ok(false)
+}
+
 /// Makes the Python methods of a class that implements [`ReadStream`]. The methods in the block are the class's own.
 ///
 /// pyo3 allows one block of methods for each class, so a trait alone cannot add some.
@@ -339,9 +411,9 @@ macro_rules! read_stream_methods {
                 ReadStream::closed(self, py)
             }
 
-            #[pyo3(signature = (size = -1, /))]
-            fn read<'py>(&self, py: Python<'py>, size: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
-                ReadStream::read(self, py, size)
+            #[pyo3(signature = (count = -1))]
+            fn read<'py>(&self, py: Python<'py>, count: Option<i64>) -> PyResult<Bound<'py, PyBytes>> {
+                ReadStream::read(self, py, count)
             }
 
             #[pyo3(signature = (size = -1, /))]
@@ -357,6 +429,14 @@ macro_rules! read_stream_methods {
             #[getter]
             fn failure<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
                 ReadStream::failure(self, py)
+            }
+
+            fn err(&self, py: Python<'_>) -> PyResult<i32> {
+                ReadStream::err(self, py)
+            }
+
+            fn error_msg(&self, py: Python<'_>) -> PyResult<String> {
+                ReadStream::error_msg(self, py)
             }
 
             #[pyo3(signature = (buffer, /))]
@@ -378,7 +458,7 @@ macro_rules! read_stream_methods {
                 ReadStream::readlines(self, py, hint)
             }
 
-            #[pyo3(signature = (offset, whence = 0, /))]
+            #[pyo3(signature = (offset, whence = 0))]
             fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> PyResult<u64> {
                 ReadStream::seek(self, py, offset, whence)
             }

@@ -60,7 +60,7 @@ fn give_up(reactor: &Reactor, upload: Arc<tokio::sync::Mutex<Upload>>) {
     let ending = GivingUp::begin();
     reactor.handle.spawn(async move {
         let _until_done = ending;
-        if let Err(error) = upload.lock().await.abort().await {
+        if let Err(error) = upload.lock().await.end().await {
             tracing::warn!(%error, "an unfinished upload could not be aborted; its parts remain");
         }
     });

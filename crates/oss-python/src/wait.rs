@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use oss_client::{Error, Result, sync::lock};
+use oss_client::{Error, Result, metrics::waiting, sync::lock};
 use pyo3::prelude::*;
 use tokio::task::AbortHandle;
 
@@ -39,7 +39,7 @@ impl Bell {
     pub(crate) fn wait(&self, patience: Duration) {
         let rung = lock(&self.rung);
         if !*rung {
-            drop(self.changed.wait_timeout(rung, patience));
+            waiting(|| drop(self.changed.wait_timeout(rung, patience)));
         }
     }
 }
@@ -76,8 +76,8 @@ impl<T> Outcome<T> {
     fn wait(&self, patience: Duration) -> bool {
         let mut state = lock(&self.state);
         if matches!(*state, State::Running) {
-            let waited = self.changed.wait_timeout(state, patience);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let (woken, _) = waiting(|| self.changed.wait_timeout(state, patience));
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         !matches!(*state, State::Running)
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 use oss_client::{
-    ops::put::PutOptions,
+    ops::{multipart::Part, put::PutOptions},
     upload::{Lane, Published, Upload},
 };
 use pyo3::{
@@ -59,6 +59,7 @@ impl Drop for PyWriter {
 }
 
 impl PyWriter {
+    #[expect(clippy::too_many_arguments, reason = "what to write and how")]
     pub(crate) fn new(
         py: Python<'_>,
         reactor_clients: &[Arc<ReactorClient>],
@@ -67,12 +68,17 @@ impl PyWriter {
         size_hint: Option<u64>,
         deferred: bool,
         options: PutOptions,
+        after: Option<(String, Vec<Part>)>,
     ) -> PyResult<Self> {
         let handled = Handled::now(py)?;
         let reactor_client = &reactor_clients[turn % reactor_clients.len()];
         let (client, reactor) = reactor_client.get(py)?;
-        let upload = Upload::new(lanes(py, reactor_clients)?, client, bucket, key, options, size_hint)
+        let mut upload = Upload::new(lanes(py, reactor_clients)?, &client, bucket, key, options, size_hint)
             .map_err(|cause| error::to_python(py, &cause))?;
+        if let Some((upload_id, parts)) = after {
+            upload.continue_after(&upload_id, parts);
+        }
+        let written = upload.written();
         let upload = Arc::new(tokio::sync::Mutex::new(upload));
         let warned = Arc::new(AtomicBool::new(false));
         let uri = format!("oss://{bucket}/{key}");
@@ -82,7 +88,7 @@ impl PyWriter {
             reactor_client: Arc::clone(reactor_client),
             state: ForkLock::new(State {
                 progress: Progress::Open(ProcessBound::new(unfinished)),
-                written: 0,
+                written,
                 blocks: 0,
                 ended: false,
                 lost: false,
@@ -114,7 +120,7 @@ impl PyWriter {
         F: Future<Output = oss_client::Result<T>> + Send + 'static,
     {
         let upload = Arc::clone(state.upload(py)?);
-        let (_, reactor) = self.reactor_client.get(py)?;
+        let reactor = self.reactor_client.reactor(py)?;
         let run = async move { operation(upload.lock_owned().await).await };
         block_on(py, reactor, run).inspect_err(|error| {
             state.progress = Progress::Failed(error.clone_ref(py));
@@ -185,7 +191,7 @@ impl PyWriter {
 pub(crate) fn lanes(py: Python<'_>, reactor_clients: &[Arc<ReactorClient>]) -> PyResult<Vec<Lane>> {
     let lane = |reactor_client: &Arc<ReactorClient>| {
         let (client, reactor) = reactor_client.get(py)?;
-        Ok(Lane { client: client.clone(), runtime: reactor.handle.clone() })
+        Ok(Lane { client, runtime: reactor.handle.clone() })
     };
     reactor_clients.iter().map(lane).collect()
 }
@@ -206,6 +212,40 @@ impl PyWriter {
     #[getter]
     fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// The name as the original has it.
+    #[getter]
+    fn key(&self) -> &str {
+        self.uri.strip_prefix("oss:/").unwrap_or(&self.uri)
+    }
+
+    /// Only objects of a dataset have labels.
+    #[getter]
+    fn label(&self) -> &'static str {
+        ""
+    }
+
+    /// How many bytes were written so far.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.state.lock(py, "writer")?.written)
+    }
+
+    /// The number of the error that ended the writing, as the operating system names it; 0 without one.
+    fn err(&self, py: Python<'_>) -> PyResult<i32> {
+        match &self.state.lock(py, "writer")?.progress {
+            Progress::Failed(failure) => error::number_of(failure.value(py)),
+            Progress::Open(_) | Progress::Published(_) | Progress::Aborted => Ok(0),
+        }
+    }
+
+    /// The text of that error; empty without one.
+    fn error_msg(&self, py: Python<'_>) -> PyResult<String> {
+        match &self.state.lock(py, "writer")?.progress {
+            Progress::Failed(failure) => Ok(failure.value(py).to_string()),
+            Progress::Open(_) | Progress::Published(_) | Progress::Aborted => Ok(String::new()),
+        }
     }
 
     #[pyo3(signature = (data, /))]
@@ -276,7 +316,7 @@ impl PyWriter {
             if state.lost {
                 return self.abandon(py, state, None);
             }
-            if let Some(reason) = state.handled.other(py)? {
+            if let Some(reason) = state.handled.reason(py, None)? {
                 return self.abandon(py, state, Some(reason));
             }
         }
@@ -306,6 +346,41 @@ impl PyWriter {
         self.take_back(py, &mut state)
     }
 
+    /// Begins an upload in parts, and returns its id.
+    fn _begin(&self, py: Python<'_>) -> PyResult<String> {
+        let mut state = self.state.lock(py, "writer")?;
+        state.open(py)?;
+        self.advance(py, &mut state, |mut upload| async move {
+            match upload.begin().await {
+                Ok(upload_id) => Ok(upload_id.to_string()),
+                Err(error) => Err(upload.give_up(error).await),
+            }
+        })
+    }
+
+    /// Ends the writing without publishing, and leaves the parts that arrived to a writer that continues after them.
+    fn _leave(&self, py: Python<'_>) -> PyResult<()> {
+        let mut state = self.state.lock(py, "writer")?;
+        if matches!(state.progress, Progress::Open(_)) {
+            self.advance(py, &mut state, |mut upload| async move {
+                upload.leave().await;
+                Ok(())
+            })?;
+            state.end(Progress::Aborted);
+        }
+        Ok(())
+    }
+
+    /// [`Self::publish`] under the name that fsspec calls.
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        self.publish(py)
+    }
+
+    /// [`Self::abort`] under the name that fsspec calls.
+    fn discard(&self, py: Python<'_>) -> PyResult<()> {
+        self.abort(py)
+    }
+
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         let state = self.state.lock(py, "writer")?;
@@ -317,9 +392,9 @@ impl PyWriter {
         Ok(matches!(self.state.lock(py, "writer")?.progress, Progress::Aborted))
     }
 
-    /// The exception because of which `close` would abort.
-    fn _reason_to_abort<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBaseException>>> {
-        self.state.lock(py, "writer")?.handled.other(py)
+    /// The exception because of which `close` would abort, or the end of the block that called the caller.
+    fn _reason_to_abort(&self, py: Python<'_>, ends_block: bool) -> PyResult<Option<Py<PyBaseException>>> {
+        Ok(self.state.lock(py, "writer")?.handled.reason(py, ends_block.then_some(1))?.map(Bound::unbind))
     }
 
     /// The interpreter calls it on what a stream wraps, if the stream is collected unclosed; it closes it next.
@@ -456,7 +531,7 @@ impl PyWriter {
                     return Ok(());
                 }
                 // Not the end of a `with` block, but an ExitStack that is closed because of an exception.
-                if let Some(reason) = state.handled.other(py)? {
+                if let Some(reason) = state.handled.reason(py, Some(0))? {
                     return self.abandon(py, state, Some(reason));
                 }
                 if self.deferred {

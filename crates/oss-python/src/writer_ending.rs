@@ -68,7 +68,7 @@ impl PyWriter {
             Progress::Published(_) | Progress::Aborted => return Ok(()),
         };
         let upload = Arc::clone(unfinished.upload());
-        let (_, reactor) = self.reactor_client.get(py)?;
+        let reactor = self.reactor_client.reactor(py)?;
         let aborted = block_on(py, reactor, async move { upload.lock().await.abort().await });
         state.end(Progress::Aborted);
         aborted

@@ -65,15 +65,41 @@ const PAGES_READY: usize = 2;
 /// after the receiver is dropped. An error is the last page, after everything before it.
 pub fn pages(client: Client, bucket: &str, prefix: &str, options: ListingOptions) -> mpsc::Receiver<Page> {
     let (sender, receiver) = mpsc::channel(PAGES_READY);
-    let listed = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned() };
+    let listed = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned(), detailed: false };
     tokio::spawn(async move {
         let listed = async {
+            let entries = |page: ListedObjects| listed.entries(&page);
             if listed.client.is_local() {
                 files::list(&listed, &options, &sender).await;
             } else if options.parallel {
-                parallel::list(&listed, options, &sender).await;
+                parallel::list(&listed, options, &sender, entries).await;
             } else {
-                sequential::list(&listed, options, &sender).await;
+                sequential::list(&listed, options, &sender, entries).await;
+            }
+        };
+        tokio::select! {
+            () = sender.closed() => {}
+            () = listed => {}
+        }
+    });
+    receiver
+}
+
+/// [`pages`] as the service says them, with the details of each object. Files of this machine have none.
+pub fn detailed_pages(
+    client: Client,
+    bucket: &str,
+    prefix: &str,
+    options: ListingOptions,
+) -> mpsc::Receiver<Result<ListedObjects>> {
+    let (sender, receiver) = mpsc::channel(PAGES_READY);
+    let listed = ListedPrefix { client, bucket: bucket.into(), prefix: prefix.to_owned(), detailed: true };
+    tokio::spawn(async move {
+        let listed = async {
+            if options.parallel {
+                parallel::list(&listed, options, &sender, |page| page).await;
+            } else {
+                sequential::list(&listed, options, &sender, |page| page).await;
             }
         };
         tokio::select! {
@@ -89,6 +115,8 @@ struct ListedPrefix {
     client: Client,
     bucket: Arc<str>,
     prefix: String,
+    /// Whether pages have details.
+    detailed: bool,
 }
 
 impl ListedPrefix {
@@ -98,8 +126,9 @@ impl ListedPrefix {
         let mut search = PageSearch::new(&self.client);
         loop {
             let mut budget = search.budget(&self.client);
+            let asked = continuation.as_deref();
             let listed =
-                self.client.list_packed_within(&self.bucket, &options, continuation.as_deref(), &mut budget).await;
+                self.client.list_packed_within(&self.bucket, &options, asked, self.detailed, &mut budget).await;
             let on = |error: Error| error.on(Some(&self.bucket), Some(&self.prefix));
             let page = listed.map_err(|error| on(search.explained(error)))?;
             check_continuation(page.continuation.as_deref(), continuation.as_deref()).map_err(on)?;

@@ -9,7 +9,6 @@ use super::{
     segmented::{Disorder, PageRequest, SegmentedListing},
 };
 use crate::{
-    catalogue::Page,
     error::{Error, ErrorKind, Result},
     ops::list::MOST_KEYS,
     paginate::DISORDER,
@@ -23,7 +22,12 @@ const MOST_PAGES: usize = 16;
 const MEMORY: usize = 32 << 20;
 
 /// Sends the pages, or an error as the last.
-pub(super) async fn list(listed: &ListedPrefix, options: ListingOptions, sender: &Sender<Page>) {
+pub(super) async fn list<T>(
+    listed: &ListedPrefix,
+    options: ListingOptions,
+    sender: &Sender<Result<T>>,
+    delivered: impl Fn(ListedObjects) -> T,
+) {
     let mut listing = SegmentedListing::new(&listed.prefix, options.start_after, MOST_KEYS.into(), MEMORY);
     let mut asked = FuturesUnordered::new();
     while !listing.is_done() {
@@ -35,7 +39,7 @@ pub(super) async fn list(listed: &ListedPrefix, options: ListingOptions, sender:
             biased;
             permit = sender.reserve(), if listing.is_ready() => {
                 let (Ok(permit), Some(page)) = (permit, listing.pop()) else { return };
-                permit.send(page.map(|page| listed.entries(&page)));
+                permit.send(page.map(&delivered));
             }
             Some((segment, answer)) = asked.next(), if !asked.is_empty() => {
                 if let Err(Disorder) = listing.answer(segment, answer) {

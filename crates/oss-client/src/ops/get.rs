@@ -17,9 +17,9 @@ use crate::{
     buffer::PooledBuffer,
     client::Client,
     error::{Error, ErrorKind, Result, too_large},
+    metrics::METRICS,
     request::Request,
     retry::RetryBudget,
-    traffic,
     transport::Response,
 };
 
@@ -127,6 +127,8 @@ impl Client {
         loop {
             let filled = bytes.len();
             if !wanted(filled as u64) {
+                // Another request follows, and may need its descriptor.
+                response.body.abandon();
                 meta = self.described(request, &response).await?;
                 return Ok(FetchedObject { meta, bytes: None });
             }
@@ -151,7 +153,7 @@ impl Client {
             return Ok(FetchedObject { meta, bytes: None });
         }
         verify(&meta, checksum(&bytes))?;
-        traffic::count_received(meta.size);
+        METRICS.received.add(meta.size);
         Ok(FetchedObject { meta, bytes: Some(PooledBuffer::detached(bytes)) })
     }
 
@@ -245,7 +247,7 @@ impl Client {
                         budget.progressed(count);
                         if filled == length {
                             response.body.finish().await?;
-                            traffic::count_received(length as u64);
+                            METRICS.received.add(length as u64);
                             return Ok(crc.value());
                         }
                     }
@@ -342,7 +344,7 @@ fn verify(meta: &ObjectMeta, checksum: u64) -> Result<()> {
             Err(ErrorKind::Integrity(text).into())
         }
         Some(_) => {
-            traffic::count_compared(meta.size);
+            METRICS.compared.add(meta.size);
             Ok(())
         }
         None => Ok(()),

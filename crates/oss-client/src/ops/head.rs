@@ -2,13 +2,13 @@
 
 use std::time::SystemTime;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use oss_protocol::{header as oss_header, range::ContentRange, time};
 
 use super::incomplete;
 use crate::{
     client::Client,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     request::Request,
     transport::Response,
 };
@@ -60,10 +60,21 @@ pub(super) fn size_of(response: &Response) -> Option<u64> {
 impl Client {
     /// Describes an object.
     pub async fn head(&self, bucket: &str, key: &str) -> Result<ObjectMeta> {
+        self.head_if(bucket, key, HeaderMap::new()).await
+    }
+
+    /// Describes an object if it meets conditions: `If-Match`, `If-None-Match`, `If-Modified-Since` and
+    /// `If-Unmodified-Since`.
+    pub async fn head_if(&self, bucket: &str, key: &str, conditions: HeaderMap) -> Result<ObjectMeta> {
         if self.is_local() {
-            return self.head_file(bucket, key).await;
+            if conditions.is_empty() {
+                return self.head_file(bucket, key).await;
+            }
+            let text = "conditions are for objects of OSS, but objects are files of this machine here: leave them out";
+            return Err(Error::new(ErrorKind::Config(text.to_owned())).on(Some(bucket), Some(key)));
         }
-        let request = Request::object(Method::HEAD, bucket, key);
+        let mut request = Request::object(Method::HEAD, bucket, key);
+        request.headers = conditions;
         let response = self.send(&request).await?;
         self.described(&request, &response).await
     }

@@ -4,7 +4,7 @@ use http::Method;
 use oss_protocol::xml::{XmlError, list::ListObjectsV2Result, listed::ListedObjects};
 
 use super::parse_body;
-use crate::{client::Client, error::Result, request::Request, retry::RetryBudget};
+use crate::{client::Client, error::Result, metrics::METRICS, request::Request, retry::RetryBudget};
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -47,15 +47,17 @@ impl Client {
         self.page(bucket, options, continuation, ListObjectsV2Result::parse, budget).await
     }
 
-    /// [`Client::list_page_within`] with no more of each object than a listing of millions needs.
+    /// [`Client::list_page_within`] with no more of each object than a listing of millions needs, or with its details.
     pub(crate) async fn list_packed_within(
         &self,
         bucket: &str,
         options: &ListOptions,
         continuation: Option<&str>,
+        detailed: bool,
         budget: &mut RetryBudget,
     ) -> Result<ListedObjects> {
-        self.page(bucket, options, continuation, ListedObjects::parse, budget).await
+        let parse = if detailed { ListedObjects::parse_detailed } else { ListedObjects::parse };
+        self.page(bucket, options, continuation, parse, budget).await
     }
 
     async fn page<T>(
@@ -84,8 +86,11 @@ impl Client {
         loop {
             let response = self.send_within(&request, budget).await?;
             match parse_body(&request, response, PAGE_LIMIT, &parse).await {
-                Err(error) if error.is_retryable() => budget.wait_after(error).await?,
-                other => return other,
+                Ok(page) => {
+                    METRICS.listed_pages.add(1);
+                    return Ok(page);
+                }
+                Err(error) => budget.wait_after(error).await?,
             }
         }
     }

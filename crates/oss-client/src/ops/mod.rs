@@ -11,9 +11,11 @@ pub mod multipart;
 pub mod presign;
 pub mod put;
 
-use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
-use oss_protocol::{error_code::ErrorCode, xml::error::ErrorBody};
+use http::{
+    HeaderMap, Method,
+    header::{HeaderName, HeaderValue},
+};
+use oss_protocol::{error_code::ErrorCode, header as oss_header, xml::error::ErrorBody};
 
 use crate::{
     client::Client,
@@ -33,7 +35,7 @@ fn set_header(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<
 /// Sends a request, and receives and parses its XML answer; also returns what `read_head` finds in its head.
 ///
 /// OSS may have sent the head of a success before it found that it cannot succeed. An error in such an answer is retried
-/// as its code would be.
+/// as its code would be. So is an answer that breaks off, if carrying out the request once more changes nothing.
 async fn exchange<T, H, E: std::fmt::Display>(
     client: &Client,
     request: &Request,
@@ -42,13 +44,17 @@ async fn exchange<T, H, E: std::fmt::Display>(
     parse: impl Fn(&[u8]) -> std::result::Result<T, E>,
 ) -> Result<(T, H)> {
     let mut budget = client.budget();
+    // The second attempt would not overwrite what the first one wrote; what a POST begins or ends is not there twice.
+    let is_repeatable = request.method != Method::POST && !request.headers.contains_key(oss_header::FORBID_OVERWRITE);
     loop {
         let response = client.send_within(request, &mut budget).await?;
-        let head = read_head(&response)?;
+        let head = read_head(&response).map_err(|error| budget.give_up(error))?;
         match parse_body(request, response, limit, &parse).await {
-            // A request whose answer broke off was carried out: the caller decides.
             Err(error) if matches!(error.kind(), ErrorKind::Service { .. }) => budget.wait_after(error).await?,
-            answer => return Ok((answer?, head)),
+            Err(error) if is_repeatable && error.is_retryable() => budget.wait_after(error).await?,
+            // A request whose answer broke off was carried out: the caller decides.
+            Err(error) => return Err(budget.give_up(error)),
+            Ok(answer) => return Ok((answer, head)),
         }
     }
 }

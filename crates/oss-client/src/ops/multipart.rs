@@ -10,7 +10,7 @@ use oss_protocol::{
         Document,
         multipart::{
             CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
-            ListMultipartUploadsResult,
+            ListMultipartUploadsResult, ListPartsResult,
         },
     },
 };
@@ -115,6 +115,32 @@ impl Client {
         let (result, ()) =
             exchange(self, &request, ANSWER_LIMIT, compare, CompleteMultipartUploadResult::parse).await?;
         Ok(result.etag)
+    }
+
+    /// The parts of an upload that have arrived, in the order of their numbers.
+    pub async fn list_parts(&self, bucket: &str, key: &str, upload_id: &str) -> Result<Vec<Part>> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut marker = 0;
+        loop {
+            let request = Request::object(Method::GET, bucket, key)
+                .query("uploadId", upload_id)
+                .query("encoding-type", "url")
+                .query("part-number-marker", marker.to_string());
+            let (page, ()) = exchange(self, &request, PAGE_LIMIT, |_| Ok(()), ListPartsResult::parse).await?;
+            parts.extend(page.parts.into_iter().map(|part| Part {
+                number: part.part_number,
+                etag: part.etag,
+                length: part.size,
+                crc64: part.hash_crc64ecma,
+            }));
+            if !page.is_truncated {
+                return Ok(parts);
+            }
+            match page.next_part_number_marker {
+                Some(next) if next > marker => marker = next,
+                _ => return Err(incomplete(&request, "NextPartNumberMarker")),
+            }
+        }
     }
 
     /// Aborts an upload and removes its parts. It is not an error if it does not exist.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
 use oss_protocol::{
-    canonical,
+    canonical, header as oss_header,
     sign::{RequestTarget, SignatureVersion, v1, v4},
 };
 
@@ -32,8 +32,12 @@ impl Client {
         let signing = self.signing().await?;
         let signer = signing.signer().ok_or_else(|| invalid(&"the client is anonymous"))?;
         let time = self.now();
-        let target = RequestTarget { method, bucket: Some(bucket), key: Some(key), query: &[] };
-        let query = match config.signature_version {
+        // Programs that use the URL need not know of this header, and OSS also takes it from the query.
+        let payer = config.headers.get(oss_header::REQUEST_PAYER).and_then(|value| value.to_str().ok());
+        let payer = payer.map(|value| (oss_header::REQUEST_PAYER.as_str().to_owned(), value.to_owned()));
+        let mut query: Vec<(String, String)> = payer.into_iter().collect();
+        let target = RequestTarget { method, bucket: Some(bucket), key: Some(key), query: &query };
+        let signed = match config.signature_version {
             SignatureVersion::V4 => {
                 let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
                 let signing_key = signer.signing_key(time, &config.region);
@@ -43,7 +47,8 @@ impl Client {
             }
             SignatureVersion::V1 => v1::presign(target, headers, &signer.credentials, time, expires),
         };
-        let query = canonical::format_query(&query.map_err(|error| invalid(&error))?);
+        query.extend(signed.map_err(|error| invalid(&error))?);
+        let query = canonical::format_query(&query);
         let (scheme, authority) = (endpoint.scheme(), endpoint.authority(Some(bucket)));
         Ok(format!("{scheme}://{authority}{}?{query}", endpoint.path(Some(bucket), Some(key))))
     }

@@ -40,7 +40,7 @@ mod queue;
 mod sequence;
 mod spans;
 
-pub use driver::{DeliveryOrder, kept_for_large, start};
+pub use driver::{DeliveryOrder, kept_for_large, process_budget, start};
 pub use prefix_to_list::{PrefixToList, RecordFailure};
 pub use queue::{Queue, Taken};
 pub use sequence::Sequence;

@@ -2,14 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::Notify;
-
 use super::Item;
-use crate::{error::Error, sync::lock};
+use crate::{error::Error, memory::StreamMemory, metrics::waiting, sync::lock};
 
 /// Most items of one batch: enough that the lock and a wake-up cost each object next to nothing.
 const BATCH_ITEMS: usize = 64;
@@ -19,15 +20,19 @@ const BATCH_ITEMS: usize = 64;
 pub struct Queue {
     state: Mutex<State>,
     filled: Condvar,
-    /// Tells the driver that there is room again.
-    pub(super) room: Notify,
+    /// What the stream holds, the batch that was taken last included.
+    memory: Arc<StreamMemory>,
     batch_bytes: usize,
+    /// How long its reader has waited, in nanoseconds.
+    waited: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
+    /// Bytes of the batch that was taken last. The reader has used it up when it takes the next one.
+    taken: usize,
     reader_waits: bool,
     driver_waits: bool,
     end: Option<Result<(), Error>>,
@@ -54,19 +59,25 @@ pub enum Taken {
 
 impl Queue {
     /// An empty queue whose batches hold at most `batch_bytes` (or one object).
-    pub(super) fn new(batch_bytes: usize) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), room: Notify::new(), batch_bytes }
+    pub(super) fn new(batch_bytes: usize, memory: Arc<StreamMemory>) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), memory, batch_bytes, waited: AtomicU64::new(0) }
     }
 
     /// Takes the next batch, waiting for it at most `patience`.
     pub fn take(&self, patience: Duration) -> Taken {
         let mut state = lock(&self.state);
+        let used_up = std::mem::take(&mut state.taken);
+        self.memory.release(used_up);
+        if used_up > 0 && std::mem::take(&mut state.driver_waits) {
+            self.memory.room().free();
+        }
         if state.items.is_empty() && state.end.is_none() {
             state.reader_waits = true;
             // After a wake-up without items, the caller asks again.
-            let waited = self.filled.wait_timeout(state, patience);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let (woken, waited) = waiting(|| self.filled.wait_timeout(state, patience));
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
             state.reader_waits = false;
+            self.waited.fetch_add(waited, Ordering::Relaxed);
         }
         if state.items.is_empty() {
             return match &state.end {
@@ -85,10 +96,16 @@ impl Queue {
             batch.push_back(item);
         }
         state.bytes -= bytes;
+        state.taken = bytes;
         if std::mem::take(&mut state.driver_waits) {
-            self.room.notify_one();
+            self.memory.room().free();
         }
         Taken::Items(batch)
+    }
+
+    /// How long its reader has waited for objects.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
     /// Bytes that are ready and not taken yet.
@@ -101,8 +118,9 @@ impl Queue {
         let mut state = lock(&self.state);
         state.abandoned = true;
         state.items.clear();
-        state.bytes = 0;
-        self.room.notify_one();
+        let held = std::mem::take(&mut state.bytes) + std::mem::take(&mut state.taken);
+        self.memory.release(held);
+        self.memory.room().free();
     }
 
     /// Whether nobody reads any more, or nothing is left to be read.
@@ -115,6 +133,7 @@ impl Queue {
     pub(super) fn put(&self, items: impl Iterator<Item = Item>) -> bool {
         let mut state = lock(&self.state);
         if state.abandoned {
+            items.for_each(|item| self.memory.release(item.held()));
             return false;
         }
         for item in items {
@@ -141,7 +160,7 @@ impl Queue {
         (!state.abandoned).then(|| Load { bytes: state.bytes, items: state.items.len() })
     }
 
-    /// The same, and asks for a notification through `room` when the next batch has been taken.
+    /// The same, and asks for a notification through its room when the next batch has been taken.
     pub(super) fn load_before_waiting(&self) -> Option<Load> {
         let mut state = lock(&self.state);
         state.driver_waits = true;

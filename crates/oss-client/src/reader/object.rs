@@ -20,9 +20,9 @@ use crate::{
     catalogue::Entry,
     client::Client,
     error::{Error, ErrorKind, Result},
+    metrics::METRICS,
     ops::head::ObjectMeta,
     sync::lock,
-    traffic,
 };
 
 /// An open object. Every byte comes from the version with the ETag seen at opening, or the read fails.
@@ -199,7 +199,7 @@ impl ObjectReader {
             }
             (Some(_), Some(_)) => {
                 if !self.shared.compared.swap(true, Ordering::Relaxed) {
-                    traffic::count_compared(self.meta().size);
+                    METRICS.compared.add(self.meta().size);
                 }
                 Ok(())
             }

@@ -33,7 +33,11 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use tokio::runtime::Handle;
 
 use super::{object::ObjectReader, piece::Piece};
-use crate::{buffer::BufferPool, config::ClientConfig};
+use crate::{
+    buffer::BufferPool,
+    config::ClientConfig,
+    memory::{Memory, ProcessBudget, WindowBytes},
+};
 
 /// Bytes of each end that the first access fetches. `torch.load` starts with the directory at the end and the pickle at
 /// the start, and those of a model of a thousand tensors have about this size.
@@ -102,7 +106,7 @@ pub struct Window {
     concurrency: usize,
     /// By first byte; they do not overlap.
     pieces: BTreeMap<u64, Arc<Piece>>,
-    held: u64,
+    held: WindowBytes,
     stream: Stream,
     touched: bool,
     turn: usize,
@@ -124,11 +128,16 @@ impl Window {
     /// their order.
     pub fn new(object: ObjectReader, reactors: Vec<Handle>) -> Self {
         let limit = object.clients()[0].config().reader_window;
-        Self::within(limit, object, reactors)
+        Self::within(limit, None, object, reactors)
     }
 
-    /// The same, holding at most `limit` bytes.
-    pub fn within(limit: usize, object: ObjectReader, reactors: Vec<Handle>) -> Self {
+    /// The same, holding at most `limit` bytes: alone, or as a part of the memory of the process.
+    pub fn within(
+        limit: usize,
+        shared: Option<(Arc<Memory>, ProcessBudget)>,
+        object: ObjectReader,
+        reactors: Vec<Handle>,
+    ) -> Self {
         let config = object.clients()[0].config();
         let limit = limit.max(4) as u64;
         Self {
@@ -140,7 +149,7 @@ impl Window {
             object,
             reactors,
             pieces: BTreeMap::new(),
-            held: 0,
+            held: WindowBytes::new(shared),
             stream: Stream::default(),
             touched: false,
             turn: 0,
@@ -155,7 +164,7 @@ impl Window {
     /// A window over the same version of the object with nothing in it.
     #[must_use]
     pub fn reopened(&self) -> Self {
-        Self::within(self.limit as usize, self.object.reopened(), self.reactors.clone())
+        Self::within(self.limit as usize, self.held.shared(), self.object.reopened(), self.reactors.clone())
     }
 
     /// Most requests in flight for one read, over one of the clients.
@@ -299,7 +308,7 @@ impl Window {
     /// asked ahead costs a copy, and keeps the connections busy between two reads. So a large read runs ahead by what
     /// arrives in the time to a first byte, and smaller ones come from the window.
     fn run_ahead(&mut self, want: &Range<u64>, direct: u64) {
-        let most = if direct > 0 { self.worth_ahead() } else { self.limit / 2 };
+        let most = if direct > 0 { self.worth_ahead() } else { self.limit_now() / 2 };
         self.stream.ahead = (self.stream.ahead * 2).max(direct / 4).max(FIRST_AHEAD).min(most);
         let target = want.end.saturating_add(self.stream.ahead).min(self.object.meta().size);
         let length = (self.stream.ahead / SPLIT).max(4 * LEAST).min(self.longest);
@@ -321,8 +330,13 @@ impl Window {
         self.set_mark(want);
     }
 
+    /// Most bytes to hold while others hold what they do.
+    fn limit_now(&self) -> u64 {
+        self.limit.saturating_sub(self.held.of_others()).max(self.longest)
+    }
+
     fn worth_ahead(&self) -> u64 {
-        let most = self.limit / 4;
+        let most = self.limit_now() / 4;
         let wait = self.object.first_byte().map(|wait| wait.as_secs_f64() * AHEAD_RATE as f64);
         wait.map_or(most, |bytes| (bytes as u64).clamp(FIRST_AHEAD.min(most), most))
     }
@@ -330,7 +344,7 @@ impl Window {
     fn fetch(&mut self, range: Range<u64>) {
         let lane = self.turn % self.reactors.len();
         self.turn += 1;
-        self.held += length_of(&range);
+        self.held.add(length_of(&range));
         let piece = Piece::fetch(self.object.clone(), lane, &self.reactors[lane], range.clone(), &self.buffers);
         self.pieces.insert(range.start, Arc::new(piece));
     }
@@ -372,7 +386,7 @@ impl Window {
         self.pieces.retain(|_, piece| {
             let keep = !useless(piece);
             if !keep {
-                *held -= piece.length();
+                held.release(piece.length());
             }
             keep
         });
@@ -396,7 +410,7 @@ impl Window {
 
     /// Makes room for `length` bytes beside what is wanted now; false if nothing else can be dropped.
     fn make_room(&mut self, length: u64, want: &Range<u64>) -> bool {
-        while self.held + length > self.limit {
+        while self.held.own() + length > self.limit_now() {
             let behind = self.pieces.values().find(|piece| piece.range().end <= want.start);
             let beyond = || {
                 let last = self.pieces.values().next_back();
@@ -404,7 +418,7 @@ impl Window {
             };
             let Some(start) = behind.or_else(beyond).map(|piece| piece.range().start) else { return false };
             if let Some(piece) = self.pieces.remove(&start) {
-                self.held -= piece.length();
+                self.held.release(piece.length());
             }
         }
         true

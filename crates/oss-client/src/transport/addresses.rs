@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::sync::lock;
+use crate::{descriptors::Descriptors, sync::lock};
 
 /// How long an address is tried before the next one is tried beside it: what RFC 8305 section 8 recommends.
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -38,8 +38,11 @@ impl Addresses {
     /// Connects to one of the addresses that a name has now.
     pub(super) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         let found = lookup_host((host, port)).await;
-        let found =
-            found.map_err(|error| io::Error::other(format!("its name cannot be resolved ({error})")))?.collect();
+        let found = found.map_err(|error| {
+            let exhausted = Descriptors::exhausted(&error);
+            if exhausted { error } else { io::Error::other(format!("its name cannot be resolved ({error})")) }
+        })?;
+        let found = found.collect();
         self.race(self.in_order(found)).await
     }
 

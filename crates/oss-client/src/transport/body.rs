@@ -4,7 +4,10 @@ use super::{
     Lease,
     connection::{Broken, Patience, Rest},
 };
-use crate::error::{ErrorKind, Result};
+use crate::{
+    attempt::Watch,
+    error::{Error, ErrorKind, Result},
+};
 
 /// Bytes that take about as long to receive as a new connection takes to open.
 const FINISH_LIMIT: usize = 64 << 10;
@@ -21,18 +24,31 @@ pub struct Body {
     lease: Option<Lease>,
     rest: Rest,
     patience: Patience,
+    /// Who looks on until the body has been received, or is given up.
+    watch: Option<Box<Watch>>,
 }
 
 impl Body {
     pub(super) fn new(lease: Lease, rest: Rest, patience: Patience) -> Self {
-        let mut body = Self { lease: Some(lease), rest, patience };
+        let mut body = Self { lease: Some(lease), rest, patience, watch: None };
         body.release_if_done();
         body
+    }
+
+    /// Lets someone look on until it ends.
+    pub(crate) fn watch(&mut self, watch: Box<Watch>) {
+        // Without a lease it ends at once.
+        self.watch = self.lease.is_some().then_some(watch);
     }
 
     /// Whether its end shows even if its length was not announced.
     pub(crate) fn is_chunked(&self) -> bool {
         matches!(self.rest, Rest::Chunk(_))
+    }
+
+    /// Closes the connection without receiving the rest.
+    pub(crate) fn abandon(&mut self) {
+        self.lease = None;
     }
 
     /// Receives until `buffer` is full or the body ends; returns the number of bytes received.
@@ -89,12 +105,19 @@ impl Body {
         let Some(lease) = &mut self.lease else { return Ok(0) };
         match self.rest.receive(&mut lease.connection, target, self.patience).await {
             Ok(count) => {
+                if let Some(watch) = &mut self.watch {
+                    watch.received(count);
+                }
                 self.release_if_done();
                 Ok(count)
             }
             Err(broken) => {
                 self.lease = None;
-                Err(self.failure(broken).into())
+                let error = Error::new(self.failure(broken));
+                if let Some(mut watch) = self.watch.take() {
+                    watch.failed(&error);
+                }
+                Err(error)
             }
         }
     }
@@ -123,6 +146,7 @@ impl Body {
             && let Some(lease) = self.lease.take()
         {
             lease.give_back();
+            self.watch = None;
         }
     }
 }

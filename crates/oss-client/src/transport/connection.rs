@@ -19,6 +19,7 @@ use super::{
     head::{self, Framing, Head, RequestHead},
     stream::Stream,
 };
+use crate::descriptors::Counted;
 
 /// Received at a time while a head is expected. Heads are a few hundred bytes; what comes with one is copied once more,
 /// which for an object of this size costs less than a second call to the kernel.
@@ -33,6 +34,13 @@ const MOST_INTERIM: usize = 100;
 /// Most bytes of the lines after the last chunk.
 const LONGEST_TRAILER: usize = LONGEST_HEAD;
 
+/// Bytes that are sent in a few packets: once no more are to come, each wait may be for an acknowledgement.
+const NEARLY_DONE: u64 = 256 << 10;
+
+/// How long nothing comes in the middle of a long answer before what has come is acknowledged. Linux does it after 40 ms
+/// by itself; a timer cannot be shorter.
+const ACKNOWLEDGED_AFTER: Duration = Duration::from_millis(1);
+
 /// A body up to this size is sent in one piece with its head: a copy is cheaper than a packet.
 const SENT_WITH_HEAD: usize = 16 << 10;
 
@@ -43,6 +51,8 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Absent in the first steps through a proxy.
+    _counted: Option<Counted>,
 }
 
 /// Why a connection cannot be used further.
@@ -72,9 +82,14 @@ impl Patience {
     /// read would cost as much as the read.
     async fn wait<T>(self, action: impl Future<Output = T>) -> Result<T, Broken> {
         let mut action = pin!(action);
-        if let Some(done) = (&mut action).now_or_never() {
-            return Ok(done);
+        match (&mut action).now_or_never() {
+            Some(done) => Ok(done),
+            None => self.wait_for(action).await,
         }
+    }
+
+    /// The same for an action that was not ready just now.
+    async fn wait_for<T>(self, action: impl Future<Output = T>) -> Result<T, Broken> {
         let silent = Instant::now() + self.read_timeout;
         let broken = if self.deadline < silent { Broken::Late } else { Broken::Silent };
         tokio::time::timeout_at(self.deadline.min(silent), action).await.map_err(|_| broken)
@@ -83,7 +98,12 @@ impl Patience {
 
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0 }
+        Self { stream, buffer: vec![0; BUFFER], start: 0, end: 0, _counted: None }
+    }
+
+    /// The same, as one of the connections of its process.
+    pub(super) fn counted(self, counted: Counted) -> Self {
+        Self { _counted: Some(counted), ..self }
     }
 
     /// The stream, if everything that was received over it has been used.
@@ -203,7 +223,7 @@ impl Connection {
                 }
                 None => {
                     let unanswered = received.is_empty() && *interim == 0;
-                    match self.fill(patience).await {
+                    match self.fill(!unanswered, patience).await {
                         Ok(0) => return Err(Broken::Lost { cause: closed(), unanswered }),
                         Ok(_) => {}
                         Err(Broken::Lost { cause, .. }) => return Err(Broken::Lost { cause, unanswered }),
@@ -214,8 +234,8 @@ impl Connection {
         }
     }
 
-    /// Receives more after the bytes in the buffer; 0 at the end of the stream.
-    async fn fill(&mut self, patience: Patience) -> Result<usize, Broken> {
+    /// Receives more after the bytes in the buffer; 0 at the end of the stream. `begun`: a part of the answer has come.
+    async fn fill(&mut self, begun: bool, patience: Patience) -> Result<usize, Broken> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -225,21 +245,26 @@ impl Connection {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
         let Self { stream, buffer, end, .. } = self;
-        let received = patience.wait(poll_fn(|context| stream.poll_read(context, &mut buffer[*end..]))).await?;
+        let target = &mut buffer[*end..];
+        let received = if begun {
+            receive_rest(stream, target, true, patience).await?
+        } else {
+            patience.wait(poll_fn(|context| stream.poll_read(context, target))).await?
+        };
         let count = received.map_err(|cause| Broken::Lost { cause, unanswered: false })?;
         self.end += count;
         Ok(count)
     }
 
-    /// Receives some bytes into `target`; 0 at the end of the stream.
-    async fn receive(&mut self, target: &mut [u8], patience: Patience) -> Result<usize, Broken> {
+    /// Receives some bytes into `target`; 0 at the end of the stream. `nearly_done`: few bytes are still to come.
+    async fn receive(&mut self, target: &mut [u8], nearly_done: bool, patience: Patience) -> Result<usize, Broken> {
         if self.start < self.end {
             let count = target.len().min(self.end - self.start);
             target[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
             self.start += count;
             return Ok(count);
         }
-        let received = patience.wait(poll_fn(|context| self.stream.poll_read(context, target))).await?;
+        let received = receive_rest(&mut self.stream, target, nearly_done, patience).await?;
         received.map_err(|cause| Broken::Lost { cause, unanswered: false })
     }
 
@@ -255,11 +280,33 @@ impl Connection {
             if received.len() >= LONGEST_HEAD {
                 return Err(Broken::NotHttp("a chunk without its size".to_owned()));
             }
-            if self.fill(patience).await? == 0 {
+            if self.fill(true, patience).await? == 0 {
                 return Err(ended_early());
             }
         }
     }
+}
+
+/// Receives more of an answer. Before it waits, it acknowledges what has come, since the sender may wait for that. In the
+/// middle of a long answer it does so only if nothing comes for a moment: while bytes keep coming, an acknowledgement for
+/// each would make them come in smaller pieces.
+async fn receive_rest(
+    stream: &mut Stream,
+    target: &mut [u8],
+    nearly_done: bool,
+    patience: Patience,
+) -> Result<io::Result<usize>, Broken> {
+    if let Some(received) = poll_fn(|context| stream.poll_read(context, target)).now_or_never() {
+        return Ok(received);
+    }
+    if !nearly_done {
+        let soon = poll_fn(|context| stream.poll_read(context, target));
+        if let Ok(received) = tokio::time::timeout(ACKNOWLEDGED_AFTER, soon).await {
+            return Ok(received);
+        }
+    }
+    stream.acknowledge();
+    patience.wait_for(poll_fn(|context| stream.poll_read(context, target))).await
 }
 
 impl fmt::Debug for Connection {
@@ -312,7 +359,7 @@ impl Rest {
         let (left, chunked) = match *self {
             Self::Nothing => return Ok(0),
             Self::UntilClose => {
-                let count = connection.receive(target, patience).await?;
+                let count = connection.receive(target, false, patience).await?;
                 if count == 0 {
                     *self = Self::Nothing;
                 }
@@ -330,7 +377,7 @@ impl Rest {
         };
         // Never past the end: what follows belongs to the next response.
         let most = target.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let count = connection.receive(&mut target[..most], patience).await?;
+        let count = connection.receive(&mut target[..most], left <= NEARLY_DONE, patience).await?;
         if count == 0 {
             return Err(ended_early());
         }

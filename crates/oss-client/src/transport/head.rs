@@ -13,6 +13,7 @@ const MOST_HEADERS: usize = 128;
 pub(crate) struct RequestHead {
     method: Method,
     bytes: Vec<u8>,
+    repeatable: bool,
 }
 
 impl RequestHead {
@@ -23,7 +24,8 @@ impl RequestHead {
         for piece in [method.as_str(), " ", path, " HTTP/1.1\r\n\r\n"] {
             bytes.extend_from_slice(piece.as_bytes());
         }
-        Self { method, bytes }
+        let repeatable = method != Method::POST;
+        Self { method, bytes, repeatable }
     }
 
     /// Adds a header before the empty line.
@@ -36,6 +38,15 @@ impl RequestHead {
 
     pub(crate) fn method(&self) -> &Method {
         &self.method
+    }
+
+    /// A second request may have another result, so it must be known to have been sent twice.
+    pub(crate) fn not_repeatable(&mut self) {
+        self.repeatable = false;
+    }
+
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.repeatable
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -10,7 +10,7 @@ mod stream;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -29,7 +29,9 @@ use self::{
 pub use self::{body::Body, response::Response};
 use crate::{
     config::ClientConfig,
+    descriptors::{Descriptors, Idle, PAUSE, Permit},
     error::{Error, ErrorKind, Result},
+    metrics::METRICS,
     proxy::Proxy,
     sync::lock,
     tls,
@@ -45,10 +47,28 @@ pub(crate) struct Transport {
     tls: Option<Arc<rustls::ClientConfig>>,
     proxy: Option<Proxy>,
     addresses: Addresses,
-    connect_timeout: Duration,
-    total_timeout: Duration,
-    read_timeout: Duration,
     idle: Arc<IdleConnections>,
+    descriptors: Arc<Descriptors>,
+}
+
+/// How long one client waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeouts {
+    connect: Duration,
+    read: Duration,
+    total: Duration,
+    /// The end of the request.
+    deadline: Instant,
+}
+
+impl Timeouts {
+    pub(crate) fn new(config: &ClientConfig, deadline: Instant) -> Self {
+        Self { connect: config.connect_timeout, read: config.read_timeout, total: config.total_timeout, deadline }
+    }
+
+    fn patience(self) -> Patience {
+        Patience { read_timeout: self.read, total_timeout: self.total, deadline: self.deadline }
+    }
 }
 
 /// Idle connections by host, the one used last at the end: it is the likeliest to be still open, and is used next. The
@@ -64,18 +84,26 @@ impl IdleConnections {
             hosts.push((host, VecDeque::new()));
             hosts.len() - 1
         });
-        let idle = &mut hosts[index].1;
         // After many requests at once, most of their connections would never be looked at again.
-        while idle.front().is_some_and(|(_, since)| now - *since >= IDLE_LIMIT) {
-            idle.pop_front();
+        for (_, idle) in &mut *hosts {
+            while idle.front().is_some_and(|(_, since)| now - *since >= IDLE_LIMIT) {
+                idle.pop_front();
+            }
         }
-        idle.push_back((connection, now));
+        hosts[index].1.push_back((connection, now));
     }
 
     /// The one that was used last.
     fn take(&self, host: &str) -> Option<IdleConnection> {
         let mut hosts = lock(&self.0);
         hosts.iter_mut().find(|(known, _)| **known == *host)?.1.pop_back()
+    }
+}
+
+impl Idle for IdleConnections {
+    fn close_one(&self) -> bool {
+        let mut hosts = lock(&self.0);
+        hosts.iter_mut().any(|(_, idle)| idle.pop_front().is_some())
     }
 }
 
@@ -87,12 +115,15 @@ pub(crate) struct Lease {
     host: Arc<str>,
     /// Absent if the connection is not kept.
     idle: Option<Arc<IdleConnections>>,
+    permit: Permit,
 }
 
 impl Lease {
     /// Makes the connection available to the next request.
     pub(crate) fn give_back(self) {
-        if let Some(idle) = self.idle {
+        if let Some(idle) = self.idle
+            && self.permit.keeps_connection()
+        {
             idle.keep(self.host, self.connection);
         }
     }
@@ -110,8 +141,24 @@ struct Failure {
     stale: bool,
 }
 
+/// Why there is no connection.
+enum NoConnection {
+    /// The process has too many open files.
+    Descriptors(Error),
+    Failed(Error),
+}
+
+impl From<Error> for NoConnection {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Transport {
-    pub(crate) fn new(config: &ClientConfig) -> Result<Self> {
+    pub(crate) fn new(config: &ClientConfig, descriptors: Arc<Descriptors>) -> Result<Self> {
+        let idle = Arc::<IdleConnections>::default();
+        let known: Weak<IdleConnections> = Arc::downgrade(&idle);
+        descriptors.register(known);
         Ok(Self {
             port: config.endpoint.as_ref().map_or(0, Endpoint::port_or_default),
             tls: if config.endpoint.as_ref().is_some_and(Endpoint::is_tls) {
@@ -121,10 +168,8 @@ impl Transport {
             },
             proxy: config.proxy.clone(),
             addresses: Addresses::default(),
-            connect_timeout: config.connect_timeout,
-            total_timeout: config.total_timeout,
-            read_timeout: config.read_timeout,
-            idle: Arc::default(),
+            idle,
+            descriptors,
         })
     }
 
@@ -144,20 +189,59 @@ impl Transport {
         host: &Arc<str>,
         head: &RequestHead,
         body: &[u8],
-        deadline: Instant,
+        timeouts: Timeouts,
     ) -> Result<Response> {
+        let mut permit = match self.descriptors.try_permit() {
+            Some(permit) => permit,
+            None => Box::pin(self.permit(host, timeouts)).await?,
+        };
         while let Some(connection) = self.reuse(host) {
-            match self.send(host, connection, head, body, deadline).await {
-                Err(Failure { stale: true, error }) => {
+            match self.send(host, connection, permit, head, body, timeouts).await {
+                Err((returned, Failure { stale: true, error })) => {
                     tracing::debug!(%host, %error, "an idle connection had been closed");
+                    permit = returned;
                 }
-                Err(failure) => return Err(failure.error),
+                Err((_, failure)) => return Err(failure.error),
                 Ok(response) => return Ok(response),
             }
         }
         // Rare, so kept out of what each request's future holds.
-        let connection = Box::pin(self.connect_within(host, deadline)).await?;
-        self.send(host, connection, head, body, deadline).await.map_err(|failure| failure.error)
+        let connection = Box::pin(self.obtain(host, timeouts)).await?;
+        let answer = self.send(host, connection, permit, head, body, timeouts).await;
+        answer.map_err(|(_, failure)| failure.error)
+    }
+
+    /// A new connection, or one that became free while there was no descriptor for another.
+    async fn obtain(&self, host: &str, timeouts: Timeouts) -> Result<Connection> {
+        loop {
+            let error = match self.connect_within(host, timeouts).await {
+                Ok(connection) => {
+                    METRICS.connections.add(1);
+                    return Ok(connection);
+                }
+                Err(NoConnection::Failed(error)) => return Err(error),
+                Err(NoConnection::Descriptors(error)) => error,
+            };
+            if !self.descriptors.make_room() || Instant::now() + PAUSE >= timeouts.deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE).await;
+            if let Some(connection) = self.reuse(host) {
+                return Ok(connection);
+            }
+        }
+    }
+
+    async fn permit(&self, host: &str, timeouts: Timeouts) -> Result<Permit> {
+        let permit = tokio::time::timeout_at(timeouts.deadline, self.descriptors.permit()).await;
+        permit.map_err(|_| {
+            let seconds = timeouts.total.as_secs_f64();
+            let why = format!(
+                " within {seconds:.1} s (total_timeout): this process has too many open files, and no other request \
+                 ended; raise the limit (ulimit -n)"
+            );
+            ErrorKind::Timeout(format!("no connection to {}{why}", self.peer(host))).into()
+        })
     }
 
     fn reuse(&self, host: &str) -> Option<Connection> {
@@ -173,15 +257,16 @@ impl Transport {
         &self,
         host: &Arc<str>,
         mut connection: Connection,
+        permit: Permit,
         head: &RequestHead,
         body: &[u8],
-        deadline: Instant,
-    ) -> std::result::Result<Response, Failure> {
-        let patience = Patience { read_timeout: self.read_timeout, total_timeout: self.total_timeout, deadline };
+        timeouts: Timeouts,
+    ) -> std::result::Result<Response, (Permit, Failure)> {
+        let patience = timeouts.patience();
         let broken = match connection.exchange(head, body, patience).await {
             Ok(answer) => {
                 let idle = answer.keep_alive.then(|| Arc::clone(&self.idle));
-                let lease = Lease { connection, host: Arc::clone(host), idle };
+                let lease = Lease { connection, host: Arc::clone(host), idle, permit };
                 let body = Body::new(lease, Rest::of(answer.framing), patience);
                 return Ok(Response { status: answer.status, headers: answer.headers, body, secrets: None });
             }
@@ -190,50 +275,57 @@ impl Transport {
         let peer = self.peer(host);
         let (kind, stale) = match broken {
             Broken::Silent => {
-                let seconds = self.read_timeout.as_secs_f64();
+                let seconds = timeouts.read.as_secs_f64();
                 (ErrorKind::Timeout(format!("no answer from {peer} for {seconds:.1} s")), false)
             }
             Broken::Late => {
-                let seconds = self.total_timeout.as_secs_f64();
+                let seconds = timeouts.total.as_secs_f64();
                 let text = format!("{peer} had not answered when total_timeout ({seconds:.1} s) was over");
                 (ErrorKind::Timeout(text), false)
             }
             Broken::NotHttp(what) => (ErrorKind::InvalidReply(format!("{peer} does not speak HTTP: {what}")), false),
             Broken::Lost { cause, unanswered } => {
                 let text = format!("the connection to {peer} broke before an answer arrived: {cause}");
-                // A request that changes something each time must be known to have been sent twice.
-                (ErrorKind::Transport(text), unanswered && head.method() != Method::POST)
+                (ErrorKind::Transport(text), unanswered && head.is_repeatable())
             }
         };
-        Err(Failure { error: kind.into(), stale })
+        Err((permit, Failure { error: kind.into(), stale }))
     }
 
-    async fn connect_within(&self, host: &str, deadline: Instant) -> Result<Connection> {
-        let limit = Instant::now() + self.connect_timeout;
-        let earlier = deadline.min(limit);
-        tokio::time::timeout_at(earlier, self.connect(host, earlier)).await.unwrap_or_else(|_| {
-            let (seconds, setting) = if deadline < limit {
-                (self.total_timeout.as_secs_f64(), "total_timeout")
+    async fn connect_within(&self, host: &str, timeouts: Timeouts) -> std::result::Result<Connection, NoConnection> {
+        let limit = Instant::now() + timeouts.connect;
+        let earlier = timeouts.deadline.min(limit);
+        let connecting = self.connect(host, Timeouts { deadline: earlier, ..timeouts });
+        tokio::time::timeout_at(earlier, connecting).await.unwrap_or_else(|_| {
+            let (seconds, setting) = if timeouts.deadline < limit {
+                (timeouts.total.as_secs_f64(), "total_timeout")
             } else {
-                (self.connect_timeout.as_secs_f64(), "connect_timeout")
+                (timeouts.connect.as_secs_f64(), "connect_timeout")
             };
-            Err(self.no_connection(host, &format!(" within {seconds:.1} s ({setting}): no answer")))
+            Err(self.no_connection(host, &format!(" within {seconds:.1} s ({setting}): no answer")).into())
         })
     }
 
-    async fn connect(&self, host: &str, deadline: Instant) -> Result<Connection> {
+    async fn connect(&self, host: &str, timeouts: Timeouts) -> std::result::Result<Connection, NoConnection> {
         let refused = |error: &dyn std::error::Error| self.unreachable(host, error);
         // A literal IPv6 address stands in brackets in a URL, and without them everywhere else.
         let address = host.trim_start_matches('[').trim_end_matches(']');
         let proxy = self.proxy(host);
         let (peer, port) = proxy.map_or((address, self.port), |proxy| (proxy.host(), proxy.port()));
-        let stream = self.addresses.connect(peer, port).await.map_err(|error| refused(&error))?;
+        let stream = self.addresses.connect(peer, port).await.map_err(|error| {
+            if Descriptors::exhausted(&error) {
+                NoConnection::Descriptors(self.no_descriptor(host, &error))
+            } else {
+                refused(&error).into()
+            }
+        })?;
+        let counted = self.descriptors.opened(&stream);
         stream.set_nodelay(true).map_err(|error| refused(&error))?;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
                 let stream = match proxy {
-                    Some(proxy) => self.tunnel(proxy, host, stream, deadline).await?,
+                    Some(proxy) => self.tunnel(proxy, host, stream, timeouts).await?,
                     None => stream,
                 };
                 let server = ServerName::try_from(address.to_owned()).map_err(|error| refused(&error))?;
@@ -259,11 +351,16 @@ impl Transport {
                 Stream::Tls(Box::new(stream))
             }
         };
-        Ok(Connection::new(stream))
+        Ok(Connection::new(stream).counted(counted))
     }
 
     fn unreachable(&self, host: &str, cause: &dyn fmt::Display) -> Error {
         self.no_connection(host, &format!(": {cause}"))
+    }
+
+    fn no_descriptor(&self, host: &str, cause: &std::io::Error) -> Error {
+        let hint = "raise the limit of open files (ulimit -n), or close files that the program has open";
+        ErrorKind::Connect(format!("no connection to {}: {cause}; {hint}", self.peer(host))).into()
     }
 
     fn no_connection(&self, host: &str, why: &str) -> Error {
@@ -283,7 +380,7 @@ impl Transport {
     }
 
     /// Asks a proxy for a tunnel to a host.
-    async fn tunnel(&self, proxy: &Proxy, host: &str, stream: TcpStream, deadline: Instant) -> Result<TcpStream> {
+    async fn tunnel(&self, proxy: &Proxy, host: &str, stream: TcpStream, timeouts: Timeouts) -> Result<TcpStream> {
         let target = format!("{host}:{}", self.port);
         let mut head = RequestHead::new(Method::CONNECT, &target);
         head.header("host", target.as_bytes());
@@ -291,8 +388,7 @@ impl Transport {
             head.header("proxy-authorization", authorization.as_bytes());
         }
         let mut connection = Connection::new(Stream::Plain(stream));
-        let patience = Patience { read_timeout: self.read_timeout, total_timeout: self.total_timeout, deadline };
-        let answer = connection.exchange(&head, &[], patience).await.map_err(|broken| match broken {
+        let answer = connection.exchange(&head, &[], timeouts.patience()).await.map_err(|broken| match broken {
             Broken::Silent | Broken::Late => self.unreachable(host, &"it does not answer"),
             Broken::Lost { cause, .. } => self.unreachable(host, &cause),
             Broken::NotHttp(what) => {
@@ -316,11 +412,21 @@ impl Transport {
 /// A proxy's answer that no other attempt changes.
 pub(crate) fn proxy_refused(proxy: &Proxy, host: &str, status: StatusCode) -> Error {
     let remedy = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-        "it wants a user name and a password: OssConfig(proxy=\"http://USER:PASSWORD@HOST:PORT\")"
+        "it wants a user name and a password: OssConfig(proxy=\"http://USER:PASSWORD@HOST:PORT\")".to_owned()
     } else {
-        "let it pass requests to this host, or name the host in NO_PROXY"
+        format!("let it pass requests to this host, or {}", proxy.way_around())
     };
     ErrorKind::Proxy(format!("the proxy {proxy} refused a request to {host} with {status}; {remedy}")).into()
+}
+
+/// A success that the service did not send, such as the page on which a proxy wants a user to log in.
+pub(crate) fn answered_by_proxy(proxy: &Proxy, host: &str, status: StatusCode) -> Error {
+    let text = format!(
+        "the answer to a request to {host} through the proxy {proxy} has no request id of OSS (status {status}): it \
+         comes from the proxy or from what answers behind it; let it pass requests to this host, or {}",
+        proxy.way_around()
+    );
+    ErrorKind::Proxy(text).into()
 }
 
 impl fmt::Debug for Transport {

@@ -29,6 +29,20 @@ impl Stream {
         received.map_ok(|()| buffer.filled().len())
     }
 
+    /// Acknowledges what has arrived, instead of up to 40 ms later. A sender may keep the rest of an answer back until
+    /// then: Nagle's algorithm does, after a packet that was not full.
+    pub(super) fn acknowledge(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        #[cfg(target_os = "linux")]
+        // If it fails, the acknowledgement comes later.
+        let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        #[cfg(not(target_os = "linux"))]
+        let _ = stream;
+    }
+
     /// Sends some of `bytes` and returns how many.
     pub(super) fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {

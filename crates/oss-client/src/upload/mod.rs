@@ -26,6 +26,7 @@
 //!    been published all the same.
 //! 8. If anything fails, [`Upload::give_up`] aborts the upload, so that its parts cost no storage. A program that ends
 //!    waits for that ([`GivingUp`]). What a killed process leaves behind is found by `osst uploads sweep`.
+//! 9. [`Upload::continue_after`] continues one that was left behind ([`Upload::leave`]), if its caller knows its id.
 
 mod copy;
 mod ending;
@@ -74,6 +75,8 @@ pub struct Upload {
     filling: Filling,
     parts: PartsInFlight,
     written: u64,
+    /// The parts of a failed upload stay, since a later one continues after them.
+    is_kept: bool,
 }
 
 /// The part being filled.
@@ -119,7 +122,34 @@ impl Upload {
             upload_id: None,
             filling: Filling::default(),
             written: 0,
+            is_kept: false,
         })
+    }
+
+    /// Continues an upload after its first parts: their bytes count as written. Nothing may have been written yet.
+    pub fn continue_after(&mut self, upload_id: &str, parts: Vec<Part>) {
+        self.is_kept = true;
+        self.upload_id = Some(upload_id.into());
+        self.written = parts.iter().map(|part| part.length).sum();
+        self.parts.continue_after(parts);
+    }
+
+    /// Begins the upload in parts, also of an object that would be one request, and returns its id. If it fails, its
+    /// parts are left to a later one.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be begun.
+    pub async fn begin(&mut self) -> Result<Arc<str>> {
+        self.is_kept = true;
+        self.begin_part().await
+    }
+
+    /// Stops the parts in flight and leaves those that arrived, so that a later upload can continue after them.
+    pub async fn leave(&mut self) {
+        self.parts.stop().await;
+        self.filling = Filling::default();
+        self.upload_id = None;
     }
 
     /// Bytes written so far.
@@ -310,12 +340,26 @@ impl Upload {
         }
     }
 
-    /// Gives up because of `error`, and returns it: the caller must know the first error.
+    /// Gives up because of `error`, and returns it: the caller must know the first error. The parts are removed, unless
+    /// a later upload continues after them.
     pub async fn give_up(&mut self, error: Error) -> Error {
-        if let Err(second) = self.abort().await {
+        if let Err(second) = self.end().await {
             tracing::warn!(error = %second, "a failed upload could not be aborted; its parts remain");
         }
         error
+    }
+
+    /// Gives up as [`Upload::abort`] does, but leaves the parts if a later upload continues after them.
+    ///
+    /// # Errors
+    ///
+    /// The parts that arrived could not be removed.
+    pub async fn end(&mut self) -> Result<()> {
+        if self.is_kept {
+            self.leave().await;
+            return Ok(());
+        }
+        self.abort().await
     }
 
     /// Gives up: stops the parts in flight and removes those that arrived.
@@ -380,6 +424,9 @@ impl Drop for Upload {
     /// Stops the parts in flight. A task of the current runtime removes those that arrived; outside of a runtime, call
     /// [`Upload::abort`] before.
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         let (Some(upload_id), Ok(runtime)) = (self.upload_id.take(), Handle::try_current()) else {
             return;
         };

@@ -66,6 +66,12 @@ impl PartsInFlight {
         }
     }
 
+    /// Continues after parts that have arrived, which are the first ones.
+    pub(super) fn continue_after(&mut self, arrived: Vec<Part>) {
+        self.started = arrived.len();
+        self.arrived = arrived;
+    }
+
     /// Takes out what is in flight.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new(Vec::new(), self.concurrency, self.budget))

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use oss_client::{Client, ErrorKind, credentials::CredentialProvider, ops::list::ListOptions};
+use oss_client::{Client, ErrorKind, attempt::Trace, credentials::CredentialProvider, ops::list::ListOptions};
 use oss_protocol::{crc64, credentials::Credentials, time};
 
 use crate::support::{BUCKET, Reply, SECRET, client, config, error_xml, pattern, response, scripted};
@@ -35,6 +35,28 @@ async fn temporary_failures_are_retried_and_signed_again() {
     for _ in 0..3 {
         assert!(requests.recv().await.unwrap().to_lowercase().contains("authorization: oss4-hmac-sha256"));
     }
+}
+
+#[tokio::test]
+async fn a_trace_has_each_attempt() {
+    let content = pattern(600_000);
+    let mut broken = object(&content);
+    broken.truncate(broken.len() - 300_000);
+    let replies = vec![
+        Reply::Send(response("503 Busy", "x-oss-request-id: ONE\r\n", &error_xml("ServiceUnavailable"))),
+        Reply::SendAndClose(broken),
+        Reply::Send(partial(&content, 256 << 10, ETAG)),
+    ];
+    let (url, _requests) = scripted(replies).await;
+    let trace = Arc::new(Trace::default());
+    let fetched = client(config(&url)).traced(Arc::clone(&trace)).get(BUCKET, "key", 1 << 20).await.unwrap();
+    assert_eq!(fetched.bytes.as_deref(), Some(&content[..]));
+    let (attempts, left_out) = trace.take();
+    let seen: Vec<_> = attempts.iter().map(|one| (one.number, one.status, one.failure.is_some())).collect();
+    assert_eq!(seen, [(1, Some(503), true), (2, Some(200), true), (3, Some(206), false)]);
+    assert_eq!((attempts[0].request_id.as_deref(), left_out), (Some("ONE"), 0));
+    assert_eq!(attempts[2].received, 600_000 - (256 << 10));
+    assert!(attempts.iter().all(|one| one.first_byte <= one.total));
 }
 
 #[tokio::test]

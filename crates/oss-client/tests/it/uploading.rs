@@ -44,6 +44,42 @@ async fn every_size_around_the_part_size_round_trips() {
 }
 
 #[tokio::test]
+async fn an_upload_that_was_left_continues_after_its_parts() {
+    let client = emulated().await;
+    let content = pattern(7 * PART + 12_345);
+    let mut first = upload(&client, "object");
+    let upload_id = first.begin().await.unwrap();
+    first.write(&content[..4 * PART]).await.unwrap();
+    first.leave().await;
+    drop(first);
+    let parts = client.list_parts(BUCKET, "object", &upload_id).await.unwrap();
+    // Those that were in flight may be lost.
+    let arrived = (1..).zip(&parts).take_while(|(number, part)| part.number == *number).count();
+    let parts: Vec<_> = parts.into_iter().take(arrived).collect();
+    let mut second = upload(&client, "object");
+    second.continue_after(&upload_id, parts);
+    assert_eq!(second.written(), (arrived * PART) as u64);
+    second.write(&content[arrived * PART..]).await.unwrap();
+    let published = second.finish().await.unwrap();
+    assert_eq!((published.size, published.crc64), (content.len() as u64, Some(crc64::checksum(&content))));
+    let fetched = client.get(BUCKET, "object", u64::MAX).await.unwrap();
+    assert_eq!(fetched.bytes.as_deref(), Some(&content[..]));
+    assert!(client.list_multipart_uploads(BUCKET, "").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_kept_upload_that_fails_leaves_its_parts_until_it_is_aborted() {
+    let client = emulated().await;
+    let mut upload = upload(&client, "object");
+    let upload_id = upload.begin().await.unwrap();
+    upload.end().await.unwrap();
+    assert_eq!(client.list_multipart_uploads(BUCKET, "").await.unwrap().len(), 1);
+    upload.continue_after(&upload_id, Vec::new());
+    upload.abort().await.unwrap();
+    assert!(client.list_multipart_uploads(BUCKET, "").await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn nothing_is_visible_before_the_end_nor_after_an_abort() {
     let client = emulated().await;
     let old = pattern(10);

@@ -114,3 +114,35 @@ mod wide {
         bytes
     }
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use crc_fast::{CrcAlgorithm, Digest};
+
+    use super::wide;
+
+    fn checksum(state: u64, parts: &[&[u8]]) -> u64 {
+        let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc64Xz, state);
+        for part in parts {
+            digest.update(part);
+        }
+        digest.finalize()
+    }
+
+    /// The processor of a test may have AVX-512, and then `fold` leaves all bytes to the library.
+    #[test]
+    #[expect(unsafe_code, reason = "whether the processor has an instruction is known only when the program runs")]
+    fn folded_bytes_have_the_same_checksum() {
+        if !is_x86_feature_detected!("vpclmulqdq") || !is_x86_feature_detected!("avx2") {
+            return;
+        }
+        let bytes: Vec<u8> = (0..5000_u32).map(|number| u8::try_from(number * 31 % 251).unwrap_or(0)).collect();
+        for length in [128, 129, 256, 1024, 1055, 4999] {
+            for state in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
+                // SAFETY: the processor has what `wide::fold` is compiled for; it has been asked.
+                let (folded, rest) = unsafe { wide::fold(state, &bytes[..length]) };
+                assert_eq!(checksum(0, &[&folded, rest]), checksum(state, &[&bytes[..length]]), "{length} {state:x}");
+            }
+        }
+    }
+}

@@ -183,6 +183,11 @@ mod tests {
             (VerifyError::EmptyAdditionalHeaders, "InvalidArgument", Some("0002-00000209")),
             (VerifyError::MissingParameter { name: "Expires", version: SignatureVersion::V1 }, "AccessDenied", None),
             (
+                VerifyError::InvalidExpires { value: "0".to_owned(), version: SignatureVersion::V1 },
+                "AccessDenied",
+                Some("0002-00000070"),
+            ),
+            (
                 VerifyError::InvalidExpires { value: "0".to_owned(), version: SignatureVersion::V4 },
                 "InvalidArgument",
                 Some("0002-00000232"),

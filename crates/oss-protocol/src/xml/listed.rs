@@ -1,9 +1,9 @@
 //! A packed page of a listing: only the fields that are needed for millions of objects.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 use super::{Cursor, EncodingType, XmlError, cursor::number, list::ROOT, non_empty};
-use crate::canonical::decode;
+use crate::{canonical::decode, time::parse_xml_timestamp};
 
 /// The smallest size of one `Contents` element in XML, so that one allocation is enough for the rows of a page.
 const SHORTEST_CONTENTS: usize = 128;
@@ -16,6 +16,7 @@ pub struct ListedObjects {
     /// Keys and entity tags, one after the other.
     text: String,
     rows: Vec<Row>,
+    details: Option<Details>,
     /// The token of the next page; absent on the last page.
     pub continuation: Option<String>,
 }
@@ -25,6 +26,37 @@ struct Row {
     key_end: u32,
     etag_end: u32,
     size: u64,
+}
+
+/// What a program asks for that shows a listing, and a dataset does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    /// When each object was last written, and the number of its kind.
+    rows: Vec<(SystemTime, u32)>,
+    /// Types with storage classes: few, whatever the number of objects.
+    kinds: Vec<(String, String)>,
+}
+
+impl Details {
+    fn push(&mut self, modified: SystemTime, object_type: &str, storage_class: &str) {
+        let known = self.kinds.iter().rposition(|(kind, class)| kind == object_type && class == storage_class);
+        let kind = known.unwrap_or_else(|| {
+            self.kinds.push((object_type.to_owned(), storage_class.to_owned()));
+            self.kinds.len() - 1
+        });
+        self.rows.push((modified, kind as u32));
+    }
+}
+
+/// What a page with details says of one object besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectDetails<'a> {
+    /// When it was last written.
+    pub last_modified: SystemTime,
+    /// `Normal`, `Multipart`, `Appendable` or `Symlink`.
+    pub object_type: &'a str,
+    /// The storage class.
+    pub storage_class: &'a str,
 }
 
 /// One object of a page.
@@ -41,6 +73,15 @@ pub struct ListedObject<'a> {
 impl ListedObjects {
     /// Reads a body.
     pub fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        Self::read(body, None)
+    }
+
+    /// Reads a body, with what [`ListedObjects::details`] returns.
+    pub fn parse_detailed(body: &[u8]) -> Result<Self, XmlError> {
+        Self::read(body, Some(Details::default()))
+    }
+
+    fn read(body: &[u8], details: Option<Details>) -> Result<Self, XmlError> {
         if u32::try_from(body.len()).is_err() {
             return Err(XmlError::Malformed { reason: "it is longer than 4 GiB".to_owned() });
         }
@@ -48,6 +89,7 @@ impl ListedObjects {
         let mut page = Self {
             text: String::with_capacity(body.len() / 2),
             rows: Vec::with_capacity(body.len() / SHORTEST_CONTENTS),
+            details,
             continuation: None,
         };
         let (mut is_truncated, mut encoding, mut announced_late) = (None, EncodingType::None, false);
@@ -76,12 +118,17 @@ impl ListedObjects {
 
     fn read_object(&mut self, cursor: &mut Cursor<'_>, encoding: EncodingType) -> Result<(), XmlError> {
         let (mut key, mut size, mut etag) = (None, None, None);
+        let (mut modified, mut object_type, mut storage_class) = (None, Cow::Borrowed(""), Cow::Borrowed(""));
+        let detailed = self.details.is_some();
         loop {
             cursor.plain_children(|name, text| {
                 match name {
                     "Key" => key = Some(Cow::Borrowed(text)),
                     "Size" => size = Some(number(text, "Size")?),
                     "ETag" => etag = Some(Cow::Borrowed(text)),
+                    "LastModified" if detailed => modified = parse_xml_timestamp(text.trim()).ok(),
+                    "Type" if detailed => object_type = Cow::Borrowed(text),
+                    "StorageClass" if detailed => storage_class = Cow::Borrowed(text),
                     _ => {}
                 }
                 Ok(())
@@ -91,8 +138,15 @@ impl ListedObjects {
                 "Key" => key = Some(cursor.borrowed_text()?),
                 "Size" => size = Some(cursor.number("Size")?),
                 "ETag" => etag = Some(cursor.borrowed_text()?),
+                "LastModified" if detailed => modified = Some(cursor.time("LastModified")?),
+                "Type" if detailed => object_type = cursor.borrowed_text()?,
+                "StorageClass" if detailed => storage_class = cursor.borrowed_text()?,
                 _ => cursor.skip()?,
             }
+        }
+        if let Some(details) = &mut self.details {
+            let modified = modified.ok_or(XmlError::Missing { element: "LastModified" })?;
+            details.push(modified, &object_type, &storage_class);
         }
         let key = key.ok_or(XmlError::Missing { element: "Key" })?;
         let key = if encoding == EncodingType::Url { decoded(&key)? } else { key };
@@ -100,7 +154,7 @@ impl ListedObjects {
         Ok(())
     }
 
-    /// Adds an object.
+    /// Adds an object, without details.
     pub fn push(&mut self, key: &str, size: u64, etag: &str) {
         self.text.push_str(key);
         let key_end = self.text.len() as u32;
@@ -113,6 +167,7 @@ impl ListedObjects {
         let mut page = Self {
             text: String::with_capacity(self.text.len()),
             rows: Vec::with_capacity(self.rows.len()),
+            details: self.details.clone(),
             continuation: self.continuation.clone(),
         };
         for object in self.iter() {
@@ -142,6 +197,14 @@ impl ListedObjects {
         })
     }
 
+    /// What the page says besides of the object at `index`: `None` past the end, and of a page without details.
+    pub fn details(&self, index: usize) -> Option<ObjectDetails<'_>> {
+        let details = self.details.as_ref()?;
+        let (last_modified, kind) = *details.rows.get(index)?;
+        let (object_type, storage_class) = details.kinds.get(kind as usize)?;
+        Some(ObjectDetails { last_modified, object_type, storage_class })
+    }
+
     /// The last object.
     pub fn last(&self) -> Option<ListedObject<'_>> {
         self.get(self.len().checked_sub(1)?)
@@ -155,12 +218,16 @@ impl ListedObjects {
     /// Keeps only the first `count` objects.
     pub fn truncate(&mut self, count: usize) {
         self.rows.truncate(count);
+        if let Some(details) = &mut self.details {
+            details.rows.truncate(count);
+        }
         self.text.truncate(self.rows.last().map_or(0, |row| row.etag_end as usize));
     }
 
     /// The memory that the page takes, in bytes.
     pub fn memory(&self) -> usize {
-        self.text.capacity() + self.rows.capacity() * size_of::<Row>()
+        let details = self.details.as_ref().map_or(0, |details| details.rows.capacity());
+        self.text.capacity() + self.rows.capacity() * size_of::<Row>() + details * size_of::<(SystemTime, u32)>()
     }
 }
 
@@ -215,6 +282,33 @@ mod tests {
                 assert_eq!(page.get(keys.len()), None);
             }
         }
+    }
+
+    #[test]
+    fn details_are_those_of_each_object() {
+        let mut answer = answer(EncodingType::Url, &["a", "b", "c"], None);
+        answer.contents[1].storage_class = "IA".to_owned();
+        answer.contents[1].last_modified += std::time::Duration::from_secs(1_700_000_000);
+        answer.contents[2].object_type = "Appendable".to_owned();
+        let xml = answer.to_xml();
+        let different = xml.replace("<Type>", "<Type >").replace("<StorageClass>", "<StorageClass >");
+        for xml in [&xml, &different.replace("<LastModified>", "<LastModified >")] {
+            let mut page = ListedObjects::parse_detailed(xml.as_bytes()).unwrap();
+            for (index, object) in answer.contents.iter().enumerate() {
+                let expected = ObjectDetails {
+                    last_modified: object.last_modified,
+                    object_type: &object.object_type,
+                    storage_class: &object.storage_class,
+                };
+                assert_eq!(page.details(index), Some(expected));
+            }
+            assert_eq!(page.details(3), None);
+            page.truncate(1);
+            assert_eq!(page.details(1), None);
+        }
+        assert_eq!(ListedObjects::parse(xml.as_bytes()).unwrap().details(0), None);
+        let missing = xml.replacen("LastModified", "Other", 2);
+        assert!(ListedObjects::parse_detailed(missing.as_bytes()).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod run;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     ops::Range,
     sync::{
         Arc,
@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     buffer::{LentBuffer, populate},
+    oss_reader::PyOssReader,
     process::{ForkLock, ProcessBound},
     ranged::{LEAST_POPULATED, POPULATED_AT_ONCE},
     reactor_client::ReactorClient,
@@ -34,9 +35,18 @@ use run::{AskedRange, Object, RangeRun, Received, Request};
 /// Times that a range is received at most: bytes that were damaged on the way may be right the second time.
 const ATTEMPTS: usize = 2;
 
-/// A range as Python asks for it: tag, bucket, key, the object's size if it is known, first byte, length, CRC-64 if it
-/// is known, and the memory that receives the bytes, if there is one.
-type Asked<'py> = (Py<PyAny>, String, String, Option<u64>, u64, u64, Option<u64>, Option<Bound<'py, PyAny>>);
+/// A range as Python asks for it: tag, bucket, key, what is known of the object, first byte, length, CRC-64 if it is
+/// known, and the memory that receives the bytes, if there is one.
+type Asked<'py> = (Py<PyAny>, String, String, Option<Known<'py>>, u64, u64, Option<u64>, Option<Bound<'py, PyAny>>);
+
+/// What is known of an object before its first range is fetched.
+#[derive(FromPyObject)]
+enum Known<'py> {
+    /// The size that it must have.
+    Size(u64),
+    /// A reader that has opened it: its version is read, and counts for its checksum.
+    Reader(Bound<'py, PyOssReader>),
+}
 
 /// The limits of a range fetcher.
 #[derive(Clone, Copy)]
@@ -207,7 +217,9 @@ impl State {
                     return Ok(());
                 }
                 match self.source.bind(py).clone().next().transpose()? {
-                    Some(batch) => self.queue(batch.extract()?),
+                    // The caller has no room for more until it has taken what arrives.
+                    Some(batch) if batch.is_none() => return Ok(()),
+                    Some(batch) => self.queue(py, batch.extract()?)?,
                     None => self.source_ended = true,
                 }
                 continue;
@@ -219,14 +231,25 @@ impl State {
     }
 
     /// Queues ranges that Python asks for. Those that lie close together become one run.
-    fn queue(&mut self, batch: Vec<Asked<'_>>) {
-        let wanted = batch.into_iter().map(|(tag, bucket, key, size, start, length, crc, memory)| {
-            let object = self.objects.entry((bucket.clone(), key.clone()));
-            let object = object.or_insert_with(|| Arc::new(Object { bucket, key, size, reader: OnceCell::new() }));
-            AskedRange { tag, object: Arc::clone(object), start, length, crc, memory: memory.map(Bound::unbind) }
-        });
-        let wanted: Vec<_> = wanted.collect();
+    fn queue(&mut self, py: Python<'_>, batch: Vec<Asked<'_>>) -> PyResult<()> {
+        let mut wanted = Vec::with_capacity(batch.len());
+        for (tag, bucket, key, known, start, length, crc, memory) in batch {
+            let object = match self.objects.entry((bucket.clone(), key.clone())) {
+                Entry::Occupied(object) => object.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let (size, reader) = match known {
+                        None => (None, None),
+                        Some(Known::Size(size)) => (Some(size), None),
+                        Some(Known::Reader(reader)) => (None, Some(reader.get().object(py)?)),
+                    };
+                    vacant.insert(Arc::new(Object { bucket, key, size, reader: OnceCell::new_with(reader) }))
+                }
+            };
+            let object = Arc::clone(object);
+            wanted.push(AskedRange { tag, object, start, length, crc, memory: memory.map(Bound::unbind) });
+        }
         self.queued.extend(coalesce(wanted, self.limits.gap, self.limits.run_limit.min(self.longest)));
+        Ok(())
     }
 
     /// Makes the first run of the queue one that is running, unless the budget has no room for it.
@@ -337,7 +360,7 @@ impl PyRangeFetcher {
         limits: Limits,
     ) -> PyResult<Self> {
         let pairs = reactor_clients.iter().map(|one| one.get(py)).collect::<PyResult<Vec<_>>>()?;
-        let clients: Arc<[Client]> = pairs.iter().map(|(client, _)| (*client).clone()).collect();
+        let clients: Arc<[Client]> = pairs.iter().map(|(client, _)| client.clone()).collect();
         let state = State {
             source: source.try_iter()?.unbind(),
             allocate,

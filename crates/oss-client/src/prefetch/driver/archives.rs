@@ -58,7 +58,7 @@ impl Driver {
                 Some(_) => {}
             }
         }
-        let most = self.budget.bytes as u64 / HORIZON_SHARE;
+        let most = self.budget.bytes() as u64 / HORIZON_SHARE;
         let mut members = std::mem::take(&mut self.archives.waiting);
         let mut bytes: u64 = members.iter().map(Member::size).sum();
         while members.len() < MOST_OBJECTS / 2
@@ -86,7 +86,7 @@ impl Driver {
         }
         let positions = members.iter().map(|member| member.position);
         let span = positions.clone().min().zip(positions.max());
-        let mut runs = spans::runs(members, self.budget.bytes);
+        let mut runs = spans::runs(members, self.budget.bytes());
         if let Some((first, last)) = span
             && self.more_may_come()
         {
@@ -109,7 +109,7 @@ impl Driver {
             return false;
         }
         let waiting = std::mem::take(&mut self.archives.waiting);
-        self.archives.runs.extend(spans::runs(waiting, self.budget.bytes));
+        self.archives.runs.extend(spans::runs(waiting, self.budget.bytes()));
         true
     }
 
@@ -117,8 +117,15 @@ impl Driver {
         let Some(run) = self.archives.runs.front() else { return Admitted::Yes };
         let (bytes, next) = (run.bytes() as usize, run.first() == self.slots.first());
         // All others wait for the next one, so it may start when the reader has taken everything that is ready.
-        let fits = |load: Load| (next && load.items == 0) || self.budget.has_room(bytes, load);
+        let fits = |load: Load| {
+            let forced = next && load.items == 0;
+            if forced {
+                self.budget.reserve(bytes);
+            }
+            forced || self.budget.try_reserve(bytes)
+        };
         if !fits(load) {
+            self.budget.wake_when_returned();
             match self.queue.load_before_waiting() {
                 None => return Admitted::Abandoned,
                 Some(load) if !fits(load) => return Admitted::NoRoom,
@@ -129,7 +136,6 @@ impl Driver {
             for member in &run.members {
                 self.slots.set(member.position, Slot::InFlight(member.size() as usize));
             }
-            self.budget.reserve(bytes);
             let fetched = spans::fetch(self.client.clone(), run);
             in_flight.push(fetched.map(FetchedEntry::Many).boxed());
         }

@@ -5,33 +5,73 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::prefetch::queue::{Load, Queue};
+use crate::{memory::StreamMemory, prefetch::queue::Load};
 
-/// The bytes that a stream may hold, and those that it holds.
+/// The bytes that a stream may hold, and those that its slots hold or expect.
 pub(super) struct Budget {
-    pub(super) bytes: usize,
-    /// Bytes that the slots hold or expect.
+    memory: Arc<StreamMemory>,
     reserved: AtomicUsize,
-    queue: Arc<Queue>,
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize, queue: Arc<Queue>) -> Self {
-        Self { bytes, reserved: AtomicUsize::new(0), queue }
+    pub(super) fn new(memory: Arc<StreamMemory>) -> Self {
+        Self { memory, reserved: AtomicUsize::new(0) }
+    }
+
+    /// Most bytes of the stream.
+    pub(super) fn bytes(&self) -> usize {
+        self.memory.most()
     }
 
     // Only the driver's task changes it; it is atomic so that requests, which are part of that task, can share it.
     pub(super) fn reserve(&self, bytes: usize) {
+        self.memory.add(bytes);
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Reserves bytes if there is room for them.
+    pub(super) fn try_reserve(&self, bytes: usize) -> bool {
+        let reserved = self.memory.try_add(bytes);
+        if reserved {
+            self.reserved.fetch_add(bytes, Ordering::Relaxed);
+        }
+        reserved
+    }
+
+    /// Returns reserved bytes.
     pub(super) fn release(&self, bytes: usize) {
+        self.reserved.fetch_sub(bytes, Ordering::Relaxed);
+        self.memory.release(bytes);
+    }
+
+    /// An object of which `expected` bytes were reserved has `bytes`.
+    pub(super) fn correct(&self, expected: usize, bytes: usize) {
+        match bytes.checked_sub(expected) {
+            Some(more) => self.reserve(more),
+            None => self.release(expected - bytes),
+        }
+    }
+
+    /// The queue holds these bytes now.
+    pub(super) fn hand_over(&self, bytes: usize) {
         self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether there is room for this many more bytes.
-    pub(super) fn has_room(&self, bytes: usize, load: Load) -> bool {
-        self.reserved.load(Ordering::Relaxed) + load.bytes + bytes <= self.bytes
+    /// The driver wakes when another stream returns bytes. It has to look once more before it waits.
+    pub(super) fn wake_when_returned(&self) {
+        self.memory.wake_when_returned();
+    }
+
+    /// Waits until there may be room.
+    pub(super) async fn freed(&self) {
+        self.memory.room().freed().await;
+    }
+}
+
+impl Drop for Budget {
+    /// The reader may keep the queue.
+    fn drop(&mut self) {
+        self.memory.release(*self.reserved.get_mut());
     }
 }
 
@@ -82,9 +122,8 @@ impl Excess {
     pub(super) fn fits(&mut self, size: u64, most: usize) -> bool {
         let Some(size) = usize::try_from(size).ok().filter(|size| *size <= most) else { return false };
         let more = size.saturating_sub(self.expected + self.bytes);
-        let fits = more == 0 || self.budget.queue.load().is_some_and(|load| self.budget.has_room(more, load));
+        let fits = more == 0 || self.budget.try_reserve(more);
         if fits {
-            self.budget.reserve(more);
             self.bytes += more;
         }
         fits

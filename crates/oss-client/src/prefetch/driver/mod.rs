@@ -16,7 +16,10 @@ use self::{
 use super::{Entry, Item, Outcome, Queue, Sequence, queue::Load, spans};
 use crate::{
     client::Client,
+    concurrency::{MaySend, StreamRequests},
+    config::ClientConfig,
     error::{Error, ErrorKind, Result},
+    memory::{ProcessBudget, StreamMemory},
     ops::get::FetchedObject,
 };
 
@@ -48,6 +51,11 @@ pub fn kept_for_large(budget: usize) -> usize {
     budget / LARGE_SHARE
 }
 
+/// What all streams of a process may hold by the settings of one client.
+pub fn process_budget(config: &ClientConfig) -> ProcessBudget {
+    ProcessBudget { all: config.prefetch_bytes, for_windows: kept_for_large(config.prefetch_bytes) }
+}
+
 /// Starts fetching what `sequence` names, within `budget` bytes, of which a quarter is kept for a large object being
 /// read.
 ///
@@ -58,15 +66,18 @@ pub fn start(
     budget: usize,
     delivery: DeliveryOrder,
 ) -> (Arc<Queue>, impl Future<Output = ()> + Send + 'static) {
-    let queue = Arc::new(Queue::new(budget / BATCH_SHARE));
     let large = kept_for_large(budget);
+    let memory = Arc::clone(client.memory());
+    let memory = Arc::new(StreamMemory::new(memory, budget - large, process_budget(client.config())));
+    let queue = Arc::new(Queue::new(budget / BATCH_SHARE, Arc::clone(&memory)));
     // The caller of a batch waits for all of it.
     let limit = if sequence.is_batch() { budget } else { FIRST_AHEAD };
     let driver = Driver {
+        requests: StreamRequests::new(Arc::clone(client.concurrency()), client.config().max_concurrency),
         client,
         sequence,
         ahead: Ahead::new(limit),
-        budget: Arc::new(Budget::new(budget - large, Arc::clone(&queue))),
+        budget: Arc::new(Budget::new(memory)),
         queue: Arc::clone(&queue),
         large,
         delivery,
@@ -81,6 +92,7 @@ struct Driver {
     client: Client,
     sequence: Sequence,
     queue: Arc<Queue>,
+    requests: StreamRequests,
     budget: Arc<Budget>,
     ahead: Ahead,
     /// A larger object is not prefetched.
@@ -106,6 +118,8 @@ enum FetchedEntry {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blocked {
     ByConcurrency,
+    /// By the stream's own setting.
+    BySetting,
     ByBudget,
     BySequence,
     AtEnd,
@@ -157,6 +171,7 @@ impl Driver {
                         self.finish(fetched);
                         count += 1;
                     }
+                    self.requests.in_flight(in_flight.len());
                     let starved = || self.queue.load().is_some_and(|load| load.items == 0);
                     let hungry = blocked == Blocked::ByConcurrency && (waited || starved());
                     // The pauses before and after a batch would be measured too.
@@ -169,7 +184,7 @@ impl Driver {
                         self.end = Err(error);
                     }
                 }
-                () = self.queue.room.notified() => {}
+                () = self.budget.freed() => {}
             }
         }
     }
@@ -178,8 +193,11 @@ impl Driver {
     fn admit(&mut self, in_flight: &mut FuturesUnordered<FetchFuture>) -> Blocked {
         loop {
             let Some(mut load) = self.queue.load() else { return Blocked::Abandoned };
-            if in_flight.len() >= self.most_in_flight() {
-                return Blocked::ByConcurrency;
+            self.requests.in_flight(in_flight.len());
+            match self.requests.may_send(self.most_in_flight()) {
+                MaySend::Yes => {}
+                MaySend::NotNow => return Blocked::ByConcurrency,
+                MaySend::OwnLimit => return Blocked::BySetting,
             }
             let deferred = self.slots.first_deferred();
             if deferred.is_none() && self.members_are_next() {
@@ -196,19 +214,22 @@ impl Driver {
                 Next::Nothing if self.sequence.is_exhausted() || self.end.is_err() => return Blocked::AtEnd,
                 Next::Nothing => return Blocked::BySequence,
             };
-            if !self.fits(deferred, reserve, load) {
+            if !self.reserved(deferred, reserve, load) {
                 let Some(now) = self.queue.load_before_waiting() else { return Blocked::Abandoned };
+                self.budget.wake_when_returned();
                 load = now;
-                if !self.fits(deferred, reserve, load) {
+                if !self.reserved(deferred, reserve, load) {
                     self.ahead.blocked(load);
                     return Blocked::ByBudget;
                 }
             }
-            let Some((position, entry)) = self.take_next(deferred) else { continue };
+            let Some((position, entry)) = self.take_next(deferred) else {
+                self.budget.release(reserve);
+                continue;
+            };
             let slot = if large {
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Large(None)) })
             } else {
-                self.budget.reserve(reserve);
                 if in_flight.is_empty() {
                     self.client.concurrency().begin(Instant::now());
                 }
@@ -235,8 +256,8 @@ impl Driver {
         if self.end.is_err() { Next::Nothing } else { self.sequence.peek().map_or(Next::Nothing, Next::new) }
     }
 
-    /// Whether budget and slots have room for an object of `reserve` bytes.
-    fn fits(&self, deferred: Option<u64>, reserve: usize, load: Load) -> bool {
+    /// Reserves `bytes` for an object if budget and slots have room for it.
+    fn reserved(&self, deferred: Option<u64>, bytes: usize, load: Load) -> bool {
         // One object is always allowed, or an object larger than the budget would stop the stream. The first slot
         // counts as that one: everything after it waits for it.
         let first_in_line = match deferred {
@@ -244,7 +265,10 @@ impl Driver {
             None => self.slots.is_empty() && load.items == 0,
         };
         let has_slot = deferred.is_some() || self.slots.len() + load.items < MOST_OBJECTS;
-        first_in_line || (has_slot && !self.ahead.is_reached(load) && self.budget.has_room(reserve, load))
+        if first_in_line {
+            self.budget.reserve(bytes);
+        }
+        first_in_line || (has_slot && !self.ahead.is_reached(load) && self.budget.try_reserve(bytes))
     }
 
     fn take_next(&mut self, deferred: Option<u64>) -> Option<(u64, Entry)> {
@@ -266,9 +290,12 @@ impl Driver {
 
     fn finish_one(&mut self, (position, mut entry, result): spans::Fetched) {
         let Some(slot) = self.slots.get(position) else { return };
-        if let Slot::InFlight(reserve) = slot {
-            self.budget.release(*reserve);
-        }
+        let reserve = if let Slot::InFlight(reserve) = slot { *reserve } else { 0 };
+        let arrived = match &result {
+            Ok(FetchedObject { bytes: Some(bytes), .. }) => bytes.len(),
+            _ => 0,
+        };
+        self.budget.correct(reserve, arrived);
         if entry.size.is_none()
             && let Ok(FetchedObject { meta, .. }) = &result
         {
@@ -276,8 +303,7 @@ impl Driver {
         }
         let next = match result {
             Ok(FetchedObject { meta, bytes: Some(bytes) }) => {
-                self.budget.reserve(bytes.len());
-                self.ahead.arrived += bytes.len();
+                self.ahead.arrived += arrived;
                 Slot::Done(Item { entry, outcome: Ok(Outcome::Fetched(meta, bytes)) })
             }
             Ok(FetchedObject { meta, bytes: None }) => {
@@ -307,7 +333,7 @@ impl Driver {
                 !items.is_empty() && self.queue.put(items.into_iter().inspect(|item| handed += item.held()))
             }
         };
-        self.budget.release(handed);
+        self.budget.hand_over(handed);
         self.ahead.arrived -= handed;
         if waited {
             self.ahead.waited();
