@@ -16,15 +16,19 @@ __all__ = [
     "FetchedRange",
     "ListingFile",
     "ObjectListing",
+    "ObjectPages",
     "ObjectStream",
     "ObjectTable",
     "Order",
     "OssReader",
     "PrefixToList",
     "RangeFetcher",
+    "Stopwatch",
+    "Trace",
     "Writer",
     "__version__",
     "build_profile",
+    "counts",
     "crc64",
     "crc64_combine",
     "data_object_from_bytes",
@@ -36,7 +40,8 @@ __all__ = [
     "replaces_cause",
     "run_emulator",
     "set_log_level",
-    "traffic",
+    "swap_trace",
+    "waited_here",
 ]
 
 __version__: str
@@ -89,12 +94,51 @@ def replaces_cause(error: BaseException, /) -> bool:
 def set_log_level(level: int) -> None:
     """Set the lowest level, a number of `logging`, that the core reports to ``osstorchconnector.native``."""
 
-def traffic() -> tuple[int, int]:
-    """Return how many bytes of objects this process has received and how many it has compared with a checksum of OSS.
+def counts() -> dict[str, Any]:
+    """Return what this process has counted; `osstorchconnector.connection.stats` names it.
 
-    Bytes that are received twice count twice. The bytes of an object count as compared after all of it has been
+    Bytes that are received twice count twice. The bytes of an object count as verified after all of it has been
     received, and its CRC-64 is the one that OSS stores.
     """
+
+def waited_here() -> int:
+    """Return how many nanoseconds this thread has waited for OSS."""
+
+@final
+class Trace:
+    """Collects the attempts at requests of whatever is begun while it is the trace of the thread.
+
+    It also has those attempts of it that end later.
+    """
+
+    def __new__(cls) -> Self: ...
+    def take(self) -> tuple[list[dict[str, Any]], int]:
+        """Return the attempts that have ended since the last call, and how many more there were.
+
+        Times are in nanoseconds, ``"began"`` since 1970. A trace keeps 1,000 attempts between two calls.
+        """
+
+def swap_trace(trace: Trace | None) -> Trace | None:
+    """Make a trace, or none, the one of this thread; return the former one."""
+
+@final
+class Stopwatch:
+    """How long a function of the program ran, apart from how long it waited for OSS meanwhile, in one thread."""
+
+    def __new__(cls) -> Self: ...
+    def start(self) -> None:
+        """Begin to count."""
+
+    def stop(self) -> None:
+        """End counting, until the next start."""
+
+    @property
+    def ran(self) -> int:
+        """Nanoseconds between starts and stops, apart from waiting for OSS."""
+
+    @property
+    def waited(self) -> int:
+        """Nanoseconds between starts and stops that the thread waited for OSS."""
 
 @final
 class Client:
@@ -108,6 +152,7 @@ class Client:
         config: Any,
         credentials: Callable[[str | None], tuple[str, str, str | None, float | None]] | None,
         io_threads: int,
+        shared: bytes,
         proxy: Any = None,
     ) -> Self:
         """Prepare a client and start its I/O threads. No connection is made before the first request.
@@ -121,6 +166,8 @@ class Client:
                 soon, or was refused. The argument is the ID of the refused access key, otherwise None. If it is None
                 itself, requests are not signed.
             io_threads: Native I/O threads.
+            shared: What decides with which clients of this process it shares connections, buffers and concurrency:
+                those for which it is equal.
             proxy: A `Proxy` of :mod:`osstorchconnector.connection.proxy`, or None.
 
         Raises:
@@ -139,9 +186,16 @@ class Client:
         """
 
     def get(
-        self, bucket: str, key: str, start: int | None = None, end: int | None = None, *, limit: int | None = None
+        self,
+        bucket: str,
+        key: str,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        limit: int | None = None,
+        conditions: builtins.list[tuple[str, str]] = ...,
     ) -> bytes:
-        """Return the bytes from `start` to before `end`.
+        """Return the bytes from `start` to before `end`, of the version that meets the conditions, which are headers.
 
         Raises:
             OssNotFoundError: It does not exist.
@@ -194,6 +248,27 @@ class Client:
     def list(self, bucket: str, prefix: str, *, delimiter: str = "") -> ObjectListing:
         """List the objects under a prefix in key order, without their bytes."""
 
+    def list_pages(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        delimiter: str = "",
+        parallel: bool = False,
+        start_after: str | None = None,
+        page_size: int | None = None,
+    ) -> ObjectPages:
+        """List the objects under a prefix in key order, page by page, with all that a listing says of them.
+
+        Args:
+            bucket: The bucket.
+            prefix: What the keys begin with.
+            delimiter: Keys that share what follows the prefix up to this are one entry.
+            parallel: Without a delimiter: list several segments at once. Empty pages are left out.
+            start_after: List only keys after this one. A directory that has some of them is listed.
+            page_size: Most entries of a page, if they are listed one after the other. Default: 1000.
+        """
+
     def stream(
         self,
         rows: ObjectTable | ListingFile,
@@ -238,12 +313,15 @@ class Client:
             IndexError: There is no such row, or it is not known yet.
         """
 
-    def open(self, bucket: str, key: str) -> DataObject:
+    def open(self, bucket: str, key: str, *, label: str = "") -> DataObject:
         """Ask for an object's size and ETag, and return it; its bytes are read by ranges when they are needed.
 
         Raises:
             OssNotFoundError: It does not exist.
         """
+
+    def describe(self, bucket: str, key: str, size: int | None, label: str) -> DataObject:
+        """Return an object that is known by name, without asking for it; its bytes are fetched when it is read."""
 
     def reader(self, bucket: str, key: str) -> OssReader:
         """Ask for an object's size and ETag, and open it for reading with all I/O threads.
@@ -254,7 +332,9 @@ class Client:
 
     def range_fetcher(
         self,
-        ranges: Iterable[Sequence[tuple[Any, str, str, int | None, int, int, int | None, Buffer | None]]],
+        ranges: Iterable[
+            Sequence[tuple[Any, str, str, int | OssReader | None, int, int, int | None, Buffer | None]] | None
+        ],
         *,
         allocate: Callable[[int], Buffer],
         gap: int,
@@ -265,9 +345,12 @@ class Client:
         """Fetch many ranges of many objects at the same time.
 
         Args:
-            ranges: Lists of ranges. The next list is asked for when there is room for more requests. A range is a tag,
-                the bucket and the key, the size that the object must have or None, the first byte, the number of bytes,
-                their CRC-64 or None, and the buffer that receives them or None. No two buffers may overlap.
+            ranges: Lists of ranges. The next list is asked for when there is room for more requests; None in place of a
+                list means that the caller has no room now, and is asked again at its next call. A range is a tag, the
+                bucket and the key, what is known of the object, the first byte, the number of bytes, their CRC-64 or
+                None, and the buffer that receives them or None. Known is None, the size that the object must have, or
+                an open reader of it: then its version is read, and the bytes count for the reader's checksum. No two
+                buffers may overlap.
             allocate: Returns a writable buffer of a given size, for ranges that have no buffer of their own.
             gap: Two ranges of a list with at most this many bytes between them are one request. Those bytes are
                 dropped.
@@ -284,6 +367,7 @@ class Client:
         *,
         deferred: bool = False,
         headers: builtins.list[tuple[str, str]] = ...,
+        after: tuple[str, builtins.list[tuple[str, int, int | None]]] | None = None,
     ) -> Writer:
         """Open an object for sequential writing.
 
@@ -293,6 +377,7 @@ class Client:
             size_hint: About how many bytes will be written.
             deferred: Only `Writer.publish` publishes.
             headers: How it is stored.
+            after: The upload to continue, and ETag, length and CRC-64 of its first parts, in their order.
 
         Raises:
             OssConfigError: An object of this size is larger than OSS allows.
@@ -326,6 +411,15 @@ class Client:
 
     def list_uploads(self, bucket: str, prefix: str) -> builtins.list[tuple[str, str, float]]:
         """Return key, upload ID and start (Unix time) of the uploads that were neither completed nor aborted."""
+
+    def list_parts(
+        self, bucket: str, key: str, upload_id: str
+    ) -> builtins.list[tuple[int, tuple[str, int, int | None]]]:
+        """Return number, ETag, length and CRC-64 of the parts of an upload that have arrived.
+
+        Raises:
+            OssNotFoundError: There is no such upload.
+        """
 
     def abort_upload(self, bucket: str, key: str, upload_id: str) -> None:
         """Abort an upload and remove its parts. It is no error if it does not exist."""
@@ -593,6 +687,25 @@ class ObjectListing:
         """
 
 @final
+class ObjectPages:
+    """Iterator of the pages of a listing."""
+
+    def __iter__(self) -> Self:
+        """Return the iterator itself."""
+
+    def __next__(
+        self,
+    ) -> tuple[builtins.list[tuple[str, int, str, float, str, str]], builtins.list[str]]:
+        """Return the next page: its objects, and what keys share up to the delimiter.
+
+        An object is its key, size, ETag without quotes, Unix time, type and storage class.
+
+        Raises:
+            OssError: The page could not be fetched; the listing then ends.
+            StopIteration: None is left.
+        """
+
+@final
 class ObjectStream:
     """Iterator of objects. If an object fails, its error is raised; the next call returns the next object."""
 
@@ -612,8 +725,15 @@ class ObjectStream:
         """Whether the stream was closed or has ended."""
 
     @property
+    def waited(self) -> int:
+        """Nanoseconds that readers of the stream have waited for objects that had not arrived."""
+
+    @property
     def failed(self) -> DataObject | None:
-        """The object whose error was raised last, without its bytes. None if it was an error of the listing."""
+        """The object whose error was raised last, without its bytes. None if it was an error of the listing.
+
+        It has the error as its `failure`, and a read tries again.
+        """
 
     def fail(self, error: BaseException) -> None:
         """Cancel the requests in flight. The reader raises the error; iterating then stops."""
@@ -672,8 +792,8 @@ class DataObject:
     def closed(self) -> bool:
         """Whether it was closed."""
 
-    def read(self, size: int | None = ..., /) -> bytes:
-        """Return up to `size` bytes, or all that are left. At the end it returns no bytes.
+    def read(self, count: int | None = ...) -> bytes:
+        """Return up to `count` bytes, or all that are left. At the end it returns no bytes.
 
         Raises:
             OssError: The bytes could not be fetched.
@@ -693,6 +813,12 @@ class DataObject:
     def failure(self) -> BaseException | None:
         """What the last read raised. Libraries lose it: see :func:`replaces_cause`."""
 
+    def err(self) -> int:
+        """Return the number of :attr:`failure`, as `errno` names it: 0 without one, ``EIO`` if it has none."""
+
+    def error_msg(self) -> str:
+        """Return the text of :attr:`failure`; empty without one."""
+
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
 
@@ -702,7 +828,7 @@ class DataObject:
     def readlines(self, hint: int | None = ..., /) -> list[bytes]:
         """Return lines until together they have `hint` bytes, or all that are left."""
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:
         """Move to an offset from the start (0), the position (1) or the end (2), and return the new position.
 
         Raises:
@@ -798,6 +924,17 @@ class OssReader(BinaryIO):
         """The URI, as the name of a file is what it was opened by."""
 
     @property
+    def key(self) -> str:
+        """``/bucket/name``."""
+
+    @property
+    def label(self) -> str:
+        """An empty string: only objects of a dataset have labels."""
+
+    def copy(self) -> OssReader:
+        """Return another reader of the same version, at the start."""
+
+    @property
     def mode(self) -> str:
         """``"rb"``."""
 
@@ -810,11 +947,15 @@ class OssReader(BinaryIO):
         """The entity tag of the version being read, without quotes."""
 
     @property
+    def crc64(self) -> int | None:
+        """The CRC-64 that OSS stores for the object, if it stores one."""
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed."""
 
-    def read(self, size: int | None = ..., /) -> bytes:
-        """Return `size` bytes, or all that are left; fewer only at the end.
+    def read(self, count: int | None = ...) -> bytes:
+        """Return `count` bytes, or all that are left; fewer only at the end.
 
         Raises:
             OssIntegrityError: The object was replaced since it was opened, or the bytes received are not those that OSS
@@ -836,6 +977,12 @@ class OssReader(BinaryIO):
     @property
     def failure(self) -> BaseException | None:
         """What the last read raised. Libraries lose it: see :func:`replaces_cause`."""
+
+    def err(self) -> int:
+        """Return the number of :attr:`failure`, as `errno` names it: 0 without one, ``EIO`` if it has none."""
+
+    def error_msg(self) -> str:
+        """Return the text of :attr:`failure`; empty without one."""
 
     def readinto1(self, buffer: Buffer, /) -> int:
         """Read into a buffer what :meth:`read1` would return."""
@@ -869,7 +1016,7 @@ class OssReader(BinaryIO):
     def readlines(self, hint: int | None = ..., /) -> list[bytes]:
         """Return lines until together they have `hint` bytes, or all that are left."""
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:
         """Move to an offset from the start (0), the position (1) or the end (2), and return the new position.
 
         The position may be beyond the end; a read there returns no bytes. This fetches nothing.
@@ -1035,6 +1182,24 @@ class Writer:
         """The URI, as the name of a file is what it was opened by."""
 
     @property
+    def key(self) -> str:
+        """``/bucket/name``."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes were written so far."""
+
+    @property
+    def label(self) -> str:
+        """An empty string: only objects of a dataset have labels."""
+
+    def err(self) -> int:
+        """Return the number of the error that ended the writing, as `errno` names it; 0 without one."""
+
+    def error_msg(self) -> str:
+        """Return the text of that error; empty without one."""
+
+    @property
     def mode(self) -> str:
         """``"wb"``."""
 
@@ -1112,6 +1277,12 @@ class Writer:
     def abort(self) -> None:
         """Abort the upload. The previous object is untouched."""
 
+    def commit(self) -> None:
+        """Publish the object: `publish` under the name that fsspec calls."""
+
+    def discard(self) -> None:
+        """Abort the upload: `abort` under the name that fsspec calls."""
+
     def fileno(self) -> int:
         """Raise `io.UnsupportedOperation`."""
 
@@ -1151,8 +1322,17 @@ class Writer:
     def __enter__(self) -> Self:
         """Return the writer."""
 
-    def _reason_to_abort(self) -> BaseException | None:
-        """Return the exception because of which `close` would abort outside of the ``with`` block."""
+    def _reason_to_abort(self, ends_block: bool) -> BaseException | None:
+        """Return the exception because of which `close` would abort outside of the ``with`` block.
+
+        With `ends_block`: because of which ``__exit__``, which is the caller, must abort.
+        """
+
+    def _begin(self) -> str:
+        """Begin an upload in parts, and return its ID."""
+
+    def _leave(self) -> None:
+        """End without publishing; another writer can continue after the parts that have arrived."""
 
     def _dealloc_warn(self, _source: object, /) -> None:
         """Note that what wraps the writer is being collected, and closes it next."""
@@ -1171,7 +1351,7 @@ class Writer:
     def __reduce__(self) -> Any:
         """Raise TypeError: it belongs to its process."""
 
-def new_data_object(key: str, size: int, label: str = "") -> DataObject:
+def new_data_object(key: str, size: int = 0, label: str = "") -> DataObject:
     """Describe an object without asking for it.
 
     Args:

@@ -2,8 +2,9 @@
 
 ::
 
-    OssError
+    OssError                 (RuntimeError)
     ├── OssNotFoundError     (FileNotFoundError)  no such object, bucket or upload
+    ├── OssExistsError       (FileExistsError)    the object exists, and must not be replaced
     ├── OssPermissionError   (PermissionError)    the service refused the key, the signature or the action
     ├── OssArchivedError                          the object is archived and must be restored before it is read
     ├── OssThrottledError                         still throttled after the last attempt
@@ -40,6 +41,7 @@ __all__ = [
     "OssCredentialsError",
     "OssError",
     "OssErrorLimitError",
+    "OssExistsError",
     "OssFormatError",
     "OssIntegrityError",
     "OssKeyError",
@@ -57,8 +59,8 @@ _FIELD: Final = re.compile(f"{_TEXT_FIELD}|{_NUMBER_FIELD}")
 _FORM: Final = re.compile(rf"\[(?:{_FIELD.pattern})(?:, (?:{_FIELD.pattern}))*\]")
 
 
-class OssError(Exception):
-    """Base of every error this package raises for a failed operation.
+class OssError(RuntimeError):
+    """Base of every error this package raises for a failed operation. The original raises ``RuntimeError``.
 
     Attributes:
         code: The service's error code, such as ``NoSuchKey``.
@@ -128,10 +130,16 @@ class OssNotFoundError(OssError, FileNotFoundError):
     errno = error_numbers.ENOENT
 
 
+class OssExistsError(OssError, FileExistsError):
+    """The object exists, and the request said that it must not be replaced."""
+
+    errno = error_numbers.EEXIST
+
+
 class OssPermissionError(OssError, PermissionError):
     """The service refused the access key, the signature or the action."""
 
-    errno = error_numbers.EACCES
+    errno = error_numbers.EPERM
 
 
 class OssArchivedError(OssError):

@@ -13,6 +13,8 @@
 """
 
 # ruff: noqa: SLF001 - this module is the place for it
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any, Final
 
@@ -32,6 +34,20 @@ _is_wrapper: Final[Any] = is_traceable_wrapper_subclass
 def skips_data() -> bool:
     """Return whether ``torch.save`` seeks over the bytes of tensors: inside ``torch.serialization.skip_data``."""
     return bool(torch.serialization._serialization_tls.skip_data)
+
+
+@contextmanager
+def computed_crc32(computed: bool | None) -> Iterator[None]:  # noqa: FBT001 - its only argument
+    """Have ``torch.save`` compute the CRC-32 of each record or not, in the whole process; None changes nothing."""
+    before = torch.serialization.get_crc32_options()
+    if computed is None or computed is before:
+        yield
+        return
+    torch.serialization.set_crc32_options(computed)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(before)
 
 
 def typed_storage(storage: torch.UntypedStorage, dtype: torch.dtype) -> torch.storage.TypedStorage:

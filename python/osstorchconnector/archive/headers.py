@@ -46,7 +46,7 @@ def members_of(reader: IO[bytes] | Any, name: str) -> Iterator[TarMember]:  # no
             if member.issparse():
                 raise OssConfigError(f"{name}: member {member.name!r} is a sparse file; write it without holes")
             if member.isreg():
-                yield TarMember(member.offset_data, member.size, member.name)
+                yield TarMember(member.offset_data, member.size, member.name, header=member.offset)
             elif not member.isdir():
                 left_out += 1
     except OssError:

@@ -1,6 +1,7 @@
 r"""The index of a tar archive: offset and size of each member.
 
-A text file. Its first line is a JSON object::
+A text, after a table that :mod:`osstorchconnector.archive.positions` describes. Older indexes are the text alone. Its
+first line is a JSON object::
 
     {"format": "osst-tar-index", "version": 1, "archive": "train.tar", "size": 30720, "crc64": 123, "members": 2}
 
@@ -11,7 +12,7 @@ by tabs. In names and labels ``\\``, ``\t``, ``\n`` and ``\r`` stand for a backs
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Final, Protocol, Self
 
 from osstorchconnector._json import read_json
@@ -35,12 +36,14 @@ class TarMember:
         size: The number of its bytes.
         name: Its path in the archive.
         label: Its label in the index, or an empty string.
+        header: The position of its header, if that was read or written; an index does not have it.
     """
 
     offset: int
     size: int
     name: str
     label: str = ""
+    header: int = field(default=-1, compare=False)
 
 
 class LineReader(Protocol):
@@ -140,7 +143,7 @@ def read_members(reader: LineReader, header: TarIndexHeader, name: str) -> Itera
             break
         try:
             offset, size, member, *label = split_fields(line)
-            found = TarMember(int(offset), int(size), member, *label)
+            found = TarMember(int(offset), int(size), member, "".join(label))
             valid = len(label) <= 1 and found.offset >= 0 and found.size >= 0 and member
         except ValueError:
             valid = False

@@ -5,15 +5,18 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
 from osstorchconnector._native import DataObject, Order, crc64
 from osstorchconnector.archive.headers import members_of
 from osstorchconnector.archive.index import TarIndexHeader, TarMember, write_members
-from osstorchconnector.connection.client import LocalClient, OssClient
+from osstorchconnector.archive.positions import PositionTable
+from osstorchconnector.connection.client import LocalClient, OssClient, connect
 from osstorchconnector.connection.config import MIB, OssConfig
 from osstorchconnector.connection.uri import split_local, split_prefix
+from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.dataset.listing import SharedListing
 from osstorchconnector.dataset.manifest import label_below
 from osstorchconnector.dataset.private_directory import PrivateDirectory
@@ -35,6 +38,7 @@ _PIECE: Final = 8 * MIB
 _INDEX_IN_MEMORY: Final = MIB
 
 
+@guarded
 def generate_tar_archive(
     endpoint: str,
     cred_path: str,
@@ -49,7 +53,7 @@ def generate_tar_archive(
     config: OssConfig | None = None,
     labels_from_prefix: bool = False,
     progress: Callable[[int, int], object] | None = None,
-) -> None:
+) -> int:
     """Write the objects under a prefix, or the files in a directory, into a tar archive, and write its index.
 
     The archive is a POSIX tar file, which ``tar`` and webdataset can read. The same objects give the same bytes:
@@ -67,44 +71,76 @@ def generate_tar_archive(
         labels_from_prefix: Label each member with the first directory of its name.
         progress: Called after each member with the number of members and bytes so far.
 
+    Returns:
+        0: what fails raises.
+
     Raises:
         OssConfigError: An argument is wrong, a file is missing, or the existing archive is not a tar archive.
         OssError: Something could not be read or written. Neither archive nor index was written, with one exception: if
             the last request, which stores the index, failed, the archive exists. Then ``index_only`` makes its index.
     """
-    remote = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config) if endpoint else None
-    local = LocalClient(config_path, config=config)
+    client = connect(endpoint, cred_path, config_path, cred_provider, region, config)
+    write_archive(
+        client,
+        tar_path,
+        index_path,
+        source_path,
+        index_only=index_only,
+        labels_from_prefix=labels_from_prefix,
+        progress=progress,
+    )
+    return 0
+
+
+def write_archive(
+    client: OssClient,
+    tar_path: str,
+    index_path: str,
+    source_path: str,
+    *,
+    index_only: bool = False,
+    labels_from_prefix: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> None:
+    """Write an archive and its index with a client. The arguments are those of :func:`generate_tar_archive`.
+
+    Raises:
+        OssConfigError: An argument is wrong, a file is missing, or the existing archive is not a tar archive.
+        OssError: Something could not be read or written.
+    """
+    remote = client if client.endpoint else None
+    local = LocalClient(config=client.config)
     for name, path in (("tar_path", tar_path), ("index_path", index_path)):
         if not isinstance(path, str) or not path or path.endswith("/"):
             raise OssConfigError(f"{name} must be the URI of an object or a local path, not {path!r}")
     if tar_path == index_path:
         raise OssConfigError(f"tar_path and index_path are the same, {tar_path!r}: give the index another name")
     tar_path, index_path = (_absolute(path, remote) for path in (tar_path, index_path))
+    name = tar_path.rpartition("/")[2]
     with tempfile.SpooledTemporaryFile(_INDEX_IN_MEMORY) as rows:
         report = _Report(progress, labels_from_prefix)
+        table = PositionTable()
         if index_only:
             with open_binary(tar_path, (remote or local)._native_client) as archive:  # noqa: SLF001
                 size, checksum = _identity(archive)
-                count = write_members(rows, report.of(members_of(archive, tar_path)))
+                count = write_members(rows, table.of(report.of(members_of(archive, tar_path))))
             with writing(index_path, remote) as index:
-                _write_index(index, tar_path, size, checksum, count, rows)
+                _write_index(index, table, TarIndexHeader(name, size, checksum, count), rows)
         else:
             source = _source(source_path, remote, (tar_path, index_path))
-            client = remote if remote is not None and source.startswith("oss://") else local
+            reader = remote if remote is not None and source.startswith("oss://") else local
             # The archive appears first. By then the index is uploaded but for its last request.
             with writing(index_path, remote) as index, writing(tar_path, remote) as target:
                 archive_writer = _ArchiveWriter(target)
-                count = write_members(rows, report.of(_archive(client, source, archive_writer)))
+                count = write_members(rows, table.of(report.of(_archive(reader, source, archive_writer))))
                 archive_writer.finish()
                 size, checksum = archive_writer.size, archive_writer.checksum
-                _write_index(index, tar_path, size, checksum, count, rows)
+                _write_index(index, table, TarIndexHeader(name, size, checksum, count), rows)
     _logger.info("%s: %d members, %d bytes, index %s", tar_path, count, size, index_path)
 
 
-def _write_index(
-    target: "BinaryIO | Writer", tar_path: str, size: int, checksum: int | None, count: int, rows: IO[bytes]
-) -> None:
-    target.write(TarIndexHeader(tar_path.rpartition("/")[2], size, checksum, count).line())
+def _write_index(target: "BinaryIO | Writer", table: PositionTable, header: TarIndexHeader, rows: IO[bytes]) -> None:
+    target.write(table.content() + header.line())
     rows.seek(0)
     while piece := rows.read(_PIECE):
         target.write(piece)
@@ -156,7 +192,7 @@ class _Report:
         total = 0
         for count, member in enumerate(members, start=1):
             label = label_below(member.name, "") if self._labels else ""
-            yield TarMember(member.offset, member.size, member.name, label)
+            yield replace(member, label=label)
             total += member.size
             if self._progress is not None:
                 self._progress(count, total)
@@ -175,6 +211,7 @@ def _archive(client: OssClient, source: str, archive: "_ArchiveWriter") -> Itera
             )
         with item:
             yield archive.add(name, item)
+    objects.warn_if_empty()
 
 
 class _ArchiveWriter:
@@ -189,6 +226,7 @@ class _ArchiveWriter:
         member = tarfile.TarInfo(name)
         member.size = item.size
         member.mode = 0o644
+        header = self.size
         self._write(member.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict"))
         offset = self.size
         while piece := item.read(_PIECE):
@@ -199,7 +237,7 @@ class _ArchiveWriter:
                 f"{self.size - offset} now; make the archive again"
             )
         self._write(bytes(-self.size % tarfile.BLOCKSIZE))
-        return TarMember(offset, member.size, name)
+        return TarMember(offset, member.size, name, header=header)
 
     def finish(self) -> None:
         self._write(bytes(2 * tarfile.BLOCKSIZE))

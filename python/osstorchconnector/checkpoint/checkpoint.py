@@ -2,21 +2,24 @@
 
 import builtins
 import sys
-import zipfile
 from collections.abc import Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import torch
 
-from osstorchconnector._torch.serialization import skips_data
+from osstorchconnector._second_names import second_names
+from osstorchconnector._torch.serialization import computed_crc32, skips_data
 from osstorchconnector.checkpoint import history
-from osstorchconnector.checkpoint.failure import raise_cause
+from osstorchconnector.checkpoint.failure import raise_cause, why_no_checkpoint
 from osstorchconnector.checkpoint.history import METADATA, Condition
 from osstorchconnector.checkpoint.torch_zip import all_entries, load_partial, matches_all, patterns_of
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.connection.spans import operation
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.connection.write_options import WriteOptions
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 from osstorchconnector.files.progress import Advance, progress_bar
 
@@ -30,6 +33,7 @@ __all__ = ["OssCheckpoint"]
 _MOST_REMEMBERED: Final = 64
 
 
+@guards_methods
 class OssCheckpoint:
     """Reads and writes checkpoints, or any other objects, at full speed.
 
@@ -61,22 +65,25 @@ class OssCheckpoint:
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        self._client = OssClient(
+            endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config
+        )
         self._writers: dict[str, Writer | SeekableWriter] = {}
 
-    def reader(self, uri: str) -> "OssReader":
+    @second_names(uri="oss_uri")
+    def reader(self, oss_uri: str) -> "OssReader":
         """Open an object for reading, for instance by ``torch.load``.
 
         Raises:
             OssConfigError: `uri` does not name an object.
             OssNotFoundError: The object does not exist.
         """
-        return self._client.reader(_checked(uri))
+        return self._client.reader(_checked(oss_uri))
 
     @overload
     def writer(
         self,
-        uri: str,
+        oss_uri: str,
         size_hint: int | None = None,
         *,
         seekable: Literal[False] = False,
@@ -86,7 +93,7 @@ class OssCheckpoint:
     @overload
     def writer(
         self,
-        uri: str,
+        oss_uri: str,
         size_hint: int | None = None,
         *,
         seekable: Literal[True],
@@ -96,16 +103,17 @@ class OssCheckpoint:
     @overload
     def writer(
         self,
-        uri: str,
+        oss_uri: str,
         size_hint: int | None = None,
         *,
         seekable: bool = False,
         options: WriteOptions | None = None,
     ) -> "Writer | SeekableWriter": ...
 
+    @second_names(uri="oss_uri")
     def writer(
         self,
-        uri: str,
+        oss_uri: str,
         size_hint: int | None = None,
         *,
         seekable: bool = False,
@@ -117,7 +125,7 @@ class OssCheckpoint:
         exception. Until then, and if the writing fails, the previous object stays as it is.
 
         Args:
-            uri: The object.
+            oss_uri: The object.
             size_hint: Expected size in bytes. Only an object of more than 8 TiB needs it.
             seekable: Return a writer that can seek, and read what was written, as ``h5py`` does: a temporary file
                 without a name, which is uploaded when the writer is published. ``TMPDIR`` decides where it is; for
@@ -126,9 +134,9 @@ class OssCheckpoint:
                 ``OssConfig.write_options``.
 
         Raises:
-            OssConfigError: `uri` does not name an object, or the hint is above the largest size of an object.
+            OssConfigError: `oss_uri` does not name an object, or the hint is above the largest size of an object.
         """
-        writer = self._client.writer(_checked(uri), size_hint, seekable=seekable, options=options)
+        writer = self._client.writer(_checked(oss_uri), size_hint, seekable=seekable, options=options)
         # `keep` asks it later which version this process published.
         self._writers.pop(writer.uri, None)
         while len(self._writers) >= _MOST_REMEMBERED:
@@ -136,7 +144,15 @@ class OssCheckpoint:
         self._writers[writer.uri] = writer
         return writer
 
-    def save(self, obj: object, uri: str, *, progress: bool = False, options: WriteOptions | None = None) -> None:
+    def save(
+        self,
+        obj: object,
+        uri: str,
+        *,
+        progress: bool = False,
+        options: WriteOptions | None = None,
+        crc32: bool | None = None,
+    ) -> None:
         """Store an object, as ``torch.save`` stores it in a file.
 
         Inside ``torch.serialization.skip_data`` it needs a temporary file, as :meth:`writer` does with ``seekable``.
@@ -146,11 +162,18 @@ class OssCheckpoint:
             uri: The object to write.
             progress: Show a bar. It needs the extra ``progress``.
             options: How it is stored, as for :meth:`writer`.
+            crc32: Whether torch computes a CRC-32 of each tensor. False saves a third of the processor time; the
+                CRC-64 of the object still covers all bytes. But ``load(keys=...)`` then reads the whole object, and
+                programs for zip files call it damaged. None: as ``torch.serialization.set_crc32_options`` says, which
+                is with it by default. torch has one switch for the process, so another thread that saves at the same
+                time may leave it out too.
 
         Raises:
             OssError: The checkpoint was not stored; the previous object is unchanged.
         """
         with (
+            operation("checkpoint.save", uri),
+            computed_crc32(crc32),
             progress_bar(uri, None, shown=progress) as advance,
             self.writer(uri, seekable=skips_data(), options=options) as writer,
         ):
@@ -180,9 +203,9 @@ class OssCheckpoint:
         Raises:
             OssConfigError: `keys` are given, but the object holds no dictionary, or a pattern matches nothing.
             OssNotFoundError: The object does not exist.
-            OssIntegrityError: The object is damaged, or was replaced while it was read.
+            OssIntegrityError: The object is damaged, or no checkpoint, or was replaced while it was read.
             OssError: The object could not be read.
-            Exception: What ``torch.load`` raises if the right bytes are no checkpoint; a note names the object.
+            Exception: What ``torch.load`` raises if it refuses a class, or a class fails; a note names the object.
         """
         handled = sys.exception()
         patterns = None if keys is None else patterns_of(keys)
@@ -191,9 +214,11 @@ class OssCheckpoint:
         def reopen() -> "OssReader":
             return self.reader(uri)
 
-        # The size of some entries is known only after the object's directory is read.
+        # The size of some entries is known only after the object's directory is read. The end of the reader's own block
+        # would compare bytes a second time.
         with (
-            self.reader(uri) as reader,
+            operation("checkpoint.load", uri),
+            closing(self.reader(uri)) as reader,
             progress_bar(uri, reader.size if keys is None else None, shown=progress) as advance,
         ):
             stream: Any = _Counted(reader, advance) if progress else reader
@@ -205,9 +230,11 @@ class OssCheckpoint:
                 return loaded if patterns is None else all_entries(uri, loaded, patterns)
             except Exception as error:
                 raise_cause(error, handled, reader, reopen, partial=partial)
-                if isinstance(error, zipfile.BadZipFile):
+                why = why_no_checkpoint(error, reader)
+                if why is not None:
                     raise OssIntegrityError(
-                        f"{uri} is damaged, and was stored so: {error}; load another checkpoint"
+                        f"{uri} ({reader.size} bytes) is no checkpoint of torch.save, or only a part of one: {why}. It "
+                        "was uploaded like this: upload it again, or load another checkpoint"
                     ) from error
                 if not isinstance(error, OssError):
                     error.add_note(f"this happened while {uri} was loaded; it has {reader.size} bytes")

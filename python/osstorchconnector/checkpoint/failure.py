@@ -3,6 +3,7 @@
 import logging
 import zipfile
 from collections.abc import Callable
+from pickle import UnpicklingError
 from typing import Final
 
 from osstorchconnector._native import OssReader, crc64
@@ -10,6 +11,43 @@ from osstorchconnector.checkpoint.records import gaps, pieces
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
 
 _logger: Final = logging.getLogger(__name__)
+
+# What torch, pickle and zipfile say of bytes that are not, or not all, what `torch.save` writes. A class that torch
+# refuses is not among them.
+_NOT_UNDERSTOOD: Final = (
+    "PytorchStreamReader",
+    "hasRecord",
+    "Ran out of input",
+    "Invalid magic number",
+    "invalid load key",
+    "pickle data was truncated",
+    "unexpected EOF",
+    "unexpected end of data",
+    "Unsupported operand",
+)
+
+
+# How a zip file begins, and a pickle as torch writes it.
+_BEGINNINGS: Final = (b"PK\x03\x04", b"\x80")
+
+
+def why_no_checkpoint(error: Exception, reader: OssReader) -> str | None:
+    """Return in a few words why the bytes are no checkpoint, or not the whole of one, if a load failed for that.
+
+    Raises:
+        OssError: The first bytes could not be read again.
+    """
+    if isinstance(error, OssError):
+        return None
+    if isinstance(error, zipfile.BadZipFile):
+        return str(error)
+    reader.seek(0)
+    if not reader.read(4).startswith(_BEGINNINGS):
+        return "it begins with other bytes"
+    not_understood = isinstance(error, EOFError) or (
+        isinstance(error, RuntimeError | UnpicklingError) and any(text in str(error) for text in _NOT_UNDERSTOOD)
+    )
+    return "it ends too early, or something else is in it" if not_understood else None
 
 
 def raise_cause(

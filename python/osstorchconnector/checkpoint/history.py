@@ -5,7 +5,7 @@ The names define the order, and the first and last bytes of an object show wheth
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -123,12 +123,12 @@ def newest_first(client: "OssClient", prefix: str) -> Iterator[tuple[Candidate, 
 
 
 def stored_last(client: "OssClient", prefix: str) -> str | None:
-    """Return the URI of the object that was stored last below a prefix, among the whole checkpoints."""
+    """Return the URI of the whole checkpoint below a prefix that was stored last."""
     times: dict[Candidate, float] = {}
     for candidate in candidates(client, prefix):
-        if not candidate.distributed:
-            with suppress(OssNotFoundError):
-                times[candidate] = client.head(candidate.uri).last_modified or 0.0
+        written_last = f"{candidate.uri}/{METADATA}" if candidate.distributed else candidate.uri
+        with suppress(OssNotFoundError):
+            times[candidate] = client.head(written_last).last_modified or 0.0
     # Times are whole seconds. Of objects with the same time, last.ckpt, which has no number, is the last.
     for candidate in sorted(times, key=lambda one: (times[one], one.number is None, one.order), reverse=True):
         with suppress(OssNotFoundError):
@@ -146,28 +146,37 @@ def condition_of(client: "OssClient", candidate: Candidate) -> Condition:
     if candidate.distributed:
         found = _distributed(client, candidate)
         return Condition.WHOLE if found.complete else Condition.DAMAGED
-    size = client.head(candidate.uri).size
-    start = client.get(candidate.uri, 0, min(size, _START_LENGTH))
+    return condition_of_content(
+        lambda start, end: client.get(candidate.uri, start, end), client.head(candidate.uri).size
+    )
+
+
+def condition_of_content(read: Callable[[int, int], bytes], size: int) -> Condition:
+    """Return the condition that the first and last bytes of one object show.
+
+    Args:
+        read: Returns the bytes from a first one to before a second one.
+        size: Bytes of the object.
+    """
+    start = read(0, min(size, _START_LENGTH))
     if start.startswith(_ZIP_START):
-        end = client.get(candidate.uri, max(0, size - _ZIP_END_LENGTH), size)
+        end = read(max(0, size - _ZIP_END_LENGTH), size)
         return Condition.WHOLE if end.startswith(_ZIP_END) else Condition.DAMAGED
     if start.startswith(_PICKLE_STARTS):
         return Condition.WHOLE
     if start[_SAFETENSORS_PREFIX:].startswith(b"{"):
-        return _condition_of_safetensors(
-            client, candidate.uri, size, int.from_bytes(start[:_SAFETENSORS_PREFIX], "little")
-        )
+        return _condition_of_safetensors(read, size, int.from_bytes(start[:_SAFETENSORS_PREFIX], "little"))
     return Condition.FOREIGN
 
 
-def _condition_of_safetensors(client: "OssClient", uri: str, size: int, header_length: int) -> Condition:
+def _condition_of_safetensors(read: Callable[[int, int], bytes], size: int, header_length: int) -> Condition:
     header_end = _SAFETENSORS_PREFIX + header_length
     if header_length > _SAFETENSORS_LONGEST:
         return Condition.FOREIGN
     if header_end > size:
         return Condition.DAMAGED
     try:
-        header = read_json(client.get(uri, _SAFETENSORS_PREFIX, header_end))
+        header = read_json(read(_SAFETENSORS_PREFIX, header_end))
         ends = [place["data_offsets"][1] for name, place in header.items() if name != "__metadata__"]
         end = header_end + max(ends, default=0)
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -201,6 +210,12 @@ def delete(client: "OssClient", candidate: Candidate) -> None:
     from osstorchconnector.dcp.history import remove  # noqa: PLC0415 - as above
 
     remove(client, _distributed(client, candidate))
+
+
+def has_checkpoint_name(name: str) -> bool:
+    """Return whether the suffix of a name is one of files with weights."""
+    _, dot, suffix = name.rpartition(".")
+    return bool(dot) and suffix in _SUFFIXES
 
 
 def _candidate(prefix: str, uri: str, size: int) -> Candidate | None:

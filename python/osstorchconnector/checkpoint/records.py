@@ -17,6 +17,10 @@ _logger: Final = logging.getLogger(__name__)
 # The fixed part of the header before each file in a zip file.
 _HEADER: Final = 30
 _SIGNATURE: Final = b"PK\x03\x04"
+# What torch writes besides storages.
+_KNOWN: Final = frozenset(
+    {"data.pkl", "byteorder", "version", ".format_version", ".storage_alignment", ".data/serialization_id"}
+)
 # torch's default.
 _ALIGNMENT: Final = 64
 _ZIP32_MOST: Final = 0xFFFF_FFFF
@@ -77,6 +81,10 @@ class Records:
         info = self._infos.get(name)
         return None if info is None or info.compress_type != zipfile.ZIP_STORED else info.file_size
 
+    def unknown_name(self) -> str | None:
+        """Return the name of a record that torch does not write, if there is one."""
+        return next((name for name in self._infos if name not in _KNOWN and not name.startswith("data/")), None)
+
     def read(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return the small records that exist.
 
@@ -136,8 +144,9 @@ class Records:
         headers: dict[str, tuple[bytearray, int]] = {}
         for name, memory in wanted.items():
             info = self._infos[name]
-            start = _expected_start(info, self._alignment)
-            header = bytearray(min(_HEADER + len(_stored_name(info)), max(0, reader.size - info.header_offset)))
+            named = len(_stored_name(info))
+            start = _expected_start(info, named, self._alignment)
+            header = bytearray(min(_HEADER + named, max(0, reader.size - info.header_offset)))
             headers[name] = header, start
             ranges.append((min(info.header_offset, reader.size), header))
             if start + len(memory) <= reader.size:
@@ -214,6 +223,8 @@ def damage() -> Iterator[None]:
     """Raise one class of error for everything that the module zipfile raises for a damaged directory."""
     try:
         yield
+    except OssError:
+        raise
     except (
         ArithmeticError,
         EOFError,
@@ -221,13 +232,10 @@ def damage() -> Iterator[None]:
         MemoryError,
         NotImplementedError,
         RuntimeError,
+        ValueError,
         struct.error,
     ) as error:
         raise zipfile.BadZipFile(str(error) or type(error).__name__) from error
-    except ValueError as error:
-        if isinstance(error, OssError):
-            raise
-        raise zipfile.BadZipFile(str(error)) from error
 
 
 def pieces(reader: OssReader, start: int, end: int) -> Iterator[memoryview]:
@@ -261,9 +269,9 @@ def _stored_name(info: zipfile.ZipInfo) -> bytes:
     return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
 
 
-def _expected_start(info: zipfile.ZipInfo, alignment: int) -> int:
+def _expected_start(info: zipfile.ZipInfo, named: int, alignment: int) -> int:
     extra = 4
     if info.file_size >= _ZIP32_MOST or info.header_offset >= _ZIP32_MOST:
         extra += 4 + 16 * (info.file_size >= _ZIP32_MOST) + 8 * (info.header_offset >= _ZIP32_MOST)
-    start = info.header_offset + _HEADER + len(_stored_name(info)) + extra
+    start = info.header_offset + _HEADER + named + extra
     return -(-start // alignment) * alignment

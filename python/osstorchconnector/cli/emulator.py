@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from osstorchconnector import _native
 from osstorchconnector._json import read_json
+from osstorchconnector.cli.emulator_defaults import DEFAULT_ID, DEFAULT_PORT, DEFAULT_REGION, DEFAULT_SECRET
 from osstorchconnector.cli.emulator_profiles import PROFILES, rules
 from osstorchconnector.cli.ending import interrupt, report
 from osstorchconnector.cli.values import port, seconds, size
@@ -18,9 +19,6 @@ from osstorchconnector.credentials import FileCredentials
 from osstorchconnector.exceptions import OssConfigError, OssError
 
 _ADMIN_TOKEN: Final = "OSS_EMULATOR_ADMIN_TOKEN"  # noqa: S105 - the variable's name
-
-_DEFAULT_ID: Final = "emulator"
-_DEFAULT_SECRET: Final = "emulator-secret"  # noqa: S105 - a published key, and the server holds nothing secret
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,10 +29,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Run an OSS server on this machine. It prints its URL when it is ready. Ctrl-C stops it.",
         epilog="The access key comes from --access-key-id and --access-key-secret, otherwise from OSS_ACCESS_KEY_ID "
         "and OSS_ACCESS_KEY_SECRET in the environment, otherwise it is "
-        f"{_DEFAULT_ID!r} with the secret {_DEFAULT_SECRET!r}.",
+        f"{DEFAULT_ID!r} with the secret {DEFAULT_SECRET!r}.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", default=9400, type=port, help="port; 0: any free port (default: %(default)s)")
+    parser.add_argument("--port", default=DEFAULT_PORT, type=port, help="port; 0: any free port (default: %(default)s)")
     parser.add_argument("--access-key-id", metavar="ID", help="ID of the access key that clients sign requests with")
     parser.add_argument("--access-key-secret", metavar="SECRET", help="secret of that access key")
     parser.add_argument(
@@ -47,7 +45,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "repeated",
     )
     parser.add_argument(
-        "--region", default="cn-hangzhou", help="region ID that requests must be signed for (default: %(default)s)"
+        "--region", default=DEFAULT_REGION, help="region ID that requests must be signed for (default: %(default)s)"
     )
     parser.add_argument(
         "--bucket", action="append", default=[], metavar="NAME", help="bucket to create; may be repeated"
@@ -157,7 +155,7 @@ def _key_pair(options: argparse.Namespace) -> tuple[str, str, str | None, float 
     access_key_id: str | None = options.access_key_id or os.environ.get("OSS_ACCESS_KEY_ID")
     access_key_secret: str | None = options.access_key_secret or os.environ.get("OSS_ACCESS_KEY_SECRET")
     if not access_key_id and not access_key_secret:
-        return _DEFAULT_ID, _DEFAULT_SECRET, None, None
+        return DEFAULT_ID, DEFAULT_SECRET, None, None
     if not access_key_id or not access_key_secret:
         parser: argparse.ArgumentParser = options.parser
         parser.error("an access key needs an ID and a secret: give both, or set both in the environment")
@@ -216,9 +214,7 @@ def _read_faults(path: Path) -> str:
     try:
         import yaml  # noqa: PLC0415 - an extra, which only this needs
     except ImportError:
-        message = (
-            f'{path} is YAML, which needs PyYAML: pip install "osstorchconnector[yaml]", or write the rules as JSON'
-        )
+        message = f"{path} is YAML, which needs PyYAML: pip install pyyaml, or write the rules as JSON"
         raise OssConfigError(message) from None
     try:
         return json.dumps(yaml.safe_load(text))
@@ -241,7 +237,7 @@ def _lines_to_paste(url: str, options: argparse.Namespace) -> str:
     """Return how to use the server, for a person; a program reads the first line only."""
     access_key_id, secret, *_ = _key_pair(options)
     # The published key may be shown. Another one stays where its owner put it.
-    shown = secret if secret == _DEFAULT_SECRET else "SECRET"
+    shown = secret if secret == DEFAULT_SECRET else "SECRET"
     bucket = options.bucket[0] if options.bucket else "BUCKET"
     region = options.region
     return f"""

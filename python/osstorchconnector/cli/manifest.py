@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from osstorchconnector._printable import printable_lines
 from osstorchconnector.cli.client_arguments import add_arguments, connect
-from osstorchconnector.cli.ending import INTERRUPTED, report
+from osstorchconnector.cli.ending import report
 from osstorchconnector.connection.nearest import nothing_below
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.dataset.manifest import label_below
 from osstorchconnector.dataset.snapshot import SnapshotWriter
-from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.files.writing import writing
 
 if TYPE_CHECKING:
@@ -49,16 +49,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        client = connect(options)
-        bucket, prefix = split_prefix(options.uri)
-        with _output(options.output, client) as target:
-            count = _write(target, _listed(client, bucket, prefix), bucket, prefix, options)
-    except (OSError, OssError) as error:
-        report("manifest", error)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    client = connect(options)
+    bucket, prefix = split_prefix(options.uri)
+    with _output(options.output, client) as target:
+        count = _write(target, _listed(client, bucket, prefix), bucket, prefix, options)
     report("manifest", f"{count} objects")
     return 0
 

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from osstorchconnector.cli.client_arguments import add_arguments, connect
-from osstorchconnector.cli.ending import report, say
+from osstorchconnector.cli.ending import say
 from osstorchconnector.cli.values import age
 from osstorchconnector.connection.unfinished_uploads import UnfinishedUpload, abort, find_unfinished
-from osstorchconnector.exceptions import OssError
 
 # Longer than any save, so that no running upload is given up by accident.
 _OLD: Final = timedelta(days=1)
@@ -41,26 +40,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _list(options: argparse.Namespace) -> int:
-    try:
-        for upload in _old_ones(options):
-            say(f"{upload.started:%Y-%m-%dT%H:%M:%SZ}  {upload.upload_id}  {upload.uri}")
-    except OssError as error:
-        report("uploads", error)
-        return 1
+    for upload in _old_ones(options):
+        say(f"{upload.started:%Y-%m-%dT%H:%M:%SZ}  {upload.upload_id}  {upload.uri}")
     return 0
 
 
 def _sweep(options: argparse.Namespace) -> int:
     count = 0
-    try:
-        client = connect(options)
-        for upload in _old_ones(options):
-            abort(client, upload)
-            count += 1
-            say(f"given up: {upload.upload_id}  {upload.uri}")
-    except OssError as error:
-        report("uploads", error)
-        return 1
+    client = connect(options)
+    for upload in _old_ones(options):
+        abort(client, upload)
+        count += 1
+        say(f"given up: {upload.upload_id}  {upload.uri}")
     say(f"{count} given up")
     return 0
 

@@ -2,9 +2,10 @@
 
 import atexit
 import builtins
-import logging
 import os
+import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from osstorchconnector._native import (
@@ -15,23 +16,21 @@ from osstorchconnector._native import (
     Writer,
     end_uploads,
 )
-from osstorchconnector.connection.config import OssConfig, ResolvedConfig, resolve, resolve_local
-from osstorchconnector.connection.log import write_log
+from osstorchconnector.connection.conditions import condition_headers
+from osstorchconnector.connection.config import OssConfig, resolve, resolve_local
+from osstorchconnector.connection.native_client import native_client
 from osstorchconnector.connection.object_operations import ObjectOperations
+from osstorchconnector.connection.original_methods import OriginalMethods
 from osstorchconnector.connection.seekable_writer import SPOOL_LIMIT, SeekableWriter
-from osstorchconnector.connection.uri import check_bucket, check_object, split_object, split_prefix
-from osstorchconnector.connection.write_options import Headers, WriteOptions
+from osstorchconnector.connection.stats import ClientStats, stats
+from osstorchconnector.connection.uri import check_bucket, split_object, split_prefix
+from osstorchconnector.connection.write_options import Headers, WriteOptions, check_options
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.process.owner import PerProcess
-from osstorchconnector.process.worker import worker_share
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-_logger: Final = logging.getLogger(__name__)
-
-# One thread moves 3 to 4 GB/s; eight move more than the network card of a training machine.
-_MOST_IO_THREADS: Final = 8
 
 # Alibaba's own SDKs copy larger objects in parts. One request may copy up to 1 GiB, but OSS sends nothing before all of
 # it is copied, and the client limits silence.
@@ -43,7 +42,8 @@ _END_SECONDS: Final = 5.0
 atexit.register(end_uploads, _END_SECONDS)
 
 
-class OssClient(ObjectOperations):
+@guards_methods
+class OssClient(ObjectOperations, OriginalMethods):
     """A client of OSS, for single operations on buckets and objects.
 
     It holds configuration only. Each process makes its own native client at the first use, so that you may build a
@@ -58,6 +58,9 @@ class OssClient(ObjectOperations):
         endpoint: str,
         cred_path: str = "",
         config_path: str = "",
+        uuid: object = "",
+        id: int | str = 0,  # noqa: A002 - the original's name
+        total: int = 1,
         cred_provider: object = None,
         region: str = "",
         *,
@@ -73,6 +76,11 @@ class OssClient(ObjectOperations):
             cred_path: JSON file with ``AccessKeyId``, ``AccessKeySecret`` and optionally ``SecurityToken`` and
                 ``Expiration``.
             config_path: JSON configuration file.
+            uuid: Accepted as the original does, without effect. Anything but a text, a UUID or None is taken as
+                `cred_provider`, and a text as `id` after it as `region`: they once had these places.
+            id: Which share of the objects the iterators with ``preload`` in their name deliver, from 0. All processes
+                must list or name the same objects, in the same order.
+            total: Of how many shares.
             cred_provider: Object with a method ``get_credentials()``, as the OSS SDKs have them, or a source of
                 :mod:`osstorchconnector.credentials`. It wins over ``cred_path``. If neither is given, and no key in
                 `config`: :class:`osstorchconnector.credentials.DefaultCredentials`.
@@ -84,7 +92,20 @@ class OssClient(ObjectOperations):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        self._resolved = resolve(endpoint, cred_path, config_path, cred_provider, region, config)
+        if isinstance(uuid, str) or uuid is None or _is_uuid(uuid):
+            provider = cred_provider
+        elif cred_provider is None:
+            provider = uuid
+        else:
+            raise OssConfigError(f"uuid must be a text, not {type(uuid).__name__}; cred_provider is another argument")
+        # It may be the keys themselves, and frames of errors are shown.
+        uuid = None
+        if isinstance(id, str):
+            region, id = region or id, 0  # noqa: A001 - the original's name
+        if not 0 <= id < total:
+            raise OssConfigError(f"id={id} of total={total}: 0 <= id < total is needed")
+        self._share = (id, total)
+        self._resolved = resolve(endpoint, cred_path, config_path, provider, region, config)
         self._native_clients: PerProcess[Client] = PerProcess()
 
     @property
@@ -104,7 +125,7 @@ class OssClient(ObjectOperations):
 
     @property
     def _native_client(self) -> Client:
-        return self._native_clients.get(lambda: _connect(self._resolved))
+        return self._native_clients.get(lambda: native_client(self._resolved))
 
     def head(self, uri: str) -> DataObject:
         """Return an object's description: size and ETag. Its bytes are fetched when it is read.
@@ -114,22 +135,39 @@ class OssClient(ObjectOperations):
         """
         return self._native_client.head(*split_object(uri))
 
-    def get(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
+    def get(
+        self,
+        uri: str,
+        start: int | None = None,
+        end: int | None = None,
+        *,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        if_modified_since: datetime | None = None,
+        if_unmodified_since: datetime | None = None,
+    ) -> bytes:
         """Return an object's bytes.
 
         Args:
             uri: The object.
             start: The first byte. Default: 0.
             end: The byte after the last one. Default: the object's size.
+            if_match: Only if the object has this ETag.
+            if_none_match: Only if the object has another ETag.
+            if_modified_since: Only if the object was written after this time.
+            if_unmodified_since: Only if the object was not written after this time.
 
         Raises:
             OssNotFoundError: The object does not exist.
-            OssConfigError: The range is invalid.
+            OssConfigError: The range or a condition is invalid.
+            OssError: The object does not meet a condition. The code is ``"NotModified"`` (status 304) for
+                `if_none_match` and `if_modified_since`, and ``"PreconditionFailed"`` (status 412) for the others.
         """
+        conditions = condition_headers(if_match, if_none_match, if_modified_since, if_unmodified_since)
         if (start or 0) < 0 or (end is not None and end < (start or 0)):
             shown = f"{start or 0}–{'' if end is None else end}"  # noqa: RUF001 - a dash, since numbers may be negative
             raise OssConfigError(f"invalid range {shown} for {uri}: 0 <= start <= end is needed")
-        return self._native_client.get(*split_object(uri), start, end)
+        return self._native_client.get(*split_object(uri), start, end, conditions=conditions)
 
     def put(
         self,
@@ -137,7 +175,7 @@ class OssClient(ObjectOperations):
         data: "Buffer",
         *,
         content_type: str | None = None,
-        forbid_overwrite: bool = False,
+        forbid_overwrite: bool | None = None,
         options: WriteOptions | None = None,
     ) -> str:
         """Create or replace an object and return its ETag. An object above ``part_size`` is uploaded in parts.
@@ -146,15 +184,16 @@ class OssClient(ObjectOperations):
             uri: The object.
             data: Bytes or any object with a contiguous buffer.
             content_type: The media type to store. Default: what the service assumes.
-            forbid_overwrite: Fail if the object exists.
+            forbid_overwrite: Fail if the object exists. Default: what `options` and the configuration say.
             options: How it is stored. What is left out comes from ``OssConfig.write_options``.
 
         Raises:
-            OssError: The object was not stored. The code is ``"FileAlreadyExists"`` if it exists and must not be
-                overwritten.
+            OssExistsError: The object exists and must not be overwritten.
+            OssError: The object was not stored.
         """
         bucket, key = split_object(uri)
-        given = WriteOptions(content_type=content_type, forbid_overwrite=forbid_overwrite).over(options)
+        given = WriteOptions(content_type=content_type, forbid_overwrite=forbid_overwrite)
+        given = given.over(check_options("options", options))
         return self._native_client.put(bucket, key, data, headers=self._write_headers(given))
 
     def delete(self, uri: str) -> None:
@@ -313,6 +352,13 @@ class OssClient(ObjectOperations):
         limit = SPOOL_LIMIT if spool_limit is None else spool_limit
         return SeekableWriter(writer, spool_directory, limit, deferred=deferred)
 
+    def _writer_after(
+        self, uri: str, size: int, after: tuple[str, builtins.list[tuple[str, int, int | None]]] | None
+    ) -> Writer:
+        """Return a writer that continues an upload after its first parts."""
+        headers = self._write_headers(None)
+        return self._native_client.writer(*split_object(uri), size, headers=headers, after=after)
+
     def create_bucket(self, name: str) -> None:
         """Create a bucket. It is no error if this account already has it."""
         self._native_client.create_bucket(check_bucket(name))
@@ -325,40 +371,13 @@ class OssClient(ObjectOperations):
         """Return the names of this account's buckets, in order."""
         return self._native_client.list_buckets()
 
-    def get_object(self, bucket: str, key: str, size: int = 0, type: int = 0, label: str = "") -> DataObject:  # noqa: A002, ARG002
-        """Open an object for reading: :meth:`open` under the original's name. Its tuning arguments have no effect."""
-        return self._native_client.open(*check_object(bucket, key))
+    def stats(self) -> ClientStats:
+        """Return what the clients of this process have done so far: requests, bytes, retries, times.
 
-    def put_object(self, bucket: str, key: str) -> Writer:
-        """Open an object for writing: :meth:`writer` under the original's name."""
-        return self._native_client.writer(*check_object(bucket, key), headers=self._write_headers(None))
-
-    def head_object(self, bucket: str, key: str) -> DataObject:
-        """Return an object's description: :meth:`head` under the original's name."""
-        return self._native_client.head(*check_object(bucket, key))
-
-    def rename_object(self, bucket: str, key: str, new_bucket: str, new_key: str) -> DataObject:
-        """Copy an object, delete the source and return the new description: OSS has no other way to rename.
-
-        If it fails, the source still exists.
+        It counts all clients of the process together, and no other process: for the time of a dataset and its workers
+        see the dataset's ``stats()``.
         """
-        client = self._native_client
-        check_object(bucket, key)
-        check_object(new_bucket, new_key)
-        if (bucket, key) == (new_bucket, new_key):
-            return client.head(bucket, key)
-        self._copy((bucket, key), (new_bucket, new_key))
-        renamed = client.head(new_bucket, new_key)
-        client.delete(bucket, key)
-        return renamed
-
-    def remove_object(self, bucket: str, key: str) -> None:
-        """Delete an object: :meth:`delete` under the original's name."""
-        self._native_client.delete(*check_object(bucket, key))
-
-    def list_objects(self, bucket: str, prefix: str = "") -> ObjectListing:
-        """List objects: :meth:`list` under the original's name."""
-        return self._native_client.list(check_bucket(bucket), prefix)
+        return stats()
 
     def _get_bounded(self, uri: str, limit: int) -> bytes:
         return self._native_client.get(*split_object(uri), limit=limit)
@@ -380,10 +399,15 @@ class OssClient(ObjectOperations):
             headers=self._write_headers(options),
         )
 
-    def _write_headers(self, options: WriteOptions | None) -> Headers:
+    def _write_options(self, options: WriteOptions | None) -> WriteOptions:
         defaults = self.config.write_options
-        options = defaults if options is None else options.over(defaults)
-        return [] if options is None else options.to_headers()
+        check_options("options", options)
+        if options is None:
+            return WriteOptions() if defaults is None else defaults
+        return options.over(defaults)
+
+    def _write_headers(self, options: WriteOptions | None) -> Headers:
+        return self._write_options(options).to_headers()
 
     def __repr__(self) -> str:
         """Return endpoint, region and configuration, without access keys."""
@@ -409,6 +433,7 @@ class LocalClient(OssClient):
         Raises:
             OssConfigError: A value is wrong, or a file is missing or malformed.
         """
+        self._share = (0, 1)
         self._resolved = resolve_local(config_path, config)
         self._native_clients = PerProcess()
 
@@ -424,7 +449,13 @@ def connect(
     """
     if endpoint == "":
         return LocalClient(config_path, config=config)
-    return OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+    return OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
+
+
+def _is_uuid(value: object) -> bool:
+    # Without an import: while there is a value of the class, its module is loaded.
+    module = sys.modules.get("uuid")
+    return module is not None and isinstance(value, module.UUID)
 
 
 def get_bounded(client: OssClient, uri: str, limit: int) -> bytes:
@@ -435,29 +466,3 @@ def get_bounded(client: OssClient, uri: str, limit: int) -> bytes:
         OssError: It has more than `limit` bytes, so it is something else.
     """
     return client._get_bounded(uri, limit)  # noqa: SLF001 - its own part
-
-
-def _connect(resolved: ResolvedConfig) -> Client:
-    write_log(resolved.config)
-    proxy = resolved.proxy.proxy_for(resolved.endpoint)
-    if proxy is not None:
-        _logger.info(
-            "requests to %s go through the proxy %s:%d of %s", resolved.endpoint, proxy.host, proxy.port, proxy.origin
-        )
-    return Client(
-        endpoint=resolved.endpoint,
-        region=resolved.region,
-        config=resolved.config,
-        credentials=resolved.credentials,
-        io_threads=_io_threads(resolved.config),
-        proxy=proxy,
-    )
-
-
-def _io_threads(config: OssConfig) -> int:
-    if config.io_threads is not None:
-        return config.io_threads
-    if worker_share() is not None:
-        # Many workers share a machine: with one thread each, the processors are free for decoding.
-        return 1
-    return max(1, min(_MOST_IO_THREADS, (os.cpu_count() or 1) // 2))

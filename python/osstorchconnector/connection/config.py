@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Final, Literal, Self, get_args
 
 from osstorchconnector.connection.config_file import read_config_file
 from osstorchconnector.connection.endpoint import check_region, infer_region, normalize_endpoint
-from osstorchconnector.connection.proxy import ProxySetting, parse_proxy
-from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers
+from osstorchconnector.connection.proxy import SETTING, ProxySetting, parse_proxy
+from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers, check_options
 from osstorchconnector.credentials import (
     CredentialSource,
     DefaultCredentials,
@@ -42,6 +42,13 @@ _MOST_BYTES: Final = 1024 * GIB
 _MOST_THREADS: Final = 1024
 
 _SECRETS: Final = ("access_key_id", "access_key_secret", "security_token")
+_SECONDS: Final = (
+    "connect_timeout",
+    "read_timeout",
+    "total_timeout",
+    "credential_refresh_seconds",
+    "audit_slow_seconds",
+)
 
 SignatureVersion = Literal["v4", "v1"]
 Addressing = Literal["virtual_host", "path", "cname"]
@@ -65,14 +72,18 @@ class OssConfig:
         read_timeout: Seconds without a byte in either direction. Default 20.
         total_timeout: Seconds for one request with all its attempts. Default 600.
         max_attempts: Attempts of one request, the first one included. Default 6.
-        prefetch_bytes: Upper limit of read-ahead per process. Normally 16 MiB plus the requests in flight are used;
-            more only if the reader had to wait. Members of archives may use all of it. An object above a quarter of it
-            is not prefetched: it is read by ranges, within that quarter. Default 256 MiB.
+        prefetch_bytes: Upper limit of what all datasets of one process read ahead together; each may hold one object
+            beyond it. Normally a dataset uses 16 MiB plus the requests in flight; more only if the reader had to wait.
+            Members of archives may use all of it. An object above a quarter of it is not prefetched: it is read by
+            ranges, within that quarter, which all such objects share. Where settings differ, a dataset compares what
+            the process holds with its own. Default 256 MiB.
         reader_window: Upper limit of the bytes of a large object that one reader holds or has in flight, at least
             64 KiB. Default 256 MiB.
         prefetch_concurrency: Requests in flight at the start. The number grows while that brings throughput. It is also
             the upper limit for a reader of one object. Default 24.
-        max_concurrency: Upper limit of requests in flight. Default 512, or ``prefetch_concurrency`` if that is larger.
+        max_concurrency: Upper limit of the requests that datasets have in flight. Those of one process that read from
+            the same service with the same credentials share it; each may have one request beyond it. Default 512, or
+            ``prefetch_concurrency`` if that is larger.
         part_size: Bytes of one part of an upload and of one range of a large read, 100 KiB to 5 GiB. Parts of a large
             object are larger, and so are ranges while many are left. Default 8 MiB.
         upload_concurrency: Upper limit of the parts of one upload that are in flight. Default 16.
@@ -90,7 +101,8 @@ class OssConfig:
         write_options: How objects are stored: the defaults of every write through this client, also of checkpoints,
             safetensors, distributed checkpoints and copies. Default None: OSS and the bucket decide.
         request_payer: Pay for requests to other accounts' buckets with "requester pays". Default False.
-        headers: More headers of every request by name, as a dict. They are signed. Default None.
+        headers: More headers of every request by name, as a dict. They are signed. Headers of writes are given in
+            ``write_options``. Default None.
         credential_refresh_seconds: Seconds after which the client asks a credential source again. Default 60.
         access_key_id: An access key given in the program. ``repr`` does not show it, and it is pickled only to start a
             process.
@@ -100,8 +112,9 @@ class OssConfig:
         log_level: The least severe level to write to ``log_path``: ``"debug"``, ``"info"``, ``"warning"`` or
             ``"error"``. Default ``"info"``.
         log_path: File to append log lines to. Default None: no file.
-        audit_path: Accepted because existing configuration files have it. The original connector writes slow requests
-            there; this one writes no audit file, and says so once in its log. Default None.
+        audit_path: File to append a line to for each attempt at a request that was slow or failed. Default None: none.
+        audit_slow_seconds: An attempt is slow if so many seconds passed before the last byte of its answer. Default
+            0.1, as with the original.
 
     Raises:
         OssConfigError: A value is not allowed; the message names the field, the value and what is allowed.
@@ -146,6 +159,8 @@ class OssConfig:
     log_level: LogLevel = "info"
     log_path: str | None = None
     audit_path: str | None = None
+    # What the original calls slow.
+    audit_slow_seconds: float = 0.1
 
     _given: ClassVar[frozenset[str]] = frozenset()
     # What help() shows: without it, the parameters of __new__.
@@ -159,7 +174,7 @@ class OssConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
-        for name in ("connect_timeout", "read_timeout", "total_timeout", "credential_refresh_seconds"):
+        for name in _SECONDS:
             self._check_seconds(name)
         for name in ("max_attempts", "prefetch_concurrency", "max_concurrency", "upload_concurrency"):
             self._check_integer(name, 1, _MOST_REQUESTS)
@@ -175,10 +190,9 @@ class OssConfig:
         self._check_choice("anonymous", (False, True))
         self._check_choice("fast_list", (False, True))
         self._check_choice("request_payer", (False, True))
-        if self.write_options is not None and not isinstance(self.write_options, WriteOptions):
-            raise self._error("write_options", "WriteOptions or None")
+        check_options("OssConfig.write_options", self.write_options)
         if self.headers is not None:
-            self._set("headers", dict(check_headers("OssConfig.headers", self.headers)))
+            self._set("headers", dict(check_headers("OssConfig.headers", self.headers, every_request=True)))
         for name in ("ca_bundle", "log_path", "audit_path"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
@@ -259,7 +273,7 @@ class OssConfig:
         if self.proxy is not None and not isinstance(self.proxy, str):
             raise OssConfigError(f"OssConfig.proxy is a {type(self.proxy).__name__}: a string or None is needed")
         if self.proxy:
-            parse_proxy(self.proxy, "OssConfig.proxy", ())
+            parse_proxy(self.proxy, SETTING, ())
 
     def _has_secret(self, name: str) -> bool:
         value = getattr(self, name)

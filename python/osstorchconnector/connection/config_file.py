@@ -7,34 +7,38 @@ key                                          type      here
 ===========================================  ========  =====================================================
 ``logLevel``                                 number    ``log_level``: 0 debug, 1 info, 2 warning, 3 error
 ``logPath``                                  string    ``log_path``; empty: none
-``auditPath``                                string    accepted; none is written, and the log says so
+``auditPath``                                string    ``audit_path``; empty: none
+``auditSlowMs``                              number    ``audit_slow_seconds``, in milliseconds: a key of this package
+                                                       only
 ``datasetConfig.prefetchConcurrency``        number    ``prefetch_concurrency``: the start, not the limit
 ``datasetConfig.prefetchWorker``             number    accepted; threads follow ``io_threads``
 ``datasetConfig.enableFastList``             boolean   ``fast_list``; both have the same order
-``datasetConfig.listConcurrency``            number    accepted
-``datasetConfig.listWorker``                 number    accepted
+``datasetConfig.listConcurrency``            number    accepted; the listing sizes itself
+``datasetConfig.listWorker``                 number    accepted; threads follow ``io_threads``
 ``checkpointConfig.prefetchConcurrency``     number    accepted; a reader sizes its own window
 ``checkpointConfig.prefetchWorker``          number    accepted; threads follow ``io_threads``
 ``checkpointConfig.uploadConcurrency``       number    ``upload_concurrency``
-``prefetch.vcpus``, ``prefetch.workers``     number    accepted: model connector
-``fastList.vcpus``, ``fastList.workers``     number    accepted: model connector
+``prefetch.vcpus``, ``prefetch.workers``     number    accepted; of the model connector: threads follow ``io_threads``
+``fastList.vcpus``, ``fastList.workers``     number    accepted; of the model connector: a listing sizes itself
 ``maxConcurrency``                           number    ``max_concurrency``: a key of this package only
-``prefetchMB``                               number    ``prefetch_bytes``, in MiB
+``prefetchMB``                               number    ``prefetch_bytes``, in MiB; not in ``checkpointConfig``
 ``timeoutMs``                                number    ``read_timeout``, in milliseconds
 ``uploadIoSizeMB``                           number    ``part_size``, in MiB
-``batchGetSize``, ``prefetchIoSizeMB``,      number    accepted
-``prefetchUnitMB``, ``uploadBufferSizeMB``,
-``writeIoSizeMB``
-``enableBatchGet``                           boolean   accepted
-``ioEngineType``                             any       accepted
+``enableBatchGet``, ``batchGetSize``         bool,     accepted; small objects are requests of their own
+                                             number
+``prefetchIoSizeMB``, ``prefetchUnitMB``     number    accepted; requests size themselves
+``uploadBufferSizeMB``, ``writeIoSizeMB``    number    accepted; ``part_size`` and ``upload_bytes``
+``ioEngineType``                             any       accepted; there is one
 ===========================================  ========  =====================================================
+
+For a key that is only accepted, the log says once what takes its place, at the level info.
 
 The keys from ``maxConcurrency`` on may be at the top, in ``datasetConfig`` or in ``checkpointConfig``. If a key is in
 several of them, ``datasetConfig`` wins over ``checkpointConfig``, and that over the top. An unknown key is ignored with
 one warning.
 """
 
-import difflib
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +46,8 @@ from typing import Any, Final, NamedTuple
 
 from osstorchconnector._json import read_json
 from osstorchconnector.exceptions import OssConfigError
+
+_logger: Final = logging.getLogger(__name__)
 
 _LOG_LEVELS: Final = {0: "debug", 1: "info", 2: "warning", 3: "error"}
 _MIB: Final = 1024 * 1024
@@ -53,54 +59,70 @@ class _Key(NamedTuple):
     #: The OssConfig field that it sets; None if this package has no such setting.
     field: str | None = None
     convert: Callable[[Any], Any] = lambda value: value
+    #: What takes the place of a key without a field.
+    instead: str = ""
 
 
 def _whole_number(field: str | None = None, convert: Callable[[Any], Any] = lambda value: value) -> _Key:
     return _Key((int,), "a whole number", field, convert)
 
 
+def _replaced(instead: str) -> _Key:
+    return _whole_number()._replace(instead=instead)
+
+
 _BOOLEAN: Final = _Key((bool,), "true or false")
+_WINDOW: Final = _replaced("a reader sizes its window up to OssConfig.reader_window")
+_THREADS: Final = _replaced("OssConfig.io_threads decides how many threads there are")
+_REQUESTS: Final = _replaced("requests are as large as the connections make worthwhile")
+_PARTS: Final = _replaced("OssConfig.part_size and upload_bytes decide what an upload holds in memory")
+_BATCHES: Final = "each object is a request of its own, with many in flight"
+_LISTING: Final = _replaced("a listing decides itself how many requests are in flight")
 
 _ANYWHERE: Final = {
     "maxConcurrency": _whole_number("max_concurrency"),
     "prefetchMB": _whole_number("prefetch_bytes", lambda value: value * _MIB),
     "timeoutMs": _Key((int, float), "a number", "read_timeout", lambda value: value / 1000),
     "uploadIoSizeMB": _whole_number("part_size", lambda value: value * _MIB),
-    "batchGetSize": _whole_number(),
-    "prefetchIoSizeMB": _whole_number(),
-    "prefetchUnitMB": _whole_number(),
-    "uploadBufferSizeMB": _whole_number(),
-    "writeIoSizeMB": _whole_number(),
-    "enableBatchGet": _BOOLEAN,
-    "ioEngineType": _Key((bool, int, float, str, type(None)), "a single value"),
+    "batchGetSize": _replaced(_BATCHES),
+    "prefetchIoSizeMB": _REQUESTS,
+    "prefetchUnitMB": _REQUESTS,
+    "uploadBufferSizeMB": _PARTS,
+    "writeIoSizeMB": _PARTS,
+    "enableBatchGet": _BOOLEAN._replace(instead=_BATCHES),
+    "ioEngineType": _Key((bool, int, float, str, type(None)), "a single value", instead="there is one engine"),
 }
 _TOP: Final = {
     "logLevel": _whole_number("log_level", lambda value: _LOG_LEVELS.get(value, value)),
     "logPath": _Key((str,), "a string", "log_path", lambda value: value or None),
     "auditPath": _Key((str,), "a string", "audit_path", lambda value: value or None),
+    "auditSlowMs": _Key((int, float), "a number", "audit_slow_seconds", lambda value: value / 1000),
     **_ANYWHERE,
 }
 # In rising precedence.
 _SECTIONS: Final = {
-    "prefetch": {"vcpus": _whole_number(), "workers": _whole_number()},
-    "fastList": {"vcpus": _whole_number(), "workers": _whole_number()},
+    "prefetch": {"vcpus": _THREADS, "workers": _THREADS},
+    "fastList": {"vcpus": _LISTING, "workers": _LISTING},
     "checkpointConfig": {
-        "prefetchConcurrency": _whole_number(),
-        "prefetchWorker": _whole_number(),
+        "prefetchConcurrency": _WINDOW,
+        "prefetchWorker": _THREADS,
         "uploadConcurrency": _whole_number("upload_concurrency"),
         **_ANYWHERE,
+        # The original reads it in `datasetConfig` alone.
+        "prefetchMB": _WINDOW,
     },
     "datasetConfig": {
         "prefetchConcurrency": _whole_number("prefetch_concurrency"),
-        "prefetchWorker": _whole_number(),
+        "prefetchWorker": _THREADS,
         "enableFastList": _BOOLEAN._replace(field="fast_list"),
-        "listConcurrency": _whole_number(),
-        "listWorker": _whole_number(),
+        "listConcurrency": _LISTING,
+        "listWorker": _THREADS,
         **_ANYWHERE,
     },
 }
 
 _warned: Final[set[tuple[str, str]]] = set()
+_logged: Final[set[tuple[str, str]]] = set()
 
 
 class Setting(NamedTuple):
@@ -136,6 +158,8 @@ def read_config_file(path: str) -> list[Setting]:
             raise OssConfigError(f"configuration file {path!r}: {name} is {value!r}: {key.allowed} is needed")
         if key.field is not None:
             settings.append(Setting(name, key.field, key.convert(value)))
+        else:
+            _log_replaced(path, name, key.instead)
     return settings
 
 
@@ -155,6 +179,12 @@ def _entries(path: str, document: dict[str, Any]) -> Iterator[tuple[str, _Key, A
                 _warn_unknown(path, f"{section}.{name}", list(keys))
 
 
+def _log_replaced(path: str, name: str, instead: str) -> None:
+    if (path, name) not in _logged:
+        _logged.add((path, name))
+        _logger.info("configuration file %r: %s has no effect: %s", path, name, instead)
+
+
 def _warn_unknown(path: str, name: str, near: list[str]) -> None:
     if (path, name) in _warned:
         return
@@ -165,6 +195,8 @@ def _warn_unknown(path: str, name: str, near: list[str]) -> None:
 
 def _meant(name: str, near: list[str]) -> str:
     """Return the known key that an unknown one stands for; the keys of the same place come first."""
+    import difflib  # noqa: PLC0415 - few files have mistakes
+
     section, _, key = name.rpartition(".")
     everywhere = {known: f"{place}.{known}" for place, keys in _SECTIONS.items() for known in keys} | {
         known: known for known in _TOP

@@ -12,6 +12,9 @@ from osstorchconnector.exceptions import OssConfigError
 # https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints: region IDs are lowercase words and digits.
 _REGION: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
+# What a person may write for them. Access keys, which may have been written at the wrong place, have no such form.
+_LIKE_REGION: Final = re.compile(r"\s*[A-Za-z]{1,12}([-_ ./][A-Za-z0-9]{1,12})*\s*")
+_LIKE_ENDPOINT: Final = re.compile(r"[^.:]*[.:].*|localhost.*", re.DOTALL)
 
 # A bucket's own host, as the console shows it. https://www.alibabacloud.com/help/en/oss/user-guide/regions-and-endpoints
 _BUCKET_HOST: Final = re.compile(
@@ -37,6 +40,7 @@ def normalize_endpoint(endpoint: str) -> str:
         raise OssConfigError("endpoint must not contain a user name or password: give them as credentials")
     # The query of a presigned URL is a secret.
     written, endpoint = endpoint, without_query(endpoint)
+    shown = _shown(endpoint, _LIKE_ENDPOINT)
     scheme, separator, rest = written.partition("://")
     authority = rest if separator else endpoint
     try:
@@ -44,12 +48,12 @@ def normalize_endpoint(endpoint: str) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         # Its message may hold the query.
-        raise OssConfigError(f"endpoint {endpoint!r} cannot be read: give a host with an optional port") from None
+        raise OssConfigError(f"endpoint {shown} cannot be read: give a host with an optional port") from None
     if not host or re.search(r"[\s\\]", authority):
-        raise OssConfigError(f"endpoint {endpoint!r} has no valid host name")
+        raise OssConfigError(f"endpoint {shown} has no valid host name")
     _check_server(endpoint, host, port)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise OssConfigError(f"endpoint {endpoint!r} must be a host with an optional scheme and port, without a path")
+        raise OssConfigError(f"endpoint {shown} must be a host with an optional scheme and port, without a path")
     if not separator:
         scheme = "http" if _is_local(host) else "https"
     scheme = scheme.lower()
@@ -81,11 +85,19 @@ def check_region(region: str, argument: str) -> str:
         OssConfigError: It is not a region ID.
     """
     if not isinstance(region, str) or _REGION.fullmatch(region) is None:
-        raise OssConfigError(f"{argument} must be a region ID such as 'cn-hangzhou', not {region!r}")
+        raise OssConfigError(
+            f"{argument} must be a region ID such as 'cn-hangzhou', not {_shown(region, _LIKE_REGION)}"
+        )
     if region.startswith("oss-"):
         # Bucket locations have this prefix; OSS refuses a signature for such a region.
         raise OssConfigError(f"{argument} is a bucket location, {region!r}: the region ID is {region[4:]!r}")
     return region
+
+
+def _shown(text: object, likely: re.Pattern[str]) -> str:
+    if isinstance(text, str) and likely.fullmatch(text) is None:
+        return f"({len(text)} characters, which may be a secret and are not repeated)"
+    return repr(text)
 
 
 def infer_region(endpoint: str) -> str | None:

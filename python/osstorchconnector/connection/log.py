@@ -8,7 +8,6 @@ from osstorchconnector import _native
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.exceptions import OssConfigError
 
-_logger: Final = logging.getLogger(__name__)
 #: The parent of every module's logger.
 _package_logger: Final = logging.getLogger("osstorchconnector")
 # Without a handler of its own, Python would print warnings to standard error.
@@ -23,14 +22,9 @@ _LEVELS: Final = {
 _FORMAT: Final = "%(asctime)s.%(msecs)03d|%(levelname)-7s|%(process)d|th=%(thread)016x|%(name)s|%(message)s"
 _TIME_FORMAT: Final = "%Y/%m/%d %H:%M:%S"
 
-# Audit files that the log has already reported as not written.
-_reported_audit_files: Final[set[str]] = set()
-
 
 def write_log(config: OssConfig) -> None:
     """Open the log file that the configuration names, once, and set the level of the native core.
-
-    If the configuration names an audit file too, the log says once that none is written.
 
     Without a log file, the program's own settings of ``logging.getLogger("osstorchconnector")`` decide what the core
     reports.
@@ -54,9 +48,4 @@ def write_log(config: OssConfig) -> None:
             _package_logger.addHandler(handler)
         if not _package_logger.isEnabledFor(level):
             _package_logger.setLevel(level)
-    if config.audit_path is not None and config.audit_path not in _reported_audit_files:
-        _reported_audit_files.add(config.audit_path)
-        _logger.warning(
-            "this connector writes no audit lines: audit file %s is neither made nor changed", config.audit_path
-        )
     _native.set_log_level(_package_logger.getEffectiveLevel())

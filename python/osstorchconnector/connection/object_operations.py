@@ -1,15 +1,18 @@
 """Operations on single objects beyond reading and writing: description, URLs, appending, links, tags, restoring."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import parse_qsl, quote, unquote
-from xml.sax.saxutils import escape
 
 from osstorchconnector._native import Client, crc64
+from osstorchconnector.connection.conditions import condition_headers
 from osstorchconnector.connection.stat import ObjectStat
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.connection.write_options import Headers, WriteOptions, check_headers, check_tags
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError, OssNotFoundError
 
 if TYPE_CHECKING:
@@ -17,9 +20,16 @@ if TYPE_CHECKING:
 
 _PRESIGNED: Final = ("GET", "PUT", "HEAD", "DELETE")
 
+# With signature V1, a URL may last as long as its time of expiry can be written: the bound catches a wrong unit.
+_LONGEST_URL: Final = 100 * 365 * 24 * 3600
+
+# As xml.sax.saxutils has it, whose import takes 20 ms.
+_XML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
 Tier = Literal["Expedited", "Standard", "Bulk"]
 
 
+@guards_methods
 class ObjectOperations(ABC):
     """The part of :class:`OssClient` that sends one small request for each call."""
 
@@ -28,14 +38,35 @@ class ObjectOperations(ABC):
     def _native_client(self) -> Client:
         """The native client of this process."""
 
-    def stat(self, uri: str) -> ObjectStat:
+    @abstractmethod
+    def _write_options(self, options: WriteOptions | None) -> WriteOptions:
+        """Return options of a call, with those of the configuration for what they leave out."""
+
+    def stat(
+        self,
+        uri: str,
+        *,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        if_modified_since: datetime | None = None,
+        if_unmodified_since: datetime | None = None,
+    ) -> ObjectStat:
         """Return everything that OSS tells of an object: storage class, metadata, encryption and so on.
+
+        Args:
+            uri: The object.
+            if_match: As for :meth:`OssClient.get`.
+            if_none_match: As for :meth:`OssClient.get`.
+            if_modified_since: As for :meth:`OssClient.get`.
+            if_unmodified_since: As for :meth:`OssClient.get`.
 
         Raises:
             OssNotFoundError: The object does not exist.
+            OssError: The object does not meet a condition; the code is ``"NotModified"`` or ``"PreconditionFailed"``.
         """
         bucket, key = split_object(uri)
-        headers, _ = self._native_client.request("HEAD", bucket, key)
+        conditions = condition_headers(if_match, if_none_match, if_modified_since, if_unmodified_since)
+        headers, _ = self._native_client.request("HEAD", bucket, key, headers=conditions)
         size = _header(headers, "content-length") or ""
         # A proxy may leave the length out; `head` finds it by a range.
         known = int(size) if size.isascii() and size.isdigit() else self._native_client.head(bucket, key).size
@@ -51,8 +82,10 @@ class ObjectOperations(ABC):
         Args:
             uri: The object.
             method: ``"GET"``, ``"PUT"``, ``"HEAD"`` or ``"DELETE"``.
-            expires: Seconds that the URL is valid; with signature V4 at most seven days (604,800).
-            headers: Headers that the request must have, with these values, such as a content type.
+            expires: Seconds that the URL is valid; with signature V4 at most seven days (604,800), with V1 a hundred
+                years.
+            headers: Headers that the request must have, with these values, such as a content type. With
+                ``OssConfig.request_payer``, the URL itself says who pays.
 
         Raises:
             OssConfigError: A value is not allowed.
@@ -62,6 +95,8 @@ class ObjectOperations(ABC):
             raise OssConfigError(f"method is {method!r}: allowed is {' or '.join(_PRESIGNED)}")
         if not isinstance(expires, int) or isinstance(expires, bool) or expires < 1:
             raise OssConfigError(f"expires is {expires!r}: a whole number of seconds above 0 is needed")
+        if expires > _LONGEST_URL:
+            raise OssConfigError("expires is more than a hundred years: it is a number of seconds")
         return self._native_client.presign(method, bucket, key, expires, check_headers("headers", headers or {}))
 
     def append(
@@ -75,21 +110,27 @@ class ObjectOperations(ABC):
             uri: The object.
             data: Bytes, or any object with a contiguous buffer.
             position: The object's size now; the append fails if it has another. Default: what OSS says.
-            options: How a new object is stored. OSS ignores it afterwards.
+            options: How a new object is stored; what is left out comes from ``OssConfig.write_options``. Later appends
+                change nothing of it. ``forbid_overwrite`` has no effect: an append replaces nothing.
 
         Raises:
+            OssConfigError: An argument is not allowed.
             OssError: It was not appended. The code is ``"ObjectNotAppendable"`` for other kinds of objects, and
                 ``"PositionNotEqualToLength"`` if somebody else appended meanwhile.
             OssIntegrityError: OSS stored other bytes.
         """
         bucket, key = split_object(uri)
-        content = bytes(data)
+        # An integer has no buffer, but `bytes` would make as many zero bytes of it.
+        content = data if isinstance(data, bytes) else bytes(memoryview(data))
+        if position is not None and (not isinstance(position, int) or isinstance(position, bool) or position < 0):
+            raise OssConfigError(f"position is {position!r}: a whole number of at least 0 is needed")
+        stored_as = dataclasses.replace(self._write_options(options), forbid_overwrite=None)
         if position is None:
             position, checksum = self._end_of(uri)
         else:
             checksum = 0 if position == 0 else None
         query = [("append", ""), ("position", str(position))]
-        headers = [] if options is None or position else options.to_headers()
+        headers = [] if position else stored_as.to_headers()
         try:
             answer, _ = self._native_client.request("POST", bucket, key, query=query, headers=headers, body=content)
         except OssError as error:
@@ -127,17 +168,18 @@ class ObjectOperations(ABC):
         Args:
             uri: The link.
             target: URI of the object that it points to.
-            options: How the link is stored.
+            options: How the link is stored. What is left out comes from ``OssConfig.write_options``.
 
         Raises:
             OssConfigError: The target is in another bucket.
+            OssExistsError: The link exists and must not be overwritten.
         """
         bucket, key = split_object(uri)
         target_bucket, target_key = split_object(target)
         if target_bucket != bucket:
             raise OssConfigError(f"{uri} cannot point to {target}: a symbolic link stays in its bucket")
         headers = [("x-oss-symlink-target", quote(target_key, safe=""))]
-        headers += [] if options is None else options.to_headers()
+        headers += self._write_options(options).to_headers()
         self._native_client.request("PUT", bucket, key, query=[("symlink", "")], headers=headers)
 
     def readlink(self, uri: str) -> str:
@@ -168,7 +210,9 @@ class ObjectOperations(ABC):
         if not pairs:
             self._native_client.request("DELETE", bucket, key, query=[("tagging", "")])
             return
-        tagged = "".join(f"<Tag><Key>{escape(name)}</Key><Value>{escape(value)}</Value></Tag>" for name, value in pairs)
+        tagged = "".join(
+            f"<Tag><Key>{_escaped(name)}</Key><Value>{_escaped(value)}</Value></Tag>" for name, value in pairs
+        )
         body = f"<Tagging><TagSet>{tagged}</TagSet></Tagging>".encode()
         headers = [("content-type", "application/xml")]
         self._native_client.request("PUT", bucket, key, query=[("tagging", "")], headers=headers, body=body)
@@ -185,12 +229,15 @@ class ObjectOperations(ABC):
                 Default: ``"Standard"``.
 
         Raises:
+            OssConfigError: An argument is not allowed.
             OssError: It cannot be restored, for instance because it is not archived.
         """
         bucket, key = split_object(uri)
+        if tier is not None and tier not in get_args(Tier):
+            raise OssConfigError(f"tier is {tier!r}: allowed is None or {' or '.join(map(repr, get_args(Tier)))}")
         if not isinstance(days, int) or isinstance(days, bool) or days < 1:
             raise OssConfigError(f"days is {days!r}: a whole number above 0 is needed")
-        job = "" if tier is None else f"<JobParameters><Tier>{escape(tier)}</Tier></JobParameters>"
+        job = "" if tier is None else f"<JobParameters><Tier>{tier}</Tier></JobParameters>"
         body = f"<RestoreRequest><Days>{days}</Days>{job}</RestoreRequest>".encode()
         headers = [("content-type", "application/xml")]
         try:
@@ -202,3 +249,7 @@ class ObjectOperations(ABC):
 
 def _header(headers: Headers, wanted: str) -> str | None:
     return next((value for name, value in headers if name.lower() == wanted), None)
+
+
+def _escaped(text: str) -> str:
+    return text.translate(_XML)

@@ -1,7 +1,9 @@
 """The HTTP proxy that requests go through: from the configuration, else from the environment."""
 
 import ipaddress
+import logging
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -15,6 +17,18 @@ _METADATA_HOSTS: Final = frozenset({"100.100.100.200", "169.254.169.254"})
 _DEFAULT_PORT: Final = 80
 _EXAMPLE: Final = "'http://proxy.example:3128'"
 
+_logger: Final = logging.getLogger(__name__)
+
+# What the log has said, by process.
+_logged: Final[set[tuple[int, str]]] = set()
+
+# The setting that names a proxy, for messages.
+SETTING: Final = "OssConfig.proxy"
+
+# A domain, with or without a port, as an entry of NO_PROXY. Underscores are no part of host names, but of some names.
+_DOMAIN: Final = re.compile(r"\*?\.?[\w-]+(\.[\w-]+)*\.?(:[0-9]+)?")
+_NETWORK_LENGTH: Final = re.compile(r"[0-9]+")
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Proxy:
@@ -27,6 +41,7 @@ class Proxy:
         password: The password, a secret.
         without: Hosts that are reached without it, as ``NO_PROXY`` names them.
         origin: Name of the setting or variable that names it, for messages.
+        way_around: How a host is reached without it, for messages.
     """
 
     host: str
@@ -35,6 +50,7 @@ class Proxy:
     password: str
     without: tuple[str, ...]
     origin: str
+    way_around: str
 
     def __repr__(self) -> str:
         """Return host and port."""
@@ -59,13 +75,16 @@ class ProxySetting:
             OssConfigError: The setting or the variable names no HTTP proxy.
         """
         if self._url is not None:
-            return parse_proxy(self._url, "OssConfig.proxy", ()) if self._url else None
+            return parse_proxy(self._url, SETTING, ()) if self._url else None
         parts = urlsplit(endpoint)
         if _is_near(parts.hostname or ""):
             return None
         name, url = _from_environment(parts.scheme)
-        without = tuple(filter(None, (host.strip() for host in _variable("no_proxy")[1].split(","))))
-        return parse_proxy(url, f"{name} in the environment", without) if url else None
+        if not url:
+            return None
+        # Programs differ in which of the two separate the entries.
+        without = tuple(_variable("no_proxy")[1].replace(",", " ").split())
+        return parse_proxy(url, f"{name} in the environment", without)
 
     def __repr__(self) -> str:
         """Return the class, without its content."""
@@ -110,7 +129,27 @@ def parse_proxy(url: str, origin: str, without: tuple[str, ...]) -> Proxy:
     if not host or port == 0:
         raise OssConfigError(f"{origin} is {shown!r}, which is no proxy: a URL such as {_EXAMPLE} is needed")
     user = None if parts.username is None else unquote(parts.username)
-    return Proxy(host, port or _DEFAULT_PORT, user, unquote(parts.password or ""), without, origin)
+    way_around = "set OssConfig(proxy='')" if origin == SETTING else "name the host in NO_PROXY"
+    return Proxy(host, port or _DEFAULT_PORT, user, unquote(parts.password or ""), without, origin, way_around)
+
+
+def log_proxy(endpoint: str, proxy: Proxy) -> None:
+    """Say in the log which proxy is used, and which entries of ``NO_PROXY`` have no effect: once in each process."""
+    for entry in filter(_names_nothing, proxy.without):
+        _log_once(
+            logging.WARNING,
+            f"the entry {entry!r} of NO_PROXY can match no host: write a domain, which stands for everything below it "
+            "too, an address, a network such as '10.0.0.0/8', or '*'",
+        )
+    _log_once(logging.INFO, f"requests to {endpoint} go through the proxy {proxy.host}:{proxy.port} of {proxy.origin}")
+
+
+def _log_once(level: int, text: str) -> None:
+    # A forked process has the entries of its parent.
+    line = os.getpid(), text
+    if line not in _logged and _logger.isEnabledFor(level):
+        _logged.add(line)
+        _logger.log(level, "%s", text)
 
 
 def shown_proxy(url: str) -> str:
@@ -133,6 +172,24 @@ def _variable(name: str) -> tuple[str, str]:
     if name in os.environ:
         return name, os.environ[name]
     return name.upper(), os.environ.get(name.upper(), "")
+
+
+def _names_nothing(entry: str) -> bool:
+    """Return whether an entry of NO_PROXY can match no host."""
+    if entry == "*" or _DOMAIN.fullmatch(entry):
+        return False
+    address, slash, length = entry.partition("/")
+    if slash and not _NETWORK_LENGTH.fullmatch(length):
+        return True
+    if entry.startswith("["):
+        address, _, port = entry[1:].partition("]")
+        if port and not _NETWORK_LENGTH.fullmatch(port.removeprefix(":")):
+            return True
+    try:
+        ipaddress.ip_network(f"{address}{slash}{length}", strict=False)
+    except ValueError:
+        return True
+    return False
 
 
 def _is_near(host: str) -> bool:

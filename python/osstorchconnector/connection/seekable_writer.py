@@ -249,7 +249,7 @@ class SeekableWriter(io.BufferedIOBase):
         elif self._blocks:
             self._raise_failure()
             self._ended = True
-        elif self._lost or self._writer._reason_to_abort() is not None:  # noqa: SLF001 - made for this class
+        elif self._lost or self._writer._reason_to_abort(ends_block=False) is not None:  # noqa: SLF001 - made for this class
             self._file.close()
             self._writer.close()
         elif self._deferred:
@@ -284,6 +284,14 @@ class SeekableWriter(io.BufferedIOBase):
         self._file.close()
         self._writer.abort()
 
+    def commit(self) -> None:
+        """Publish the object: :meth:`publish` under the name that fsspec calls."""
+        self.publish()
+
+    def discard(self) -> None:
+        """Drop everything that was written: :meth:`abort` under the name that fsspec calls."""
+        self.abort()
+
     def __enter__(self) -> Self:
         """Return the writer."""
         self._open_file()
@@ -304,7 +312,7 @@ class SeekableWriter(io.BufferedIOBase):
         if kind is None and error is None and self._blocks:
             self.close()
             return
-        if kind is None and error is None and self._writer._reason_to_abort() is None:  # noqa: SLF001 - made for this class
+        if kind is None and error is None and self._writer._reason_to_abort(ends_block=True) is None:  # noqa: SLF001 - made for this class
             if self._deferred:
                 self._ended = True
             elif not self._writer.closed:

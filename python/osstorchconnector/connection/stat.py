@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
+
+from osstorchconnector.connection.http_date import parse_http_date
 
 __all__ = ["ObjectStat"]
 
@@ -57,14 +58,10 @@ class ObjectStat:
             text = headers.get(name, "")
             return int(text) if text.isascii() and text.isdigit() else None
 
-        try:
-            modified = parsedate_to_datetime(headers.get("last-modified", ""))
-        except ValueError:
-            modified = None
         return cls(
             size=size,
             etag=headers.get("etag", "").strip('"'),
-            last_modified=modified,
+            last_modified=parse_http_date(headers.get("last-modified", "")),
             content_type=headers.get("content-type"),
             storage_class=headers.get("x-oss-storage-class"),
             object_type=headers.get("x-oss-object-type"),

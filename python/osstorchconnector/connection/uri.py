@@ -15,7 +15,11 @@ def split_prefix(uri: str) -> tuple[str, str]:
     if not isinstance(uri, str):
         # A path is not converted, because str(Path("oss://bucket/key")) has only one slash.
         raise OssConfigError(f"an OSS URI must be a string like 'oss://bucket/key', not {_described(uri)}")
-    return _native.parse_uri(uri)
+    try:
+        return _native.parse_uri(uri)
+    except UnicodeEncodeError:
+        # Such as the name of a local file; Python keeps its bytes as lone surrogates.
+        raise OssConfigError(f"{without_query(uri)!r} is not UTF-8, and names of OSS are: use another name") from None
 
 
 def split_object(uri: str) -> tuple[str, str]:
@@ -70,7 +74,10 @@ def check_object(bucket: str, key: str) -> tuple[str, str]:
 
     Raises:
         OssConfigError: One is not valid; the message names the rule.
+        TypeError: The key is no text.
     """
+    if not isinstance(key, str):
+        raise TypeError(f"key must be a text, not {type(key).__name__}")
     return split_object(f"oss://{check_bucket(bucket)}/{key}")
 
 

@@ -1,6 +1,9 @@
 """Access keys from the places that the other Alibaba Cloud SDKs search."""
 
+import contextlib
 import importlib
+import os
+from collections.abc import Hashable
 from typing import Final, Self
 
 from osstorchconnector.credentials.environment import EnvironmentCredentials
@@ -61,8 +64,14 @@ class DefaultCredentials(CredentialSource):
     def __init__(self) -> None:
         """Search no place yet."""
         self._chosen: CredentialSource | None = None
+        self._place: str | None = None
         self._lock = ProcessLock()
         self._failure = RecentFailure()
+
+    @property
+    def place(self) -> str | None:
+        """The name of the place that the keys come from; None before the first key."""
+        return self._place
 
     def check(self) -> None:
         """Search the places, without using the network.
@@ -94,6 +103,16 @@ class DefaultCredentials(CredentialSource):
             chosen = self._chosen
             return chosen(refused) if chosen is not None else self._choose(refused)
 
+    def identity(self) -> Hashable:
+        """Return the identity of the first place that is configured, and what may send it on to a later one."""
+        chosen = self._chosen
+        for _, kind in _PLACES if chosen is None else ():
+            with contextlib.suppress(NotConfiguredError):
+                chosen = _made(kind)
+                break
+        uri = os.environ.get("ALIBABA_CLOUD_CREDENTIALS_URI")
+        return type(self).__name__, id(self) if chosen is None else chosen.identity(), uri
+
     def _choose(self, refused: str | None) -> Credentials:
         self._failure.raise_again()
         try:
@@ -111,7 +130,7 @@ class DefaultCredentials(CredentialSource):
             except NotConfiguredError as error:
                 reasons.append(f"{name}: {error}")
             else:
-                self._chosen = source
+                self._chosen, self._place = source, name
                 return credentials
         raise _nothing(reasons)
 

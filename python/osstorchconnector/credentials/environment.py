@@ -1,6 +1,7 @@
 """The access key in the environment."""
 
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,3 +39,7 @@ class EnvironmentCredentials(CredentialSource):
                 raise OssCredentialsError(f"the environment has half an access key: {missing} is missing")
         names = " and ".join(id_name for id_name, _, _ in _VARIABLES)
         raise NotConfiguredError(f"{names} are not set")
+
+    def identity(self) -> Hashable:
+        """Return the key as it is now."""
+        return type(self).__name__, *self()

@@ -1,5 +1,6 @@
 """An access key given in the program."""
 
+from collections.abc import Hashable
 from typing import Any, Self
 
 from osstorchconnector.credentials.source import Credentials, CredentialSource, refuse_to_pickle_secrets
@@ -15,6 +16,10 @@ class ExplicitCredentials(CredentialSource):
     def __call__(self, refused: str | None = None) -> Credentials:  # noqa: ARG002 - there is no other key
         """Return the key."""
         return self._credentials
+
+    def identity(self) -> Hashable:
+        """Return the key."""
+        return type(self).__name__, *self._credentials
 
     def __copy__(self) -> Self:
         """Return this object: it does not change."""

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -49,6 +50,10 @@ class FileCredentials(CredentialSource):
             _logger.warning("the access key that was read earlier is still used: %s", error)
             return known
         return self._credentials
+
+    def identity(self) -> Hashable:
+        """Return the path and which version of the file it is."""
+        return type(self).__name__, str(Path(self.path).absolute()), *self._stat()
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         """Pickle the path."""

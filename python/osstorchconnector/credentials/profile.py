@@ -4,7 +4,7 @@ import configparser
 import logging
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -58,6 +58,15 @@ class _ProfileCredentials(CredentialSource):
             OssCredentialsError: The file or its profile is missing or malformed, or the key could not be fetched.
         """
         return self.source()(refused)
+
+    def identity(self) -> Hashable:
+        """Return the profile, and which version of the file it is in."""
+        return (
+            type(self).__name__,
+            self._path,
+            self._profile or os.environ.get("ALIBABA_CLOUD_PROFILE"),
+            *self._version(),
+        )
 
     def source(self) -> CredentialSource:
         """Return the source that the profile names, without using the network.

@@ -1,5 +1,6 @@
 """Access keys from a provider object of an Alibaba Cloud SDK."""
 
+from collections.abc import Hashable
 from typing import Any, Self
 
 from osstorchconnector.credentials.source import (
@@ -32,6 +33,10 @@ class ProviderCredentials(CredentialSource):
         else:
             raise OssCredentialsError(f"cred_provider of type {_type_name(provider)} has no method get_credentials()")
         self._provider = provider
+
+    def identity(self) -> Hashable:
+        """Return the identity of the provider."""
+        return type(self).__name__, id(self._provider)
 
     def __call__(self, refused: str | None = None) -> Credentials:  # noqa: ARG002 - the provider is asked each time
         """Ask the provider.

@@ -2,6 +2,7 @@
 
 import logging
 from abc import abstractmethod
+from collections.abc import Hashable
 from typing import Any, Final
 
 from osstorchconnector.credentials.source import Credentials, CredentialSource, ProcessLock, RecentFailure
@@ -60,6 +61,10 @@ class RefreshedCredentials(CredentialSource):
                 _logger.warning("the access key that was fetched earlier is still used: %s", error)
                 return held
             return fetched
+
+    def identity(self) -> Hashable:
+        """Return the arguments."""
+        return type(self).__qualname__, type(self).__module__, *self._arguments
 
     def _usable(self, refused: str | None) -> Credentials | None:
         held = self._held

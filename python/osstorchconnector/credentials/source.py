@@ -3,6 +3,7 @@
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -52,7 +53,7 @@ class CredentialSource(ABC):
     def __init_subclass__(cls) -> None:
         """Shield the entries of a subclass: what they raise holds no frame with an access key."""
         super().__init_subclass__()
-        for name in ("__call__", "check", "source", "from_environment"):
+        for name in ("__init__", "__call__", "check", "source", "from_environment", "identity"):
             entry = cls.__dict__.get(name)
             if isinstance(entry, classmethod):
                 setattr(cls, name, classmethod(shielded(entry.__func__)))
@@ -69,6 +70,13 @@ class CredentialSource(ABC):
         Raises:
             OssCredentialsError: There is no key.
         """
+
+    def identity(self) -> Hashable:
+        """Return what is equal for sources that return the same keys: their clients share connections.
+
+        It consists of strings, numbers, None and tuples, and may hold secrets. Default: an identity of its own.
+        """
+        return id(self)
 
     def get_credentials(self) -> Credentials:
         """Return the access key to use now, under the name that the OSS SDKs call.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from osstorchconnector._json import read_json
 from osstorchconnector.credentials.refreshed import RefreshedCredentials
 from osstorchconnector.credentials.request import fetch, key_in
 from osstorchconnector.credentials.source import Credentials, CredentialSource, NotConfiguredError
@@ -25,6 +26,8 @@ _LEAST_SECONDS: Final = 900
 # The other Alibaba Cloud SDKs wait as long.
 _TIMEOUT: Final = 10.0
 _ATTEMPTS: Final = 3
+# A person waits for the answer who it is.
+_SOON: Final = 2.0
 
 _OIDC: Final = ("ALIBABA_CLOUD_ROLE_ARN", "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "ALIBABA_CLOUD_OIDC_TOKEN_FILE")
 
@@ -165,15 +168,7 @@ class RamRoleCredentials(RefreshedCredentials):
             OssCredentialsError: It returned no key, or the source has none.
         """
         key = self._source()
-        parameters = {
-            **self._parameters,
-            "AccessKeyId": key.access_key_id,
-            "SignatureMethod": "HMAC-SHA1",
-            "SignatureVersion": "1.0",
-            "SignatureNonce": uuid.uuid4().hex,
-        }
-        if key.security_token is not None:
-            parameters["SecurityToken"] = key.security_token
+        parameters = {**self._parameters, **_signer(key)}
         return _assume(parameters, self._endpoint, key.access_key_secret)
 
 
@@ -187,7 +182,55 @@ def sign(parameters: Mapping[str, str], secret: str, method: str = "POST") -> st
     return base64.b64encode(hmac.digest(f"{secret}&".encode(), text.encode(), hashlib.sha1)).decode()
 
 
+def caller_identity(
+    key: Credentials, endpoint: str = "", region: str = "", *, vpc: bool | None = None
+) -> dict[str, str]:
+    """Return who an access key belongs to: ``AccountId``, ``Arn`` and ``IdentityType``.
+
+    Args:
+        key: The key.
+        endpoint: Address of the service. Default: :func:`sts_endpoint` of the region.
+        region: Region ID.
+        vpc: Whether this machine is inside a VPC.
+
+    Raises:
+        OssCredentialsError: The service did not answer, or refused the key.
+    """
+    what = "STS GetCallerIdentity"
+    sent = {"Action": "GetCallerIdentity", **_signer(key)}
+    body = _call(sent, endpoint or sts_endpoint(region, vpc=vpc), key.access_key_secret, what, _SOON, 1)
+    try:
+        answer = read_json(body)
+    except ValueError:
+        answer = None
+    names = ("AccountId", "Arn", "IdentityType")
+    if not isinstance(answer, dict) or not all(isinstance(answer.get(name), str) for name in names):
+        raise OssCredentialsError(f"{what}: the answer does not name the caller")
+    return {name: answer[name] for name in names}
+
+
+def _signer(key: Credentials) -> dict[str, str]:
+    """Return the parameters of a signed request that say who signs it."""
+    parameters = {
+        "AccessKeyId": key.access_key_id,
+        "SignatureMethod": "HMAC-SHA1",
+        "SignatureVersion": "1.0",
+        "SignatureNonce": uuid.uuid4().hex,
+    }
+    if key.security_token is not None:
+        parameters["SecurityToken"] = key.security_token
+    return parameters
+
+
 def _assume(parameters: dict[str, str], endpoint: str, secret: str | None = None) -> Credentials:
+    what = f"STS {parameters['Action']} for role {parameters['RoleArn']!r}"
+    body = _call(parameters, endpoint or sts_endpoint(), secret, what, _TIMEOUT, _ATTEMPTS)
+    return key_in(body, what=what, within="Credentials")
+
+
+def _call(
+    parameters: dict[str, str], endpoint: str, secret: str | None, what: str, timeout: float, attempts: int
+) -> bytes:
     sent = {
         **parameters,
         "Version": _VERSION,
@@ -196,18 +239,16 @@ def _assume(parameters: dict[str, str], endpoint: str, secret: str | None = None
     }
     if secret is not None:
         sent["Signature"] = sign(sent, secret)
-    what = f"STS {sent['Action']} for role {sent['RoleArn']!r}"
     # The token is a secret, so it is in the body: a proxy writes addresses to its log.
-    body = fetch(
-        f"{endpoint or sts_endpoint()}/",
+    return fetch(
+        f"{endpoint}/",
         what=what,
-        timeout=_TIMEOUT,
-        attempts=_ATTEMPTS,
+        timeout=timeout,
+        attempts=attempts,
         method="POST",
         form=urlencode(sent).encode(),
         proxies=True,
     )
-    return key_in(body, what=what, within="Credentials")
 
 
 def _session(name: str, seconds: int, policy: str) -> dict[str, str]:

@@ -1,14 +1,17 @@
 """One pass of one process over its share: objects are transformed, and failures treated as the policy says."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar
 
 from osstorchconnector._native import DataObject
+from osstorchconnector.connection.spans import ranged
 from osstorchconnector.dataset.failure_counts import FailureCounts, failure_class_of
 from osstorchconnector.dataset.options import Policy
 from osstorchconnector.dataset.outcome import Outcome, Outcomes, call
 from osstorchconnector.dataset.reader_position import ReaderPosition
+from osstorchconnector.dataset.reading_time import Pass
 from osstorchconnector.exceptions import OssError
 
 Item = TypeVar("Item")
@@ -34,6 +37,9 @@ class Iteration(Generic[Item]):
         neighbours: int,
         before: Callable[[int], DataObject],
         finished: Callable[[], None] = lambda: None,
+        confirmed: "Callable[[], Iteration[Item] | None]" = lambda: None,
+        *,
+        reading: Pass,
     ) -> None:
         """Hold the parts.
 
@@ -45,15 +51,25 @@ class Iteration(Generic[Item]):
             neighbours: A substitute is one of so many consecutive positions, normally a batch.
             before: Fetches the object of a position that was consumed before this iteration began.
             finished: Called when no object is left.
+            confirmed: Called before the first object; returns the iteration that must take the place of this one, if it
+                has the wrong share.
+            reading: Measures where the time goes.
         """
         self._outcomes = outcomes
+        self._next_outcome = ranged("sample", outcomes.read)
         self._policy = policy
         self._counts = counts
         self._position = position
         self._neighbours = neighbours
         self._before = before
         self._finished = finished
-        self._began = position.consumed
+        self._confirmed: Callable[[], Iteration[Item] | None] | None = confirmed
+        self._began = began = position.consumed
+        self._reading = reading
+        self._look_at = began + 1
+        reading.delivered = lambda: position.consumed - began
+        # A program may leave the loop early.
+        self._ending = self._end_with_this(reading)
         self._good: DataObject | None = None
         self._ahead: deque[Outcome] = deque()
 
@@ -68,12 +84,17 @@ class Iteration(Generic[Item]):
             OssError: This object could not be fetched.
             StopIteration: No object is left.
         """
+        if self._confirmed is not None:
+            self._confirm(self._confirmed())
         position = self._position
         while True:
             if position.consumed % self._neighbours == 0:
                 self._good = None
             value, failed, item = outcome = self._ahead.popleft() if self._ahead else self._read()
             position.consumed += 1
+            if position.consumed >= self._look_at:
+                self._look_at = position.consumed + self._reading.look()
+                self._next_outcome = ranged("sample", self._outcomes.read)
             if failed is None:
                 self._good = item
                 return value  # type: ignore[no-any-return]
@@ -89,6 +110,21 @@ class Iteration(Generic[Item]):
                 replaced: Item = call(action, failed.error, item)
                 return replaced
 
+    def _confirm(self, other: "Iteration[Item] | None") -> None:
+        if other is not None:
+            self.close()
+            self._ending.detach()
+            other._ending.detach()  # noqa: SLF001 - of the same class
+            self.__dict__.update(other.__dict__)
+            self._ending = self._end_with_this(self._reading)
+        self._confirmed = None
+
+    def _end_with_this(self, reading: Pass) -> "weakref.finalize[[], Self]":
+        ending = weakref.finalize(self, reading.end)
+        # Nobody asks any more at the end of the process.
+        ending.atexit = False
+        return ending
+
     def close(self) -> None:
         """Stop fetching ahead."""
         self._ahead.clear()
@@ -102,8 +138,9 @@ class Iteration(Generic[Item]):
             StopIteration: No object is left.
         """
         try:
-            outcome = self._outcomes.read()
+            outcome = self._next_outcome()
         except StopIteration:
+            self._reading.end()
             self._position.check_listing()
             self._finished()
             raise

@@ -24,6 +24,8 @@ _logger: Final = logging.getLogger(__name__)
 _LISTING_CACHE_BYTES: Final = 4 << 30
 # Often enough for a person who watches a long listing, and not too many lines for a log.
 _PROGRESS_SECONDS: Final = 5.0
+# More sizes are not summed for a description: this takes a third of a second.
+_MOST_SUMMED: Final = 100_000
 # A thread that waits for its turn to parse looks after this time whether its stream is still read.
 _TURN_SECONDS: Final = 0.5
 
@@ -57,6 +59,9 @@ class SharedListing:
         self._directory = directory
         self._directory_markers = directory_markers
         self._file = self._new_file()
+        self._stated: tuple[int | None] | None = None
+        # For how many rows, and their size if it is known.
+        self._size: tuple[int, int | None] | None = None
 
     def _new_file(self) -> ListingFile:
         return ListingFile(str(self._directory.path / "listing"), limit=_LISTING_CACHE_BYTES)
@@ -66,6 +71,58 @@ class SharedListing:
         """The rows that are known by now."""
         table = self._source.table
         return self._file if table is None else _TableRows(table)
+
+    @property
+    def name(self) -> str:
+        """The source's name."""
+        return self._source.name
+
+    @property
+    def client(self) -> OssClient:
+        """What fetches the objects."""
+        return self._client
+
+    @property
+    def place(self) -> str:
+        """The place of the objects: the source's name, or the first of named objects."""
+        table = self._source.table
+        return self._source.name if table is None else table[0].uri + (", ..." if len(table) > 1 else "")
+
+    def described(self) -> tuple[int | None, int | None]:
+        """Return the number of rows and the sum of their sizes, as far as both are known without the network.
+
+        Raises:
+            OssError: The rows cannot be read.
+        """
+        rows = self.rows
+        if rows.complete:
+            if self._size is None or self._size[0] != rows.count:
+                table = self._source.table
+                self._size = rows.count, _size_of(self._file if table is None else table, rows.count)
+            return self._size
+        if self._stated is not None or self._source.is_here:
+            return self.stated_count(), None
+        return None, None
+
+    def stated_count(self) -> int | None:
+        """Return the number of rows that the source states, without listing or parsing; None if it states none.
+
+        Raises:
+            OssError: The source cannot be read.
+        """
+        if self._stated is None:
+            table = self._source.table
+            self._stated = (self._source.stated_count(self._native_client) if table is None else len(table),)
+        return self._stated[0]
+
+    def known_count(self) -> int | None:
+        """Return the number of rows if it is known without listing or parsing.
+
+        Raises:
+            OssError: The source cannot be read.
+        """
+        rows = self.rows
+        return rows.count if rows.complete else self.stated_count()
 
     def stream(self, order: Order, *, arrival: bool = False) -> ObjectStream:
         """Prefetch objects in an order. If no process lists yet, this one does meanwhile.
@@ -121,31 +178,34 @@ class SharedListing:
                 error = _parse(self._source, self._native_client, self._file, lambda: True, progress)
                 if error is not None:
                     raise error
+                self.warn_if_empty()
             # Raises if another process failed.
             len(self._file)
         return self._file
 
     def warn_if_empty(self) -> None:
-        """Warn if the source is a prefix and all its rows are known to be none: mostly the prefix is misspelt."""
+        """Warn if the source is known to name no object: mostly its place is misspelt."""
         source, rows = self._source, self.rows
         share = worker_share()
-        if not isinstance(source, PrefixSource) or not rows.complete or rows.count or (share and share.index):
+        if not rows.complete or rows.count or (share and share.index):
             return
-        said = f"no file matches the path /{source.bucket}/{source.prefix}"
-        if self._client.endpoint:
-            found = next(self._client.list(source.name), None)
+        pattern = "no (object|file) matches"
+        if not isinstance(source, PrefixSource):
+            said, pattern = f"{source.name} names no object", ".* names no object"
+        elif not self._client.endpoint:
+            said = f"no file matches the path /{source.bucket}/{source.prefix}"
+        elif next(self._client.list(source.name), None) is None:
             said = nothing_below(self._client, source.bucket, source.prefix)
-            if found is not None:
-                said = f"{source.name} has only directory markers, and directory_markers=True delivers them"
+        else:
+            said = f"{source.name} has only directory markers, and directory_markers=True delivers them"
         # The loop that reads is further up; its depth is not known here.
-        warnings.warn(
-            f"{said}; to silence: warnings.filterwarnings('ignore', 'no (object|file) matches')", stacklevel=2
-        )
+        warnings.warn(f"{said}; to silence: warnings.filterwarnings('ignore', '{pattern}')", stacklevel=2)
 
     def refresh(self) -> None:
         """Forget the rows: the next stream lists again, and open streams keep the old rows."""
         if self._source.table is None:
             self._file.renew()
+            self._stated = None
 
     @property
     def _native_client(self) -> Client:
@@ -163,6 +223,17 @@ class SharedListing:
         self.__dict__.update(state)
         if "_file" not in state:
             self._file = self._new_file()
+
+
+def _size_of(rows: ListingFile | ObjectTable, count: int) -> int | None:
+    """Return the sum of the sizes; None if there are too many rows, or if one of them has no size."""
+    if count > _MOST_SUMMED:
+        return None
+    try:
+        return sum(rows[index].size for index in range(count))
+    except ValueError:
+        # A row has no client that could ask for its size.
+        return None
 
 
 def _parse_for(source: Source, client: Client, file: ListingFile, reader: "weakref.ref[ObjectStream]") -> None:

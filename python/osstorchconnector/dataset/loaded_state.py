@@ -7,11 +7,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
+from osstorchconnector._torch.stateful_iterator import AskingIterator
+from osstorchconnector.dataset.epochs import IterationName
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.state import ResumePoint
 from osstorchconnector.process.owner import Owner
 from osstorchconnector.process.starting import is_starting_process
-from osstorchconnector.process.worker import WHOLE, loader_iterator, worker_share
+from osstorchconnector.process.worker import WHOLE, worker_share
 
 _LOADED: Final = "resume.json"
 
@@ -28,9 +30,11 @@ class LoadedState:
         """Begin without a state."""
         self._directory = directory
         self._own: tuple[Owner, ResumePoint] | None = None
+        self._loader = AskingIterator()
 
     def load(self, point: ResumePoint) -> None:
         """Let the next iterator resume from a state."""
+        self._loader = AskingIterator()
         if worker_share() is not None:
             self._own = Owner(), point
             return
@@ -60,8 +64,8 @@ class LoadedState:
             return None
         return loaded[1]
 
-    def take(self) -> ResumePoint | None:
-        """Return the state if the iterator that begins here is the one that resumes from it, in all its workers."""
+    def take(self, iteration: IterationName) -> ResumePoint | None:
+        """Return the state if the iteration that begins here is the one that resumes from it, in all its workers."""
         if self._own is not None:
             owner, point = self._own
             self._own = None
@@ -71,23 +75,27 @@ class LoadedState:
         if loaded is None:
             return None
         name, point = loaded
-        # Only one process can make a link: the iterator that makes it first takes the state.
+        # Only one process can make a link: the iteration that makes it first takes the state.
         claim = self._claim(name)
-        iterator = loader_iterator()
-        mine = f"process-{os.getpid()}" if iterator is None else f"loader-{iterator}"
         with self._directory.written(), contextlib.suppress(FileExistsError):
-            claim.symlink_to(mine)
-        if str(claim.readlink()) != mine:
+            claim.symlink_to(iteration.name)
+        if str(claim.readlink()) != iteration.name:
             return None
         worker = (worker_share() or WHOLE).index
         with self._directory.written():
             try:
-                # Two iterators have the same number if workers persist, or if the program seeds torch again: so each
-                # worker takes the state only once.
+                # The name may be uncertain, so each worker takes the state only once.
                 claim.with_name(f"{claim.name}-{worker}").touch(mode=0o600, exist_ok=False)
             except FileExistsError:
                 return None
         return point
+
+    def is_of_an_earlier_iterator(self) -> bool:
+        """Return whether the state was loaded for an iterator of a loader that is not the one which begins here.
+
+        If the state is that of a finished iterator, a loader makes an iterator from it, and another one in its place.
+        """
+        return AskingIterator().differs_from_that_of(self._loader)
 
     def _claim(self, name: str) -> Path:
         return self._directory.path / f"claim-{name}"

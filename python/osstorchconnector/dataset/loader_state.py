@@ -27,6 +27,11 @@ def consumed_by_workers(states: Sequence[Mapping[str, Any]], steps: int, rows: R
     points = sorted((ResumePoint.from_state(state) for state in states), key=lambda point: point.order.worker)
     order = points[0].order.of_rank()
     workers = [(point.order.worker, point.order.workers) for point in points]
+    if len(workers) > 1 and all(count == 1 for _, count in workers):
+        raise OssConfigError(
+            "each worker read everything, so their states do not say together what was consumed: resume with the same "
+            "ranks and workers from the loader's state, with loader.load_state_dict(state)"
+        )
     if any(point.consumed is None or point.order.of_rank() != order for point in points) or workers != [
         (worker, len(states)) for worker in range(len(states))
     ]:

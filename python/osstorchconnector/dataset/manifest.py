@@ -33,7 +33,7 @@ def line_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
 
 
 def imagenet_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str]]:
-    r"""Parse lines of ``key`` or ``key\tlabel``, separated by a tab; empty lines are left out.
+    r"""Parse lines of ``key`` or ``key\tlabel``, separated by a tab, without spaces around a line or empty lines.
 
     Args:
         reader: The manifest, as a binary stream. It is read line by line, so it may be larger than memory.
@@ -47,7 +47,8 @@ def imagenet_manifest_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str
 def _parse_lines(reader: Iterable[bytes], separator: str | None) -> Iterator[tuple[str, str]]:
     for number, raw in enumerate(bounded_lines(reader), start=1):
         try:
-            line = raw.decode("utf-8").strip("\r\n")
+            # The original strips lines, and knows no separator but the tab.
+            line = raw.decode("utf-8").strip(None if separator else "\r\n")
         except UnicodeDecodeError as error:
             raise OssConfigError(f"line {number} of the manifest is not UTF-8: {error}") from error
         tab = separator or ("\t" if "\t" in line else None)

@@ -45,22 +45,30 @@ class StreamOptions(MapOptions, total=False):
         seed: The seed of the shuffle; at least 0, below 2**64. Default: 0.
         batch_size: The loader's batch size, in samples. With it, each worker takes whole batches, so that the sequence
             of batches is the same for any number of workers. Default: the workers take turns with single objects.
-        shard: ``"auto"`` (default): under ``torch.distributed``, the share of this process's rank; without it, all
-            objects. ``(index, count)``: this share. None: all objects.
-        process_group: With ``shard="auto"``, the group whose ranks share the objects. Default: the whole world. With
-            tensor or pipeline parallelism, give the data-parallel group.
+        shard: ``"auto"`` (default): under ``torch.distributed``, the share of this process's rank; without it, or if a
+            known program around the dataset divides among the ranks, all objects. ``"ranks"``: the share of the rank
+            in any case. ``(index, count)``: this share. None: all objects.
+        split_workers: Whether the workers of a ``DataLoader`` share the objects. ``"auto"`` (default): unless a known
+            program around the dataset divides among them. False: each worker reads all of its rank, for programs that
+            divide themselves.
+        process_group: With ``shard="auto"`` or ``"ranks"``, the group whose ranks share the objects. Default: the whole
+            world. With tensor or pipeline parallelism, give the data-parallel group.
         even: How all ranks end together if the objects cannot be divided evenly: ``"pad"`` (default) repeats some,
             ``"drop"`` leaves some out. With ``"none"`` the ranks end at different steps.
         order: ``"listed"`` (default): by the documented formula. ``"arrival"``: in arrival order; saving the position
             is not supported.
+        advance_epochs: In one rank, each iteration has the next epoch (default). False: the epoch stays until
+            ``set_epoch``. With several ranks it always stays.
     """
 
     seed: int
     batch_size: int | None
-    shard: Literal["auto"] | tuple[int, int] | None
+    shard: Literal["auto", "ranks"] | tuple[int, int] | None
+    split_workers: Literal["auto"] | bool
     process_group: Any
     even: Literal["pad", "drop", "none"]
     order: Literal["listed", "arrival"]
+    advance_epochs: bool
 
 
 class DatasetOptions(StreamOptions, total=False):
@@ -106,10 +114,12 @@ class Options:
     shuffle_chunks: bool = False
     seed: int = 0
     batch_size: int | None = None
-    shard: Literal["auto"] | tuple[int, int] | None = "auto"
+    shard: Literal["auto", "ranks"] | tuple[int, int] | None = "auto"
+    split_workers: Literal["auto"] | bool = "auto"
     process_group: Any = None
     even: Literal["pad", "drop", "none"] = "pad"
     order: Literal["listed", "arrival"] = "listed"
+    advance_epochs: bool = True
 
     @classmethod
     def of_stream(cls, given: Mapping[str, Any]) -> "Options":
@@ -206,10 +216,12 @@ def _policy(given: Mapping[str, Any]) -> Policy:
 
 
 def _check_types(options: Options) -> None:
-    for name in ("shuffle", "directory_markers"):
+    for name in ("shuffle", "directory_markers", "advance_epochs"):
         value = getattr(options, name)
         if not isinstance(value, bool):
             raise OssConfigError(f"{name} must be True or False, not {value!r}")
+    if options.split_workers != "auto" and not isinstance(options.split_workers, bool):
+        raise OssConfigError(f"split_workers must be 'auto', True or False, not {options.split_workers!r}")
     _check_integer("seed", options.seed, 0)
     if options.seed >> _SEED_BITS:
         raise OssConfigError(f"seed must be below 2**{_SEED_BITS}, not {options.seed}")
@@ -225,13 +237,13 @@ def _check_types(options: Options) -> None:
 
 def _check_shard(options: Options) -> None:
     match options.shard:
-        case "auto":
+        case "auto" | "ranks":
             return
         case None | (int(), int()):
             if options.process_group is not None:
-                raise OssConfigError("process_group needs shard='auto', since it decides the shard")
+                raise OssConfigError("process_group needs shard='auto' or 'ranks', since it decides the shard")
         case other:
-            raise OssConfigError(f"shard must be 'auto', None or a tuple (index, count), not {other!r}")
+            raise OssConfigError(f"shard must be 'auto', 'ranks', None or a tuple (index, count), not {other!r}")
     if options.shard is not None:
         index, count = options.shard
         if not 0 <= index < count:

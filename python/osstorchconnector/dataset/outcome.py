@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from osstorchconnector._native import DataObject, replaces_cause
+from osstorchconnector._native import DataObject, Stopwatch, replaces_cause
 from osstorchconnector.dataset.failure_counts import failure_class_of, is_about
 from osstorchconnector.dataset.options import FailureClass
 
@@ -29,6 +29,7 @@ class NoObjects:
     """A stream without objects."""
 
     failed = None
+    waited = 0
 
     def __next__(self) -> DataObject:
         """Raise StopIteration."""
@@ -53,17 +54,21 @@ Outcome = tuple[Any, Failure | None, DataObject | None]
 class Outcomes:
     """The outcomes of a stream's objects, in their order."""
 
-    def __init__(self, stream: Stream, transform: Callable[[DataObject], Any], *, keep: bool) -> None:
+    def __init__(
+        self, stream: Stream, transform: Callable[[DataObject], Any], *, keep: bool, clock: Stopwatch | None
+    ) -> None:
         """Hold the parts.
 
         Args:
             stream: The objects.
             transform: Makes a sample of each.
             keep: Whether objects may become substitutes for others.
+            clock: Measures the transform.
         """
         self._stream = stream
         self._transform = transform
         self._keep = keep
+        self._clock = None if transform is identity else clock
 
     def read(self) -> Outcome:
         """Return the outcome of the next object.
@@ -88,11 +93,17 @@ class Outcomes:
         """Return the outcome of an object that was fetched."""
         # The transform may close the object, or leave it at its end.
         kept = item.copy() if self._keep else None
+        clock = self._clock
+        if clock is not None:
+            clock.start()
         try:
             return apply(self._transform, item), None, kept
         except Exception as error:  # noqa: BLE001 - the policy decides about it
             failure_class = failure_class_of(error) if is_about(error, item) else None
             return None, Failure(error, failure_class or "transform"), kept or item
+        finally:
+            if clock is not None:
+                clock.stop()
 
     def again(self, good: DataObject) -> Any:  # noqa: ANN401 - the transform decides
         """Transform an object once more, as a substitute."""

@@ -19,10 +19,12 @@ from osstorchconnector.process.starting import is_starting_process
 
 _logger: Final = logging.getLogger(__name__)
 
-# User, process, its start time and its pid namespace decide who may remove the directory, and when.
+# User, process, its start time, and machine and pid namespace decide who may remove the directory, and when.
 _NAME: Final = re.compile(r"osstorchconnector-(\d+)-(\d+)-(\d+)-(\d+)-[0-9a-f]{32}")
 # Field 22 of /proc/<pid>/stat is the start time; the first field after the command's name in brackets is the third.
 _START_TIME: Final = 22 - 3
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE: Final = Path("/proc/self/ns/pid")
 
 
 class PrivateDirectory:
@@ -94,11 +96,28 @@ class PrivateDirectory:
             self._path, self._owner = state["path"], state["owner"]
 
 
+def living(parent: Path) -> Iterator[tuple[int, Path]]:
+    """Return such directories of this user whose process runs, each with the number of the process."""
+    namespace = _pid_namespace()
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            name = _NAME.fullmatch(entry.name)
+            if name is None:
+                continue
+            user, pid, start_time, its_namespace = map(int, name.groups())
+            if (user, its_namespace) != (os.getuid(), namespace) or _start_time(pid) != start_time:
+                continue
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == user:
+                    yield pid, Path(entry.path)
+
+
 def sweep(parent: Path) -> None:
     """Remove the directories that killed processes of this user left behind.
 
     A process has ended if its pid is free, or belongs to a process that started later. Directories of processes in
-    another pid namespace stay, because nothing is known about these. Without ``/proc`` all directories stay.
+    another pid namespace or on another machine stay, because nothing is known about these. Without ``/proc`` all
+    directories stay.
     """
     namespace = _pid_namespace()
     if namespace == 0:
@@ -133,9 +152,15 @@ def _start_time(pid: int) -> int | None:
 
 
 def _pid_namespace() -> int:
+    """Return a number of this pid namespace, or 0 if that is not known.
+
+    Every machine has a first one of the same number, and machines may share a directory for temporary files. So the
+    number has the start of the machine in it.
+    """
     try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
+        start = int(_BOOT_ID.read_text(encoding="ascii").replace("-", ""), 16)
+        return start ^ _NAMESPACE.stat().st_ino
+    except (OSError, ValueError):
         return 0
 
 

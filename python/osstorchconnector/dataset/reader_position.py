@@ -3,6 +3,7 @@
 import logging
 from typing import Final
 
+from osstorchconnector._torch.stateful_iterator import AskingIterator
 from osstorchconnector.dataset.reader_order import ReaderOrder
 from osstorchconnector.dataset.rows import Rows
 from osstorchconnector.dataset.state import ResumePoint, reader_state
@@ -26,13 +27,27 @@ class ReaderPosition:
         """
         self.order = order
         self.consumed = consumed
+        self._began = consumed
         self.resumed = resumed
         self._rows = rows
         self._owner = Owner()
+        self._iterator = AskingIterator()
 
     def is_here(self) -> bool:
         """Return whether this process iterates, not one that it was forked from."""
         return self._owner.is_this_process()
+
+    def is_of_an_earlier_iterator(self) -> bool:
+        """Return whether a loader's iterator asks, and the iteration was begun for another one.
+
+        So the iteration for the one that asks has not begun, as if a wrapper begins late.
+        """
+        return AskingIterator().differs_from_that_of(self._iterator)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the iteration has delivered anything."""
+        return self.consumed != self._began
 
     def check_listing(self) -> None:
         """Compare the listing with the listing of the state that the iteration resumes from.

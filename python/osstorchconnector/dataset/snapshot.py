@@ -13,6 +13,7 @@ the last.
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -22,10 +23,13 @@ from osstorchconnector.files.fields import join_fields, split_fields
 from osstorchconnector.files.lines import bounded_lines
 
 if TYPE_CHECKING:
-    from osstorchconnector._native import Writer
+    from osstorchconnector._native import DataObject, Writer
 
 FORMAT: Final = "osst-snapshot"
 VERSION: Final = 1
+
+# Three fields, of which two are numbers and one a digest.
+_LAST_LINE: Final = 1024
 
 #: The beginning of a snapshot. No manifest begins like this.
 MAGIC: Final = f'{{"format": "{FORMAT}",'.encode()
@@ -95,6 +99,32 @@ def snapshot_parser(reader: Iterable[bytes]) -> Iterator[tuple[str, str, int, st
     raise OssIntegrityError(
         f"the snapshot ends after {objects} objects without its last line: it was cut short; copy it again"
     )
+
+
+def stated_count(reader: "IO[bytes] | DataObject") -> int | None:
+    """Return the number of objects that the last line of a snapshot states, or None if this is no snapshot.
+
+    Args:
+        reader: The manifest, as a seekable binary stream. Only its beginning and its end are read.
+
+    Raises:
+        OssIntegrityError: The last line is damaged or missing.
+    """
+    if reader.read(len(MAGIC)) != MAGIC:
+        return None
+    length = reader.seek(0, os.SEEK_END)
+    reader.seek(max(length - _LAST_LINE, 0))
+    line = reader.read().rstrip(b"\n").rpartition(b"\n")[2]
+    try:
+        document = read_json(line)
+    except ValueError:
+        document = None
+    objects = document.get("objects") if isinstance(document, dict) else None
+    if not isinstance(objects, int) or isinstance(objects, bool) or objects < 0:
+        raise OssIntegrityError(
+            f"the snapshot ends with {line[:200]!r} instead of its last line: it was cut short or edited; copy it again"
+        )
+    return objects
 
 
 def _line(document: dict[str, Any]) -> bytes:

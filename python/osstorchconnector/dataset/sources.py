@@ -4,7 +4,6 @@ import os
 import weakref
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing.reduction import DupFd
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import Any, Final, Protocol
@@ -14,7 +13,10 @@ from osstorchconnector.archive.members import archive_members
 from osstorchconnector.connection.uri import check_local, split_local, split_object, split_prefix
 from osstorchconnector.dataset.manifest import ManifestParser, default_manifest_parser, manifest_rows
 from osstorchconnector.dataset.rows import Row, pages, quoted
-from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.dataset.snapshot import snapshot_parser, stated_count
+from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+from osstorchconnector.files.opening import open_binary
+from osstorchconnector.process.inherited import Descriptor, Inherited
 from osstorchconnector.process.starting import is_starting_process
 
 # Consecutive members that one reader takes: enough for one request, and few enough that each reader gets some.
@@ -43,18 +45,31 @@ class Source(Protocol):
         """Return the prefix that the native core lists, if there is one."""
         ...
 
+    @property
+    def is_here(self) -> bool:
+        """Whether what names the objects is a local file."""
+        ...
+
+    def stated_count(self, client: Client) -> int | None:
+        """Return the number of objects, if the source states it somewhere."""
+        ...
+
     def pages(self, client: Client) -> Generator[list[Row]]:
         """Yield the objects page by page: always the same objects in the same order."""
         ...
 
 
 class _SourceDefaults:
-    """The two ways to name objects that a source does not use."""
+    """What a source leaves out: two of the ways to name objects, and a number that it states."""
 
     batch_size = 1
+    is_here = False
     table: ObjectTable | None = None
 
     def prefix_to_list(self, *, directory_markers: bool) -> PrefixToList | None:  # noqa: ARG002 - a prefix's
+        return None
+
+    def stated_count(self, client: Client) -> int | None:  # noqa: ARG002 - a snapshot's
         return None
 
     def pages(self, client: Client) -> Generator[list[Row]]:  # noqa: ARG002 - a manifest's
@@ -112,14 +127,17 @@ class ManifestSource(_SourceDefaults):
             local: Whether objects are files.
 
         Raises:
-            OssConfigError: There is no such local file, the parser is not callable, or the base is not an OSS URI.
+            OssNotFoundError: There is no such local file.
+            OssConfigError: It is no file, the parser is not callable, or the base is not an OSS URI.
         """
         if not isinstance(manifest, str) or not manifest:
             raise OssConfigError(f"manifest_file_path must be a local path or an oss:// URI as str, not {manifest!r}")
         if manifest.startswith("oss://"):
             (split_local if local else split_object)(manifest)
-        elif not Path(check_local(manifest)).is_file():
-            raise OssConfigError(f"the manifest {manifest} does not exist or is not a file")
+        elif not Path(check_local(manifest)).exists():
+            raise OssNotFoundError(f"the manifest {manifest} does not exist")
+        elif not Path(manifest).is_file():
+            raise OssConfigError(f"the manifest {manifest} is not a file")
         if parser is None:
             parser = default_manifest_parser
         if not callable(parser):
@@ -132,6 +150,18 @@ class ManifestSource(_SourceDefaults):
     def name(self) -> str:
         """The manifest."""
         return self.manifest
+
+    @property
+    def is_here(self) -> bool:  # type: ignore[override]
+        """Whether the manifest is a local file."""
+        return not self.manifest.startswith("oss://")
+
+    def stated_count(self, client: Client) -> int | None:
+        """Return what the last line of a snapshot says; None for any other manifest."""
+        if self.parser not in {default_manifest_parser, snapshot_parser}:
+            return None
+        with open_binary(self.manifest, client) as reader:
+            return stated_count(reader)
 
     def pages(self, client: Client) -> Generator[list[Row]]:
         """Parse the manifest, and read it only as far as pages are wanted."""
@@ -178,7 +208,7 @@ class ObjectsSource(_SourceDefaults):
         if not is_starting_process():
             return {"table": self.table}
         shared = self._share(_shared_file(self.table)) if self._shared is None else self._shared
-        return {"shared": DupFd(shared)}
+        return {"shared": Inherited(Descriptor(shared))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the table, or read it from the file."""

@@ -4,22 +4,27 @@ import io
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
+from osstorchconnector._second_names import second_names
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import split_prefix
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.dcp.paths import checkpoint_uri, join
-from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssNotFoundError, OssPermissionError
 
 if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager
+
     from osstorchconnector.dcp.hugging_face import OssHuggingFaceStorageReader
     from osstorchconnector.dcp.reader import OssStorageReader
     from osstorchconnector.dcp.writer import OssStorageWriter
 
 
+@guards_methods
 class OssFileSystem(FileSystemBase):
     """Buckets of one region, for distributed checkpoints. Paths are strings like ``oss://bucket/checkpoints/1``.
 
@@ -44,34 +49,45 @@ class OssFileSystem(FileSystemBase):
             OssConfigError: An argument is wrong, or a file is missing or malformed.
             OssCredentialsError: There is no usable access key.
         """
-        self._client = OssClient(endpoint, cred_path, config_path, cred_provider, region, config=config)
+        self._client = OssClient(
+            endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config
+        )
+
+    @classmethod
+    def of_client(cls, client: OssClient) -> Self:
+        """Return the file system of a client, which moves the bytes."""
+        made = cls.__new__(cls)
+        made._client = client  # noqa: SLF001 - its own class
+        return made
 
     @property
     def client(self) -> OssClient:
         """The client that moves the bytes."""
         return self._client
 
-    def writer(self, uri: str, **options: Any) -> "OssStorageWriter":  # noqa: ANN401 - checked by OssStorageWriter
+    @second_names(uri="path")
+    def writer(self, path: str, **kwargs: Any) -> "OssStorageWriter":  # noqa: ANN401 - checked by OssStorageWriter
         """Return a ``storage_writer`` for ``save`` and ``async_save``.
 
         Args:
-            uri: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
-            options: Options of :class:`OssStorageWriter`.
+            path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
+            kwargs: Options of :class:`OssStorageWriter`.
         """
         from osstorchconnector.dcp.writer import OssStorageWriter  # noqa: PLC0415 - it needs this module
 
-        return OssStorageWriter(self, uri, **options)
+        return OssStorageWriter(self, path, **kwargs)
 
-    def reader(self, uri: str, **options: Any) -> "OssStorageReader":  # noqa: ANN401 - checked by OssStorageReader
+    @second_names(uri="path")
+    def reader(self, path: str, **options: Any) -> "OssStorageReader":  # noqa: ANN401 - checked by OssStorageReader
         """Return a ``storage_reader`` for ``load``.
 
         Args:
-            uri: The checkpoint's URI.
+            path: The checkpoint's URI.
             options: Options of :class:`OssStorageReader`.
         """
         from osstorchconnector.dcp.reader import OssStorageReader  # noqa: PLC0415 - it needs this module
 
-        return OssStorageReader(self, uri, **options)
+        return OssStorageReader(self, path, **options)
 
     def hugging_face_reader(self, uri: str, thread_count: int = 1) -> "OssHuggingFaceStorageReader":
         """Return a ``storage_reader`` for a directory of safetensors files.
@@ -84,8 +100,7 @@ class OssFileSystem(FileSystemBase):
 
         return OssHuggingFaceStorageReader(uri, thread_count, file_system=self)
 
-    @contextmanager
-    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Generator[io.IOBase, None, None]:
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> "_GeneratorContextManager[io.IOBase]":
         """Open an object, as a context manager.
 
         Args:
@@ -97,7 +112,10 @@ class OssFileSystem(FileSystemBase):
             OssConfigError: The mode is not one of these.
             OssNotFoundError: The object to read does not exist.
         """
-        uri = self.init_path(path)
+        return self._stream(self.init_path(path), mode)
+
+    @contextmanager
+    def _stream(self, uri: str, mode: str) -> Generator[io.IOBase, None, None]:
         if mode in {"rb", "r"}:
             with self._client.open(uri) as stream:
                 binary = cast("io.BytesIO", stream)
@@ -127,7 +145,8 @@ class OssFileSystem(FileSystemBase):
         """
         return checkpoint_uri(path)
 
-    def rename(self, path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
+    @second_names(path="old_path")
+    def rename(self, old_path: str | os.PathLike[str], new_path: str | os.PathLike[str]) -> None:
         """Copy an object of any size, in the same bucket or to another, then delete the source.
 
         The service moves the bytes. If the copy fails, the source is not deleted.
@@ -136,7 +155,7 @@ class OssFileSystem(FileSystemBase):
             OssNotFoundError: The source does not exist.
             OssIntegrityError: The source was replaced during the copy.
         """
-        source, target = self.init_path(path), self.init_path(new_path)
+        source, target = self.init_path(old_path), self.init_path(new_path)
         if source != target:
             self._client.copy(source, target)
             self._client.delete(source)
@@ -146,10 +165,32 @@ class OssFileSystem(FileSystemBase):
         self.init_path(path)
 
     def exists(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether there is such an object.
+        """Return whether there is such an object, or objects below such a directory.
 
         Raises:
             OssError: The service did not say whether it exists, for instance because there is no permission.
+        """
+        uri = self.init_path(path)
+        bucket, key = split_prefix(uri)
+        if key and self.is_object(uri):
+            return True
+        directory = f"{key.rstrip('/')}/" if key else ""
+        try:
+            pages = self._client._native_client.list_pages(bucket, directory, delimiter="/", page_size=1)  # noqa: SLF001 - the package's own
+            return any(rows or prefixes for rows, prefixes in pages) or not key
+        except OssNotFoundError:
+            return False
+        except OssPermissionError:
+            # Who may read objects need not be allowed to list them, and there is no object of that name.
+            if not key:
+                raise
+            return False
+
+    def is_object(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether there is such an object.
+
+        Raises:
+            OssError: As for :meth:`exists`.
         """
         try:
             self._client.head(self.init_path(path))
@@ -181,6 +222,13 @@ class OssFileSystem(FileSystemBase):
         except OssConfigError:
             return False
         return True
+
+
+def file_system_of(client: OssClient) -> OssFileSystem:
+    """Return the file system of a client that exists."""
+    file_system = OssFileSystem.__new__(OssFileSystem)
+    file_system._client = client  # noqa: SLF001 - in place of the initializer
+    return file_system
 
 
 OssDCPFileSystem = OssFileSystem

@@ -8,6 +8,7 @@ from typing import Final
 from torch.distributed.checkpoint.metadata import Metadata
 
 from osstorchconnector.connection.client import OssClient, get_bounded
+from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.dcp.fetch import Fetcher, Files, WantedRange
 from osstorchconnector.dcp.integrity import BLOCK, LARGEST_DESCRIPTION, Sidecar
 from osstorchconnector.dcp.metadata import files_of, items_of, metadata_name, read_metadata, save_id_of, span_of
@@ -81,6 +82,7 @@ def checkpoints(client: OssClient, uri: str) -> Iterator[Checkpoint]:
         yield found[root]
 
 
+@guarded
 def verify(client: OssClient, checkpoint: Checkpoint) -> int:
     """Read every item of a complete checkpoint; return how many items had a checksum to compare.
 
@@ -99,6 +101,7 @@ def verify(client: OssClient, checkpoint: Checkpoint) -> int:
     return checked
 
 
+@guarded
 def remove(client: OssClient, checkpoint: Checkpoint) -> list[str]:
     """Delete a checkpoint with its leftovers; return the deleted URIs. Other objects stay.
 
@@ -112,6 +115,7 @@ def remove(client: OssClient, checkpoint: Checkpoint) -> list[str]:
     return metadata + uris
 
 
+@guarded
 def remove_leftovers(client: OssClient, checkpoint: Checkpoint) -> list[str]:
     """Delete the leftovers; return the deleted URIs. No save may be running meanwhile."""
     uris = [join(checkpoint.uri, name) for name in sorted(checkpoint.leftovers)]

@@ -14,21 +14,20 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar
-from osstorchconnector.dcp.memory import empty_bytes
 from osstorchconnector.dcp.paths import name_below
 from osstorchconnector.dcp.portable import portable_errors
 from osstorchconnector.dcp.reader import OssStorageReader
 from osstorchconnector.dcp.shard_header import SUFFIX, shard_offsets
 from osstorchconnector.dcp.stored import StoredItem
 from osstorchconnector.exceptions import OssFormatError, OssNotFoundError
-from osstorchconnector.safetensor.header import LENGTH_BYTES, Header, length_in, read_header
+from osstorchconnector.safetensor.header import Header
+from osstorchconnector.safetensor.opened import open_file
 
 # All headers are read before anything else: they are small, and their latency adds up.
 _HEADERS_AT_A_TIME: Final = 16
-# The header of a few hundred tensors fits, so most files need one request.
-_FIRST_READ: Final = 64 << 10
 
 
 @dataclass
@@ -42,6 +41,7 @@ class _TensorInfo:
     length: int
 
 
+@guards_methods
 class OssHuggingFaceStorageReader(OssStorageReader):
     """Reads safetensors files as ``torch.distributed.checkpoint.HuggingFaceStorageReader`` does, from OSS.
 
@@ -84,16 +84,9 @@ class OssHuggingFaceStorageReader(OssStorageReader):
         return metadata
 
     def _read_header(self, uri: str) -> Header:
-        # Few bytes of many files at the same time: one request for each read, and no checksum of the whole file.
-        with self._client.reader(uri) as reader:
-            size = reader.size
-            first = empty_bytes(min(_FIRST_READ, size))
-            reader.readinto_many([(0, first)], concurrent=True, verify=False)
-            length = min(size, LENGTH_BYTES + length_in(bytes(first[:LENGTH_BYTES]), size))
-            head = empty_bytes(max(length, first.nbytes))
-            head[: first.nbytes] = first
-            reader.readinto_many([(first.nbytes, head[first.nbytes :])], concurrent=True, verify=False)
-        return read_header(bytes(head[:length]), size, uri)
+        opened = open_file(self._client, uri)
+        opened.reader.close()
+        return opened.header
 
     def _add_file(self, metadata: Metadata, uri: str, header: Header) -> None:
         all_offsets = shard_offsets(header.metadata, uri)

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from osstorchconnector._torch.distributed import OverlappingCpuLoader, SerialCpuLoader, item_size
 from osstorchconnector._torch.distributed import StorageWriterTransforms as Transforms
 from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.spans import follow
 from osstorchconnector.dcp.integrity import CheckedStorageInfo
 from osstorchconnector.dcp.item_stream import ItemStream
 from osstorchconnector.dcp.memory import bytes_of, is_plain
@@ -75,7 +76,7 @@ class ItemFileWriter:
         Raises:
             Exception: The failure of the first file that failed. The files that this rank published are deleted.
         """
-        with ThreadPoolExecutor(self._thread_count, "osst-dcp-write") as pool:
+        with ThreadPoolExecutor(self._thread_count, "osst-dcp-write", follow()) as pool:
             written = [pool.submit(self._write_file, file) for file in files]
             try:
                 wait(written, return_when=FIRST_EXCEPTION)

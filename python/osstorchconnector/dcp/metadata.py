@@ -29,20 +29,28 @@ def read_metadata(client: OssClient, uri: str) -> Metadata:
         OssNotFoundError: The object does not exist.
         OssIntegrityError: The object holds something else.
     """
-    content = get_bounded(client, uri, LARGEST_DESCRIPTION)
+    return metadata_in(get_bounded(client, uri, LARGEST_DESCRIPTION), uri)
+
+
+def metadata_in(content: bytes, place: str) -> Metadata:
+    """Return the metadata in the content of an object or a file. It runs no code that the content names.
+
+    Raises:
+        OssIntegrityError: It is something else.
+    """
     try:
         metadata = MetadataUnpickler(content).load()
     except RefusedNameError as error:
         raise OssIntegrityError(
-            f"{uri} names {error.name}, which torch does not write into the metadata of a checkpoint, so it is not "
+            f"{place} names {error.name}, which torch does not write into the metadata of a checkpoint, so it is not "
             "loaded: if this class is yours and you trust the checkpoint, allow it with "
             "torch.serialization.add_safe_globals"
         ) from None
     except Exception as error:
-        raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint: {error!r}") from error
+        raise OssIntegrityError(f"{place} is not the metadata of a checkpoint: {error!r}") from error
     if not isinstance(metadata, Metadata):
-        raise OssIntegrityError(f"{uri} is not the metadata of a checkpoint, but a {type(metadata).__name__}")
-    check_metadata(metadata, uri)
+        raise OssIntegrityError(f"{place} is not the metadata of a checkpoint, but a {type(metadata).__name__}")
+    check_metadata(metadata, place)
     return metadata
 
 

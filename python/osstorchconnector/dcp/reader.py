@@ -14,8 +14,11 @@ from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, Stora
 from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner
 from torch.futures import Future
 
+from osstorchconnector._second_names import second_names
 from osstorchconnector._torch.distributed import StorageInfo
 from osstorchconnector.connection.client import OssClient, get_bounded
+from osstorchconnector.connection.spans import operation
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.dcp.delivery import Delivery
 from osstorchconnector.dcp.fetch import Fetcher, Files
 from osstorchconnector.dcp.file_system import OssFileSystem
@@ -64,6 +67,7 @@ class ReadReport:
         return self.read_bytes / self.needed_bytes if self.needed_bytes else 1.0
 
 
+@guards_methods
 class OssStorageReader(FileSystemReader):
     """Reads a checkpoint below an ``oss://`` URI: one of :class:`OssStorageWriter`, or one that torch's writer made.
 
@@ -75,9 +79,10 @@ class OssStorageReader(FileSystemReader):
         report: What the last load read; None before the first.
     """
 
+    @second_names(file_system="fs")
     def __init__(
         self,
-        file_system: OssFileSystem,
+        fs: OssFileSystem,
         path: str,
         *,
         budget: int = _BUDGET,
@@ -90,7 +95,7 @@ class OssStorageReader(FileSystemReader):
         """Describe the loads; the network is not used.
 
         Args:
-            file_system: The file system that holds the checkpoint.
+            fs: The file system that holds the checkpoint.
             path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
             budget: Upper limit of the bytes of buffers in flight. Bytes received directly in a tensor do not count.
             concurrency: Upper limit of the ranges in flight.
@@ -104,15 +109,15 @@ class OssStorageReader(FileSystemReader):
         Raises:
             OssConfigError: An argument is wrong.
         """
-        uri = file_system.init_path(path)
+        uri = fs.init_path(path)
         super().__init__(uri, _extension_registry)
         if budget < 1 or concurrency < 1 or gap < 0:
             raise OssConfigError(
                 f"budget={budget}, concurrency={concurrency} or gap={gap} is out of range: budget and concurrency must "
                 "be at least 1, gap at least 0"
             )
-        self.fs = file_system  # type: ignore[assignment]  # torch's classes declare their own
-        self._file_system = file_system
+        self.fs = fs  # type: ignore[assignment]  # torch's classes declare their own
+        self._file_system = fs
         self.path = uri
         self.report: ReadReport | None = None
         self._budget = budget
@@ -225,7 +230,7 @@ class OssStorageReader(FileSystemReader):
             OssConfigError: Each rank saved by itself, and this rank needs more than its own shards.
         """
         started = time.monotonic()
-        with portable_errors():
+        with operation("dcp.read", self._uri), portable_errors():
             if self._metadata is not None:
                 check_plan(plan, planner, self._metadata, self._uri)
             items = self._stored_items(plan)

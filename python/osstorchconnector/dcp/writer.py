@@ -15,8 +15,11 @@ from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from osstorchconnector._second_names import second_names
 from osstorchconnector._torch.distributed import SerializationFormat, StoragePrefix, set_version, split_by_size_and_type
 from osstorchconnector.connection.client import OssClient
+from osstorchconnector.connection.spans import operation
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.integrity import Sidecar, describe
 from osstorchconnector.dcp.item_files import ItemFile, ItemFileWriter
@@ -59,6 +62,7 @@ class _Staged(dict[str, Any]):
     """A copy of a state dict in the memory that a writer keeps. A save holds it until its end."""
 
 
+@guards_methods
 class OssStorageWriter(FileSystemWriter):
     """Writes a checkpoint below an ``oss://`` URI, all or nothing.
 
@@ -74,9 +78,10 @@ class OssStorageWriter(FileSystemWriter):
     rank = OfSave()
     use_collectives = OfSave()
 
+    @second_names(file_system="fs")
     def __init__(
         self,
-        file_system: OssFileSystem,
+        fs: OssFileSystem,
         path: str,
         *,
         single_file_per_rank: bool = True,
@@ -92,7 +97,7 @@ class OssStorageWriter(FileSystemWriter):
         """Describe the saves; the network is not used.
 
         Args:
-            file_system: The file system to write to.
+            fs: The file system to write to.
             path: The checkpoint's URI, like ``oss://bucket/checkpoints/1``.
             single_file_per_rank: Write one file per rank and thread. False: one file for each item.
             thread_count: How many files each rank writes at the same time. Each file is uploaded in concurrent parts.
@@ -109,7 +114,7 @@ class OssStorageWriter(FileSystemWriter):
         Raises:
             OssConfigError: An argument is wrong.
         """
-        uri = file_system.init_path(path)
+        uri = fs.init_path(path)
         self._saves = Saves(uri)
         super().__init__(
             path=uri,
@@ -123,8 +128,8 @@ class OssStorageWriter(FileSystemWriter):
         )
         if thread_count < 1:
             raise OssConfigError(f"thread_count must be at least 1, got {thread_count}")
-        self.fs = file_system  # type: ignore[assignment]  # torch's classes declare their own
-        self._file_system = file_system
+        self.fs = fs  # type: ignore[assignment]  # torch's classes declare their own
+        self._file_system = fs
         self.path = uri
         self.serialization_format, self._format = _format_of(serialization_format)
         if self._format == "safetensors" and self.transforms.extensions:
@@ -165,13 +170,13 @@ class OssStorageWriter(FileSystemWriter):
         """
         with portable_errors():
             looks = self._saves.current.is_coordinator or not self.use_collectives
-            if not self.overwrite and looks and self._file_system.exists(self._metadata_uri):
+            if not self.overwrite and looks and self._file_system.is_object(self._metadata_uri):
                 raise OssConfigError(
                     f"the checkpoint {self._uri} already exists and overwrite=False: overwrite=True replaces it after "
                     "the new one is complete"
                 )
             # A load prefers the checkpoint of all ranks, and no rank knows when the others are done and may delete it.
-            if not self.use_collectives and self._file_system.exists(join(self._uri, metadata_name(None))):
+            if not self.use_collectives and self._file_system.is_object(join(self._uri, metadata_name(None))):
                 raise OssConfigError(
                     f"there is a checkpoint of all ranks at {self._uri}, and a load would still choose it instead of "
                     "those that each rank saves by itself (use_collectives=False): save them to another URI, or delete "
@@ -196,7 +201,7 @@ class OssStorageWriter(FileSystemWriter):
         Raises:
             OssError: A file could not be uploaded. The files that this rank uploaded are deleted.
         """
-        with portable_errors():
+        with operation("dcp.write", self._uri), portable_errors():
             files = list(self._files(self._names(plan.storage_data), plan.items))
             results: list[WriteResult] = []
             if files:
@@ -216,7 +221,7 @@ class OssStorageWriter(FileSystemWriter):
             OssIntegrityError: A planned item was not written. Nothing is published.
             OssError: The metadata could not be uploaded.
         """
-        with portable_errors():
+        with operation("dcp.finish", self._uri), portable_errors():
             written = {result.index: result.storage_data for ranks in results for result in ranks}
             sidecar = Sidecar.of_results(self.save_id, self._format, written.values())
             sidecar.ranks = None if self.use_collectives else world_size()

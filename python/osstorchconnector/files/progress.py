@@ -49,7 +49,7 @@ def _tqdm() -> "ModuleType":
     try:
         import tqdm  # noqa: PLC0415 - an extra, which only this needs
     except ImportError:
-        raise OssConfigError('a progress bar needs tqdm: pip install "osstorchconnector[progress]"') from None
+        raise OssConfigError("a progress bar needs tqdm: pip install tqdm") from None
     module: ModuleType = tqdm
     return module
 

@@ -12,18 +12,31 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
 from osstorchconnector.connection.uri import split_object, split_prefix
-from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.exceptions import OssConfigError, OssError, OssIntegrityError
+from osstorchconnector.files.record import Record
+from osstorchconnector.files.resumable import (
+    RESUMABLE,
+    Download,
+    Pump,
+    Upload,
+    download_record,
+    is_partial,
+    upload_record,
+)
 from osstorchconnector.files.writing import writing
 
 if TYPE_CHECKING:
     from osstorchconnector._native import OssReader, Writer
     from osstorchconnector.connection.client import OssClient
+    from osstorchconnector.files.limit import RateLimit
     from osstorchconnector.files.progress import Advance
 
 # The size of several requests, so that one read keeps them all in flight; small compared with their buffers.
 _CHUNK: Final = 32 << 20
 # Objects up to this size are fetched in one request, and their checksum is compared before a byte is written.
 _SMALL: Final = 8 << 20
+# Of a download whose bytes do not have their checksum.
+_ATTEMPTS: Final = 3
 # The longest wait of Ctrl-C.
 _SIGNAL_SECONDS: Final = 0.2
 
@@ -38,17 +51,34 @@ class Stopped(Exception):  # noqa: N818 - it is no error
 class Transfer:
     """Transfers files and objects. Threads may share it."""
 
-    def __init__(self, client: "OssClient", advance: "Advance", standard: tuple[IO[bytes], IO[bytes]]) -> None:
+    def __init__(
+        self,
+        client: "OssClient",
+        advance: "Advance",
+        standard: tuple[IO[bytes], IO[bytes]],
+        limit: "RateLimit | None" = None,
+        *,
+        resume: bool = False,
+        continued: Callable[[str, int], object] = lambda _path, _count: None,
+    ) -> None:
         """Prepare.
 
         Args:
             client: Reads and writes objects.
             advance: Reports transferred bytes to a progress bar.
             standard: The streams that ``-`` reads from and writes to.
+            limit: The rate of bytes between this machine and the service. Copies inside the service have none.
+            resume: Continue large transfers that ended early, and leave what has arrived of those that end early.
+            continued: Called with the source and the number of bytes of a transfer that is continued.
         """
         self._client = client
         self._advance = advance
         self._input, self._output = standard
+        self._limit = limit
+        self._chunk = _CHUNK if limit is None else limit.step
+        self._small = min(_SMALL, self._chunk)
+        self._resume = resume
+        self._continued = continued
         self._stopped = threading.Event()
         # Many threads report, but a progress bar is not made for threads.
         self._counting = threading.Lock()
@@ -77,8 +107,8 @@ class Transfer:
             status = os.fstat(file.fileno())
             # The size of a pipe's content is not known.
             size = status.st_size if stat.S_ISREG(status.st_mode) else sys.maxsize
-            with self._alone(size), writing(target, self._client) as written:
-                self._pump(file, written, size)
+            with self._alone(size):
+                self._send(source, file, size, target)
 
     def run_object(self, source: str, size: int, target: str) -> None:
         """Transfer one object whose size is known.
@@ -88,14 +118,74 @@ class Transfer:
         """
         if is_remote(target):
             self._client.copy(source, target, size=size, progress=self._proceed)
-        elif size <= _SMALL:
+        elif size <= self._small:
+            self._wait(size)
             content = self._client.get(source)
             with self._target(target) as file:
                 _write(file, memoryview(content))
             self._count(len(content))
         else:
-            with self._alone(size), self._client.reader(source) as reader, self._target(target) as file:
-                self._pump(reader, file, size)
+            with self._alone(size):
+                self._download(source, size, target)
+
+    def _send(self, source: str, file: IO[bytes], size: int, target: str) -> None:
+        if self._resume and is_remote(target) and RESUMABLE <= size < sys.maxsize:
+            with upload_record(self._client, source, target) as record:
+                if record is not None:
+                    upload = Upload(self._client, source, target, record)
+                    upload.run(file, self._pumped(size), self._continued_at(source))
+                    return
+        with writing(target, self._client) as written:
+            self._pump(file, written, size)
+
+    def _pumped(self, size: int, counting: "Advance | None" = None) -> Pump:
+        return lambda source, target: self._pump(source, target, size, counting)
+
+    def _continued_at(self, source: str, counting: "Advance | None" = None) -> "Advance":
+        def continued(count: int) -> None:
+            (self._count if counting is None else counting)(count)
+            self._continued(source, count)
+
+        return continued
+
+    def _download(self, source: str, size: int, target: str) -> None:
+        is_file = target != STANDARD and (Path(target).is_file() or not Path(target).exists())
+        if self._resume and is_file and size >= RESUMABLE:
+            with download_record(target) as record:
+                if record is not None:
+                    self._attempt(is_file, lambda count: self._fetch(source, size, target, record, count))
+                    return
+
+        def fetch(count: "Advance") -> None:
+            with self._client.reader(source) as reader, self._target(target) as file:
+                self._pump(reader, file, size, count)
+
+        self._attempt(is_file, fetch)
+
+    def _fetch(self, source: str, size: int, target: str, record: Record, count: "Advance") -> None:
+        download = Download(self._client, source, Path(os.path.realpath(target)), record)
+        with self._writing(target):
+            download.run(self._pumped(size, count), self._continued_at(source, count))
+
+    def _attempt(self, is_file: bool, download: "Callable[[Advance], None]") -> None:  # noqa: FBT001 - of this class
+        # Bytes that were damaged on the way are known by the checksum, at the end. A pipe has them already.
+        attempts = _ATTEMPTS if is_file else 1
+        for attempt in range(1, attempts + 1):
+            counted = 0
+
+            def count(more: int) -> None:
+                nonlocal counted
+                counted += more
+                self._count(more)
+
+            try:
+                download(count)
+            except OssIntegrityError:
+                if attempt == attempts:
+                    raise
+                self._count(-counted)
+            else:
+                return
 
     @contextlib.contextmanager
     def _target(self, target: str) -> "Iterator[IO[bytes] | Writer]":
@@ -103,9 +193,13 @@ class Transfer:
             yield self._output
             self._output.flush()
             return
+        with self._writing(target), writing(target, self._client) as file:
+            yield file
+
+    @contextlib.contextmanager
+    def _writing(self, target: str) -> Iterator[None]:
         try:
-            with writing(target, self._client) as file:
-                yield file
+            yield
         except OssError:
             raise
         except OSError as error:
@@ -125,17 +219,29 @@ class Transfer:
             yield file
 
     def _alone(self, size: int) -> AbstractContextManager[object]:
-        return self._large if size > _SMALL else contextlib.nullcontext()
+        return self._large if size > self._small else contextlib.nullcontext()
 
-    def _pump(self, source: "IO[bytes] | OssReader", target: "IO[bytes] | Writer", size: int) -> None:
+    def _pump(
+        self,
+        source: "IO[bytes] | OssReader",
+        target: "IO[bytes] | Writer",
+        size: int,
+        counting: "Advance | None" = None,
+    ) -> None:
+        advance = self._count if counting is None else counting
         # One byte larger than the file, so that one read also finds the end.
-        buffer = memoryview(bytearray(min(_CHUNK, size + 1)))
+        buffer = memoryview(bytearray(min(self._chunk, size + 1)))
         read: Callable[[memoryview], int] = self._read_standard if source is self._input else source.readinto  # type: ignore[union-attr]
         while count := read(buffer):
-            if self._stopped.is_set():
-                raise Stopped
+            self._wait(count)
             _write(target, buffer[:count])
-            self._count(count)
+            advance(count)
+
+    def _wait(self, count: int) -> None:
+        if self._limit is not None:
+            self._limit.wait(count, self._stopped)
+        if self._stopped.is_set():
+            raise Stopped
 
     def _proceed(self, count: int) -> None:
         if self._stopped.is_set():
@@ -186,26 +292,12 @@ def target_of(source: str, target: str) -> str:
     return target
 
 
-def below(source: str, client: "OssClient") -> Iterator[tuple[str, str, int]]:
-    """Find all files below a directory, or all objects below a prefix.
-
-    Yields:
-        Each file or object, its path below the directory, and its size; 0 instead of the size of a local file.
+def walk(root: Path) -> Iterator[Path]:
+    """Yield all files below a directory, but nothing that an unfinished download has left.
 
     Raises:
-        OssConfigError: A local directory cannot be read, or holds a link to a directory; links are not followed.
-        OssError: The prefix cannot be listed.
+        OssConfigError: A directory cannot be read, or there is a link to a directory; links are not followed.
     """
-    if is_remote(source):
-        bucket, prefix = split_prefix(source)
-        if prefix and not prefix.endswith("/"):
-            prefix += "/"
-        for listed in client.list(f"oss://{bucket}/{prefix}"):
-            yield listed.uri, listed.name[len(prefix) :], listed.size
-        return
-    root = Path(source)
-    if not root.is_dir():
-        raise OssConfigError(f"{source} is not a directory: leave out --recursive to copy a file")
     for directory, directories, files in os.walk(root, onerror=_unreadable):
         directories.sort()
         for name in directories:
@@ -214,8 +306,8 @@ def below(source: str, client: "OssClient") -> Iterator[tuple[str, str, int]]:
                     f"{Path(directory, name)} is a link to a directory, and links are not followed: copy that directory"
                 )
         for name in sorted(files):
-            path = Path(directory, name)
-            yield str(path), path.relative_to(root).as_posix(), 0
+            if not is_partial(name):
+                yield Path(directory, name)
 
 
 def local_path(directory: str, key: str) -> Path:

@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 _NAME: Final = 50
 
 
+# Temporary files that are being written. Adding to a set and removing from it need no lock.
+_unfinished: Final[set[Path]] = set()
+
+
+def remove_unfinished() -> None:
+    """Remove the temporary files of writes that will not end, because the process ends without waiting for them."""
+    while _unfinished:
+        _unfinished.pop().unlink(missing_ok=True)
+
+
 @contextmanager
-def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Writer"]:
+def writing(path: str, client: "OssClient | None", *, durable: bool = True) -> Iterator["BinaryIO | Writer"]:
     """Open a file or an object for writing; it appears when the block ends without an exception.
 
     If the path is a link, the file that it points to is replaced. A device or a pipe is written to directly.
@@ -27,6 +37,7 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
     Args:
         path: Local path, or the URI of an object.
         client: Writes objects; None if every path is local.
+        durable: The file is on the disk at the end, so that it also survives a crash of the machine.
 
     Raises:
         OssConfigError: The path is a directory, or its directory does not exist or cannot be written to.
@@ -47,23 +58,30 @@ def writing(path: str, client: "OssClient | None") -> Iterator["BinaryIO | Write
     try:
         # Not by the module tempfile: its files do not have the permissions of a new file.
         name = target.with_name(f".{target.name[:_NAME]}.{secrets.token_hex(8)}")
-        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        _unfinished.add(name)
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except OSError as error:
+        _unfinished.discard(name)
         raise OssConfigError(f"{path} cannot be written: {error.strerror}") from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        # Also for reading: a file that is only written cannot be mapped.
+        with os.fdopen(handle, "w+b") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         name.replace(target)
-        _sync_directory(target.parent)
+        if durable:
+            sync_directory(target.parent)
     except BaseException:
         name.unlink(missing_ok=True)
         raise
+    finally:
+        _unfinished.discard(name)
 
 
-def _sync_directory(directory: Path) -> None:
-    # The rename is stored in the directory.
+def sync_directory(directory: Path) -> None:
+    """Force a rename in a directory to the disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fsspec.transaction import Transaction
 
-from osstorchconnector.exceptions import OssError
+from osstorchconnector.exceptions import OssConfigError, OssError
+from osstorchconnector.process.owner import Owner
 
 if TYPE_CHECKING:
     from osstorchconnector._native import Writer
@@ -18,8 +19,51 @@ _logger: Final = logging.getLogger(__name__)
 class OssTransaction(Transaction):  # type: ignore[misc]
     """Publishes the objects of a transaction at its end, or none of them.
 
-    OSS publishes each object by itself. If one cannot be published, those before it are published already.
+    OSS publishes each object by itself. If one cannot be published, those before it are published already. A
+    transaction belongs to the process that began it.
     """
+
+    def __init__(self, fs: Any, **options: Any) -> None:  # noqa: ANN401 - fsspec's
+        """Begin without files."""
+        super().__init__(fs, **options)
+        self._owner = Owner()
+
+    def check_process(self) -> None:
+        """Raise if this is a fork of the process that began the transaction.
+
+        Raises:
+            OssConfigError: It is.
+        """
+        if not self._owner.is_this_process():
+            raise OssConfigError(
+                "this transaction belongs to the process that began it, and this is a fork of that process: begin one "
+                "in this process, on a file system that is made here"
+            )
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            OssConfigError: The file system is in a transaction already, or another process began this one.
+        """
+        self.check_process()
+        self.check_free(self.fs)
+        super().start()
+
+    @staticmethod
+    def check_free(fs: Any) -> None:  # noqa: ANN401 - fsspec's
+        """Raise if a file system is in a transaction: a second one would end it, and forget its files.
+
+        Raises:
+            OssConfigError: It is, or there is none, since this transaction is over.
+        """
+        if fs is None:
+            raise OssConfigError("this transaction is over: get a new one from the file system's attribute transaction")
+        if fs._intrans:  # noqa: SLF001 - as the base class
+            raise OssConfigError(
+                "this file system is in a transaction already: end that one first, or give the inner one a file system "
+                "of its own, fsspec.filesystem('oss', skip_instance_cache=True)"
+            )
 
     def complete(self, commit: bool = True) -> None:  # noqa: FBT001, FBT002 - the interface's
         """Publish everything that was closed, or abort everything.
@@ -27,6 +71,7 @@ class OssTransaction(Transaction):  # type: ignore[misc]
         An object is not published if an exception was the reason of closing it, even if the transaction goes on.
 
         Raises:
+            OssConfigError: Another process began it.
             OssError: An object could not be published; the objects after it were aborted.
             ValueError: A file is still open.
         """
@@ -34,6 +79,8 @@ class OssTransaction(Transaction):  # type: ignore[misc]
         self.files.clear()
         self.fs._intrans = False  # noqa: SLF001 - as the base class
         self.fs._transaction = None  # noqa: SLF001 - as the base class
+        # The writers of another process can neither publish nor abort here.
+        self.check_process()
         try:
             if commit:
                 for writer in writers:
@@ -75,6 +122,18 @@ class CompressedWriter(io.BufferedIOBase):
 
     def flush(self) -> None:
         """Do nothing: all bytes become visible at once."""
+
+    def commit(self) -> None:
+        """Write the rest, and publish the object."""
+        self._compressor.close()
+        self._writer.commit()
+
+    def discard(self) -> None:
+        """Drop everything that was written."""
+        try:
+            self._compressor.close()
+        finally:
+            self._writer.discard()
 
     def _dealloc_warn(self, source: object) -> None:
         self._writer._dealloc_warn(source)  # noqa: SLF001 - what the interpreter calls

@@ -48,8 +48,8 @@ _DTYPES: Final = {
     "F8_E8M0": "float8_e8m0fnu",
     "F4": "float4_e2m1fn_x2",
 }
-# Two values in a byte: torch counts the bytes, the header counts the values.
-_PACKED: Final = "F4"
+#: Two values in a byte: torch counts the bytes, the header counts the values.
+PACKED: Final = "F4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class TensorRange:
 
     def torch_shape(self) -> tuple[int, ...]:
         """Return its shape in torch."""
-        if self.dtype != _PACKED or not self.shape:
+        if self.dtype != PACKED or not self.shape:
             return self.shape
         return (*self.shape[:-1], self.shape[-1] // 2)
 
@@ -99,6 +99,11 @@ class Header:
     metadata: dict[str, str]
 
 
+def dtype_name(dtype: str) -> str:
+    """Return the name in torch and numpy of a type of the header; empty if there is none."""
+    return _DTYPES.get(dtype, "")
+
+
 def library() -> "ModuleType":
     """Return the library ``safetensors``.
 
@@ -108,7 +113,7 @@ def library() -> "ModuleType":
     try:
         import safetensors  # noqa: PLC0415 - an extra, which only this needs
     except ImportError:
-        raise OssConfigError('safetensors is not installed: pip install "osstorchconnector[safetensors]"') from None
+        raise OssConfigError("safetensors is not installed: pip install 'safetensors>=0.8' numpy") from None
     return safetensors
 
 
@@ -183,7 +188,7 @@ def write_header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
         tensor = tensors[key]
         dtype = entries[key]["dtype"]
         shape = list(tensor.shape)
-        if dtype == _PACKED and shape:
+        if dtype == PACKED and shape:
             shape[-1] *= 2
         end = offset + tensor.numel() * tensor.element_size()
         header[key] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}

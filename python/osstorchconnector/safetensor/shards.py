@@ -2,17 +2,20 @@
 
 import itertools
 import json
+import re
 import uuid
-from collections.abc import Mapping
-from typing import Any, Final
-
-import torch
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from osstorchconnector._json import read_json
-from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.nearest import nothing_below
 from osstorchconnector.connection.uri import split_prefix
-from osstorchconnector.exceptions import OssConfigError, OssFormatError, OssNotFoundError, OssPermissionError
+from osstorchconnector.exceptions import OssFormatError, OssNotFoundError, OssPermissionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from osstorchconnector.connection.client import OssClient
 
 #: The index of a directory, and the only object of a directory without an index.
 INDEX_NAME: Final = "model.safetensors.index.json"
@@ -26,9 +29,11 @@ _SHOWN: Final = 8
 # A directory of a model has some hundred objects; a prefix of a dataset may have millions.
 _MOST_LISTED: Final = 10_000
 _METADATA_NAME: Final = ".metadata"
+# As Hugging Face and this package name shards.
+_NUMBERED: Final = re.compile(r"(.*-)(\d+)-of-(\d+)\.safetensors")
 
 
-def other_object(client: OssClient, uri: str, missing: OssNotFoundError) -> tuple[str, bool]:
+def other_object(client: "OssClient", uri: str, missing: OssNotFoundError) -> tuple[str, bool]:
     """Return the object of a directory without the usual names, and whether it is an index.
 
     It is the only index, or the only safetensors object.
@@ -52,7 +57,8 @@ def other_object(client: OssClient, uri: str, missing: OssNotFoundError) -> tupl
     models = [name for name in names if name.endswith(".safetensors")]
     if len(indices) == 1:
         return uri + indices[0], True
-    if len(models) == 1 and not indices and _METADATA_NAME not in names:
+    absent = missing_shard(models)
+    if len(models) == 1 and absent is None and not indices and _METADATA_NAME not in names:
         return uri + models[0], False
     said = f"{uri} has neither {INDEX_NAME} nor {SINGLE_NAME}"
     if not names:
@@ -60,6 +66,8 @@ def other_object(client: OssClient, uri: str, missing: OssNotFoundError) -> tupl
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     if _METADATA_NAME in names:
         remedy = "it is a distributed checkpoint: load it with torch.distributed.checkpoint and OssFileSystem.reader"
+    elif absent is not None:
+        remedy = f"{absent} is missing: the model is not complete"
     elif models:
         remedy = f"give the URI of one object, or make an index that names the shard of each tensor ({INDEX_NAME})"
     else:
@@ -67,19 +75,28 @@ def other_object(client: OssClient, uri: str, missing: OssNotFoundError) -> tupl
     raise OssNotFoundError(f"{said}, but {shown}; {remedy}", bucket=bucket, key=prefix)
 
 
+def missing_shard(names: Iterable[str]) -> str | None:
+    """Return a file that is missing beside others, if their names say how many they are; else None."""
+    known = set(names)
+    for name in sorted(known):
+        if (match := _NUMBERED.fullmatch(name)) is None:
+            continue
+        start, number, count = match.groups()
+        for other in range(1, min(int(count), _MOST_LISTED) + 1):
+            expected = f"{start}{other:0{len(number)}}-of-{count}.safetensors"
+            if expected not in known:
+                return expected
+    return None
+
+
 def split(
-    tensors: Mapping[str, torch.Tensor], shard_bytes: int
-) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, str]]:
+    tensors: "Mapping[str, torch.Tensor]", shard_bytes: int
+) -> "tuple[dict[str, dict[str, torch.Tensor]], dict[str, str]]":
     """Distribute tensors over shards, in their order.
 
     Returns:
         The tensors of each shard by the shard's name, and the shard's name of each tensor.
-
-    Raises:
-        OssConfigError: The size is not above 0.
     """
-    if not isinstance(shard_bytes, int) or isinstance(shard_bytes, bool) or shard_bytes < 1:
-        raise OssConfigError(f"shard_bytes must be a whole number above 0, got {shard_bytes!r}")
     shards: list[dict[str, torch.Tensor]] = [{}]
     filled = 0
     for name, tensor in tensors.items():
@@ -98,7 +115,7 @@ def split(
     return named, {name: file for file, shard in named.items() for name in shard}
 
 
-def write_index(index: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> bytes:
+def write_index(index: Mapping[str, str], tensors: "Mapping[str, torch.Tensor]") -> bytes:
     """Return the content of an index."""
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     document = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}

@@ -1,0 +1,1 @@
+"""What ``osst doctor`` checks, one subject per module."""

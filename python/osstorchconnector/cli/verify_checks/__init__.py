@@ -1,0 +1,1 @@
+"""What ``osst verify`` compares, one kind of thing per module."""

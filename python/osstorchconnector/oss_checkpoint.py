@@ -1,0 +1,5 @@
+"""The original's place of :class:`OssCheckpoint`."""
+
+from osstorchconnector.checkpoint import OssCheckpoint
+
+__all__ = ["OssCheckpoint"]
