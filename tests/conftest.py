@@ -47,7 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(seconds))
 
 
+def pytest_configure() -> None:
+    # CPython 3.11 cannot parse a module while the garbage collector ends an object whose end parses something too:
+    # "SystemError: AST constructor recursion depth mismatch".
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
+    gc.enable()
     # Many tests run the garbage collector. It need not search what torch and pytest made until now, because that stays.
     gc.collect()
     gc.freeze()

@@ -1,4 +1,5 @@
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -96,3 +97,111 @@ def test_train_digits_killed_in_the_middle_of_an_epoch_ends_with_the_same_weight
         assert "resuming from oss://images/checkpoints/" in output
         assert "epoch 1" not in output
         assert weights_in(output) == undisturbed_weights
+
+
+def connected(emulator: Emulator) -> list[str]:
+    return ["--endpoint", emulator.endpoint, "--cred-path", emulator.cred_path, "--region", emulator.region]
+
+
+def torchrun(ranks: int) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+
+
+@pytest.mark.slow(280)
+def test_imagenet_ddp_learns_and_resumes_with_other_ranks() -> None:
+    pytest.importorskip("torchvision")
+    program = str(EXAMPLES / "imagenet_ddp.py")
+    with Emulator(buckets=["imagenet"]) as emulator:
+        images = runpy.run_path(program)
+        images["write_images"](emulator.client())
+        options = [program, *connected(emulator), "--epochs"]
+        first = subprocess.run([*torchrun(2), *options, "2"], capture_output=True, text=True, check=False, timeout=140)
+        assert first.returncode == 0, first.stderr
+        assert "2 ranks, from the beginning" in first.stdout
+        # Three classes: a third is what a network gets that has learned nothing.
+        assert max(float(found) for found in re.findall(r"(\S+)% of 24 images", first.stdout)) > 60
+        then = subprocess.run([*torchrun(1), *options, "3"], capture_output=True, text=True, check=False, timeout=140)
+        assert then.returncode == 0, then.stderr
+        assert "1 ranks, from oss://imagenet/run/epoch-2.pt" in then.stdout
+        assert re.findall(r"^epoch (\d)", then.stdout, flags=re.MULTILINE) == ["3"]
+
+
+@pytest.mark.slow(240)
+@pytest.mark.parametrize("workers", ["2", "0"])
+def test_llm_pretraining_killed_and_resumed_has_the_same_batches(workers: str) -> None:
+    pytest.importorskip("torchdata")
+
+    def start(emulator: Emulator) -> "subprocess.Popen[str]":
+        options = ["--steps", "60", "--workers", workers, *connected(emulator)]
+        command = [sys.executable, str(EXAMPLES / "llm_pretraining.py"), *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    with Emulator(buckets=["corpus"]) as emulator:
+        undisturbed, _ = start(emulator).communicate(timeout=80)
+    steps = re.findall(r"step (\d+): (batch .*)", undisturbed)
+    # The corpus is read more than once.
+    assert [int(number) for number, _ in steps] == list(range(1, 61))
+    assert len({batch.split(",")[0] for _, batch in steps}) == 60
+    with Emulator(buckets=["corpus"]) as emulator:
+        killed = start(emulator)
+        assert killed.stdout is not None
+        before = []
+        for line in killed.stdout:
+            before += re.findall(r"step (\d+): (batch .*)", line)
+            if len(before) == 23:
+                killed.kill()
+                break
+        killed.communicate()
+        after, _ = start(emulator).communicate(timeout=80)
+    assert "rank 0 resumes from oss://corpus/run/step-000020.pt" in after
+    assert (before, re.findall(r"step (\d+): (batch .*)", after)) == (steps[:23], steps[20:])
+
+
+@pytest.mark.slow(90)
+def test_serving_changes_to_a_new_version() -> None:
+    command = [sys.executable, str(EXAMPLES / "serving.py"), "--once", "--port", "0", "--seconds", "0.2"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=80)
+    assert result.returncode == 0, result.stderr
+    assert '{"version": 1, "answer": 10.0}\nserving version 2\n{"version": 2, "answer": 100.0}\n' in result.stdout
+
+
+@pytest.mark.slow(90)
+def test_serving_without_a_model_says_where_it_looked() -> None:
+    with Emulator(buckets=["models"]) as emulator:
+        command = [sys.executable, str(EXAMPLES / "serving.py"), "--port", "0", *connected(emulator)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=80)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "oss://models/sum/ has no folder with a number and a model.safetensors\n"
+
+
+# Each needs packages of its own; `make test-frameworks` has all of them.
+@pytest.mark.slow(280)
+@pytest.mark.parametrize(
+    ("example", "packages", "expected"),
+    [
+        ("accelerate_state", ["accelerate"], "2 processes resumed from step 20"),
+        ("lightning_trainer", ["lightning"], r"resumed from oss://training/run/epoch=1.ckpt, .* 32 steps"),
+        ("ray_train", ["ray", "pyarrow"], "resumed from step 3, and ended at step 6"),
+        (
+            "transformers_finetune",
+            ["transformers", "accelerate", "datasets", "safetensors"],
+            "64 texts; loss .* with oss://models/tuned/, newest oss://models/run/checkpoint-40",
+        ),
+        ("transformers_trainer", ["transformers", "accelerate"], "resumed from .*checkpoint-10"),
+        ("ultralytics_train", ["ultralytics"], "boxes on 8 images"),
+        ("webdataset_shards", ["webdataset"], "2 workers: 100 samples, 100 different"),
+    ],
+)
+def test_an_example_of_a_framework_runs(example: str, packages: list[str], expected: str) -> None:
+    for package in packages:
+        pytest.importorskip(package)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [sys.executable, *(launcher if "processes" in expected else []), str(EXAMPLES / f"{example}.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=270,
+    )
+    assert result.returncode == 0, result.stderr
+    assert re.search(expected, result.stdout), result.stdout

@@ -37,8 +37,9 @@ def fields_of(error: OssError) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "bases"),
     [
-        ("OssError", {"Exception"}),
+        ("OssError", {"RuntimeError"}),
         ("OssNotFoundError", {"OssError", "FileNotFoundError"}),
+        ("OssExistsError", {"OssError", "FileExistsError"}),
         ("OssPermissionError", {"OssError", "PermissionError"}),
         ("OssArchivedError", {"OssError"}),
         ("OssThrottledError", {"OssError"}),
@@ -156,7 +157,7 @@ def test_fields_given_win_over_a_form_in_the_message() -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("OssNotFoundError", errno.ENOENT), ("OssPermissionError", errno.EACCES), ("OssTimeoutError", errno.ETIMEDOUT)],
+    [("OssNotFoundError", errno.ENOENT), ("OssPermissionError", errno.EPERM), ("OssTimeoutError", errno.ETIMEDOUT)],
 )
 def test_operating_system_errors_have_their_number(name: str, number: int) -> None:
     error = getattr(exceptions, name)(TEXT)

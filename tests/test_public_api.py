@@ -1,4 +1,5 @@
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from types import ModuleType
 import pytest
 
 import osstorchconnector
+from osstorchconnector.integrations import MODULES
+from tests import public_api
 
 
 def test_all_is_what_can_be_imported_sorted() -> None:
@@ -15,7 +18,11 @@ def test_all_is_what_can_be_imported_sorted() -> None:
     public = {
         name
         for name, value in vars(osstorchconnector).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType) and name not in {"Final", "TYPE_CHECKING"}
+        # Other tests may have used names of integrations.
+        if name not in MODULES
+        and not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and name not in {"Final", "TYPE_CHECKING"}
     }
     assert osstorchconnector.__all__ == sorted(public | {"__version__"}, key=str.casefold)
 
@@ -94,6 +101,8 @@ def test_the_old_name_of_the_plan_check_works_and_names_the_new_one() -> None:
 @pytest.mark.parametrize(
     ("path", "names"),
     [
+        # It imports the framework only for types.
+        ("accelerate", ["OssAcceleratorState"]),
         ("checkpoint", ["OssCheckpoint"]),
         ("credentials", ["DefaultCredentials", "EcsRoleCredentials"]),
         ("dcp", ["OssFileSystem", "OssStorageReader", "OssStorageWriter"]),
@@ -104,7 +113,12 @@ def test_the_old_name_of_the_plan_check_works_and_names_the_new_one() -> None:
         ("dcp.writer", ["OssStorageWriter"]),
         ("exceptions", ["OssError"]),
         # The first import of lightning takes long.
-        pytest.param("lightning", ["OssCheckpointIO"], marks=pytest.mark.slow(120)),
+        pytest.param(
+            "lightning",
+            ["OssCheckpointIO", "OssFabricShardedCheckpoints", "OssShardedCheckpoints"],
+            marks=pytest.mark.slow(120),
+        ),
+        pytest.param("transformers", ["OssTrainerCallback"], marks=pytest.mark.slow(120)),
         ("safetensor", ["OssSafeOpen", "OssSafetensor", "OssSlice"]),
         (
             "testing",
@@ -113,6 +127,8 @@ def test_the_old_name_of_the_plan_check_works_and_names_the_new_one() -> None:
     ],
 )
 def test_a_public_module_keeps_its_place(path: str, names: list[str]) -> None:
+    if path == "transformers":
+        pytest.importorskip(path)
     module = importlib.import_module(f"osstorchconnector.{path}")
     assert all(getattr(module, name) is not None for name in names)
 
@@ -123,7 +139,8 @@ def test_the_old_name_of_the_connection_arguments_still_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["archive", "checkpoint", "connection", "credentials", "dataset", "dcp", "safetensor", "testing"]
+    "package",
+    ["archive", "checkpoint", "connection", "credentials", "dataset", "dcp", "fsspec", "safetensor", "testing"],
 )
 def test_a_package_lists_what_users_import(package: str) -> None:
     module = importlib.import_module(f"osstorchconnector.{package}")
@@ -146,15 +163,16 @@ sys.meta_path.insert(0, Missing())
 def test_client_emulator_and_file_system_work_without_torch() -> None:
     program = """
 from osstorchconnector import generate_tar_archive
-from osstorchconnector.fsspec.file_system import register
+from osstorchconnector.fsspec import FsspecFileSystem, use_client
 from osstorchconnector.testing import Emulator
 with Emulator() as emulator:
     emulator.create_bucket("bucket")
     client = emulator.client()
     with client.writer("oss://bucket/k") as writer:
         writer.write(b"bytes")
-    register(client)
+    use_client(client)
     import fsspec
+    fsspec.register_implementation("oss", FsspecFileSystem, clobber=True)
     with fsspec.open("oss://bucket/k") as file:
         print(file.read())
 print(sys.modules.get("torch"))
@@ -163,15 +181,44 @@ print(sys.modules.get("torch"))
     assert (done.stdout.split("\n")[:2], done.stderr) == (["b'bytes'", "None"], "")
 
 
-@pytest.mark.parametrize(
-    "name", ["OssIterableDataset", "OssMapDataset", "OssCheckpoint", "OssFileSystem", "OssSafetensor"]
-)
-def test_a_name_that_needs_torch_reports_that_it_is_missing(name: str) -> None:
-    program = f"{WITHOUT_TORCH}\nfrom osstorchconnector import {name}"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (
-        f"osstorchconnector.{name} needs PyTorch, which is not installed; run: pip install 'torch>=2.6'" in done.stderr
-    )
+DISTRIBUTED = {
+    "OssDCPFileSystem",
+    "OssFileSystem",
+    "OssHuggingFaceStorageReader",
+    "OssStorageReader",
+    "OssStorageWriter",
+    "osstorchconnector.dcp",
+}
+
+
+def test_everything_that_needs_torch_reports_that_it_is_missing() -> None:
+    names = [
+        *DISTRIBUTED - {"osstorchconnector.dcp"},
+        "OssCheckpoint",
+        "OssIterableDataset",
+        "OssMapDataset",
+        "OssSafetensor",
+    ]
+    modules = [f"osstorchconnector.{name}" for name in ("accelerate", "dcp", "lightning", "transformers")]
+    statements = {
+        **{f"from osstorchconnector import {name}": (f"osstorchconnector.{name}", name) for name in names},
+        **{f"import {name}": (name, name) for name in modules},
+        # The first name of all that needs torch.
+        "from osstorchconnector import *": ("osstorchconnector.OssCheckpoint", ""),
+    }
+    program = f"""{WITHOUT_TORCH}
+for statement in {list(statements)!r}:
+    try:
+        exec(statement)
+    except ImportError as error:
+        print(statement, error.name, error, sep="|")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"{statement}|torch|{what} needs PyTorch, which is not installed; run: pip install "
+        f"'torch>={'2.7' if name in DISTRIBUTED else '2.6'}'"
+        for statement, (what, name) in statements.items()
+    ]
 
 
 def test_a_command_that_needs_torch_reports_that_it_is_missing() -> None:
@@ -203,3 +250,47 @@ def test_a_torch_that_is_too_old_is_refused(module: str, version: str, reason: s
 def test_what_needs_no_distributed_checkpoints_takes_an_older_torch() -> None:
     program = "import torch\ntorch.__version__ = '2.6.0'\nfrom osstorchconnector import OssCheckpoint, OssMapDataset"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_broken"),
+    [
+        (["self", "uri"], ["self", "uri"], False),
+        (["self", "uri"], ["self", "uri", "limit=None"], False),
+        (["self", "uri"], ["self", "uri", "*", "limit=None"], False),
+        (["self", "*", "limit=None"], ["self", "limit=None"], False),
+        (["self", "uri", "/"], ["self", "uri"], False),
+        (["self", "uri"], ["self"], True),
+        (["self", "uri"], ["self", "key"], True),
+        (["self", "uri", "limit=1"], ["self", "uri", "limit=2"], True),
+        (["self", "uri", "limit=1"], ["self", "limit=1", "uri"], True),
+        (["self", "uri", "limit=1"], ["self", "uri", "*", "limit=1"], True),
+        (["self", "uri"], ["self", "uri", "bucket"], True),
+        (["self"], ["self", "*", "bucket"], True),
+        (["self", "*args"], ["self"], True),
+    ],
+)
+def test_a_change_that_breaks_callers_is_found(before: list[str], now: list[str], is_broken: object) -> None:
+    assert bool(public_api.broken({"package.get": before}, {"package.get": now})) is is_broken
+
+
+def test_a_name_or_a_base_that_is_gone_is_found() -> None:
+    before = {"package.OssError": ["RuntimeError", "Exception"], "package.get": []}
+    assert public_api.broken(before, before) == []
+    assert (
+        public_api.broken(before, {"package.OssError": ["OSError", "RuntimeError", "Exception"], "package.get": []})
+        == []
+    )
+    assert public_api.broken(before, {"package.OssError": ["Exception"]}) == [
+        "package.OssError(RuntimeError, Exception) is now (Exception)",
+        "package.get is gone",
+    ]
+
+
+# The first import of lightning takes long.
+@pytest.mark.slow(120)
+def test_programs_that_were_written_before_still_run() -> None:
+    before = json.loads(public_api.FILE.read_text())
+    assert len(before) > 400
+    # What is new is written down when it is released: python -m tests.public_api
+    assert public_api.broken(before, public_api.public()) == []

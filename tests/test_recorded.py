@@ -5,6 +5,7 @@ torch writes the other files of a checkpoint, and each of its versions in its ow
 """
 
 import json
+import pickle
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,14 @@ import oss2
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.torch_version import TorchVersion
 
 from osstorchconnector import OssFileSystem, OssIterableDataset, OssMapDataset
 from osstorchconnector.dcp.integrity import Sidecar
+from osstorchconnector.dcp.metadata import read_metadata
 from osstorchconnector.testing import Emulator
 from tests.recorded.record import BUCKET, NAMES, put_objects, write_archive, write_snapshot
+from tests.recorded.record_torch import TENSORS, plain
 
 FOLDER = Path(__file__).parent / "recorded" / "2.0.0a1"
 STATES: dict[str, Any] = json.loads((FOLDER / "states.json").read_text())
@@ -81,8 +85,11 @@ def test_a_snapshot_is_still_written_as_it_was(server: Emulator, tmp_path: Path)
 
 def test_an_archive_and_its_index_are_still_written_as_they_were(server: Emulator, tmp_path: Path) -> None:
     write_archive(server, tmp_path)
-    for name in ("archive.index", "archive.tar"):
-        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
+    assert (tmp_path / "archive.tar").read_bytes() == (FOLDER / "archive.tar").read_bytes()
+    # The table that the original reads stands before it.
+    index, recorded = (tmp_path / "archive.index").read_bytes(), (FOLDER / "archive.index").read_bytes()
+    assert index.startswith(b"TarIdx")
+    assert index.endswith(recorded)
 
 
 def test_a_sidecar_is_still_written_as_it_was() -> None:
@@ -150,3 +157,56 @@ def test_a_store_is_opened(tmp_path: Path) -> None:
         (part,) = oss2.PartIterator(bucket, upload.key, upload.upload_id)
         bucket.complete_multipart_upload(upload.key, upload.upload_id, [oss2.models.PartInfo(1, part.etag)])
         assert client.get(f"oss://{BUCKET}/unfinished") == b"a part"
+
+
+TORCH = Path(__file__).parent / "recorded" / "torch"
+
+
+def recorded_by_torch(name: str) -> list[Any]:
+    """Return the folders that this and older versions of torch wrote."""
+    ours = TorchVersion(torch.__version__)
+    folders = [folder for folder in sorted(TORCH.iterdir()) if (folder / name).exists()]
+    return [pytest.param(folder / name, id=folder.name) for folder in folders if ours >= folder.name]
+
+
+def stored(server: Emulator, folder: Path) -> str:
+    uri = f"oss://{BUCKET}/torch/{folder.parent.name}/{folder.name}"
+    for file in folder.iterdir():
+        server.client().put(f"{uri}/{file.name}", file.read_bytes())
+    return uri
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+@pytest.mark.parametrize("folder", recorded_by_torch("plain"))
+def test_a_checkpoint_of_an_older_torch_is_loaded(server: Emulator, folder: Path) -> None:
+    uri = stored(server, folder)
+    expected = plain()
+    nested: dict[str, list[Any]] = {"list": [torch.ones(2), 0]}
+    state: dict[str, Any] = {
+        **{name: torch.zeros_like(tensor) for name, tensor in TENSORS.items()},
+        "step": 0,
+        "text": "",
+    }
+    dcp.load(state | {"nested": nested}, storage_reader=OssFileSystem(**server.connection).reader(uri))
+    dcp.load(state, storage_reader=OssFileSystem(**server.connection).reader(uri))
+    assert (state["step"], state["text"], nested["list"][1]) == (7, "word", 1)
+    assert all(torch.equal(state[name], expected[name]) for name in TENSORS)
+    assert torch.equal(nested["list"][0], torch.zeros(2))
+
+
+@pytest.mark.parametrize("folder", recorded_by_torch("trained"))
+def test_the_metadata_of_an_older_torch_names_nothing_that_is_refused(server: Emulator, folder: Path) -> None:
+    metadata = read_metadata(server.client(), f"{stored(server, folder)}/.metadata")
+    own = pickle.loads((folder / ".metadata").read_bytes())
+    assert metadata.state_dict_metadata == own.state_dict_metadata
+    assert metadata.planner_data == own.planner_data
+    assert {"model.weight", "model.bias", "sharded"} <= set(metadata.state_dict_metadata)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+@pytest.mark.parametrize("folder", recorded_by_torch("hf"))
+def test_what_the_hugging_face_writer_of_an_older_torch_wrote_is_loaded(server: Emulator, folder: Path) -> None:
+    uri = stored(server, folder)
+    state = {name: torch.zeros_like(tensor) for name, tensor in TENSORS.items()}
+    dcp.load(state, storage_reader=OssFileSystem(**server.connection).hugging_face_reader(uri))
+    assert all(torch.equal(state[name], tensor) for name, tensor in TENSORS.items())

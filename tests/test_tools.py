@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -153,7 +154,7 @@ def test_a_demonstration_installs_no_tools_of_tests() -> None:
     project = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())
     demo = install.requirements(project, ["demo"])
     everything = install.requirements(project, list(project["project"]["optional-dependencies"]))
-    assert {"maturin>=1.9,<2", "torch>=2.6", "tqdm>=4.66"} < set(demo) < set(everything)
+    assert {"maturin>=1.12,<2", "torch>=2.6", "tqdm>=4.66"} < set(demo) < set(everything)
     assert not any(requirement.startswith("pytest") for requirement in demo)
 
 
@@ -205,6 +206,46 @@ def test_a_missing_tool_is_reported_before_anything_is_downloaded(
     )
     assert done.returncode == 1
     assert message in done.stderr
+
+
+WINDOWS = "osstorchconnector does not run on Windows: install it in WSL, the Windows Subsystem for Linux"
+
+
+@pytest.mark.parametrize("system", ["MINGW64_NT-10.0-22631", "MSYS_NT-10.0", "CYGWIN_NT-10.0"])
+def test_make_on_windows_names_wsl(tmp_path: Path, system: str) -> None:
+    (tmp_path / "uname").write_text(f"#!/bin/sh\necho {system}\n")
+    (tmp_path / "uname").chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = [str(TOOLS / "toolchain.sh"), "python"]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"error: {WINDOWS}\n")
+
+
+def test_pip_on_windows_names_wsl() -> None:
+    # The way in which pip calls it: by the names in pyproject.toml.
+    build = tomllib.loads((TOOLS.parent / "pyproject.toml").read_text())["build-system"]
+    program = (
+        f"import sys; sys.platform = 'win32'; sys.path[:0] = {build['backend-path']}; import {build['build-backend']}"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=TOOLS.parent, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"{WINDOWS}\n")
+
+
+def test_cargo_on_windows_names_wsl() -> None:
+    lowest = (TOOLS.parent / "crates" / "oss-protocol" / "src" / "lib.rs").read_text()
+    assert f'#[cfg(windows)]\ncompile_error!("{WINDOWS}");' in lowest
+
+
+def test_pip_elsewhere_gets_the_functions_of_maturin() -> None:
+    pytest.importorskip("maturin")
+    import maturin  # noqa: PLC0415 - it is one of the tools of developers
+
+    backend = tool("build_backend")
+    assert {name for name in vars(maturin) if name.startswith(("build_", "get_requires_", "prepare_"))} == set(
+        backend.__all__
+    )
+    assert all(getattr(backend, name) is getattr(maturin, name) for name in backend.__all__)
 
 
 def test_foreign_suites_need_a_folder_that_holds_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

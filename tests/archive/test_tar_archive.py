@@ -23,6 +23,7 @@ from osstorchconnector import (
 )
 from osstorchconnector.archive.headers import members_of
 from osstorchconnector.archive.index import TarIndexHeader, TarMember, read_members
+from osstorchconnector.archive.positions import StoredPositions
 from osstorchconnector.testing import Emulator
 
 NAMES = [
@@ -41,6 +42,7 @@ def content_of(name: str) -> bytes:
 
 def index_of(data: bytes) -> tuple[TarIndexHeader, list[TarMember]]:
     reader = io.BytesIO(data)
+    StoredPositions(reader, "index")
     header = TarIndexHeader.read(reader, "index")
     return header, list(read_members(reader, header, "index"))
 

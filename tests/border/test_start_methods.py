@@ -76,6 +76,44 @@ def test_a_dataset_used_before_is_used_in_workers_and_after(
     assert list(dataset) == CONTENTS
 
 
+class PlainlyPickled:
+    """A wrapper that pickles what it holds with plain pickle, as torch's datapipes do."""
+
+    def __init__(self, datasets: list[Any]) -> None:
+        self.datasets = datasets
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> list[Any]:
+        return [list(dataset) for dataset in self.datasets]
+
+    def __getstate__(self) -> Any:
+        # Each by itself, and one directly.
+        return [pickle.dumps(dataset) for dataset in self.datasets], self.datasets[:1]
+
+    def __setstate__(self, state: Any) -> None:
+        self.datasets = [pickle.loads(dataset) for dataset in state[0]]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_wrapper_may_use_plain_pickle(emulator: Emulator, filled: str, method: str) -> None:
+    uris = [f"oss://{filled}/{number:02}" for number in range(3)]
+    kinds: list[Any] = DATASETS
+    datasets = [kind.from_objects(uris, transform=READ, **emulator.connection) for kind in kinds]
+    datasets += [kind.from_prefix(f"oss://{filled}/0", transform=READ, **emulator.connection) for kind in kinds]
+    datasets[2].set_epoch(3)
+    wrapper: Any = PlainlyPickled(datasets)
+    # The workers of a loader divide the objects of iterable datasets.
+    found = list(DataLoader(wrapper, batch_size=None, num_workers=2, multiprocessing_context=method))
+    assert sorted(found[0][0] + found[1][0]) == CONTENTS[:3]
+    assert found[0][1] == CONTENTS[:3]
+    assert sorted(found[0][2] + found[1][2]) == CONTENTS[:10]
+    assert found[0][3] == CONTENTS[:10]
+    # The processes share one epoch.
+    assert datasets[2]._shared.epoch == 4
+
+
 @pytest.mark.parametrize(("method", "workers"), WITH_WORKERS)
 @pytest.mark.parametrize("explicit", [True, False])
 def test_secrets_reach_the_workers(

@@ -3,11 +3,14 @@
 import collections
 import dataclasses
 import functools
+import gc
 import io
 import pickle
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -262,6 +265,26 @@ def test_keys_that_are_no_patterns_are_reported(server: Emulator, keys: Any) -> 
         load_partial(stored(server, model(1, 10)), keys)
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_paused_and_then_as_it_was(server: Emulator, *, enabled: bool) -> None:
+    during = []
+
+    def note(storage: Any, location: str) -> Any:  # noqa: ARG001 - torch's interface
+        during.append(gc.isenabled())
+        return storage
+
+    try:
+        (gc.enable if enabled else gc.disable)()
+        load_partial(stored(server, model(1, 10)), "encoder.*", note)
+        assert gc.isenabled() == enabled
+        with pytest.raises(OssConfigError):
+            load_partial(stored(server, model(1, 10)), "nothing")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    assert during == [False]
+
+
 def test_map_location(server: Emulator) -> None:
     state = model(2, 100)
     assert load_partial(stored(server, state), "encoder.*", "meta")["encoder.0.weight"].device.type == "meta"
@@ -344,3 +367,25 @@ def test_readinto_many(server: Emulator) -> None:
         reader.readinto_many([(0, memory), (100, memoryview(memory)[5:])])
     with pytest.raises(ValueError, match="invalid range"):
         reader.readinto_many([(len(content) - 9, memory)])
+
+
+def processor_seconds(action: Callable[[], Any]) -> float:
+    began = time.process_time()
+    action()
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("pattern", ["{}", "{}*"])
+def test_as_many_patterns_as_tensors_take_little_longer_than_all_tensors(server: Emulator, pattern: str) -> None:
+    state = {f"layer.{number:05}": torch.zeros(4) for number in range(5000)}
+    reader = stored(server, state)
+    whole = processor_seconds(lambda: load_partial(reader, "layer.*"))
+    patterns = [pattern.format(name) for name in state]
+    assert processor_seconds(lambda: load_partial(reader, patterns)) < 3 * whole + 1
+
+
+@pytest.mark.parametrize("pattern", ["a.b*", "a.[bc]", "a.?", "*b", "a.b", "a*b", "[a].b", "*.*b"])
+def test_patterns_match_whole_names(server: Emulator, pattern: str) -> None:
+    state = {name: torch.ones(1) for name in ("a", "a-b", "a.b", "a.b.c", "a.bc", "ab", "b.a", "[a].b", "A.B")}
+    loaded = load_partial(stored(server, state), pattern)
+    assert list(loaded) == [name for name in state if fnmatchcase(name, pattern)]

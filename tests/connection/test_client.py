@@ -8,6 +8,7 @@ from osstorchconnector import (
     OssConfig,
     OssConfigError,
     OssError,
+    OssExistsError,
     OssNotFoundError,
     OssPermissionError,
 )
@@ -42,7 +43,7 @@ def test_put_takes_any_buffer(client: OssClient, bucket: str, data: bytes | byte
 def test_put_can_refuse_to_overwrite(client: OssClient, bucket: str) -> None:
     uri = f"oss://{bucket}/a"
     client.put(uri, b"first", forbid_overwrite=True)
-    with pytest.raises(OssError) as caught:
+    with pytest.raises(OssExistsError) as caught:
         client.put(uri, b"second", forbid_overwrite=True)
     assert caught.value.code == "FileAlreadyExists"
     assert client.get(uri) == b"first"
@@ -255,12 +256,12 @@ def test_it_shows_its_configuration(emulator: Emulator) -> None:
 
 
 def test_io_threads_follow_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    from osstorchconnector.connection import client as client_module  # noqa: PLC0415
+    from osstorchconnector.connection import native_client  # noqa: PLC0415
     from osstorchconnector.process.worker import Share  # noqa: PLC0415
 
     for processors, threads in ((None, 1), (1, 1), (8, 4), (128, 8)):
         monkeypatch.setattr(os, "cpu_count", lambda processors=processors: processors)
-        assert client_module._io_threads(OssConfig()) == threads
-    monkeypatch.setattr(client_module, "worker_share", lambda: Share(0, 2))
-    assert client_module._io_threads(OssConfig()) == 1
-    assert client_module._io_threads(OssConfig(io_threads=3)) == 3
+        assert native_client._io_threads(OssConfig()) == threads
+    monkeypatch.setattr(native_client, "worker_share", lambda: Share(0, 2))
+    assert native_client._io_threads(OssConfig()) == 1
+    assert native_client._io_threads(OssConfig(io_threads=3)) == 3

@@ -3,6 +3,7 @@ import dataclasses
 import inspect
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from osstorchconnector import OssConfig, OssConfigError, OssCredentialsError
+from osstorchconnector.connection import config_file
 from osstorchconnector.connection.config import MIB, resolve
 
 ENDPOINT = "http://oss-cn-hangzhou-internal.aliyuncs.com"
@@ -65,6 +67,7 @@ def test_defaults() -> None:
         "log_level": "info",
         "log_path": None,
         "audit_path": None,
+        "audit_slow_seconds": 0.1,
     }
 
 
@@ -108,6 +111,7 @@ def test_it_is_frozen_and_keyword_only() -> None:
         ("ca_bundle", ""),
         ("log_path", 3),
         ("credential_refresh_seconds", 0),
+        ("audit_slow_seconds", 0),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_and_value(field: str, value: Any) -> None:
@@ -187,6 +191,7 @@ def test_replace_keeps_the_rest() -> None:
         ({"logPath": "/var/log/a.log"}, "log_path", "/var/log/a.log"),
         ({"logPath": ""}, "log_path", None),
         ({"auditPath": "/var/log/b.log"}, "audit_path", "/var/log/b.log"),
+        ({"auditSlowMs": 250}, "audit_slow_seconds", 0.25),
         ({"datasetConfig": {"prefetchConcurrency": 48}}, "prefetch_concurrency", 48),
         ({"datasetConfig": {"prefetchConcurrency": 24}}, "max_concurrency", 512),
         ({"datasetConfig": {"prefetchConcurrency": 600}}, "max_concurrency", 600),
@@ -197,6 +202,7 @@ def test_replace_keeps_the_rest() -> None:
         ({"checkpointConfig": {"uploadConcurrency": 64}}, "upload_concurrency", 64),
         ({"checkpointConfig": {"prefetchConcurrency": 48}}, "prefetch_concurrency", 24),
         ({"datasetConfig": {"prefetchMB": 64}}, "prefetch_bytes", 64 * MIB),
+        ({"prefetchMB": 64, "checkpointConfig": {"prefetchMB": 32}}, "prefetch_bytes", 64 * MIB),
         ({"datasetConfig": {"enableFastList": False}}, "fast_list", False),
         ({"datasetConfig": {"enableFastList": True}}, "fast_list", True),
         ({"checkpointConfig": {"uploadIoSizeMB": 16}}, "part_size", 16 * MIB),
@@ -313,3 +319,42 @@ def test_a_missing_ca_bundle_is_named(tmp_path: Path) -> None:
 def test_the_wrong_kind_of_config_is_named() -> None:
     with pytest.raises(OssConfigError, match="config must be an OssConfig, not dict"):
         resolve(ENDPOINT, config={})  # type: ignore[arg-type]
+
+
+REPLACED = [
+    ({"datasetConfig": {"prefetchWorker": 4}}, "datasetConfig.prefetchWorker", "io_threads"),
+    ({"datasetConfig": {"listWorker": 4}}, "datasetConfig.listWorker", "io_threads"),
+    ({"datasetConfig": {"listConcurrency": 4}}, "datasetConfig.listConcurrency", "requests are in flight"),
+    ({"datasetConfig": {"enableBatchGet": True}}, "datasetConfig.enableBatchGet", "a request of its own"),
+    ({"datasetConfig": {"batchGetSize": 4}}, "datasetConfig.batchGetSize", "a request of its own"),
+    ({"datasetConfig": {"prefetchUnitMB": 4}}, "datasetConfig.prefetchUnitMB", "requests are as large"),
+    ({"datasetConfig": {"prefetchIoSizeMB": 4}}, "datasetConfig.prefetchIoSizeMB", "requests are as large"),
+    ({"checkpointConfig": {"prefetchWorker": 4}}, "checkpointConfig.prefetchWorker", "io_threads"),
+    ({"checkpointConfig": {"prefetchConcurrency": 4}}, "checkpointConfig.prefetchConcurrency", "reader_window"),
+    ({"uploadBufferSizeMB": 4}, "uploadBufferSizeMB", "part_size"),
+    ({"writeIoSizeMB": 4}, "writeIoSizeMB", "part_size"),
+    ({"ioEngineType": 1}, "ioEngineType", "one engine"),
+    ({"prefetch": {"vcpus": 1}}, "prefetch.vcpus", "io_threads"),
+    ({"fastList": {"workers": 1}}, "fastList.workers", "a listing decides itself"),
+]
+
+
+@pytest.mark.parametrize(("document", "key", "instead"), REPLACED)
+def test_the_log_says_once_what_takes_the_place_of_a_key(
+    write: Write, caplog: pytest.LogCaptureFixture, document: object, key: str, instead: str
+) -> None:
+    path = write(document)
+    with caplog.at_level("INFO", "osstorchconnector"):
+        assert config_of(path) == config_of(path) == dataclasses.replace(ANONYMOUS)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"configuration file {path!r}: {key} has no effect: ")
+    assert instead in line
+
+
+def test_the_guide_has_every_key() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "migration.md").read_text()
+    _, _, section = guide.partition("\n## The configuration file\n")
+    named = set(re.findall(r"`([a-zA-Z.]+)`", "".join(re.findall(r"^\| ([^|]*) \|", section, flags=re.MULTILINE))))
+    sections = {f"{section}.{key}" for section, keys in config_file._SECTIONS.items() for key in keys}
+    everywhere = {f"{section}.{key}" for section in config_file._SECTIONS for key in config_file._ANYWHERE}
+    assert named == (sections - everywhere) | set(config_file._TOP)

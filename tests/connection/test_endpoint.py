@@ -1,8 +1,10 @@
+import re
+
 import pytest
 
 from osstorchconnector import OssConfig, OssConfigError
 from osstorchconnector.connection.config import resolve
-from osstorchconnector.connection.endpoint import normalize_endpoint
+from osstorchconnector.connection.endpoint import check_region, normalize_endpoint
 
 ANONYMOUS = OssConfig(anonymous=True)
 SIGNED = OssConfig(access_key_id="id", access_key_secret="secret")
@@ -90,6 +92,12 @@ def test_a_malformed_region_is_refused(monkeypatch: pytest.MonkeyPatch, region: 
     monkeypatch.setenv("OSS_REGION", region)
     with pytest.raises(OssConfigError, match="OSS_REGION in the environment must be a region ID"):
         resolve(UNKNOWN, config=SIGNED)
+
+
+@pytest.mark.parametrize("region", ["CN-Hangzhou", "cn_hangzhou", "cn hangzhou", "china/hangzhou"])
+def test_a_region_that_was_misspelt_is_repeated(region: str) -> None:
+    with pytest.raises(OssConfigError, match=re.escape(repr(region))):
+        check_region(region, "region")
 
 
 def test_a_bucket_location_is_distinguished_from_a_region() -> None:

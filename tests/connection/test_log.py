@@ -49,13 +49,3 @@ def test_a_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "connector.log"
     with pytest.raises(OssConfigError, match=r"connector\.log' cannot be written: No such file"):
         write_log(OssConfig(log_path=str(path)))
-
-
-def test_an_audit_file_is_not_written_and_the_log_says_so_once(tmp_path: Path) -> None:
-    audit, path = tmp_path / "audit.log", tmp_path / "connector.log"
-    config = OssConfig(log_path=str(path), audit_path=str(audit))
-    write_log(config)
-    write_log(config)
-    (line,) = path.read_text().splitlines()
-    assert line.endswith(f"this connector writes no audit lines: audit file {audit} is neither made nor changed")
-    assert not audit.exists()

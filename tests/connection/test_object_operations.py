@@ -2,6 +2,8 @@
 
 import threading
 import time
+from array import array
+from typing import Any
 
 import pytest
 
@@ -29,6 +31,32 @@ def test_an_append_at_another_position_or_to_another_kind_of_object_is_refused(c
     with pytest.raises(OssError, match="ObjectNotAppendable"):
         client.append(f"oss://{bucket}/plain", b"two")
     assert client.get(f"oss://{bucket}/plain") == b"x"
+
+
+@pytest.mark.parametrize("data", [5, [1, 2], (1,), "text", None])
+def test_only_bytes_are_appended(client: OssClient, bucket: str, data: Any) -> None:
+    with pytest.raises(TypeError, match="a bytes-like object is required, not"):
+        client.append(f"oss://{bucket}/log", data)
+    with pytest.raises(OssError, match="NoSuchKey"):
+        client.stat(f"oss://{bucket}/log")
+
+
+@pytest.mark.parametrize("data", [array("i", [1, 2]), memoryview(b"abcd")[::2], bytearray(b"ab")])
+def test_the_bytes_of_every_buffer_are_appended(client: OssClient, bucket: str, data: Any) -> None:
+    client.append(f"oss://{bucket}/log", data)
+    assert client.get(f"oss://{bucket}/log") == bytes(data)
+
+
+@pytest.mark.parametrize("position", [-1, 0.5, 3.0, True, "3"])
+def test_a_position_that_no_object_has_is_refused(client: OssClient, bucket: str, position: Any) -> None:
+    with pytest.raises(OssConfigError, match=f"position is {position!r}: a whole number of at least 0"):
+        client.append(f"oss://{bucket}/log", b"one", position)
+
+
+@pytest.mark.parametrize("tier", ["Fast", "standard", "", 1, ["Bulk"]])
+def test_a_tier_that_does_not_exist_is_refused(client: OssClient, bucket: str, tier: Any) -> None:
+    with pytest.raises(OssConfigError, match="allowed is None or 'Expedited' or 'Standard' or 'Bulk'"):
+        client.restore(f"oss://{bucket}/k", tier=tier)
 
 
 def test_an_append_whose_answer_is_lost_is_not_repeated() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient, OssConfig, OssConfigError, OssConnectionError, OssCredentialsError
+from osstorchconnector import OssClient, OssConfig, OssConfigError, OssConnectionError, OssCredentialsError, OssError
 from osstorchconnector.connection.proxy import ProxySetting
 from osstorchconnector.testing import Emulator
 from tests.connection.http_proxy import HttpProxy
@@ -83,7 +83,8 @@ def test_one_log_line_names_the_proxy_without_its_password(
         caplog.at_level(logging.INFO, "osstorchconnector"),
     ):
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http://", "http://user:p%40ss@"))
-        round_trip(client_of(plain_emulator))
+        for _ in range(3):
+            round_trip(client_of(plain_emulator))
     [line] = [record.getMessage() for record in caplog.records if "proxy" in record.getMessage()]
     assert line == (
         f"requests to http://{HOST}:{proxy.endpoint_port} go through the proxy 127.0.0.1:{proxy.port} "
@@ -130,6 +131,45 @@ def test_no_proxy_names_hosts_that_are_reached_without_it(
         with pytest.raises(OssConnectionError, match=f"no connection to bucket.{HOST}"):
             client_of(plain_emulator).get("oss://bucket/k")
         assert not proxy.lines
+
+
+@pytest.mark.parametrize(
+    ("without", "host", "used"),
+    [
+        ("10.9.8.7:9000", "10.9.8.7", False),
+        ("10.9.8.7:9001", "10.9.8.7", True),
+        ("localhost 127.0.0.1 .example", HOST, False),
+        ("localhost 127.0.0.1\t other.example", HOST, True),
+    ],
+)
+def test_no_proxy_has_ports_of_addresses_and_spaces(
+    plain_emulator: Emulator, without: str, host: str, *, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HttpProxy(plain_emulator.endpoint) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", without)
+        config = OssConfig(connect_timeout=0.1, total_timeout=0.3, max_attempts=1)
+        client = OssClient(f"http://{host}:9000", plain_emulator.cred_path, region="cn-hangzhou", config=config)
+        with pytest.raises(OssError):
+            client.get("oss://bucket/k")
+        assert bool(proxy.lines) == used
+
+
+def test_an_entry_of_no_proxy_that_names_nothing_is_reported_once(
+    plain_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = ["*", ".a.example", "*.b.example", "c.example:80", "10.9.8.7", "10.9.8.7:9000", "10.0.0.0/8", "fd00::/8"]
+    entries += ["[fd00::1]:80", "fd00::1", "my_host", "oss-*.example", "http://d.example", "10.0.0.0/33", "e.example/"]
+    with HttpProxy(plain_emulator.endpoint) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", ",".join(entries[1:]))
+        for _ in range(2):
+            round_trip(client_of(plain_emulator))
+        monkeypatch.setenv("NO_PROXY", "*")
+        with pytest.raises(OssConnectionError):
+            client_of(plain_emulator, total_timeout=1.0, connect_timeout=0.1).get("oss://bucket/k")
+    reported = [record.getMessage() for record in caplog.records if "NO_PROXY" in record.getMessage()]
+    assert [line.split("'")[1] for line in reported] == entries[-4:]
 
 
 def test_a_proxy_gets_user_name_and_password(plain_emulator: Emulator, tls_emulator: Emulator) -> None:
@@ -238,6 +278,47 @@ def test_a_proxy_that_fails_is_named(
         assert time.monotonic() - began < 10
         if attempts:
             assert info.value.attempts == attempts  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.parametrize(
+    ("status", "body", "remedied"),
+    [
+        ("200 OK", b"<html>log in</html>", True),
+        ("302 Found", b"", True),
+        ("403 Forbidden", b"", True),
+        ("503 Service Unavailable", b"", False),
+    ],
+)
+def test_an_answer_without_a_request_id_is_ascribed_to_the_proxy(
+    plain_emulator: Emulator,
+    status: str,
+    body: bytes,
+    *,
+    remedied: bool,
+    variable: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status.encode(), len(body), body)
+    with HttpProxy(plain_emulator.endpoint, answer=answer) as proxy:
+        if variable:
+            monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        client = client_of(plain_emulator, max_attempts=1, proxy=None if variable else proxy.url)
+        actions: list[Callable[[], object]] = [
+            lambda: client.get("oss://bucket/k"),
+            lambda: client.put("oss://bucket/k", b""),
+            lambda: client.delete("oss://bucket/k"),
+            lambda: list(client.list("oss://bucket/")),
+        ]
+        for action in actions:
+            with pytest.raises(OssError, match=f"the proxy 127.0.0.1:{proxy.port}") as info:
+                action()
+            assert status in str(info.value)
+            if remedied:
+                remedy = "name the host in NO_PROXY" if variable else "set OssConfig(proxy='')"
+                assert f"or {remedy}" in str(info.value)
+            else:
+                assert info.value.status == int(status[:3])
 
 
 def test_a_proxy_that_does_not_listen_is_named(plain_emulator: Emulator) -> None:

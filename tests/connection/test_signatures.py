@@ -79,10 +79,12 @@ def test_dataset_constructors(dataset: type, constructor: str) -> None:
 
 @pytest.mark.parametrize("cls", [OssClient, OssSafetensor])
 def test_client(cls: type) -> None:
+    originals = [("uuid", POSITIONAL, ""), ("id", POSITIONAL, 0), ("total", POSITIONAL, 1)]
     assert table_of(cls) == [
         ("endpoint", POSITIONAL, REQUIRED),
         ("cred_path", POSITIONAL, ""),
         ("config_path", POSITIONAL, ""),
+        *(originals if cls is OssClient else []),
         ("cred_provider", POSITIONAL, None),
         ("region", POSITIONAL, ""),
         OURS,
@@ -119,6 +121,6 @@ def test_safetensor_methods() -> None:
 
 
 def test_checkpoint() -> None:
-    assert table_of(OssCheckpoint) == table_of(OssClient)
-    assert list(inspect.signature(OssCheckpoint.reader).parameters)[:2] == ["self", "uri"]
-    assert list(inspect.signature(OssCheckpoint.writer).parameters)[:2] == ["self", "uri"]
+    assert table_of(OssCheckpoint) == table_of(OssSafetensor)
+    assert list(inspect.signature(OssCheckpoint.reader).parameters)[:2] == ["self", "oss_uri"]
+    assert list(inspect.signature(OssCheckpoint.writer).parameters)[:2] == ["self", "oss_uri"]

@@ -3,7 +3,7 @@
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,17 +16,23 @@ from osstorchconnector import (
     OssConfig,
     OssConfigError,
     OssError,
+    OssExistsError,
     OssFileSystem,
     OssIntegrityError,
     OssIterableDataset,
+    OssPermissionError,
     OssSafetensor,
     WriteOptions,
 )
+from osstorchconnector.fsspec import FsspecFileSystem
 from osstorchconnector.testing import Emulator
 from tests.faults.objects import ObjectServer
 from tests.faults.server import Answer, Exchange, ScriptedServer
 
 PART = 100 * 1024
+ENCRYPTION = "x-oss-server-side-encryption"
+OBJECT_ACL = "x-oss-object-acl"
+SETTINGS = OssConfig(access_key_id="id", access_key_secret="secret", max_attempts=1)
 EVERYTHING = WriteOptions(
     storage_class="IA",
     encryption="AES256",
@@ -167,6 +173,40 @@ def test_options_of_a_call_win_over_those_of_the_configuration(emulator: Emulato
     assert (found.tag_count, found.content_type) == (1, "text/plain")
 
 
+def test_a_call_may_replace_an_object_that_the_configuration_protects(emulator: Emulator, bucket: str) -> None:
+    client = connected(emulator, WriteOptions(forbid_overwrite=True))
+    uri = f"oss://{bucket}/k"
+    client.put(uri, b"first")
+    client.put(uri, b"second", forbid_overwrite=False)
+    client.put(uri, b"third", options=WriteOptions(forbid_overwrite=False))
+    with client.writer(uri, options=WriteOptions(forbid_overwrite=False)) as writer:
+        writer.write(b"fourth")
+    assert client.get(uri) == b"fourth"
+    for not_said in (WriteOptions(), WriteOptions(content_type="a/b"), None):
+        with pytest.raises(OssError, match="FileAlreadyExists"):
+            client.put(uri, b"fifth", options=not_said)
+    with pytest.raises(OssError, match="FileAlreadyExists"):
+        client.put(uri, b"fifth", forbid_overwrite=True, options=WriteOptions(forbid_overwrite=False))
+
+
+def test_a_kms_key_without_rights_is_a_permission_error_with_the_rights_to_give() -> None:
+    def refuse(exchange: Exchange) -> None:
+        text = b"<Error><Code>AccessDenied</Code><Message>This request is forbidden by kms.</Message></Error>"
+        exchange.reply(Answer(403, {"x-oss-request-id": "ID"}, text))
+
+    with ScriptedServer(refuse) as server:
+        config = OssConfig(access_key_id="id", access_key_secret="secret")
+        client = OssClient(server.endpoint, region="cn-hangzhou", config=config)
+        options = WriteOptions(encryption="KMS", kms_key_id="key")
+        for write in (
+            lambda: client.put("oss://bucket/k", b"x", options=options),
+            lambda: client.get("oss://bucket/k"),
+        ):
+            with pytest.raises(OssPermissionError, match="allow it kms:GenerateDataKey and kms:Decrypt") as caught:
+                write()
+            assert (caught.value.code, caught.value.key, caught.value.attempts) == ("AccessDenied", "k", 1)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"storage_class": "Cold"}, "storage_class is 'Cold': allowed is"),
     ({"encryption": "aes"}, "encryption is 'aes': allowed is"),
@@ -183,7 +223,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"content_type": "text/plain\r\nHost: evil"}, "without line breaks"),
     ({"expires": datetime(2030, 1, 1)}, "without a zone"),  # noqa: DTZ001 - on purpose
     ({"headers": {"Authorization": "x"}}, "'Authorization' is set by the client itself"),
-    ({"headers": {"Range": "bytes=0-1"}}, "'Range' is set by the client itself"),
+    ({"headers": {"Range": "bytes=0-1"}}, "give start and end to get"),
+    ({"headers": {"Accept-Encoding": "gzip"}}, "the client needs the bytes as they are stored"),
+    ({"headers": {"X-Oss-Symlink-Target": "k"}}, "call OssClient.symlink"),
+    ({"headers": {"x-oss-request-payer": "requester"}}, "give OssConfig.request_payer"),
+    ({"headers": {"X-Oss-Forbid-Overwrite": "false"}}, "is the field forbid_overwrite: give it there"),
+    ({"headers": {"x-b": "1", "X-B": "2"}}, "'X-B' is given twice"),
+    ({"headers": {"Content-Type": "a/b"}, "content_type": "c/d"}, "'content-type' is given beside .*content_type"),
+    ({"headers": {"X-Oss-Meta-A": "1"}, "metadata": {"a": "2"}}, "'x-oss-meta-a' is given beside .*metadata"),
+    ({"headers": {"x-oss-tagging": "a=1"}, "tags": {}}, "'x-oss-tagging' is given beside .*tags"),
     ({"headers": {"a b": "x"}}, "is not a name that a header can have"),
     ({"headers": {"x-a": "b\nc"}}, "without line breaks"),
 ]
@@ -223,6 +271,159 @@ def test_every_request_carries_the_headers_of_the_configuration(
             assert "x-trace" in request.headers["authorization"]
 
 
+BAD_OF_ALL_REQUESTS: list[tuple[str, str]] = [
+    *((name, "is set by the client itself: give the conditions") for name in ("If-Match", "If-None-Match", "If-Range")),
+    *((name, "is set by the client itself: give the cond") for name in ("If-Modified-Since", "If-Unmodified-Since")),
+    *(
+        (name, "the client decides about its connections")
+        for name in ("Connection", "Transfer-Encoding", "TE", "Expect")
+    ),
+    ("Range", "give start and end to get"),
+    ("Host", "the endpoint and OssConfig.addressing decide it"),
+    ("Accept-Encoding", "the client needs the bytes as they are stored"),
+    ("X-Oss-Request-Payer", "give OssConfig.request_payer"),
+    ("X-Oss-Symlink-Target", "call OssClient.symlink"),
+    ("Content-Encoding", r"give OssConfig.write_options=WriteOptions\(content_encoding=...\)"),
+    ("Content-Type", r"WriteOptions\(content_type="),
+    ("X-Oss-Server-Side-Encryption", r"WriteOptions\(encryption="),
+    ("x-oss-server-side-encryption-key-id", r"WriteOptions\(kms_key_id="),
+    ("x-oss-server-side-data-encryption", r"WriteOptions\(headers="),
+    ("x-oss-forbid-overwrite", r"WriteOptions\(forbid_overwrite="),
+    ("x-oss-storage-class", r"WriteOptions\(storage_class="),
+    ("x-oss-object-acl", r"WriteOptions\(acl="),
+    ("x-oss-tagging", r"WriteOptions\(tags="),
+    ("x-oss-meta-a", r"WriteOptions\(metadata="),
+    ("x-oss-callback", r"WriteOptions\(headers="),
+    ("x-oss-callback-var", r"WriteOptions\(headers="),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), BAD_OF_ALL_REQUESTS)
+def test_a_header_that_not_every_request_may_have_is_refused_with_what_to_give_instead(name: str, message: str) -> None:
+    with pytest.raises(OssConfigError, match=f"OssConfig.headers: '{name}' .*{message}"):
+        OssConfig(headers={name: "1"})
+
+
+def test_a_header_is_given_once() -> None:
+    with pytest.raises(OssConfigError, match=r"OssConfig.headers: 'X-B' is given twice"):
+        OssConfig(headers={"x-b": "1", "X-B": "2"})
+
+
+@pytest.mark.parametrize(
+    ("call", "defaults", "expected"),
+    [
+        (
+            {"content_type": "a/b"},
+            {"headers": {"content-type": "c/d", "x-a": "1"}},
+            {"content-type": "a/b", "x-a": "1"},
+        ),
+        ({"headers": {"Expires": "a"}}, {"expires": "b", "acl": "private"}, {"expires": "a", OBJECT_ACL: "private"}),
+        ({"metadata": {"A": "1"}}, {"headers": {"x-oss-meta-a": "2"}}, {"x-oss-meta-a": "1"}),
+        ({"headers": {"x-oss-meta-a": "1"}}, {"metadata": {"a": "2", "b": "3"}}, {"x-oss-meta-a": "1"}),
+        ({"encryption": "AES256"}, {"headers": {f"{ENCRYPTION}-key-id": "one"}}, {ENCRYPTION: "AES256"}),
+        ({"headers": {ENCRYPTION: "AES256"}}, {"encryption": "KMS", "kms_key_id": "one"}, {ENCRYPTION: "AES256"}),
+    ],
+)
+def test_a_call_wins_over_the_configuration_in_field_and_header(
+    call: dict[str, Any], defaults: dict[str, Any], expected: dict[str, str]
+) -> None:
+    headers = WriteOptions(**call).over(WriteOptions(**defaults)).to_headers()
+    assert sorted(headers) == sorted(expected.items())
+
+
+def test_headers_of_a_write_win_over_those_of_all_requests() -> None:
+    with ObjectServer({}) as server:
+        config = OssConfig(access_key_id="id", access_key_secret="secret", headers={"X-Trace": "all"})
+        client = OssClient(server.endpoint, region="cn-hangzhou", config=config)
+        client.put("oss://bucket/k", b"x", options=WriteOptions(headers={"x-trace": "write"}))
+        assert [request.headers["x-trace"] for request in server.requests] == ["write"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda client, options: client.put("oss://bucket/k", b"", options=options),
+        lambda client, options: client.writer("oss://bucket/k", options=options),
+        lambda client, options: client.copy("oss://bucket/k", "oss://bucket/l", options=options),
+        lambda client, options: client.append("oss://bucket/k", b"", 5, options=options),
+        lambda client, options: client.symlink("oss://bucket/k", "oss://bucket/l", options=options),
+        lambda _client, options: OssCheckpoint("127.0.0.1:9", config=SETTINGS).save(
+            1, "oss://bucket/k", options=options
+        ),
+        lambda _client, options: OssCheckpoint("127.0.0.1:9", config=SETTINGS).writer(
+            "oss://bucket/k", options=options
+        ),
+        lambda client, options: FsspecFileSystem(client=client).open("bucket/k", "wb", write_options=options),
+        lambda client, options: FsspecFileSystem(client=client).open("bucket/k", "xb", write_options=options),
+        lambda client, options: FsspecFileSystem(client=client).open("bucket/k", "ab", write_options=options),
+        lambda client, options: FsspecFileSystem(client=client).pipe_file("bucket/k", b"", write_options=options),
+    ],
+)
+def test_options_of_another_kind_are_refused_before_anything_is_sent(
+    write: Callable[[OssClient, Any], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    # Nothing listens there.
+    client = OssClient("127.0.0.1:9", config=SETTINGS)
+    for options in ({"storage_class": "IA"}, {}, "IA"):
+        with pytest.raises(OssConfigError, match=r"options is .*: allowed is WriteOptions or None"):
+            write(client, options)
+
+
+def test_links_and_appends_take_the_options_of_the_configuration(emulator: Emulator, bucket: str) -> None:
+    client = connected(emulator, WriteOptions(storage_class="IA", metadata={"step": "1"}, content_type="a/b"))
+    uri = f"oss://{bucket}/log"
+    client.append(uri, b"one", options=WriteOptions(content_type="c/d"))
+    client.append(uri, b"two", options=WriteOptions(content_type="e/f"))
+    found = client.stat(uri)
+    assert (found.size, found.storage_class, found.metadata, found.content_type) == (6, "IA", {"step": "1"}, "c/d")
+    with FsspecFileSystem(client=client, skip_instance_cache=True).open(f"{bucket}/other", "ab") as file:
+        file.write(b"one")
+    assert client.stat(f"oss://{bucket}/other").storage_class == "IA"
+    link = f"oss://{bucket}/link"
+    client.symlink(link, uri)
+    headers, _ = client._native_client.request("GET", bucket, "link", query=[("symlink", "")])
+    assert dict(headers)["x-oss-meta-step"] == "1"
+
+
+def test_a_link_replaces_no_object_that_the_configuration_protects(emulator: Emulator, bucket: str) -> None:
+    client = connected(emulator, WriteOptions(forbid_overwrite=True))
+    uri = f"oss://{bucket}/k"
+    client.put(uri, b"first")
+    with pytest.raises(OssExistsError, match="FileAlreadyExists"):
+        client.symlink(uri, f"oss://{bucket}/other")
+    assert client.get(uri) == b"first"
+    client.symlink(uri, f"oss://{bucket}/other", options=WriteOptions(forbid_overwrite=False))
+    assert client.readlink(uri) == f"oss://{bucket}/other"
+    # An append replaces nothing.
+    assert [client.append(f"oss://{bucket}/log", b"one") for _ in range(2)] == [3, 6]
+
+
+@pytest.mark.parametrize("way", ["cp_file", "copy", "mv", "touch"])
+def test_a_copy_of_the_file_system_takes_options(emulator: Emulator, bucket: str, way: str) -> None:
+    files = FsspecFileSystem(client=connected(emulator), skip_instance_cache=True)
+    source, target = f"{bucket}/source", f"{bucket}/source" if way == "touch" else f"{bucket}/target"
+    files.pipe_file(source, b"bytes")
+    arguments = [False] if way == "touch" else [target]
+    getattr(files, way)(source, *arguments, write_options=WriteOptions(storage_class="IA"))
+    assert files.client.stat(f"oss://{target}").storage_class == "IA"
+    files.pipe_file(source, b"bytes")
+    with pytest.raises(OssConfigError, match=r"options is \{\}: allowed is WriteOptions or None"):
+        getattr(files, way)(f"{bucket}/source", *arguments, write_options={})
+
+
+@pytest.mark.parametrize("size", [10, 2 * PART])
+def test_a_protected_object_is_appended_to_if_the_call_says_so(emulator: Emulator, bucket: str, size: int) -> None:
+    client = connected(emulator, WriteOptions(forbid_overwrite=True))
+    files = FsspecFileSystem(client=client, skip_instance_cache=True)
+    files.pipe_file(f"{bucket}/k", bytes(size))
+    with pytest.raises(OssExistsError), files.open(f"{bucket}/k", "ab") as file:
+        file.write(b"end")
+    with files.open(f"{bucket}/k", "ab", write_options=WriteOptions(forbid_overwrite=False)) as file:
+        file.write(b"end")
+    assert client.get(f"oss://{bucket}/k") == bytes(size) + b"end"
+
+
 def test_headers_of_ones_own_are_signed(emulator: Emulator, bucket: str) -> None:
     client = connected(emulator, headers={"X-Trace": "1"})
     uri = f"oss://{bucket}/k"
@@ -253,12 +454,33 @@ def test_a_presigned_url_works_without_an_access_key(emulator: Emulator, bucket:
         fetch(client.presign(uri, method="HEAD"), "HEAD")
 
 
+@pytest.mark.parametrize("version", ["v4", "v1"])
+def test_a_presigned_url_says_who_pays(emulator: Emulator, bucket: str, version: Any) -> None:
+    client = connected(emulator, signature_version=version, request_payer=True)
+    uri = f"oss://{bucket}/k"
+    client.put(uri, b"bytes")
+    url = client.presign(uri)
+    assert "x-oss-request-payer=requester" in url
+    assert fetch(url) == b"bytes"
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        # The signature covers it.
+        fetch(url.replace("x-oss-request-payer=requester&", ""))
+    assert "request-payer" not in connected(emulator, signature_version=version).presign(uri)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"method": "PATCH"}, "method is 'PATCH'"),
         ({"expires": 0}, "expires is 0"),
         ({"expires": 604_801}, "604800|604,800"),
+        ({"expires": -1}, "expires is -1: a whole number of seconds above 0"),
+        ({"expires": 60.0}, "expires is 60.0: a whole number of seconds above 0"),
+        ({"expires": True}, "expires is True: a whole number of seconds above 0"),
+        ({"expires": timedelta(hours=1)}, "a whole number of seconds above 0"),
+        ({"expires": 10**30}, "expires is more than a hundred years"),
+        ({"expires": 10**5000}, "expires is more than a hundred years"),
+        ({"headers": {"x-a": "1", "X-A": "2"}}, "'X-A' is given twice"),
         ({"headers": {"Host": "x"}}, "'Host' is set by the client itself"),
     ],
 )
@@ -268,3 +490,27 @@ def test_a_url_that_cannot_be_signed_is_reported(emulator: Emulator, options: An
     anonymous = OssClient(emulator.endpoint, region="cn-hangzhou", config=OssConfig(anonymous=True))
     with pytest.raises(OssConfigError, match="anonymous"):
         anonymous.presign("oss://bucket/k")
+
+
+@pytest.mark.parametrize("way", ["put", "symlink"])
+def test_a_lost_answer_over_a_connection_in_use_is_an_attempt_of_a_write_that_must_not_replace(
+    emulator: Emulator, bucket: str, way: str
+) -> None:
+    client = emulator.client()
+    # The connection is used again, so that its loss before an answer looks like one that was closed while idle.
+    client.put(f"oss://{bucket}/other", b"bytes")
+    options = WriteOptions(forbid_overwrite=True)
+    ways: dict[str, tuple[str, Callable[[], object]]] = {
+        "put": ("PutObject", lambda: client.put(f"oss://{bucket}/k", b"bytes", options=options)),
+        "symlink": (
+            "PutSymlink",
+            lambda: client.symlink(f"oss://{bucket}/k", f"oss://{bucket}/other", options=options),
+        ),
+    }
+    operation, write = ways[way]
+    with (
+        emulator.fault(operation=operation, bucket=bucket, nth=1, reset=0),
+        pytest.raises(OssExistsError) as caught,
+    ):
+        write()
+    assert caught.value.attempts == 2

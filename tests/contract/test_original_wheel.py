@@ -7,15 +7,9 @@ import ctypes
 import errno
 import json
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,14 +17,10 @@ from osstorchconnector import OssClient
 from osstorchconnector.testing import Emulator
 
 from .keys import HOSTILE_KEYS
+from .original import FOLDER, installed, named_endpoint, run
 
 # Installing takes seconds if the package index is slow, and each process imports torch.
 pytestmark = pytest.mark.slow(180)
-
-FOLDER = Path(__file__).resolve().parents[2] / ".venv" / "original-1.2.3"
-# The packages that it imports, except torch, which is installed already.
-REQUIREMENTS = {"osstorchconnector": "osstorchconnector==1.2.3", "safetensors": "safetensors>=0.3,<1"}
-INSTALL_SECONDS = 120
 
 NUMBERED = {f"data/{number:04}": bytes([number % 256]) * number for number in range(1, 1100)}
 HOSTILE = {f"hostile/{key}"[:510]: f"content of {key}".encode() for key in HOSTILE_KEYS.values()}
@@ -83,41 +73,14 @@ if target:
 """
 
 
-def unavailable(reason: str) -> None:
-    """Skip; or fail, if the environment demands that no test is skipped."""
-    if os.environ.get("OSSTORCHCONNECTOR_REQUIRE_CONTRACT") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def original() -> Path:
-    """Return the folder of the installed wheel; the first run installs it."""
-    if all((FOLDER / name).is_dir() for name in REQUIREMENTS):
-        return FOLDER
-    FOLDER.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="original-", dir=FOLDER.parent) as unfinished:
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-        command += ["--target", f"{unfinished}/site", *REQUIREMENTS.values()]
-        try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS)
-        except subprocess.TimeoutExpired:
-            unavailable(f"pip did not install {REQUIREMENTS['osstorchconnector']} within {INSTALL_SECONDS} seconds")
-        if done.returncode != 0:
-            unavailable(f"pip cannot install {REQUIREMENTS['osstorchconnector']}: {done.stderr.strip()}")
-        # Renamed at the end, so that the folder is always complete.
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        Path(unfinished, "site").rename(FOLDER)
-    return FOLDER
+    return installed()
 
 
 @pytest.fixture(scope="module")
 def endpoint(emulator: Emulator) -> str:
-    try:
-        socket.getaddrinfo("bucket.localhost", 80)
-    except OSError as error:
-        unavailable(f"bucket.localhost does not resolve ({error}); on Debian the package libnss-myhostname makes it")
-    return f"http://localhost:{urlsplit(emulator.endpoint).port}"
+    return named_endpoint(emulator.endpoint)
 
 
 @pytest.fixture(scope="module")
@@ -144,18 +107,6 @@ def connection(emulator: Emulator, endpoint: str, tmp_path_factory: pytest.TempP
         "config_path": str(config_path),
         "region": emulator.region,
     }
-
-
-def run(original: Path, program: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env={**os.environ, "PYTHONPATH": str(original)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -118,9 +118,12 @@ MALFORMED = {
 def test_malformed_files(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key.json"
     path.write_text(text)
-    assert_hidden(FileCredentials(str(path)))
-    assert_hidden(FileCredentials(str(path)).get_credentials)
-    assert_hidden(lambda: OssClient("oss-cn-hangzhou.aliyuncs.com", cred_path=str(path)))
+    for call in (
+        FileCredentials(str(path)),
+        FileCredentials(str(path)).get_credentials,
+        lambda: OssClient("oss-cn-hangzhou.aliyuncs.com", cred_path=str(path)),
+    ):
+        assert isinstance(assert_hidden(call), OssConfigError)
     monkeypatch.setenv("ALIBABA_CLOUD_CREDENTIALS_FILE", str(path))
     assert_hidden(IniProfileCredentials())
     assert_hidden(DefaultCredentials())

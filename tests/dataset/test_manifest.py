@@ -176,7 +176,6 @@ def test_wrong_arguments_are_reported_at_construction(emulator: Emulator, tmp_pa
     for path, parser, base, reason in [
         ("", line_manifest_parser, "oss://bucket/", "manifest_file_path"),
         (manifest, line_manifest_parser, "oss://bucket/", "manifest_file_path"),
-        (str(tmp_path / "absent"), line_manifest_parser, "oss://bucket/", "absent"),
         (str(tmp_path), line_manifest_parser, "oss://bucket/", "is not a file"),
         ("oss://bucket", line_manifest_parser, "oss://bucket/", "an object is needed"),
         (str(manifest), "text", "oss://bucket/", "manifest_parser"),
@@ -184,6 +183,10 @@ def test_wrong_arguments_are_reported_at_construction(emulator: Emulator, tmp_pa
     ]:
         with pytest.raises(OssConfigError, match=reason):
             dataset.from_manifest_file(path, parser, base, **emulator.connection)
+    with pytest.raises(OssNotFoundError, match=r"the manifest .*absent does not exist"):
+        dataset.from_manifest_file(
+            str(tmp_path / "absent"), line_manifest_parser, "oss://bucket/", **emulator.connection
+        )
 
 
 def test_a_missing_manifest_in_oss_is_reported(emulator: Emulator, images: str) -> None:

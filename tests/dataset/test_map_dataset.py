@@ -1,10 +1,15 @@
+import copy
 import logging
+import operator
 import pickle
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import pytest
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset
 
 from osstorchconnector import DataObject, OssClient, OssConfig, OssMapDataset, OssNotFoundError
 from osstorchconnector.dataset import listing
@@ -165,3 +170,115 @@ def test_a_loader_delivers_every_object_once(emulator: Emulator, filled: str, wo
     )
     found = [name for batch in loader for name in batch]
     assert (sorted(found) if shuffle else found) == NAMES
+
+
+class Numbered(OssMapDataset):
+    """Overrides the method that a user's guide to datasets names."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return operator.index(index), super().__getitem__(index)
+
+
+class Batched(OssMapDataset):
+    """Overrides the method that loaders call."""
+
+    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[Any]:
+        indices = list(indices)
+        return list(zip(map(operator.index, indices), super().__getitems__(indices), strict=True))
+
+
+class Both(Batched):
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("kind", [Numbered, Batched])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_subclass_overrides_is_used_everywhere(
+    emulator: Emulator, filled: str, kind: type[OssMapDataset], workers: int
+) -> None:
+    dataset = kind.from_prefix(f"oss://{filled}/", transform=name_of, **emulator.connection)
+    expected = list(enumerate(NAMES))
+    method = "fork" if workers else None
+    emulator.clear_requests()
+    for batch_size in (5, None):
+        loader: DataLoader[Any] = DataLoader(
+            dataset, batch_size=batch_size, num_workers=workers, multiprocessing_context=method, collate_fn=lambda x: x
+        )
+        found = list(loader)
+        assert (found if batch_size is None else list(chain.from_iterable(found))) == expected
+    if kind is Numbered:
+        # Each object is fetched once, batches concurrently.
+        assert len(emulator.requests(operation="GetObject")) == 2 * len(NAMES)
+    subset: Subset[Any] = Subset(dataset, [3, 1])
+    assert list(DataLoader(subset, batch_size=2, collate_fn=list)) == [[expected[3], expected[1]]]
+    assert list(copy.deepcopy(dataset)) == expected
+    assert [dataset[4], dataset[-1]] in ([expected[4], (-1, "11")], [expected[4], expected[-1]])
+    emulator.clear_requests()
+    assert list(dataset) == expected
+    assert len(emulator.requests(operation="GetObject")) == len(NAMES)
+    # Requests that are wrong for one item leave the others as they are.
+    iterator = iter(dataset)
+    assert next(iterator) == expected[0]
+    assert dataset[7] == expected[7]
+    assert next(iterator) == expected[1]
+
+
+def test_a_subclass_may_override_both(emulator: Emulator, filled: str) -> None:
+    dataset = Both.from_prefix(f"oss://{filled}/", transform=name_of, **emulator.connection)
+    assert dataset.__getitems__([3, 4]) == [(3, "03"), (4, "04")]
+    assert dataset[3] == "03"
+    assert list(dataset) == NAMES
+
+
+class Choosy(OssMapDataset):
+    """Asks for other objects than its own, for several, and for none."""
+
+    def __getitem__(self, index: Any) -> Any:
+        get = super().__getitem__
+        if index == 0:
+            return get(7)
+        if index == 1:
+            return [get(1), get(2), get(1)]
+        if index == 2:
+            return get([5, 6])
+        return index if index < 6 else get(index)
+
+
+def test_a_subclass_may_ask_for_any_objects(emulator: Emulator, filled: str) -> None:
+    dataset = Choosy.from_prefix(f"oss://{filled}/", transform=name_of, **emulator.connection)
+    expected = ["07", ["01", "02", "01"], ["05", "06"], 3, 4, 5, *NAMES[6:]]
+    assert list(dataset) == expected
+    assert dataset.__getitems__(range(12)) == expected
+
+
+def test_an_error_in_a_subclass_is_in_its_place(emulator: Emulator, filled: str) -> None:
+    uris = [f"oss://{filled}/{name}" for name in ("00", "missing", "02")]
+    dataset = Numbered.from_objects(uris, transform=name_of, **emulator.connection)
+    iterator = iter(dataset)
+    assert next(iterator) == (0, "00")
+    with pytest.raises(OssNotFoundError):
+        next(iterator)
+    assert list(iterator) == [(2, "02")]
+    substituted = Numbered.from_objects(uris, transform=name_of, on_error="substitute", **emulator.connection)
+    assert list(substituted) == [(0, "00"), (1, "02"), (2, "02")]
+
+
+def test_several_indices_are_one_batch(emulator: Emulator, filled: str) -> None:
+    import numpy  # noqa: ICN001, PLC0415 - comes with scikit-learn, not with the package
+
+    dataset = OssMapDataset.from_prefix(f"oss://{filled}/", transform=name_of, **emulator.connection)
+    assert dataset[2:5] == dataset[[2, 3, 4]] == dataset[numpy.array([2, 3, 4])] == dataset[torch.tensor([2, 3, 4])]
+    assert dataset[2:5] == NAMES[2:5]
+    assert dataset[::-1] == NAMES[::-1]
+    assert dataset[20:] == dataset[[]] == []
+    assert dataset[torch.tensor([3])] == ["03"]
+    assert dataset[torch.tensor(3)] == "03"
+    with pytest.raises(IndexError, match="index 12 is out of range"):
+        dataset[[1, 12]]
+    for mask in ([True] * 12, numpy.array([True] * 12), torch.tensor([True] * 12)):
+        with pytest.raises(TypeError, match="a mask of True and False is no index"):
+            dataset[mask]
+    sampler = BatchSampler(SequentialSampler(dataset), 5, drop_last=False)
+    loader: DataLoader[Any] = DataLoader(dataset, sampler=sampler, batch_size=None)
+    assert list(loader) == [NAMES[:5], NAMES[5:10], NAMES[10:]]

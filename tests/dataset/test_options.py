@@ -35,9 +35,11 @@ def test_every_constructor_takes_every_option(constructor: str) -> None:
         "seed": 5,
         "batch_size": 32,
         "shard": (1, 4),
+        "split_workers": False,
         "process_group": None,
         "even": "none",
         "order": "arrival",
+        "advance_epochs": False,
     }
     assert set(options) == set(DatasetOptions.__optional_keys__)
     dataset = build(OssIterableDataset, constructor, **options)
@@ -52,7 +54,7 @@ def test_every_constructor_takes_every_option(constructor: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shufle": True}, "unknown option shufle: the options are batch_size, directory_markers, error_limit"),
+        ({"shufle": True}, "unknown option shufle: the options are advance_epochs, batch_size, directory_markers"),
         ({"shuffle": 1}, "shuffle must be True or False"),
         ({"shuffle": True, "shuffle_block": 0}, "shuffle_block must be an integer of at least 1"),
         ({"shuffle_block": 10}, "shuffle_block needs shuffle=True"),
@@ -63,7 +65,8 @@ def test_every_constructor_takes_every_option(constructor: str) -> None:
         ({"batch_size": True}, "batch_size must be an integer"),
         ({"shard": (2, 2)}, r"invalid shard \(2, 2\): 0 <= index < count is needed"),
         ({"shard": (-1, 2)}, "0 <= index < count is needed"),
-        ({"shard": "rank"}, "shard must be 'auto', None or a tuple"),
+        ({"shard": "rank"}, "shard must be 'auto', 'ranks', None or a tuple"),
+        ({"split_workers": 0}, "split_workers must be 'auto', True or False, not 0"),
         ({"shard": (0, 2), "process_group": object()}, "process_group needs shard='auto'"),
         ({"even": "wrap"}, "even must be one of 'pad', 'drop', 'none'"),
         ({"order": "random"}, "order must be one of 'listed', 'arrival'"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from osstorchconnector import OssConfigError
+from osstorchconnector.dataset import private_directory
 from osstorchconnector.dataset.private_directory import PrivateDirectory, sweep
 from tests.border.running import Program
 
@@ -118,6 +119,19 @@ def test_directories_of_others_are_not_removed(tmp_path: Path) -> None:
     assert gone == {"dead", "recycled"}
     assert link.is_symlink()
     assert target.is_dir()
+
+
+def test_directories_of_another_machine_are_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both share a directory for temporary files, and the first pid namespace of each has the same number.
+    (tmp_path / "boot").write_text("00000000-0000-4000-8000-000000000001\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(private_directory, "_BOOT_ID", tmp_path / "boot", raising=False)
+        theirs = PrivateDirectory().path.name.split("-")
+    other = tmp_path / "-".join([*theirs[:2], "4194304", *theirs[3:]])
+    other.mkdir()
+    sweep(tmp_path)
+    assert other.is_dir()
+    assert list(private_directory.living(tmp_path)) == []
 
 
 def test_a_directory_that_is_not_private_is_refused(tmp_path: Path) -> None:

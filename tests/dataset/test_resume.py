@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from osstorchconnector import OssClient, OssConfigError, OssIterableDataset, OssListingChangedError
@@ -55,7 +55,8 @@ def test_an_iteration_resumes_at_its_position(
     emulator: Emulator, build: Build, consumed: int, *, shuffle: bool
 ) -> None:
     dataset = build(shuffle=shuffle, seed=3)
-    whole = list(dataset)
+    whole, following = list(dataset), list(dataset)
+    dataset.set_epoch(0)
     iterator = iter(dataset)
     assert list(islice(iterator, consumed)) == whole[:consumed]
     state = dataset.state_dict()
@@ -69,7 +70,9 @@ def test_an_iteration_resumes_at_its_position(
     emulator.clear_requests()
     assert list(again) == whole[consumed:]
     assert fetched(emulator) == sorted(whole[consumed:])
-    # The next iteration begins at the start again.
+    # The next iteration begins at the start of the next epoch.
+    assert list(again) == following
+    again.set_epoch(0)
     assert list(again) == whole
 
 
@@ -80,10 +83,14 @@ def test_a_finished_epoch_sends_no_request(emulator: Emulator, build: Build) -> 
     assert state["finished"]
     again = build()
     again.load_state_dict(state)
+    again.set_epoch(0)
     emulator.clear_requests()
     assert list(again) == []
     assert emulator.requests() == []
     assert again.state_dict() == state
+    # The epoch that the program has set is for the iteration that delivers something.
+    list(again)
+    assert again.state_dict()["epoch"] == 0
 
 
 def test_a_state_counts_the_objects_that_were_taken_not_those_prefetched(build: Build) -> None:
@@ -106,7 +113,9 @@ def test_torchdatas_loader_resumes(build: Build, workers: int, every: int, told:
     dataset.set_epoch(2)
     whole = list(loader)
     assert sorted(name for batch in whole for name in batch) == NAMES
+    following = list(loader)
     for steps in (0, 1, 5, len(whole) - 1, len(whole)):
+        dataset.set_epoch(2)
         iterator = iter(loader)
         assert list(islice(iterator, steps)) == whole[:steps]
         state = through_json(loader.state_dict()) if workers == 0 else loader.state_dict()
@@ -118,10 +127,13 @@ def test_torchdatas_loader_resumes(build: Build, workers: int, every: int, told:
             with pytest.raises(StopIteration):
                 next(iterator)
             resumed.load_state_dict(loader.state_dict())
-            again.set_epoch(2)
-            assert list(resumed) == whole
+            assert list(resumed) == following
+            resumed.load_state_dict(loader.state_dict())
+            again.set_epoch(3)
+            assert list(resumed) == following
         else:
             assert list(resumed) == whole[steps:]
+            assert list(resumed) == following
             again.set_epoch(2)
             assert list(resumed) == whole
 
@@ -156,6 +168,7 @@ def test_other_workers_resume_from_a_cursor_of_torchdatas_loader(build: Build, b
     again = build(**options)
     again.load_state_dict(cursor)
     assert list(stateful(again, after)) == whole[5:]
+    again.set_epoch(0)
     assert list(stateful(again, after)) == whole
 
 
@@ -249,7 +262,7 @@ def test_a_cursor_from_a_count_is_for_one_iterator_with_all_its_workers(
     assert list(loader) == whole[3:]
     assert again.cursor(samples_consumed=4) == dataset.cursor(samples_consumed=16)
     assert list(loader) == whole
-    assert again.cursor(samples_consumed=16) == dataset.cursor(samples_consumed=16)
+    assert again.cursor(samples_consumed=16) == {**dataset.cursor(samples_consumed=16), "epoch": 1}
     # Also if the state is loaded after the workers started.
     again.load_state_dict(cursor)
     assert list(loader) == whole[3:]
@@ -275,6 +288,8 @@ def test_the_epoch_of_a_state(build: Build) -> None:
     dataset = build(shuffle=True)
     dataset.set_epoch(3)
     third = list(dataset)
+    fourth = list(dataset)
+    dataset.set_epoch(3)
     list(islice(iter(dataset), 10))
     state = dataset.state_dict()
     assert state["epoch"] == 3
@@ -282,8 +297,12 @@ def test_the_epoch_of_a_state(build: Build) -> None:
     again = build(shuffle=True)
     again.load_state_dict(state)
     assert list(again) == third[10:]
-    # The epoch stays, unless the program sets another one.
-    assert list(again) == third
+    assert list(again) == fourth
+
+    staying = build(shuffle=True, advance_epochs=False)
+    staying.load_state_dict(state)
+    assert list(staying) == third[10:]
+    assert list(staying) == third
 
     again.load_state_dict(state)
     again.set_epoch(3)
@@ -439,3 +458,72 @@ def test_a_skipped_object_counts_as_a_position(emulator: Emulator, bucket: str) 
     again = OssIterableDataset.from_objects(uris, **options)
     again.load_state_dict(state)
     assert list(again) == ["002"]
+
+
+class Late(OssIterableDataset):
+    """Its iteration begins with the first sample: the loader asks for the state before it."""
+
+    def __iter__(self) -> Any:
+        yield from super().__iter__()
+
+
+class Packed(IterableDataset[Any]):
+    """A wrapper that hands the state on, and begins late."""
+
+    def __init__(self, inner: OssIterableDataset) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Any:
+        yield from self.inner
+
+    def state_dict(self) -> Any:
+        return {"inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.inner.load_state_dict(state["inner"])
+
+
+@pytest.mark.parametrize("kind", [Late, Packed])
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_a_wrapper_whose_iteration_begins_late_resumes(
+    build: Build, kind: Any, workers: int, *, persistent: bool
+) -> None:
+    def loader_of() -> StatefulDataLoader:
+        dataset: Any = build(batch_size=4, shuffle=True)
+        if kind is Late:
+            dataset.__class__ = Late
+        else:
+            dataset = Packed(dataset)
+        return stateful(dataset, workers, persistent_workers=persistent)
+
+    expected = list(stateful(build(batch_size=4, shuffle=True), 0))
+    loader = loader_of()
+    assert list(loader) == expected
+    second = list(loader)
+    assert sorted(name for batch in second for name in batch) == NAMES
+    # Without a batch, after some, and at the end of an epoch.
+    for steps in (0, 5, 0):
+        iterator = iter(loader)
+        begin = list(islice(iterator, steps))
+        state = loader.state_dict()
+        rest = list(iterator)
+        assert sorted(name for batch in begin + rest for name in batch) == NAMES
+        resumed = loader_of()
+        resumed.load_state_dict(state)
+        assert list(resumed) == rest
+        ended = loader.state_dict()
+        following = list(loader)
+        assert list(resumed) == following
+        resumed = loader_of()
+        resumed.load_state_dict(ended)
+        assert list(resumed) == following
+
+
+def test_a_worker_that_has_not_begun_is_at_position_0(build: Build) -> None:
+    loader = stateful(Packed(build(batch_size=4, shuffle=True)), 2)  # type: ignore[arg-type]
+    list(loader)
+    iter(loader)
+    states = [
+        worker["dataset_state"]["inner"] for worker in loader.state_dict()["_snapshot"]["_worker_snapshots"].values()
+    ]
+    assert [(state["epoch"], state["consumed"], state["worker"]) for state in states] == [(1, 0, 0), (1, 0, 1)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 from osstorchconnector import OssClient, OssConfigError, OssIterableDataset
@@ -150,7 +151,7 @@ def test_the_environment_does_not_decide_and_says_so_once(
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setattr(rank_share, "_warned_of_environment", False)
+    rank_share._warned_of.clear()
     dataset = build()
     with caplog.at_level(logging.WARNING, "osstorchconnector"):
         assert list(build(shard=None)) == NAMES
@@ -164,11 +165,9 @@ def test_the_environment_does_not_decide_and_says_so_once(
 @pytest.fixture
 def group(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A process group that seems to contain this process."""
-    import torch.distributed as dist  # noqa: PLC0415
-
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda group: 2 if group is None else -1)
-    monkeypatch.setattr(dist, "get_world_size", lambda group: 4 if group is None else 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda group=None: 4 if group is None else 1)
     return object()
 
 
@@ -183,6 +182,13 @@ def test_a_started_worker_gets_the_share_of_its_owner(group: Any, monkeypatch: p
     sent = pickle.dumps(shard)
     monkeypatch.undo()
     assert pickle.loads(started).resolve() == Share(2, 4)
+    # A program may start its ranks itself, and make the group in them.
+    share = pickle.loads(started)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda _group: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda _group=None: 3)
+    assert share.resolve() == Share(1, 3)
+    monkeypatch.undo()
     # Any other pickle may be read on another rank.
     assert pickle.loads(sent).resolve() == Share(0, 1)
     with pytest.raises(OssConfigError, match=r"process_group does not pickle: give shard=\(index, count\)"):

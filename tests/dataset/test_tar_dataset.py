@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import DataLoader
 
 from osstorchconnector import (
@@ -162,10 +163,11 @@ def test_a_given_batch_size_gives_one_sequence_of_batches(archive: Emulator) -> 
     read = OssIterableDataset.from_tar(
         TAR, INDEX, transform=lambda item: item.name, shuffle=True, batch_size=30, **archive.connection
     )
-    sequences = [
-        list(DataLoader(read, batch_size=30, num_workers=workers, multiprocessing_context="fork" if workers else None))
-        for workers in (0, 1, 3)
-    ]
+    sequences = []
+    for workers in (0, 1, 3):
+        read.set_epoch(2)
+        method = "fork" if workers else None
+        sequences.append(list(DataLoader(read, batch_size=30, num_workers=workers, multiprocessing_context=method)))
     assert sequences[0] == sequences[1] == sequences[2]
 
 
@@ -255,3 +257,25 @@ def test_wrong_arguments_are_reported(archive: Emulator, tmp_path: Path) -> None
         given: dict[str, Any] = {"tar_uri": TAR, "tar_index_uri": INDEX, **archive.connection, **arguments}
         with pytest.raises(OssConfigError, match=reason):
             OssIterableDataset.from_tar(**given)
+
+
+def test_shuffle_draws_another_order(archive: Emulator) -> None:
+    dataset = OssIterableDataset.from_tar(TAR, INDEX, shuffle=True, transform=described, **archive.connection)
+    orders = []
+    for seed in (1, 2, 1):
+        dataset.shuffle(torch.Generator().manual_seed(seed))
+        orders.append(list(dataset))
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[1]) == sorted(orders[0])
+    dataset.shuffle()
+    assert len(list(dataset)) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "this dataset has one order"), ({"shuffle": True, "shard": (0, 2)}, "set_epoch on all")],
+)
+def test_what_cannot_be_shuffled(emulator: Emulator, options: dict[str, Any], message: str) -> None:
+    dataset = OssIterableDataset.from_objects("oss://bucket/key", **emulator.connection, **options)
+    with pytest.raises(OssConfigError, match=message):
+        dataset.shuffle()

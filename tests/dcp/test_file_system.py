@@ -171,3 +171,23 @@ def test_rename_takes_any_size_and_the_service_moves_the_bytes(
     assert "GetObject" not in asked
     assert client.get(f"oss://{other}/b") == content
     assert not file_system.exists(f"oss://{bucket}/a ä+")
+
+
+def test_a_directory_and_a_bucket_exist(file_system: OssFileSystem, client: OssClient, bucket: str) -> None:
+    assert file_system.exists(f"oss://{bucket}")
+    assert not file_system.exists(f"oss://{bucket}-none")
+    client.put(f"oss://{bucket}/step-1/.metadata", b"1")
+    for path, there in [("step-1", True), ("step-1/", True), ("step", False), ("step-10", False)]:
+        assert file_system.exists(f"oss://{bucket}/{path}") is there
+        assert not file_system.is_object(f"oss://{bucket}/{path}")
+
+
+def test_what_may_not_be_listed_is_no_directory(
+    file_system: OssFileSystem, emulator: Emulator, client: OssClient, bucket: str
+) -> None:
+    client.put(f"oss://{bucket}/a", b"1")
+    with emulator.fault(operation="ListObjectsV2", bucket=bucket, error="AccessDenied"):
+        assert file_system.exists(f"oss://{bucket}/a")
+        assert not file_system.exists(f"oss://{bucket}/b")
+        with pytest.raises(OssPermissionError):
+            file_system.exists(f"oss://{bucket}")

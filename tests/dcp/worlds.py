@@ -1,4 +1,4 @@
-"""Process groups for tests: functions of ``tests.dcp.ranks``, run by several ranks at once.
+"""Process groups for tests: functions of a module such as ``tests.dcp.ranks``, run by several ranks at once.
 
 Importing torch takes seconds. So one process imports it, starts no thread, and forks the ranks of each world.
 """
@@ -37,9 +37,9 @@ class Outcome:
 class Worlds:
     """Runs worlds one after the other; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: str = "tests.dcp.ranks") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.dcp.worlds"],
+            [sys.executable, "-m", "tests.dcp.worlds", ranks],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,7 +48,7 @@ class Worlds:
         )
 
     def run(self, size: int, function: str, **arguments: Any) -> list[Outcome]:
-        """Run a function of ``tests.dcp.ranks`` in each rank of a new world."""
+        """Run a function of the module of ranks in each rank of a new world."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"size": size, "function": function, "arguments": arguments}
@@ -77,7 +77,7 @@ class Worlds:
 def _serve() -> None:
     # Imported here, because only this process and its ranks need torch. The first use of a DTensor imports this too.
     importlib.import_module("torch._dynamo")
-    ranks = importlib.import_module("tests.dcp.ranks")
+    ranks = importlib.import_module(sys.argv[1])
 
     answers = os.fdopen(os.dup(1), "w")
     # The output of a rank is no answer.

@@ -13,6 +13,7 @@ from osstorchconnector import (
     OssPermissionError,
     OssThrottledError,
     OssTimeoutError,
+    WriteOptions,
 )
 from osstorchconnector.connection import client as client_module
 from tests.border.running import Program
@@ -106,6 +107,33 @@ def test_a_part_that_cannot_be_copied_aborts_the_upload(fault: Any, kind: type[O
 
 def is_copy(request: Request) -> bool:
     return request.method == "PUT" and "partNumber" not in request.query
+
+
+def broken_off(exchange: Exchange, answer: Answer) -> None:
+    exchange.reply(answer, upto=len(answer.body) // 2)
+    exchange.hang_up()
+
+
+def stalled_in_the_body(exchange: Exchange, answer: Answer) -> None:
+    exchange.reply(answer, upto=len(answer.body) // 2)
+    exchange.stall()
+
+
+@pytest.mark.parametrize("fault", [broken_off, stalled_in_the_body])
+@pytest.mark.parametrize(("content", "where"), [(b"small", is_copy), (CONTENT, is_part)])
+def test_a_copy_whose_answer_breaks_off_is_repeated(fault: Any, content: bytes, where: Any) -> None:
+    with ObjectServer({"source": content, "copy": b"previous"}, fault, where=where, times=1) as server:
+        copy(server)
+        assert server.contents["copy"] == content
+        assert server.count(where) == (2 if where is is_copy else 6)
+
+
+def test_a_copy_that_must_not_overwrite_is_not_repeated() -> None:
+    # The second attempt would find the copy of the first one.
+    with ObjectServer({"source": b"small"}, broken_off, where=is_copy, times=1) as server:
+        with pytest.raises(OssConnectionError):
+            copy(server, write_options=WriteOptions(forbid_overwrite=True))
+        assert server.count(is_copy) == 1
 
 
 def test_an_error_in_a_copys_answer_that_began_with_200_is_retried_as_its_code_is() -> None:

@@ -181,13 +181,16 @@ def test_the_transform_of_a_dataset_raises_the_cause(
     transform: Any = read
     dataset = OssIterableDataset.from_objects([URI], **own_emulator.connection, config=CONFIG, transform=transform)
     for workers in (0, 1):
-        loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers)
+        iterator: Any = iter(torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers))
         with (
             own_emulator.fault(operation="GetObject", nth=[*range(nth, 400)], error="AccessDenied"),
             pytest.raises(OssPermissionError) as caught,
         ):
-            list(loader)
+            list(iterator)
         assert caught.value.key == "file"
+        if workers:
+            # The traceback holds it. The garbage collector would wait five seconds for its worker.
+            iterator._shutdown_workers()
 
 
 @pytest.mark.parametrize("kind", ["reader", "open"])

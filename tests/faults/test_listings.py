@@ -63,6 +63,21 @@ def test_a_malformed_listing_is_an_error(reader: Reader, body: bytes) -> None:
         assert server.count() == 1
 
 
+@with_each([*LISTERS, list_all, length])
+def test_the_error_of_a_later_attempt_counts_those_before_it(reader: Reader) -> None:
+    def wrong(exchange: Exchange, answer: Answer) -> None:
+        if exchange.number == 1:
+            exchange.hang_up()
+        else:
+            answer.body = b"this is no XML"
+            exchange.reply(answer)
+
+    with ObjectServer(CONTENTS, wrong, where=Request.is_listing) as server:
+        with pytest.raises(OssError, match="XML") as caught:
+            reader(connect(server), [])
+        assert (caught.value.attempts, server.count()) == (2, 2)
+
+
 @with_each([*LISTERS, list_all])
 def test_what_was_listed_before_a_bad_page_is_delivered(reader: Reader) -> None:
     def wrong_later(exchange: Exchange, answer: Answer) -> None:

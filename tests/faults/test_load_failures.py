@@ -7,6 +7,7 @@ import logging
 import pickle
 import signal
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -155,6 +156,41 @@ def test_a_flipped_bit_is_an_integrity_error(
     assert ("were fetched again" in caplog.text) == (way is load_part)
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("way", [load_reader, load_object])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_the_end_of_the_block_compares_what_torch_did_not_understand(
+    own_emulator: Emulator, checkpoint: OssCheckpoint, stored: Any, way: Load, *, zipped: bool
+) -> None:
+    stored(saved(state(LARGE // 4), zipped=zipped))
+    failed = 0
+    for position in range(0, 64, 3):
+        with own_emulator.fault(operation="GetObject", nth=1, flip=position):
+            try:
+                way(checkpoint)
+            except OssIntegrityError:
+                failed += 1
+    assert failed > 5
+
+
+def test_an_error_of_the_program_compares_nothing(
+    own_emulator: Emulator, checkpoint: OssCheckpoint, stored: Any
+) -> None:
+    stored(bytes(LARGE))
+    own_emulator.clear_requests()
+
+    def read_and_fail() -> None:
+        with checkpoint.reader(URI) as reader:
+            reader.read(100)
+            raise IndexError
+
+    with pytest.raises(IndexError):
+        read_and_fail()
+    # It reads ahead, but nothing twice.
+    ranges = [request.range for request in own_emulator.requests(operation="GetObject")]
+    assert len(ranges) == len(set(ranges))
+
+
 @pytest.mark.parametrize("always", [False, True])
 @pytest.mark.parametrize("size", [60_000, LARGE])
 def test_a_flipped_bit_in_a_tensor_never_becomes_a_value(
@@ -229,6 +265,17 @@ def test_a_record_that_was_damaged_before_it_was_stored_is_an_integrity_error(
         load_part(checkpoint)
 
 
+@pytest.mark.parametrize("place", range(9))
+def test_a_byte_order_that_the_directory_hides_is_not_guessed(
+    checkpoint: OssCheckpoint, stored: Any, place: int
+) -> None:
+    content = bytearray(saved(state(1000)))
+    content[content.rindex(b"archive/byteorder") + len("archive/") + place] ^= 1
+    stored(bytes(content))
+    with pytest.raises(OssIntegrityError, match="states no byte order, but has a record"):
+        load_part(checkpoint)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("nth", [1, 4])
 @pytest.mark.parametrize(
@@ -267,6 +314,34 @@ def test_a_handled_error_is_not_the_cause(checkpoint: OssCheckpoint, stored: Any
     except OssNotFoundError:
         with pytest.raises(pickle.UnpicklingError):
             checkpoint.load(URI)
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+@pytest.mark.parametrize(
+    "kind", ["text", "empty", "zeros", "cut off", "cut off in the old format", "a tiny part", "another archive"]
+)
+def test_what_is_no_checkpoint_is_an_error_of_this_package(
+    checkpoint: OssCheckpoint, stored: Any, kind: str, *, weights_only: bool
+) -> None:
+    whole, old = saved(state(LARGE)), io.BytesIO()
+    torch.save(state(1000), old, _use_new_zipfile_serialization=False)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as written:
+        written.writestr("x/y", "1")
+    content = {
+        "text": b"<html>not a checkpoint</html>",
+        "empty": b"",
+        "zeros": bytes(5000),
+        "cut off": whole[:-3000],
+        "cut off in the old format": old.getvalue()[:-100],
+        "a tiny part": whole[:50],
+        "another archive": archive.getvalue(),
+    }[kind]
+    stored(content)
+    with pytest.raises(OssIntegrityError, match=URI) as caught:
+        checkpoint.load(URI, weights_only=weights_only)
+    assert "uploaded like this" in str(caught.value)
+    assert caught.value.__cause__ is not None
 
 
 def test_what_torch_refuses_is_not_read_to_its_end(

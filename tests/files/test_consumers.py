@@ -9,7 +9,7 @@ import pickle
 import tarfile
 import wave
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fsspec.registry import _registry
 
 from osstorchconnector import OssClient
 from osstorchconnector._native import data_object_from_bytes
-from osstorchconnector.fsspec.file_system import OssObjects
+from osstorchconnector.fsspec import FsspecFileSystem, use_client
 
 PREVIOUS = b"the whole one before"
 SAMPLES = np.arange(1000, dtype=np.int16)
@@ -251,10 +251,12 @@ class Broken:
 
 
 @pytest.fixture
-def registered(client: OssClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def registered(client: OssClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Another test may use ossfs in this process.
-    monkeypatch.setitem(_registry, "oss", OssObjects)
-    monkeypatch.setattr(OssObjects, "client", client)
+    monkeypatch.setitem(_registry, "oss", FsspecFileSystem)
+    use_client(client)
+    yield
+    use_client(None)
 
 
 @pytest.mark.usefixtures("registered")

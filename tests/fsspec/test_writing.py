@@ -9,20 +9,11 @@ from typing import Any
 
 import fsspec
 import pytest
-from fsspec.registry import _registry
 
-from osstorchconnector import OssClient, OssPermissionError
-from osstorchconnector.fsspec.file_system import OssObjects
+from osstorchconnector import OssClient, OssConfigError, OssPermissionError
 from osstorchconnector.testing import Emulator
 
 PREVIOUS = b"the whole one before"
-
-
-@pytest.fixture(autouse=True)
-def registered(client: OssClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another test may use ossfs in this process.
-    monkeypatch.setitem(_registry, "oss", OssObjects)
-    monkeypatch.setattr(OssObjects, "client", client)
 
 
 @pytest.fixture
@@ -144,11 +135,10 @@ def test_a_file_that_is_open_at_the_end_of_a_transaction_is_an_error(client: Oss
     assert file.aborted
 
 
-def test_a_transaction_that_cannot_publish_says_so_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transaction_that_cannot_publish_says_so_and_ends() -> None:
     with Emulator(buckets=["bucket"]) as emulator:
-        monkeypatch.setattr(OssObjects, "client", emulator.client())
         emulator.fault(operation="PutObject", key="second", error="AccessDenied")
-        system = fsspec.filesystem("oss")
+        system = fsspec.filesystem("oss", client=emulator.client())
         with pytest.raises(OssPermissionError), system.transaction:
             for name in ("first", "second", "third"):
                 system.pipe_file(f"bucket/{name}", b"whole")
@@ -164,3 +154,41 @@ def test_transactions_without_a_block_publish_too(client: OssClient, uri: str) -
     assert client.get(uri) == PREVIOUS
     system.end_transaction()
     assert client.get(uri) == b"whole"
+
+
+@pytest.mark.parametrize("begin", ["block", "call"])
+def test_a_transaction_inside_another_one_is_refused_and_nothing_is_published(
+    client: OssClient, bucket: str, uri: str, begin: str
+) -> None:
+    system = fsspec.filesystem("oss")
+    with pytest.raises(OssConfigError, match="in a transaction already"), system.transaction:
+        with system.open(uri, "wb") as file:
+            file.write(b"outer")
+        if begin == "call":
+            system.start_transaction()
+        with system.transaction:
+            pass
+    assert client.get(uri) == PREVIOUS
+    over = system.transaction
+    with over, system.open(f"oss://{bucket}/other", "wb") as file:
+        file.write(b"whole")
+    assert client.get(f"oss://{bucket}/other") == b"whole"
+    with pytest.raises(OssConfigError, match="is over"), over:
+        pass
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_compressed_file_is_published_by_commit(client: OssClient, uri: str, is_closed: bool) -> None:  # noqa: FBT001 - a case
+    system = fsspec.filesystem("oss")
+    for end in ("discard", "commit"):
+        file = system.open(uri, "wb", autocommit=False, compression="gzip")
+        file.write(b"content")
+        if is_closed:
+            file.close()
+        assert client.get(uri) == PREVIOUS
+        getattr(file, end)()
+        file.close()
+        if end == "discard":
+            assert client.get(uri) == PREVIOUS
+    with fsspec.open(uri, "rb", compression="gzip") as read:
+        assert read.read() == b"content"

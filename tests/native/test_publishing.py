@@ -270,6 +270,20 @@ def test_a_wrapper_that_is_collected_aborts(
     assert client.get(uri) == PREVIOUS
 
 
+def test_a_finalizer_of_the_program_that_closes_a_writer_publishes(client: OssClient, uri: str, opened: Open) -> None:
+    class Closing:
+        def __init__(self, writer: Any) -> None:
+            self.writer = writer
+
+        def __del__(self) -> None:
+            self.writer.close()
+
+    closing = Closing(opened())
+    closing.writer.write(b"written so far")
+    del closing
+    assert client.get(uri) == b"written so far"
+
+
 def test_a_wrapper_that_is_collected_while_an_exception_passes_aborts(
     client: OssClient, uri: str, opened: Open
 ) -> None:
@@ -323,6 +337,51 @@ def test_a_generator_that_is_closed_early_publishes_nothing(client: OssClient, u
         client.put(uri, PREVIOUS)
         list(run())
         assert client.get(uri) == b"partrest"
+
+
+def test_the_own_block_of_a_generator_publishes_while_its_consumer_handles_an_exception(
+    client: OssClient, uri: str, opened: Open
+) -> None:
+    def write() -> Iterator[None]:
+        with opened() as writer:
+            writer.write(b"whole, ")
+            yield
+            writer.write(b"to its end")
+
+    async def write_async() -> None:
+        for _ in write():
+            await asyncio.sleep(0)
+
+    def resume_in_handler(generator: Iterator[None]) -> None:
+        next(generator)
+        try:
+            raise KeyError
+        except KeyError:
+            list(generator)
+
+    resume_in_handler(write())
+    assert client.get(uri) == b"whole, to its end"
+    client.put(uri, PREVIOUS)
+    resume_in_handler(write_async().__await__())
+    assert client.get(uri) == b"whole, to its end"
+
+
+def test_a_context_manager_that_is_closed_because_of_an_exception_does_not_publish_the_block_in_it(
+    client: OssClient, uri: str, opened: Open
+) -> None:
+    @contextlib.contextmanager
+    def writing() -> Iterator[Any]:
+        with opened() as writer:
+            yield writer
+
+    stack = contextlib.ExitStack()
+    with pytest.warns(RuntimeWarning, match="not published"), contextlib.suppress(KeyError):
+        try:
+            stack.enter_context(writing()).write(b"part")
+            raise KeyError
+        finally:
+            stack.close()
+    assert client.get(uri) == PREVIOUS
 
 
 def test_a_coroutine_that_is_cancelled_publishes_nothing(client: OssClient, uri: str, opened: Open) -> None:
