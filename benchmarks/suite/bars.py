@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.suite.contenders import FLOOR, ORIGINAL, OURS
+from benchmarks.suite import background, pictures
+from benchmarks.suite.contenders import FLOOR, ORIGINAL, OURS, S3
 from benchmarks.suite.large import CONNECTION_BYTES_PER_SECOND
 from benchmarks.suite.measure import Row, Run, paired
 
@@ -70,9 +71,24 @@ def memory(work: str, most: float, beside: float) -> Bar:
     return Bar(work, "MB besides the data", None, most, lambda rows: (rows[work, OURS].memory - beside) / 1e6)
 
 
+def waits(work: str, most: float) -> Bar:
+    """At most this many times as long as the bare work."""
+    what = f"times as long as {FLOOR}"
+    return Bar(work, what, None, most, lambda rows: rows[work, OURS].seconds / rows[work, FLOOR].seconds)
+
+
 def milliseconds(work: str, most: float) -> Bar:
     """At most this many milliseconds."""
     return Bar(work, "ms", None, most, lambda rows: rows[work, OURS].seconds * 1e3)
+
+
+def _share(work: str, most: float) -> Bar:
+    """At most this share of the processor time, beyond what the same work takes without a connector."""
+
+    def measure(rows: Rows) -> float:
+        return 1 - paired(rows[work, FLOOR], rows[work, OURS], _cpu)
+
+    return Bar(work, "share of the CPU that the connector takes", None, most, measure)
 
 
 def _of_connections(work: str, least: float) -> Bar:
@@ -87,8 +103,12 @@ _GIB = 1 << 30
 _LOCAL = "local file"
 _SAVE, _LOAD = "torch.save of 2 GiB into a sink", "torch.load of 2 GiB"
 _READ = "2 GiB into given memory"
+_MODEL = "a model of 4 GiB"
 
 BARS = [
+    *(faster(pictures.WORK, other, 0.97) for other in (ORIGINAL, S3, pictures.WEBDATASET)),
+    _share(pictures.WORK, 0.08),
+    *(sooner(pictures.FIRST, other, 0.97) for other in (ORIGINAL, S3, pictures.WEBDATASET)),
     faster("100 KB, iterable, 0 workers", ORIGINAL, 3),
     cheaper("100 KB, iterable, 0 workers", ORIGINAL, 3.5),
     faster("100 KB, iterable, 0 workers", FLOOR, 0.75),
@@ -110,6 +130,10 @@ BARS = [
     faster(_READ, FLOOR, 0.8),
     dearer(_READ, FLOOR, 1.5),
     memory(_READ, 300, 0),
+    faster(_MODEL, FLOOR, 0.8),
+    dearer(_MODEL, FLOOR, 1.5),
+    memory(_MODEL, 300, 4 * _GIB),
+    _of_connections(f"{_MODEL} at 35 ms, 50 MB/s a connection", 0.8),
     faster(_SAVE, ORIGINAL, 3),
     memory(_SAVE, 400, 0),
     faster(_LOAD, ORIGINAL, 2),
@@ -120,6 +144,7 @@ BARS = [
     faster("a million keys, fast list, 20 ms a page", ORIGINAL, 2),
     faster("DCP save of 2 GiB into a sink, 2 ranks", ORIGINAL, 2),
     faster("DCP load of 2 GiB, 2 ranks", ORIGINAL, 2),
+    *(waits(background.work(*variant), 1.1) for variant in background.VARIANTS),
     sooner("first batch of 64, 2 workers", ORIGINAL, 1),
     sooner("import, after torch", ORIGINAL, 1),
     milliseconds("import, without torch", 60),

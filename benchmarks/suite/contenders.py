@@ -1,6 +1,7 @@
 """The contenders: this package, the published peers with default settings, and the least that any client needs."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,13 +16,21 @@ from benchmarks.suite.measure import ROOT, Run, job
 OURS = "osstorchconnector 2"
 ORIGINAL = "osstorchconnector 1.2.3"
 S3 = "s3torchconnector"
+RUNAI = "run:ai, local files"
 FLOOR = "floor"
 
 # Each peer has a folder of its own, because one of them has this package's name. They share torch.
-PATHS = {OURS: ROOT / "python", ORIGINAL: ROOT / ".venv" / "original-1.2.3", S3: ROOT / ".venv" / "s3torchconnector"}
+_PEERS = Path(os.environ.get("BENCH_PEERS", ROOT / ".venv"))
+PATHS = {
+    OURS: ROOT / "python",
+    ORIGINAL: _PEERS / "original-1.2.3",
+    S3: _PEERS / "s3torchconnector",
+    RUNAI: _PEERS / "runai",
+}
 _WHEELS = {
     ORIGINAL: ["osstorchconnector==1.2.3", "safetensors"],
-    S3: ["s3torchconnector==1.5.0", "s3torchconnectorclient==1.5.0"],
+    S3: ["s3torchconnector==1.5.0", "s3torchconnectorclient==1.5.0", "tenacity"],
+    RUNAI: ["runai-model-streamer==0.17.1", "humanize"],
 }
 
 BUCKET = "bench"
@@ -37,16 +46,18 @@ class Site:
     access_key_id: str = "bench"
     access_key_secret: str = "bench"  # noqa: S105 - of no real account
     host: str = "127.0.0.1"
+    named_host: str = "localhost"
+    scheme: str = "http"
 
     @property
     def endpoint(self) -> str:
         """The endpoint for clients that put the bucket into the path."""
-        return f"http://{self.host}:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     @property
     def named_endpoint(self) -> str:
         """The endpoint for clients that put the bucket before the host name."""
-        return f"http://localhost:{self.port}"
+        return f"{self.scheme}://{self.named_host}:{self.port}"
 
     @property
     def cred_path(self) -> str:
@@ -71,12 +82,17 @@ Contenders = dict[str, Callable[[], Run]]
 
 def contender(name: str, site: Site, task: Mapping[str, Any], *, config_path: str = "") -> Callable[[], Run]:
     """Return a function that runs a task with one connector; without a configuration file, with default settings."""
+    return partial(job, PATHS.get(name, PATHS[OURS]), task_of(name, site, task, config_path=config_path))
+
+
+def task_of(name: str, site: Site, task: Mapping[str, Any], *, config_path: str = "") -> Task:
+    """Return the whole task of a contender: with its connection."""
     keys = {"access_key_id": site.access_key_id, "access_key_secret": site.access_key_secret}
     whole: Task = {"connector": name, "cred_path": site.cred_path, "region": REGION, "config_path": config_path} | keys
     whole["endpoint"] = site.endpoint
     if name == ORIGINAL:
-        whole |= {"endpoint": site.named_endpoint, "config_path": site.config_path}
-    return partial(job, PATHS.get(name, PATHS[OURS]), {**whole, **task})
+        whole |= {"endpoint": site.named_endpoint, "config_path": config_path or site.config_path}
+    return {**whole, **task}
 
 
 def install_peers() -> None:

@@ -4,17 +4,20 @@ It reads its task as JSON from standard input and prints its measurements as one
 processor time are those of the work, without the start of the interpreter and the imports.
 """
 
+import importlib
 import json
 import os
 import resource
-import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from benchmarks.suite import bare
 
 Task = dict[str, Any]
 MIB = 1 << 20
@@ -28,7 +31,10 @@ def traffic() -> tuple[int, int]:
     import osstorchconnector
 
     native = getattr(osstorchconnector, "_native", None)
-    return native.traffic() if native is not None else (0, 0)
+    if native is None:
+        return 0, 0
+    counts = native.counts()
+    return counts["received_bytes"], counts["verified_bytes"]
 
 
 def identity(item: Any) -> int:
@@ -59,13 +65,14 @@ def dataset(task: Task, source: str, *arguments: Any) -> Any:
 
         config = S3ClientConfig(force_path_style=True)
         options: dict[str, Any] = {"region": "us-east-1", "endpoint": task["endpoint"], "s3client_config": config}
+        options["transform"] = task.get("transform", identity)
         if task["dataset"] == "iterable":
-            return getattr(S3IterableDataset, source)(*arguments, transform=identity, enable_sharding=True, **options)
-        return getattr(S3MapDataset, source)(*arguments, transform=identity, **options)
+            return getattr(S3IterableDataset, source)(*arguments, enable_sharding=True, **options)
+        return getattr(S3MapDataset, source)(*arguments, **options)
     from osstorchconnector import OssIterableDataset, OssMapDataset
 
     kind = {"iterable": OssIterableDataset, "map": OssMapDataset}[task["dataset"]]
-    return getattr(kind, source)(*arguments, transform=identity, **connection(task))
+    return getattr(kind, source)(*arguments, transform=task.get("transform", identity), **connection(task))
 
 
 def small(task: Task) -> float:
@@ -86,6 +93,71 @@ def small(task: Task) -> float:
             seen[pid] = counted
     check(seen, sum(lengths))
     return len(lengths)
+
+
+def decoded(item: Any) -> Any:
+    """Return the pixels of a JPEG, as a training takes them."""
+    return pixels(item.read())
+
+
+def pixels(body: bytes) -> Any:
+    """Return a JPEG as a tensor of 3 x 224 x 224."""
+    import io
+
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(body)).convert("RGB").resize((224, 224))
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)
+
+
+class Files:
+    """A map dataset of the same pictures as local files."""
+
+    def __init__(self, paths: list[str]) -> None:
+        """Keep the paths."""
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        return pixels(Path(self.paths[index]).read_bytes())
+
+
+def picture_batches(task: Task) -> Any:
+    """Return an iterator over batches of pictures, from the task's connector, from webdataset or from files."""
+    import torch
+    from torch.utils.data import DataLoader
+
+    # Each worker has one of two processors.
+    torch.set_num_threads(1)
+    if "urls" in task:
+        import webdataset
+
+        shards = [f"pipe:curl -s {url}" for url in task["urls"]]
+        source: Any = webdataset.WebDataset(shards, shardshuffle=False).map(lambda sample: pixels(sample["jpg"]))
+    else:
+        names = Path(task["names"]).read_text().split()
+        if "files" in task:
+            source = Files([str(Path(task["files"]) / name.replace("/again/", "/")) for name in names])
+        else:
+            scheme = "s3" if task["connector"] == "s3torchconnector" else "oss"
+            uris = [f"{scheme}://{name}" for name in names]
+            source = dataset({**task, "transform": decoded}, "from_objects", uris)
+    return iter(DataLoader(source, batch_size=64, num_workers=task["workers"]))
+
+
+def pictures(task: Task) -> float:
+    """Make batches of pictures, all or the first."""
+    batches = picture_batches(task)
+    if task.get("first"):
+        next(batches)
+        # A user does not wait for the workers to end.
+        stop()
+        return 1
+    return float(sum(len(batch) for batch in batches))
 
 
 def sizes(task: Task) -> float:
@@ -173,13 +245,14 @@ def filled(task: Task) -> memoryview:
 
 
 def read_into(task: Task) -> float:
-    """Read one object into memory whose pages are present."""
+    """Read one object into memory whose pages are present, at once or in pieces that follow each other."""
     view = filled(task)
+    piece = task.get("piece", len(view))
     start()
     with open_reader(task) as reader:
         count = 0
         while count < len(view):
-            received = reader.readinto(view[count:])
+            received = reader.readinto(view[count : count + piece])
             if not received:
                 break
             count += received
@@ -189,36 +262,17 @@ def read_into(task: Task) -> float:
 
 
 def receive(task: Task) -> float:
-    """Receive one object with one request into memory whose pages are present: the least that any client has to do."""
+    """Receive one object into memory whose pages are present: the least that any client has to do."""
     view = filled(task)
     start()
-    address = urlsplit(task["endpoint"])
-    with socket.create_connection((address.hostname or "", address.port or 80)) as server:
-        server.sendall(f"GET /{task['name']} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-        head = b""
-        while b"\r\n\r\n" not in head and (received := server.recv(4096)):
-            head += received
-        body = head.partition(b"\r\n\r\n")[2]
-        view[: len(body)] = body
-        count = len(body)
-        while count < len(view) and (more := server.recv_into(view[count:])):
-            count += more
-    return count
+    return bare.receive(task, view)
 
 
 def send(task: Task) -> float:
-    """Send as many bytes with one request: the least that any client has to do."""
+    """Send as many bytes: the least that any client has to do."""
     view = filled(task)
     start()
-    address = urlsplit(task["endpoint"])
-    with socket.create_connection((address.hostname or "", address.port or 80)) as server:
-        server.sendall(
-            f"PUT /{task['name']} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(view)}\r\n\r\n".encode()
-        )
-        server.sendall(view)
-        if not server.recv(4096).startswith(b"HTTP/1.1 200"):
-            raise SystemExit("the server refused it")
-    return len(view)
+    return bare.send(task, view)
 
 
 def state(size: int) -> Any:
@@ -291,8 +345,67 @@ def distributed(task: Task) -> float:
     return float(task["size"])
 
 
+def stager_of(task: Task) -> Any:
+    """Return a stager of torch: the older one, or the newer one with its own or with shared memory."""
+    from torch.distributed.checkpoint import staging
+
+    if task["stager"] == "blocking":
+        return staging.BlockingAsyncStager()
+    options = staging.StagingOptions(
+        use_pinned_memory=False,
+        use_shared_memory=task["stager"] == "shared",
+        use_async_staging=False,
+        use_non_blocking_copy=False,
+    )
+    return staging.DefaultStager(options)
+
+
+def async_save(task: Task) -> float:
+    """Save twice in the background, and measure what the second save waits; the floor only copies."""
+    import torch.distributed as dist
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import AsyncCheckpointerType
+
+    saved, stager = state(task["size"]), stager_of(task)
+    kind = AsyncCheckpointerType(task["kind"])
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+
+        def waited() -> Any:
+            if task["connector"] == "floor":
+                return stager.stage(saved)
+            place = storage(task, "writer")
+            response: Any = dcp.async_save(
+                saved, storage_writer=place, async_stager=stager, async_checkpointer_type=kind
+            )
+            staging = getattr(response, "staging_completion", None)
+            if staging is None:
+                return response
+            # The training may change the state from here on.
+            staging.result()
+            return response.upload_completion
+
+        first = waited()
+        if isinstance(first, Future):
+            first.result()
+        start()
+        second = waited()
+        stop()
+        if isinstance(second, Future):
+            second.result()
+        stager.close()
+        dist.destroy_process_group()
+    return 1
+
+
 def storage(task: Task, kind: str) -> Any:
     """Return the storage writer or reader of the task's connector."""
+    if task["connector"] == "s3torchconnector":
+        from s3torchconnector import S3ClientConfig
+        from s3torchconnector.dcp import S3StorageWriter
+
+        config = S3ClientConfig(force_path_style=True)
+        return S3StorageWriter("us-east-1", f"s3://{task['name']}", endpoint=task["endpoint"], s3client_config=config)
     uri = f"oss://{task['name']}"
     import osstorchconnector
 
@@ -329,6 +442,7 @@ JOBS: dict[str, Callable[[Task], float]] = {
     function.__name__: function
     for function in (
         small,
+        pictures,
         listing,
         first_batch,
         read_into,
@@ -339,6 +453,7 @@ JOBS: dict[str, Callable[[Task], float]] = {
         load_file,
         checksum,
         distributed,
+        async_save,
         sizes,
         slow_reader,
     )
@@ -393,19 +508,42 @@ def resident() -> float:
 
 
 def main() -> int:
-    """Run one job."""
-    task = json.loads(sys.stdin.read())
+    """Run one job, or one after the other if the first line asks for it."""
+    task = json.loads(sys.stdin.readline())
     # Every training process has loaded these modules: they are not a cost of the connector.
     import torch.utils.data  # noqa: F401
 
     if task["connector"] == "s3torchconnector":
         import s3torchconnector  # noqa: F401
-    else:
+    elif task["connector"].startswith("osstorchconnector"):
         # The import of the original loads these names too.
         from osstorchconnector import OssCheckpoint, OssIterableDataset, OssMapDataset  # noqa: F401
     Counts.ours = task["connector"] == "osstorchconnector 2"
+    if task["job"] != "serve":
+        return perform(task)
+    # Each job runs in a fork of its own, which has all modules and no connection.
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = perform(json.loads(line))
+            except BaseException:  # noqa: BLE001 - the next job is another process
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(status)
+        _, ended = os.waitpid(child, 0)
+        if ended:
+            print(json.dumps({"failed": ended}), flush=True)
+    return 0
+
+
+def perform(task: Task) -> int:
+    """Do one task, and print what it took."""
     start()
-    amount = JOBS[task["job"]](task)
+    job = JOBS.get(task["job"]) or getattr(importlib.import_module("model_jobs"), task["job"])
+    amount = job(task)
     if "stop" not in _marks:
         stop()
     print(json.dumps({"amount": amount, **measured(), **_measured}))

@@ -75,11 +75,7 @@ def paired(row: Row, other: Row, of: Callable[[Run], float]) -> float:
 
 def job(python_path: Path, task: Mapping[str, Any]) -> Run:
     """Run a job in a fresh interpreter that finds its connector at `python_path`."""
-    environment = {**os.environ, "PYTHONPATH": str(python_path), "PYTHONWARNINGS": "ignore"}
-    # An installed package has been compiled already.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1"}
-    environment |= {"OSS_ACCESS_KEY_ID": task["access_key_id"], "OSS_ACCESS_KEY_SECRET": task["access_key_secret"]}
+    environment = environment_of(python_path, task["access_key_id"], task["access_key_secret"])
     command = [sys.executable, str(Path(__file__).with_name("job.py"))]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(command, env=environment, text=True, **pipes)  # type: ignore[call-overload]
@@ -98,6 +94,16 @@ def job(python_path: Path, task: Mapping[str, Any]) -> Run:
         raise JobFailedError(f"{result['amount']:.0f} instead of {expected}")
     memory = peak[0] - result["resident"] if task.get("workers") else result["memory"]
     return Run(result["amount"], result["seconds"], result["cpu"], max(memory, 0))
+
+
+def environment_of(python_path: Path, access_key_id: str, access_key_secret: str) -> dict[str, str]:
+    """Return the environment of a job whose connector lies at `python_path`."""
+    environment = {**os.environ, "PYTHONPATH": f"{python_path}{os.pathsep}{ROOT}", "PYTHONWARNINGS": "ignore"}
+    # An installed package has been compiled already.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment |= {"AWS_ACCESS_KEY_ID": access_key_id, "AWS_SECRET_ACCESS_KEY": access_key_secret}
+    environment |= {"AWS_REGION": "us-east-1"}
+    return environment | {"OSS_ACCESS_KEY_ID": access_key_id, "OSS_ACCESS_KEY_SECRET": access_key_secret}
 
 
 def _watch(pid: int, peak: list[float], done: threading.Event) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.suite.bars import BARS, Rows
 from benchmarks.suite.contenders import ORIGINAL, OURS
 from benchmarks.suite.measure import Row, read
+from benchmarks.suite.report_conditions import conditions_text
 
 _COLOURS = {OURS: "#d9480f", ORIGINAL: "#495057"}
 # Published for the original: 10 million images of about 100 KB, 128 processors, 160 Gbit/s.
@@ -18,7 +19,9 @@ _PROCESSORS, _NETWORK_BYTES = 128, 100e9 / 8
 
 def write_report(folder: Path) -> None:
     """Write ``README.md`` and the plots from the JSON files of a folder."""
-    parts = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    # Pictures first: they are what a training feels.
+    paths = sorted(folder.glob("*.json"), key=lambda path: (path.stem != "pictures", path.stem))
+    parts = {path.stem: read(path) for path in paths}
     growth, instructions = parts.pop("growth", []), parts.pop("instructions", [])
     rows = {(row.work, row.contender): row for part in parts.values() for row in part}
     text = [_HEAD, "## Targets\n", *_bars(rows)]
@@ -27,6 +30,7 @@ def write_report(folder: Path) -> None:
         text.append("\n![Rates of this package, as a multiple of those of 1.2.3](ratios.png)\n")
     for name, part in parts.items():
         text += [f"\n## {name.capitalize()}\n", *_table(part)]
+    text += conditions_text(folder)
     if instructions:
         text += ["\n## Instructions\n", *_instructions(instructions)]
     if growth:

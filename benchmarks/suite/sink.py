@@ -1,6 +1,6 @@
 """A server that discards uploads. The kernel drops their bodies, so the server costs less than any client.
 
-    python benchmarks/suite/sink.py PORT
+    python benchmarks/suite/sink.py PORT ADDRESSES
 
 It answers as if an object had been stored, in one part or in many, or copied. It computes no checksum and no ETag.
 """
@@ -88,7 +88,8 @@ def serve(connection: socket.socket) -> None:
 def main() -> None:
     """Serve until the process is killed."""
     port = int(sys.argv[1])
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    for host in sys.argv[2:]:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=512)
         threading.Thread(target=accept, args=(listener,), daemon=True).start()
     threading.Event().wait()
