@@ -32,25 +32,37 @@ def dependencies(crate: str) -> set[str]:
 # From the bottom to the top: a module may import its own layer and those before it. The longest name that fits counts,
 # so that the writer of archives, which lists a dataset, stands above the format of archives, which datasets read.
 PYTHON_LAYERS = [
-    ["_json", "_lazy", "_native", "_printable", "_torch"],
+    ["_json", "_lazy", "_native", "_printable", "_second_names", "_tested_versions", "_torch"],
     ["exceptions"],
     ["process"],
     ["credentials"],
     ["connection"],
     ["files"],
-    ["archive"],
+    ["archive", "model_files"],
     ["dataset"],
     ["archive.writer"],
     ["safetensor"],
     ["dcp"],
     ["checkpoint"],
+    ["conversion"],
     ["fsspec"],
     ["testing"],
-    ["lightning"],
+    ["model"],
+    ["accelerate", "diffusers", "integrations", "lightning", "metrics", "sglang", "transformers", "vllm"],
     ["cli"],
 ]
 # Packages that list names load them lazily, and old places of modules import the new ones: they have no layer.
-WITHOUT_LAYER = {"__init__", "iterable_dataset", "map_dataset", "testing_plugin"}
+WITHOUT_LAYER = {
+    "__init__",
+    "iterable_dataset",
+    "map_dataset",
+    "oss_checkpoint",
+    "oss_dcp_filesystem",
+    "oss_iterable_dataset",
+    "oss_map_dataset",
+    "oss_safetensor",
+    "testing_plugin",
+}
 
 
 def layer_of(module: str) -> int | None:
@@ -131,10 +143,14 @@ def torch_findings(package: Path = PACKAGE) -> list[str]:
 RUST_LAYERS = [
     ["proxy", "sync"],
     ["error"],
-    ["backoff", "buffer", "coalesce", "concurrency", "config", "credentials", "headers", "order", "sizes", "traffic"],
+    ["backoff", "buffer", "coalesce", "concurrency", "credentials", "descriptors", "headers", "memory"],
+    ["attempt", "audit"],
+    ["config"],
+    ["metrics", "order", "sizes"],
     ["catalogue"],
     ["advice", "local", "retry", "tls"],
     ["request", "transport"],
+    ["pool"],
     ["client"],
     ["ops"],
     ["paginate"],

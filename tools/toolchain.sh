@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 
 python=${1:-python3}
 
+windows="osstorchconnector does not run on Windows: install it in WSL, the Windows Subsystem for Linux"
+
 fail() {
   printf 'error: %s\n' "$@" >&2
   exit 1
@@ -20,6 +22,9 @@ newer_python() {
   echo /path/to/python3.11
 }
 
+case $(uname -s) in
+  MINGW* | MSYS* | CYGWIN* | Windows*) fail "$windows" ;;
+esac
 command -v "$python" >/dev/null ||
   fail "$python is not installed; install Python 3.11 or newer, or run make PYTHON=$(newer_python)"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
