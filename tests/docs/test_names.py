@@ -31,3 +31,13 @@ def test_links_to_files_lead_to_files(name: str) -> None:
     text = re.sub(r"```.*?```|`[^`\n]+`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     addresses = [address for address in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:|#", address)]
     assert [address for address in addresses if not (page.parent / Path(address.partition("#")[0])).exists()] == []
+
+
+def test_the_first_page_links_to_every_guide_tutorial_and_concept() -> None:
+    text = (ROOT / "docs" / "README.md").read_text()
+    pages = [
+        f"{folder}/{path.name}"
+        for folder in ("concepts", "guides", "start", "tutorials")
+        for path in sorted((ROOT / "docs" / folder).glob("*.md"))
+    ]
+    assert [page for page in pages if f"]({page}" not in text] == []
