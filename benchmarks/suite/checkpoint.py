@@ -4,6 +4,7 @@ from pathlib import Path
 
 from benchmarks.suite.contenders import BUCKET, FLOOR, ORIGINAL, OURS, S3, contender, contenders
 from benchmarks.suite.measure import Row, alternate
+from benchmarks.suite.objects import saved_state
 from benchmarks.suite.servers import emulator, nginx, sink, write_objects
 
 SIZE = 2 << 30
@@ -21,23 +22,10 @@ def run(folder: Path, rounds: int) -> list[Row]:
     with emulator(folder) as (_, site):
         found = contenders((OURS, ORIGINAL), site, {**task, "job": "save"})
         rows += alternate("torch.save of 2 GiB into the emulator", "bytes", found, rounds)
-    sums = write_objects(folder, [(KEY, _saved(folder))])
+    sums = write_objects(folder, [(KEY, saved_state(folder, SIZE))])
     path = folder / "files" / BUCKET / KEY
     with nginx(folder, sums) as site:
         found = contenders((OURS, ORIGINAL, S3), site, {**task, "job": "load"})
         found[LOCAL] = contender(LOCAL, site, {**task, "job": "load_file", "path": str(path)})
         rows += alternate("torch.load of 2 GiB", "bytes", found, rounds)
     return rows
-
-
-def _saved(folder: Path) -> bytes:
-    """Return the bytes that torch.save makes of the state."""
-    import torch
-
-    from benchmarks.suite.job import state
-
-    path = folder / "saved"
-    torch.save(state(SIZE), path)
-    body = path.read_bytes()
-    path.unlink()
-    return body

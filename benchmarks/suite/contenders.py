@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.suite.jobs import Task
 from benchmarks.suite.measure import ROOT, Run, job
 
 OURS = "osstorchconnector 2"
@@ -28,9 +29,9 @@ PATHS = {
     RUNAI: _PEERS / "runai",
 }
 _WHEELS = {
-    ORIGINAL: ["osstorchconnector==1.2.3", "safetensors"],
-    S3: ["s3torchconnector==1.5.0", "s3torchconnectorclient==1.5.0", "tenacity"],
-    RUNAI: ["runai-model-streamer==0.17.1", "humanize"],
+    ORIGINAL: ["osstorchconnector==1.2.3", "safetensors==0.8.0"],
+    S3: ["s3torchconnector==1.5.0", "s3torchconnectorclient==1.5.0", "tenacity==9.2.1"],
+    RUNAI: ["runai-model-streamer==0.17.1", "humanize==4.17.0"],
 }
 
 BUCKET = "bench"
@@ -76,7 +77,6 @@ class Site:
         return str(path)
 
 
-Task = dict[str, Any]
 Contenders = dict[str, Callable[[], Run]]
 
 

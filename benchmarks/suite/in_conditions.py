@@ -7,7 +7,6 @@ ten minutes. A slow contender gets fewer objects, and fewer rounds if one takes 
 import argparse
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -24,9 +23,10 @@ from typing import Any, Self
 from benchmarks.suite.conditions import CONDITIONS, Ground, Objects, machine
 from benchmarks.suite.contenders import BUCKET, FLOOR, ORIGINAL, OURS, PATHS, S3, Site, install_peers, task_of
 from benchmarks.suite.measure import ROOT, JobFailedError, Row, Run, environment_of, show
-from benchmarks.suite.objects import bodies
+from benchmarks.suite.objects import bodies, saved_state
 from benchmarks.suite.report import write_report
 from benchmarks.suite.servers import write_objects
+from benchmarks.suite.wrk import wrk
 
 KEYS = 20_000
 _DISTINCT = 5_000
@@ -147,28 +147,6 @@ class Contender:
         return process
 
 
-def wrk(ground: Ground, connections: int) -> Run:
-    """Fetch the small objects again and again with a minimal client."""
-    site = ground.reading
-    script = site.folder / "get.lua"
-    requests = ",\n".join(
-        f'"GET /{BUCKET}/{key} HTTP/1.1\\r\\nHost: {site.host}\\r\\n\\r\\n"' for key, _ in bodies(100_000, _DISTINCT)
-    )
-    script.write_text(
-        f"local requests = {{\n{requests}\n}}\nlocal index = 0\n"
-        "request = function() index = index % #requests + 1; return requests[index] end\n"
-    )
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{_FLOOR_SECONDS}s", "--timeout", "20s", "-s", str(script)]
-    begun = os.times()
-    done = subprocess.run([*ground.prefix, *command, f"{site.endpoint}/"], capture_output=True, text=True, check=True)
-    ended = os.times()
-    count = re.search(r"(\d+) requests in ([\d.]+)(ms|s)", done.stdout)
-    if count is None or "Non-2xx" in done.stdout or int(count[1]) == 0:
-        raise JobFailedError(done.stdout)
-    cpu = sum(ended[2:4]) - sum(begun[2:4])
-    return Run(float(count[1]), float(count[2]) / (1000 if count[3] == "ms" else 1), cpu, 0)
-
-
 class Series:
     """The runs of one contender at one row."""
 
@@ -235,7 +213,12 @@ def series_of(work: Work, ground: Ground, contenders: Mapping[str, Contender], n
 
         found.append(Series(work, name, run, (small,)))
     if work.floor == "wrk":
-        found.append(Series(work, FLOOR, lambda count: wrk(ground, count), _FLOOR_CONNECTIONS["objects"]))
+        keys = [key for key, _ in bodies(100_000, _DISTINCT)]
+
+        def minimal(connections: int) -> Run:
+            return wrk(site, keys, connections, _FLOOR_SECONDS, ground.prefix)
+
+        found.append(Series(work, FLOOR, minimal, _FLOOR_CONNECTIONS["objects"]))
     elif work.floor:
         task = {**work.task, "job": work.floor}
         floor = contenders[FLOOR]
@@ -306,24 +289,11 @@ def written() -> Iterator[tuple[Objects, Path]]:
         def large() -> Iterator[tuple[str, bytes]]:
             for size in {condition.large for condition in CONDITIONS.values()}:
                 yield f"large-{size}.bin", bytes(range(256)) * (size // 256)
-                yield f"state-{size}.pt", saved(folder, size)
+                yield f"state-{size}.pt", saved_state(folder, size)
 
         sums = write_objects(folder, bodies(100_000, _DISTINCT)) | write_objects(folder, large())
         write_objects(folder, ((f"list/{number:06}", b"1") for number in range(KEYS)))
         yield Objects(folder, sums), folder
-
-
-def saved(folder: Path, size: int) -> bytes:
-    """Return the bytes that torch.save makes of a state."""
-    import torch
-
-    from benchmarks.suite.job import state
-
-    path = folder / "saved"
-    torch.save(state(size), path)
-    body = path.read_bytes()
-    path.unlink()
-    return body
 
 
 def main() -> int:

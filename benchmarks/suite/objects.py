@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.suite.contenders import BUCKET
+from benchmarks.suite.jobs.transfers import state
 from benchmarks.suite.servers import AGAIN, write_objects
 from osstorchconnector.testing import Emulator
 
@@ -52,3 +53,14 @@ def fill(emulator: Emulator, count: int, mean: int) -> list[str]:
         for put in under_way:
             put.result()
     return keys
+
+
+def saved_state(folder: Path, size: int) -> bytes:
+    """Return the bytes that torch.save makes of a state."""
+    import torch
+
+    path = folder / "saved"
+    torch.save(state(size), path)
+    body = path.read_bytes()
+    path.unlink()
+    return body

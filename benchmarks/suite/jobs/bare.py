@@ -4,10 +4,9 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from urllib.parse import urlsplit
 
-Task = dict[str, Any]
+from benchmarks.suite.jobs import Task
 
 
 def opened(task: Task) -> socket.socket:
@@ -40,18 +39,33 @@ def receive(task: Task, view: memoryview) -> float:
 def receive_range(task: Task, view: memoryview, begin: int) -> None:
     """Receive one range of an object."""
     with opened(task) as server:
-        wanted = f"Host: {urlsplit(task['endpoint']).netloc}\r\nRange: bytes={begin}-{begin + len(view) - 1}"
-        server.sendall(f"GET /{task['name']} HTTP/1.1\r\n{wanted}\r\n\r\n".encode())
-        head = b""
-        while b"\r\n\r\n" not in head and (received := server.recv(4096)):
-            head += received
-        if not head.startswith(b"HTTP/1.1 20"):
-            raise SystemExit(head.decode(errors="replace"))
-        body = head.partition(b"\r\n\r\n")[2]
-        view[: len(body)] = body
-        count = len(body)
-        while count < len(view) and (more := server.recv_into(view[count:])):
-            count += more
+        exchange(server, task, task["name"], view, f"Range: bytes={begin}-{begin + len(view) - 1}\r\n")
+
+
+def exchange(server: socket.socket, task: Task, name: str, view: memoryview, fields: str = "") -> int:
+    """Ask for an object, and receive its body at the beginning of `view`; return its length.
+
+    Raises:
+        SystemExit: The server refuses it, sends more than `view` holds, or fewer bytes than it states.
+    """
+    host = urlsplit(task["endpoint"]).netloc
+    server.sendall(f"GET /{name} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
+    received = b""
+    while b"\r\n\r\n" not in received and (more := server.recv(4096)):
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 20"):
+        raise SystemExit(head.decode(errors="replace"))
+    length = next(int(line.split(b":")[1]) for line in head.lower().splitlines() if line.startswith(b"content-length:"))
+    if length > len(view):
+        raise SystemExit(f"{name} has {length} bytes, and {len(view)} were asked for")
+    view[: len(body)] = body
+    count = len(body)
+    while count < length and (arrived := server.recv_into(view[count:length])):
+        count += arrived
+    if count < length:
+        raise SystemExit(f"{count} of {length} bytes of {name} were received")
+    return length
 
 
 def send(task: Task, view: memoryview) -> float:

@@ -1,27 +1,25 @@
-"""Jobs that load a model of several safetensors files; `job.py` runs them. Each returns the bytes of all tensors."""
+"""Jobs that load a model of several safetensors files. Each returns the bytes of all tensors."""
 
-import socket
-import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-Task = dict[str, Any]
+from benchmarks.suite.jobs import Task, bare
+from benchmarks.suite.jobs.connectors import connection
+from benchmarks.suite.jobs.figures import Counts, start
 
 
 def load_model(task: Task) -> float:
     """Load all tensors of a model in OSS."""
-    options = {name: task[name] for name in ("endpoint", "cred_path", "config_path", "region")}
-    if task["connector"] == "osstorchconnector 2":
+    if Counts.ours:
         from osstorchconnector.model import open_model
 
-        _start()
-        with open_model(f"oss://{task['directory']}", **options) as model:
+        start()
+        with open_model(f"oss://{task['directory']}", **connection(task)) as model:
             return _bytes_of(model.load())
     from osstorchconnector import OssSafetensor
 
-    _start()
-    safetensor = OssSafetensor(**options)
+    start()
+    safetensor = OssSafetensor(**connection(task))
     loaded: dict[str, Any] = {}
     for file in task["files"]:
         loaded |= safetensor.load_file(f"oss://{task['directory']}{file}")
@@ -32,7 +30,7 @@ def load_local_model(task: Task) -> float:
     """Load the same from files, by the library safetensors. Mapped pages are copied, as their use would read them."""
     from safetensors import safe_open
 
-    _start()
+    start()
     loaded = {}
     for file in task["files"]:
         with safe_open(Path(task["folder"], file), framework="pt") as opened:
@@ -45,7 +43,7 @@ def stream_local_model(task: Task) -> float:
     """Load the same from files, by the streamer of run:ai."""
     from runai_model_streamer import SafetensorsStreamer
 
-    _start()
+    start()
     with SafetensorsStreamer() as streamer:
         streamer.stream_files([str(Path(task["folder"], file)) for file in task["files"]])
         return _bytes_of(dict(streamer.get_tensors()))
@@ -57,34 +55,14 @@ def receive_model(task: Task) -> float:
 
     memory: Any = np.ones(task["stored"], np.uint8)
     view = memoryview(memory)
-    _start()
-    address = urlsplit(task["endpoint"])
+    start()
     count = 0
-    with socket.create_connection((address.hostname or "", address.port or 80)) as server:
+    with bare.opened(task) as server:
         for file in task["files"]:
-            path = f"/{task['directory']}{file}"
-            server.sendall(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-            head = b""
-            while b"\r\n\r\n" not in head and (received := server.recv(4096)):
-                head += received
-            fields, _, body = head.partition(b"\r\n\r\n")
-            length = next(
-                int(line.split(b":")[1]) for line in fields.lower().splitlines() if line.startswith(b"content-length")
-            )
-            end = count + length
-            view[count : count + len(body)] = body
-            count += len(body)
-            while count < end and (more := server.recv_into(view[count:end])):
-                count += more
+            count += bare.exchange(server, task, f"{task['directory']}{file}", view[count:])
     if count != task["stored"]:
         raise SystemExit(f"{count} of {task['stored']} bytes were received")
     return float(task["expected"])
-
-
-def _start() -> None:
-    """Begin to measure here: a server has loaded these modules before."""
-    job: Any = sys.modules["__main__"]
-    job.start()
 
 
 def _bytes_of(tensors: dict[str, Any]) -> float:
