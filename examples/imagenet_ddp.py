@@ -172,6 +172,9 @@ def main() -> int:
     parser.add_argument("--cred-path", default="", help="JSON file with the access key for --endpoint")
     parser.add_argument("--region", default="", help="region of --endpoint, if its name does not contain it")
     options = parser.parse_args()
+    if torch.cuda.is_available():
+        # NCCL takes the current device for what is not about a tensor, such as a barrier.
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     with ExitStack() as stack:
         connection = connect(options, stack)

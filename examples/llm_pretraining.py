@@ -4,10 +4,10 @@
     python examples/llm_pretraining.py
     torchrun --nproc-per-node 2 examples/llm_pretraining.py
 
-Without ``--data`` an OSS server runs beside this program, with a small made-up corpus. With ``--data`` and
-``--endpoint`` it reads yours: objects whose lines are JSON objects with a field ``text``. The corpus is never
-downloaded as a whole. The position in it is part of each checkpoint: the object, the line, and the tokens that no batch
-has taken.
+Without ``--endpoint`` an OSS server runs beside this program. Without ``--data`` a small made-up corpus is uploaded to
+the bucket ``corpus``; else ``--data`` names yours: objects whose lines are JSON objects with a field ``text``. The
+corpus is never downloaded as a whole. The position in it is part of each checkpoint: the object, the line, and the
+tokens that no batch has taken.
 """
 
 import argparse

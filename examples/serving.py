@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import torch
 from torch import nn
 
-from osstorchconnector import OssClient, OssError, OssSafetensor
+from osstorchconnector import OssClient, OssSafetensor
 from osstorchconnector.testing import ConnectionArguments, Emulator
 
 BUCKET = "models"
@@ -50,7 +50,10 @@ class Served:
         self._safetensor = OssSafetensor(**connection)
         self._seconds = seconds
         self._ended = threading.Event()
-        self.version, self.model = self._load(self._newest())
+        newest = self._newest()
+        if newest is None:
+            sys.exit(f"{models} has no folder with a number and a model.safetensors")
+        self.version, self.model = self._load(newest)
         self._thread = threading.Thread(target=self._watch, name="new versions")
         self._thread.start()
 
@@ -66,13 +69,11 @@ class Served:
         self._ended.set()
         self._thread.join()
 
-    def _newest(self) -> int:
-        """Return the highest version that is there. An object appears when it is complete."""
+    def _newest(self) -> int | None:
+        """Return the highest version that is there, if there is one. An object appears when it is complete."""
         names = [item.name for item in self._client.list(self._models) if item.name.endswith("/model.safetensors")]
         versions = [int(name.split("/")[-2]) for name in names if name.split("/")[-2].isdecimal()]
-        if not versions:
-            sys.exit(f"{self._models} has no folder with a number and a model.safetensors")
-        return max(versions)
+        return max(versions, default=None)
 
     def _load(self, version: int) -> tuple[int, Model]:
         """Load a version. Nothing is changed if that fails."""
@@ -84,10 +85,12 @@ class Served:
     def _watch(self) -> None:
         while not self._ended.wait(self._seconds):
             try:
-                if (newest := self._newest()) != self.version:
+                newest = self._newest()
+                if newest is not None and newest > self.version:
                     self.version, self.model = self._load(newest)
-            except OssError as error:
-                # The version before is served on, and the next look may succeed.
+            except RuntimeError as error:
+                # OssError is one, and so is what torch raises about tensors of other shapes. The version before is
+                # served on, and the next look may succeed.
                 print(f"no new version can be loaded: {error}", file=sys.stderr, flush=True)
 
 

@@ -174,6 +174,39 @@ def test_serving_without_a_model_says_where_it_looked() -> None:
     assert result.stderr == "oss://models/sum/ has no folder with a number and a model.safetensors\n"
 
 
+@pytest.mark.slow(90)
+def test_serving_survives_a_version_that_cannot_be_loaded_and_a_time_without_any() -> None:
+    with Emulator(buckets=["models"]) as emulator:
+        example = runpy.run_path(str(EXAMPLES / "serving.py"))
+        publish, client = example["publish"], emulator.client()
+        publish(1, [1, 1, 1, 1], emulator.connection)
+        served = example["Served"]("oss://models/sum/", emulator.connection, 0.05)
+        deadline = time.monotonic() + 40
+
+        def wait_for_looks() -> None:
+            emulator.clear_requests()
+            while len(emulator.requests(operation="ListObjectsV2")) < 3:
+                assert time.monotonic() < deadline, "it looks no more"
+                time.sleep(0.05)
+
+        try:
+            client.delete("oss://models/sum/1/model.safetensors")
+            wait_for_looks()
+            # Of another shape than the model, and no model at all.
+            publish(2, [1, 1], emulator.connection)
+            wait_for_looks()
+            client.put("oss://models/sum/3/model.safetensors", b"no tensors")
+            wait_for_looks()
+            assert served.answer([1, 2, 3, 4]) == {"version": 1, "answer": 10.0}
+            publish(4, [2, 2, 2, 2], emulator.connection)
+            while served.version != 4:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert served.answer([1, 2, 3, 4]) == {"version": 4, "answer": 20.0}
+        finally:
+            served.close()
+
+
 # Each needs packages of its own; `make test-frameworks` has all of them.
 @pytest.mark.slow(280)
 @pytest.mark.parametrize(
