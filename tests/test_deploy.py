@@ -125,16 +125,13 @@ def commands() -> Iterator[list[str]]:
     yield shlex.split(json.loads((DEPLOY / "pai" / "dlc-job.json").read_text())["UserCommand"])
 
 
-@pytest.mark.slow(120)
 def test_the_commands_name_options_that_the_examples_have() -> None:
     known: dict[str, set[str]] = {}
     for command in commands():
         (place,) = [number for number, word in enumerate(command) if word.startswith("/opt/examples/")]
         path = ROOT / "examples" / Path(command[place]).name
         if path.name not in known:
-            # The launcher sets this; without it the example says how it is started.
-            source = path.read_text()
-            known[path.name] = set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', source))
+            known[path.name] = set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', path.read_text()))
         options = {word.partition("=")[0] for word in command[place + 1 :]}
         assert options <= known[path.name]
         assert {"--data", "--checkpoints", "--endpoint"} <= options

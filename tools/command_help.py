@@ -3,6 +3,7 @@
 ``python tools/command_help.py`` writes the file; a test compares it with what the commands say.
 """
 
+import argparse
 import os
 import re
 from pathlib import Path
@@ -15,14 +16,20 @@ COMMON = ("selection", "connection")
 _BLOCK = re.compile(r"(^#+ `?osst (?P<command>[a-z]+)`?.*?\n```text\n)(?P<help>.*?)(^```\n)", re.MULTILINE | re.DOTALL)
 
 
-def help_of(command: str) -> str:
-    """Return the help of a command without the common groups."""
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, which writes lines of 100 characters."""
     from osstorchconnector.cli.__main__ import build_parser  # noqa: PLC0415 - the guide is checked without a build too
 
     os.environ["COLUMNS"] = "100"
     (commands,) = (action for action in build_parser(command)._actions if action.dest == "command")  # noqa: SLF001 - argparse has no public way to ask
     assert isinstance(commands.choices, dict)  # noqa: S101 - for the type checker
-    text: str = commands.choices[command].format_help()
+    parser: argparse.ArgumentParser = commands.choices[command]
+    return parser
+
+
+def help_of(command: str) -> str:
+    """Return the help of a command without the common groups."""
+    text = parser_of(command).format_help()
     for title in COMMON:
         text = re.sub(rf"^{title}:\n(?:(?:  .*)?\n)*?(?=\S|\Z)", "", text, flags=re.MULTILINE)
     return text.rstrip() + "\n"
@@ -30,14 +37,8 @@ def help_of(command: str) -> str:
 
 def group_of(command: str, title: str) -> str:
     """Return the help of one of the common groups."""
-    from osstorchconnector.cli.__main__ import build_parser  # noqa: PLC0415 - as above
-
-    os.environ["COLUMNS"] = "100"
-    (commands,) = (action for action in build_parser(command)._actions if action.dest == "command")  # noqa: SLF001 - as above
-    assert isinstance(commands.choices, dict)  # noqa: S101 - as above
-    match = re.search(
-        rf"^{title}:\n((?:(?:  .*)?\n)*?)(?=\S|\Z)", commands.choices[command].format_help(), flags=re.MULTILINE
-    )
+    text = parser_of(command).format_help()
+    match = re.search(rf"^{title}:\n((?:(?:  .*)?\n)*?)(?=\S|\Z)", text, flags=re.MULTILINE)
     assert match is not None, title  # noqa: S101 - every command of the guide has them
     return match[1].rstrip() + "\n"
 

@@ -125,9 +125,8 @@ def main(names: list[str]) -> None:
             ),
             "top": ("osst top --once", "What osst top says of a job with a slow transform"),
         }
-        for name, (command, title) in commands.items():
-            if names and name not in names:
-                continue
+        for name in names or commands:
+            command, title = commands[name]
             job = None
             if name == "top":
                 arguments = [emulator.endpoint, str(folder / "key.json")]
