@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 FILE: Final = Path(__file__).with_suffix(".json")
-#: Modules that users import from. The framework of the last one is among the tools of the tests.
+#: Modules that users import from. What the others need is not among the tools of the tests.
 MODULES: Final = (
     "osstorchconnector",
     *(
         f"osstorchconnector.{name}"
         for name in (
-            *("accelerate", "archive", "checkpoint", "connection", "credentials", "dataset", "dcp", "exceptions"),
-            *("fsspec", "lightning", "model", "safetensor", "testing"),
+            *("accelerate", "archive", "checkpoint", "connection", "conversion", "credentials", "dataset", "dcp"),
+            *("diffusers", "exceptions", "fsspec", "lightning", "metrics", "model", "safetensor", "testing"),
         )
     ),
 )

@@ -1,6 +1,8 @@
 """What a hosted repository runs calls commands that exist, and is marked as long as it has never run."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,29 @@ def test_a_workflow_calls_what_exists_and_is_marked(path: Path) -> None:
     actions = [step["uses"] for step in steps if "uses" in step]
     assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions), actions
     assert all("timeout-minutes" in job for job in jobs.values())
+
+
+def test_the_workflow_installs_what_the_checks_need() -> None:
+    """A runner is not root, and `.ci/run` fails if something is missing."""
+    needed = set(re.findall(r"missing\+=\((\S+)\)", (ROOT / ".ci" / "run").read_text()))
+    assert len(needed) == 3
+    (installed,) = re.findall(
+        r"sudo apt-get install ([^\n]*)", (ROOT / ".github" / "workflows" / "check.yml").read_text()
+    )
+    assert needed <= set(installed.split())
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"), [("v2.0.0a1", "--prerelease"), ("v2.0.0rc12", "--prerelease"), ("v2.0.0", "--latest")]
+)
+def test_only_what_is_no_release_for_everybody_is_marked(tag: str, kind: str, tmp_path: Path) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "wheels.yml").read_text())["jobs"]
+    (command,) = [step["run"] for step in jobs["release"]["steps"] if "gh release" in step.get("run", "")]
+    (tmp_path / "gh").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "gh").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "TAG": tag}
+    done = subprocess.run(["bash", "-ec", command], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith(f"release create {tag} --verify-tag {kind} --notes-file notes.md ")
 
 
 def test_only_what_publishes_may_write() -> None:

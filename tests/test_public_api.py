@@ -10,6 +10,7 @@ import pytest
 import osstorchconnector
 from osstorchconnector.integrations import MODULES
 from tests import public_api
+from tests.docs.test_reference import PUBLIC
 
 
 def test_all_is_what_can_be_imported_sorted() -> None:
@@ -285,6 +286,15 @@ def test_a_name_or_a_base_that_is_gone_is_found() -> None:
         "package.OssError(RuntimeError, Exception) is now (Exception)",
         "package.get is gone",
     ]
+
+
+# They import Transformers, or name what others have that are not installed for the tests.
+WITH_FRAMEWORKS = {"integrations", "integrations.ultralytics", "transformers"}
+
+
+def test_the_record_is_of_every_module_that_the_reference_shows() -> None:
+    recorded = {path.removeprefix("osstorchconnector.") for path in public_api.MODULES}
+    assert set(PUBLIC) - recorded == WITH_FRAMEWORKS
 
 
 # The first import of lightning takes long.
