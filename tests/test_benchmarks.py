@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.suite import contenders
+from benchmarks.suite import contenders, report
 from benchmarks.suite.contenders import OURS, Site, contender
 from benchmarks.suite.job import JOBS
 from benchmarks.suite.jobs import bare
@@ -25,6 +25,10 @@ def test_every_job_that_a_part_names_exists_and_every_job_is_named() -> None:
     # The least that a client has to do stands in the column of the floor.
     named |= set(re.findall(r', "(receive|send)"\)', (SUITE / "in_conditions.py").read_text()))
     assert named - {"serve"} == set(JOBS)
+
+
+def test_the_report_begins_as_the_suite_writes_it() -> None:
+    assert (SUITE.parent / "report" / "README.md").read_text().startswith(report._HEAD)
 
 
 def test_peers_have_the_same_versions_in_each_installation() -> None:

@@ -48,7 +48,8 @@ turn on the same bytes, with default settings on both sides.
 - CPU is the processor time of all processes of the contender. Memory is the peak beyond what the interpreter held with
   torch imported.
 - nginx sends each object's CRC-64, and this package has compared every delivered byte with it.
-- The floor is `wrk` for small objects, and a bare loop of `recv` or `send` on one connection for large objects.
+- The floor is the least that the work takes: `wrk` for small objects, a bare loop of `recv` or `send` on one connection
+  for large ones, files of the page cache for pictures, and the copy alone for saves in the background.
 
 If a target is missed, profiles show why: [the limits seen](../../docs/decisions/speed-log.md#limits-seen).
 """
