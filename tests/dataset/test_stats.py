@@ -1,6 +1,7 @@
 """What a dataset and a client say of the time and the requests."""
 
 import copy
+import fcntl
 import gc
 import multiprocessing
 import pickle
@@ -8,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ from torch.utils.data import DataLoader
 
 from osstorchconnector import DataObject, DatasetStats, OssClient, OssConfig, OssIterableDataset, OssMapDataset
 from osstorchconnector.dataset import reading_time
+from osstorchconnector.dataset.private_directory import PrivateDirectory
+from osstorchconnector.dataset.stats_file import StatsFile
 from osstorchconnector.testing import Emulator
 from tests.faults.objects import ObjectServer, Refusal, uri
 from tests.faults.readers import connect
+from tests.forks import idle_fork
 
 OBJECTS = 100
 PLACE = "oss://timed/data/"
@@ -250,6 +255,17 @@ def test_a_directory_that_cannot_be_written_does_not_end_a_job(
     monkeypatch.setattr(dataset._directory, "_path", dataset._directory.path / "no" / "such")
     assert [item.read() for item in dataset[[0, 1]]] == [b"x" * 1000] * 2
     assert dataset.stats().samples == 2
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_no_lock() -> None:
+    directory = PrivateDirectory()
+    stats = StatsFile(directory, "kind", "place")
+    with ExitStack() as stack:
+        with stats._open():
+            stack.enter_context(idle_fork())
+        with (directory.path / "stats.json").open("rb") as file:
+            # Raises if somebody has the lock.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _counted(connection: dict[str, Any], results: Any) -> None:

@@ -1,15 +1,18 @@
 """The local copies of annotation files."""
 
+import fcntl
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from osstorchconnector import OssClient, OssConfigError, OssError, OssNotFoundError, get_oss_ann_path
-from osstorchconnector.integrations.annotations import copy_annotations
+from osstorchconnector.integrations.annotations import _alone, copy_annotations
 from osstorchconnector.testing import Emulator
+from tests.forks import idle_fork
 
 CONTENT = json.dumps({"images": [{"id": number} for number in range(2000)]}).encode()
 
@@ -79,6 +82,16 @@ def test_ranks_that_begin_together_download_once(
             done.result()
     assert Path(place[2]).read_bytes() == CONTENT
     assert downloads(emulator, place[0]) == 1
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "copy"
+    with ExitStack() as stack:
+        with _alone(path):
+            stack.enter_context(idle_fork())
+        with (tmp_path / "copy.lock").open("rb") as file:
+            # Raises if somebody has the lock.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_download_that_fails_leaves_no_copy_that_counts(

@@ -1,11 +1,13 @@
 """Local copies of models: made once, shared, checked, removed or kept, whatever kills the processes that use them."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from osstorchconnector.model_files.copies import LocalCopies, LocalCopy
 from osstorchconnector.model_files.listing import model_files
 from osstorchconnector.model_files.lock import FileLock
 from osstorchconnector.testing import Emulator
+from tests.forks import idle_fork
 from tests.model_files.conftest import FILES, TOTAL, store
 
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -365,6 +368,44 @@ def test_a_forked_child_does_not_remove_the_copy(acquire: Any) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert files_in(copy.directory) == FILES
+
+
+def can_be_shared(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_a_kept_copy_can_be_used_while_a_fork_of_its_former_user_runs(acquire: Any, place: Path) -> None:
+    copy = acquire(keep=True)
+    with idle_fork():
+        copy.release()
+        assert [can_be_shared(lock) for lock in place.glob("*.lock")] == [True]
+
+
+def test_a_copy_that_was_broken_off_can_be_made_while_a_fork_runs(acquire: Any, place: Path) -> None:
+    once = iter([idle_fork()])
+    with ExitStack() as stack:
+
+        def break_off(_count: int) -> None:
+            for fork in once:
+                stack.enter_context(fork)
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            acquire(keep=True, advance=break_off)
+        assert [can_be_shared(lock) for lock in place.glob("*.lock")] == [True]
+
+
+def test_who_decides_about_space_leaves_the_lock_to_others_while_a_fork_runs(place: Path) -> None:
+    place.mkdir()
+    with ExitStack() as stack:
+        with LocalCopies(place, keep=True)._deciding():
+            stack.enter_context(idle_fork())
+        assert can_be_shared(place / "space")
 
 
 def test_a_lock_that_was_removed_meanwhile_is_not_one(tmp_path: Path) -> None:

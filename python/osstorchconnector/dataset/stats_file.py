@@ -63,9 +63,13 @@ class StatsFile:
         file = os.open(folder / _NUMBERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if os.fstat(file).st_size == 0:
-                (folder / _ABOUT).write_text(json.dumps(self._about))
-            yield file
+            try:
+                if os.fstat(file).st_size == 0:
+                    (folder / _ABOUT).write_text(json.dumps(self._about))
+                yield file
+            finally:
+                # A process that is forked meanwhile has the file too, so closing it would not release the lock.
+                fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             os.close(file)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.connection.uri import split_object, without_query
-from osstorchconnector.exceptions import OssConfigError
+from osstorchconnector.exceptions import OssConfigError, OssError
 from osstorchconnector.files.writing import writing
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def _download(reader: "OssReader", path: Path, version: dict[str, object]) -> No
                 file.write(buffer[:count])
         with writing(str(note), None, durable=False) as file:
             file.write(json.dumps(version).encode())
+    except OssError:
+        raise
     except OSError as error:
-        if isinstance(error, RuntimeError):
-            raise
         raise OssConfigError(
             f"the copy {path} of {reader.uri} cannot be written ({error.strerror}): give ann_cache_dir a directory "
             "with free space that this user can write to"
@@ -112,7 +112,12 @@ def _alone(path: Path) -> Generator[None]:
         # Some file systems have no locks: then each process downloads, and the last one's copy stays.
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # A process that is forked meanwhile has the file too, so closing it would not release the lock.
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _make_private(directory: Path) -> None:

@@ -116,7 +116,7 @@ class LocalCopies:
                     self._fill(client, uri, name, directory, files, advance, compare=compare)
                     shared = lock.share()
                 except BaseException:
-                    lock.close()
+                    lock.end()
                     if not self._keep or not self._path(name, "json").exists():
                         self._remove(name)
                     raise
@@ -147,7 +147,10 @@ class LocalCopies:
         if not owner.is_this_process():
             return False
         last = lock.take()
-        if last and not self._keep:
+        if last and self._keep:
+            # Forked processes use it too. They must not have it alone.
+            lock.share()
+        elif last:
             self._remove_locked(name, lock)
         lock.close()
         return last
@@ -236,7 +239,7 @@ class LocalCopies:
         if lock is None:
             return False
         self._remove_locked(name, lock)
-        lock.close()
+        lock.end()
         return True
 
     def _remove_locked(self, name: str, lock: FileLock) -> None:
@@ -251,7 +254,7 @@ class LocalCopies:
         try:
             yield
         finally:
-            lock.close()
+            lock.end()
 
     def _is_complete(self, name: str) -> bool:
         record = Record.read(self._path(name, "json"))

@@ -72,8 +72,13 @@ class FileLock:
             self._path.unlink()
 
     def close(self) -> None:
-        """Give the lock up."""
+        """Give the lock up. Processes that were forked meanwhile still have it."""
         os.close(self.descriptor)
+
+    def end(self) -> None:
+        """Give the lock up, also for processes that were forked meanwhile."""
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        self.close()
 
     def _is_current(self) -> bool:
         """Return whether the path still has this file: another process may have removed it before this one had it."""
