@@ -19,6 +19,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from osstorchconnector import OssConfigError, OssIterableDataset
 from osstorchconnector.dataset import dividers, rank_share
+from osstorchconnector.dataset.reading_time import Pass, ReadingTime
 
 NAMES = [f"{number:02}" for number in range(10)]
 Build = Callable[..., OssIterableDataset]
@@ -91,6 +92,25 @@ def test_the_whole_is_read_if_a_known_program_divides(build: Build, accelerate: 
 
 def test_an_iterator_may_be_made_before_the_program_runs(build: Build, accelerate: Any) -> None:
     assert names(accelerate.IterableDatasetShard(iter(build()))) == NAMES[::2]
+
+
+def test_what_another_iteration_takes_the_place_of_has_ended(
+    build: Build, accelerate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Pass] = []
+    begin = ReadingTime.begin
+
+    def noted(reading: ReadingTime) -> Pass:
+        begun.append(begin(reading))
+        return begun[-1]
+
+    monkeypatch.setattr(ReadingTime, "begin", noted)
+    iteration = iter(accelerate.IterableDatasetShard(iter(build())))
+    next(iteration)
+    # Its span is finished, and what it waited is counted.
+    assert [each.is_over for each in begun] == [True, False]
+    list(iteration)
+    assert [each.is_over for each in begun] == [True, True]
 
 
 def test_a_rank_that_another_rank_reads_for_reads_nothing(build: Build, accelerate: Any) -> None:

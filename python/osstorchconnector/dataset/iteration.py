@@ -113,7 +113,8 @@ class Iteration(Generic[Item]):
     def _confirm(self, other: "Iteration[Item] | None") -> None:
         if other is not None:
             self.close()
-            self._ending.detach()
+            # Now, not at the end of what takes its place.
+            self._ending()
             other._ending.detach()  # noqa: SLF001 - of the same class
             self.__dict__.update(other.__dict__)
             self._ending = self._end_with_this(self._reading)
