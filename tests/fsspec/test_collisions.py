@@ -110,6 +110,7 @@ def test_an_object_with_the_name_of_a_directory_is_not_left_out(
     files.mv(f"{bucket}/q", f"{bucket}/moved", recursive=True)
     assert stored(client, bucket) == {
         "copy": b"bytes of q",
+        "copy/": b"bytes of q/",
         "copy/r": b"bytes of q/r",
         "moved": b"bytes of q",
         "moved/": b"bytes of q/",
@@ -128,10 +129,15 @@ def test_a_program_that_may_read_only_below_a_directory_reads_there(tmp_path: Pa
         assert (tmp_path / "out" / "r").read_bytes() == b"r"
 
 
-def test_what_marks_a_directory_moves_with_its_bytes(
+def test_what_marks_a_directory_is_copied_and_moved_with_its_bytes(
     files: FsspecFileSystem, client: OssClient, fill: Callable[..., str]
 ) -> None:
     bucket = fill("d/", "d/empty/", "d/x")
+    before = stored(client, bucket)
+    files.cp(f"{bucket}/d", f"{bucket}/c", recursive=True)
+    copied = {"c/": b"bytes of d/", "c/empty/": b"bytes of d/empty/", "c/x": b"bytes of d/x"}
+    assert stored(client, bucket) == copied | before
+    files.rm(f"{bucket}/c", recursive=True)
     files.mv(f"{bucket}/d", f"{bucket}/m", recursive=True)
     assert stored(client, bucket) == {"m/": b"bytes of d/", "m/empty/": b"bytes of d/empty/", "m/x": b"bytes of d/x"}
     # A list without recursive moves no directory.

@@ -284,8 +284,11 @@ def test_many_objects_are_read_at_once(files: FsspecFileSystem, filled: str) -> 
     assert isinstance(ranges[0], OssNotFoundError)
     assert ranges[1] == b"on"
     assert isinstance(ranges[2], OssNotFoundError)
-    with pytest.raises(OssNotFoundError):
-        files.cat_ranges([absent], [0], [1], on_error="raise")
+    for start, end in [(0, 1), (0, 0), (5, 2), (-2, -3)]:
+        with pytest.raises(OssNotFoundError):
+            files.cat_ranges([absent], [start], [end], on_error="raise")
+        with pytest.raises(OssNotFoundError):
+            files.cat_file(absent, start, end)
     mapper = files.get_mapper(f"{filled}/run")
     assert sorted(mapper) == ["b", "deep/c", "deep/d"]
     assert mapper["deep/c"] == b"content of run/deep/c"

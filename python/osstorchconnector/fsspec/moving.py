@@ -63,6 +63,8 @@ class Moving(Reading):
     ) -> None:
         """Copy objects inside the service, several at a time. Their bytes do not come here.
 
+        With `recursive`, the objects that mark directories come along, without `write_options`.
+
         Args:
             path1: An object, a pattern, a directory with `recursive`, or a list of these.
             path2: Where to; with a slash at its end, a directory to copy into.
@@ -76,7 +78,11 @@ class Moving(Reading):
             OssNotFoundError: An object does not exist.
         """
         ignores = (on_error or ("ignore" if recursive else "raise")) == "ignore"
-        self._copied(path1, path2, write_options, recursive=recursive, maxdepth=maxdepth, ignores=ignores)
+        _, directories = self._copied(
+            path1, path2, write_options, recursive=recursive, maxdepth=maxdepth, ignores=ignores
+        )
+        if recursive:
+            self._at_once(self._copy_marker, directories)  # type: ignore[arg-type]
 
     def mv(
         self,
@@ -109,17 +115,22 @@ class Moving(Reading):
             self._at_once(self._move_marker, directories)  # type: ignore[arg-type]
 
     def _move_marker(self, pair: tuple[str, str]) -> None:
-        """Move the object that marks a directory, if there is one. Some programs write bytes to it."""
+        """Move the object that marks a directory, if there is one."""
+        if self._copy_marker(pair):
+            self.client.delete(f"oss://{pair[0]}/")
+            self._forget_below(pair[0])
+
+    def _copy_marker(self, pair: tuple[str, str]) -> bool:
+        """Copy the object that marks a directory, and return whether there is one. Some programs write bytes to it."""
         source, target = (f"oss://{name}/" for name in pair)
         if source == target or not all(self._split(name)[1] for name in pair):
-            return
+            return False
         try:
             self.client.copy(source, target)
         except OssNotFoundError:
-            return
-        self.client.delete(source)
-        self._forget_below(pair[0])
+            return False
         self.invalidate_cache(self._parent(pair[1]))
+        return True
 
     def _copied(
         self,

@@ -119,7 +119,7 @@ class Reading(Finding):
         return contents
 
     def _sizes_for(self, paths: list[str], starts: list[Any], ends: list[Any]) -> dict[str, Any]:
-        """Return the sizes, or the exceptions, of objects with a range that counts from the end."""
+        """Return the sizes, or the exceptions, of objects with a range that counts from the end, or has no bytes."""
 
         def size(path: str) -> Any:  # noqa: ANN401 - as above
             try:
@@ -130,7 +130,8 @@ class Reading(Finding):
         asked = {
             path
             for path, start, end in zip(paths, starts, ends, strict=True)
-            if end is None or end < 0 or (start or 0) < 0
+            # No request for the bytes of an empty range would find that the object is missing.
+            if end is None or end <= (start or 0) or (start or 0) < 0
         }
         names = sorted(asked)
         return dict(zip(names, self._at_once(size, names), strict=True))
