@@ -95,7 +95,7 @@ def load_pretrained(
             if part in parts or (kind := _class_with_weights(library, kind)) is None:
                 continue
             with OssModel(client, f"{directory}{part}/", variant=variant) as opened:
-                if library == "diffusers":
+                if issubclass(kind, diffusers.ModelMixin):
                     parts[part] = _model(opened, folder / part, kind, torch_dtype)
                 else:
                     parts[part] = load_from(opened, folder / part, kind, dtype=torch_dtype or "auto")
@@ -129,17 +129,14 @@ def _parts(index: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 def _class_with_weights(library: object, name: object) -> Any:  # noqa: ANN401 - a class
     """Return the class of a part that has weights; None for others, such as a scheduler."""
-    if library == "diffusers":
-        import diffusers  # noqa: PLC0415 - slow
+    import diffusers  # noqa: PLC0415 - slow
+    import transformers  # noqa: PLC0415 - slow
 
-        found = getattr(diffusers, str(name), None)
-        return found if isinstance(found, type) and issubclass(found, diffusers.ModelMixin) else None
-    if library == "transformers":
-        import transformers  # noqa: PLC0415 - slow
-
-        found = getattr(transformers, str(name), None)
-        return found if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel) else None
-    return None
+    # Classes of one pipeline, such as its safety checker, are named by the module that defines the pipeline.
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    found = getattr(libraries.get(str(library), getattr(diffusers.pipelines, str(library), None)), str(name), None)
+    has_weights = isinstance(found, type) and issubclass(found, (diffusers.ModelMixin, transformers.PreTrainedModel))
+    return found if has_weights else None
 
 
 def _read(path: Path, directory: str) -> dict[str, Any]:
@@ -154,7 +151,7 @@ def _read(path: Path, directory: str) -> dict[str, Any]:
 
 def _named(library: Any, name: object, directory: str) -> Any:  # noqa: ANN401 - a class
     found = getattr(library, str(name), None)
-    if found is None:
+    if not isinstance(found, type) or not issubclass(found, library.ModelMixin):
         raise OssConfigError(
             f"{directory}config.json names the class {name!r}, which Diffusers does not have: give cls="
         )

@@ -72,6 +72,17 @@ def test_what_does_not_fit(emulator: Emulator, client: OssClient, bucket: str) -
     put(client, f"oss://{bucket}/unet/diffusion_pytorch_model.safetensors", {"other": torch.ones(2)})
     with pytest.raises(OssFormatError, match="does not fit a UNet2DModel"):
         load_pretrained(f"oss://{bucket}/unet/", **emulator.connection)
-    client.put(f"oss://{bucket}/unet/config.json", b'{"_class_name": "Unknown"}')
-    with pytest.raises(OssConfigError, match="names the class 'Unknown'"):
-        load_pretrained(f"oss://{bucket}/unet/", **emulator.connection)
+    for name in ("Unknown", "utils", "DDPMScheduler"):
+        client.put(f"oss://{bucket}/unet/config.json", f'{{"_class_name": "{name}"}}'.encode())
+        with pytest.raises(OssConfigError, match=f"names the class '{name}'"):
+            load_pretrained(f"oss://{bucket}/unet/", **emulator.connection)
+
+
+def test_a_class_of_one_pipeline_has_weights() -> None:
+    from osstorchconnector.diffusers import _class_with_weights  # noqa: PLC0415 - it needs the library
+
+    checker = _class_with_weights("stable_diffusion", "StableDiffusionSafetyChecker")
+    assert checker.__name__ == "StableDiffusionSafetyChecker"
+    assert _class_with_weights("diffusers", "UNet2DModel") is diffusers.UNet2DModel
+    for library, name in (("diffusers", "DDPMScheduler"), ("os", "path"), ("stable_diffusion", "None")):
+        assert _class_with_weights(library, name) is None

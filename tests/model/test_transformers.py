@@ -126,9 +126,10 @@ def test_what_is_no_model_of_transformers(emulator: Emulator, client: OssClient,
         load_pretrained(f"oss://{bucket}/none/", **emulator.connection)
     model = llama(tied=False)
     save_pretrained(model, f"oss://{bucket}/saved/", **emulator.connection)
-    client.put(f"oss://{bucket}/saved/config.json", b'{"architectures": ["Unknown"], "model_type": "llama"}')
-    with pytest.raises(OssConfigError, match=r"names the architecture 'Unknown'.*give cls="):
-        load_pretrained(f"oss://{bucket}/saved/", **emulator.connection)
+    for name in ("Unknown", "utils", "LlamaConfig"):
+        client.put(f"oss://{bucket}/saved/config.json", f'{{"architectures": ["{name}"]}}'.encode())
+        with pytest.raises(OssConfigError, match=rf"names the architecture '{name}'.*give cls="):
+            load_pretrained(f"oss://{bucket}/saved/", **emulator.connection)
     client.put(f"oss://{bucket}/saved/config.json", b"{")
     with pytest.raises(OssFormatError, match=r"config\.json is not the configuration of a model"):
         load_pretrained(f"oss://{bucket}/saved/", **emulator.connection)

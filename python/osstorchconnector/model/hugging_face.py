@@ -140,7 +140,7 @@ def save_pretrained(
     """Save a model, a pipeline or a tokenizer to a directory in OSS, by its own ``save_pretrained``.
 
     Its safetensors files are uploaded from memory, without a local copy. They, and then the other files, become visible
-    when all are uploaded; an index of another save that the new model does not replace is an error.
+    when all are uploaded. An index of an earlier save that would hide the new file is an error.
 
     Args:
         saved: What is saved: a model of Transformers or Diffusers, for instance.
@@ -154,7 +154,8 @@ def save_pretrained(
         options: More arguments of its ``save_pretrained``.
 
     Raises:
-        OssConfigError: It has no method ``save_pretrained``.
+        OssConfigError: It has no method ``save_pretrained``, or the directory has an index of an earlier save whose
+            shards would be loaded in place of the new file.
         OssError: A file could not be stored. The previous model is unchanged, unless files were becoming visible.
     """
     if not callable(getattr(saved, "save_pretrained", None)):
@@ -170,13 +171,14 @@ def save_pretrained(
 
 def _class_of(folder: Path, directory: str, transformers: Any) -> Any:  # noqa: ANN401 - modules have no types
     try:
-        names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or []
+        names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
     except (OSError, ValueError, AttributeError) as error:
         raise OssFormatError(f"{directory}config.json is not the configuration of a model: {error}") from None
-    found = getattr(transformers, str(names[0]), None) if names else None
-    if found is None:
+    name = names[0] if isinstance(names, list) and names else None
+    # Everybody who may write to the bucket chooses the name.
+    found = getattr(transformers, str(name), None)
+    if not isinstance(found, type) or not issubclass(found, transformers.PreTrainedModel):
         raise OssConfigError(
-            f"{directory}config.json names the architecture {names[0] if names else None!r}, which Transformers does "
-            "not have: give cls="
+            f"{directory}config.json names the architecture {name!r}, which Transformers does not have: give cls="
         )
     return found

@@ -100,6 +100,16 @@ def _names(client: OssClient, directory: str) -> Iterator[str]:
             yield name
 
 
+def indices_before(file: str) -> list[str]:
+    """Return the names of the indices that would make a directory another model than one file in it."""
+    found = _FILE.fullmatch(file)
+    if found is None or found["number"] is not None:
+        return []
+    stem, dot, variant = found["stem"].rpartition(".")
+    names = [f"{found['stem']}{SUFFIX}.index.json"]
+    return [*names, f"{stem}{SUFFIX}.index.{variant}.json"] if dot else names
+
+
 def _candidates(names: Sequence[str]) -> dict[str, _Candidate]:
     found: dict[str, _Candidate] = {}
     for name in names:
@@ -120,7 +130,8 @@ def _choose(
         OssFormatError: There is more than one.
     """
     if variant is not None:
-        return _only([stem for stem in candidates if stem.endswith(f".{variant}")], directory)
+        usual = [stem for stem in candidates if stem in {f"{usual}.{variant}" for usual in _STEMS}]
+        return _only(usual or [stem for stem in candidates if stem.endswith(f".{variant}")], directory)
     usual = [stem for stem in _STEMS if stem in candidates]
     if usual and _METADATA_NAME in names:
         raise OssFormatError(

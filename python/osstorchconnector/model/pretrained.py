@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.dcp.memory import bytes_of
 from osstorchconnector.exceptions import OssConfigError, OssNotFoundError
+from osstorchconnector.model.layout import indices_before
 from osstorchconnector.safetensor.header import write_header
 
 if TYPE_CHECKING:
@@ -46,16 +47,24 @@ def is_weights(name: str) -> bool:
 
 
 def fetch_small_files(client: OssClient, directory: str, folder: Path) -> None:
-    """Copy all files of a model into a folder, except those of its weights.
+    """Copy all files of a model into a folder, except those of its weights, and those above 256 MiB.
 
     Raises:
         OssNotFoundError: The directory has no such files.
+        OssConfigError: It holds more than 10,000 objects, or names that are none of files below a folder.
     """
     _, prefix = split_prefix(directory)
+    items = list(itertools.islice(client.list(directory), _MOST_FILES + 1))
+    if len(items) > _MOST_FILES:
+        raise OssConfigError(f"{directory} holds more than {_MOST_FILES} objects: give the directory of one model")
     names = [
         name
-        for item in itertools.islice(client.list(directory), _MOST_FILES)
-        if (name := item.name.removeprefix(prefix)) and not name.endswith("/") and not is_weights(name)
+        for item in items
+        if (name := item.name.removeprefix(prefix))
+        and not name.endswith("/")
+        and not is_weights(name)
+        # Whatever else lies beside a model is none of its small files.
+        and item.size <= _LARGEST
     ]
     # Everybody who may write to the bucket chooses the names of its objects.
     unsafe = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
@@ -106,16 +115,18 @@ class Saved:
         """Make all files visible.
 
         Raises:
+            OssConfigError: An index of another save would hide what was saved; nothing is visible.
             OssError: A file could not be stored.
         """
+        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
+        names = {path: path.relative_to(self._folder).as_posix() for path in files}
         try:
+            self._check_indices({*names.values()})
             for name in list(self._writers):
                 self._writers.pop(name).publish()
         except BaseException:
             self.abort()
             raise
-        files = sorted(path for path in self._folder.rglob("*") if path.is_file())
-        names = {path: path.relative_to(self._folder).as_posix() for path in files}
         for path in sorted(files, key=lambda path: is_weights(names[path])):
             self._client.put(self._directory + names[path], path.read_bytes())
 
@@ -124,6 +135,20 @@ class Saved:
         for writer in self._writers.values():
             writer.abort()
         self._writers.clear()
+
+    def _check_indices(self, saved: Collection[str]) -> None:
+        for name in self._writers:
+            folder, slash, file = name.rpartition("/")
+            for index in indices_before(file):
+                uri = f"{self._directory}{folder}{slash}{index}"
+                if f"{folder}{slash}{index}" in saved:
+                    continue
+                with contextlib.suppress(OssNotFoundError):
+                    self._client.head(uri)
+                    raise OssConfigError(
+                        f"{uri} is of another save, and its shards would be loaded in place of {file}: delete it, or "
+                        "save to another directory"
+                    )
 
     def _instead_of(self, original: Callable[..., None]) -> Callable[..., None]:
         def save_file(
@@ -143,7 +168,7 @@ class Saved:
             head, order = write_header(tensors, metadata)
             writer.write(head)
             for tensor in map(tensors.__getitem__, order):
-                writer.write(bytes_of(tensor.detach().cpu().contiguous()))
+                writer.write(bytes_of(tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()))
             writer.close()
 
         return save_file
