@@ -150,7 +150,8 @@ class OssModel:
         """Return names and tensors, each as soon as its bytes are there.
 
         Requests for all objects are in flight from the start. A tensor has memory of its own and stays valid. Besides
-        the tensors that you keep, this takes at most the budget, or one tensor if that is larger.
+        the tensors that you keep, this takes at most the budget, or a tensor that is too large for that, and half of
+        the budget.
 
         Args:
             names: The tensors. Default: all.
@@ -385,8 +386,8 @@ def open_model(
         region: See there.
         config: See there.
         variant: The variant of a model that a directory has several of, such as ``"fp16"``.
-        budget: Most bytes of memory, at least 16 MiB, beyond the tensors that you keep. A larger tensor is fetched
-            alone.
+        budget: Most bytes of memory, at least 16 MiB, beyond the tensors that you keep. A tensor that is too large for
+            that is fetched alone, with buffers of at most half of the budget.
         concurrency: Most requests in flight.
         share: With ``"node"``, each byte is fetched by one rank of a machine, and the others get it through shared
             memory. With ``"job"``, each byte is fetched by one rank of all, and the machines send it to each other. All

@@ -32,12 +32,18 @@ class Staging:
         """Bytes of all buffers."""
         return self._count * STAGE
 
-    def has_free(self, *, wait: bool) -> bool:  # noqa: ARG002 - nothing to wait for
-        """Return whether a buffer is free.
+    @property
+    def next_nbytes(self) -> int:
+        """Bytes of all buffers when one more is taken."""
+        return self.nbytes if self._free or self._count == self._limit else self.nbytes + STAGE
 
-        Args:
-            wait: Wait for one if copies are under way.
-        """
+    @property
+    def most_nbytes(self) -> int:
+        """Bytes of as many buffers as there may be."""
+        return self._limit * STAGE
+
+    def has_free(self) -> bool:
+        """Return whether a buffer is free."""
         return bool(self._free) or self._count < self._limit
 
     def take(self) -> memoryview:
@@ -90,16 +96,16 @@ class CudaStaging(Staging):
         self._touched: set[torch.device] = set()
         self._under_way: deque[tuple[list[Any], memoryview, list[Target]]] = deque()
 
-    def has_free(self, *, wait: bool) -> bool:
+    def has_free(self) -> bool:
         """Return whether a buffer is free, or its copies have ended."""
-        if super().has_free(wait=wait):
+        if super().has_free():
             return True
         oldest = self._oldest()
-        return oldest is not None and (wait or _have_ended(self._under_way[oldest][0]))
+        return oldest is not None and _have_ended(self._under_way[oldest][0])
 
     def take(self) -> memoryview:
         """Return a buffer; the oldest one whose copies are under way, if none is free."""
-        oldest = None if super().has_free(wait=False) else self._oldest()
+        oldest = None if super().has_free() else self._oldest()
         if oldest is not None:
             events, stage, whole = self._under_way[oldest]
             _wait_for(events)

@@ -1,5 +1,6 @@
 """One pass over a model: fetches the blocks of tensors with many requests at a time, and puts them in their places."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ class _Part:
     source: Index
     place: Index
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether it is received in a buffer."""
+        return not self.target.is_direct(self.block, self.source, self.place)
+
 
 @dataclass(slots=True)
 class _Fetch:
@@ -57,8 +63,8 @@ class _Fetch:
 class Transfer:
     """Fetches tensors, and returns each when it is whole.
 
-    Memory beyond the targets that the caller keeps stays within a budget: buffers for blocks that are copied, and
-    targets that are not handed out yet. A target that is larger than the budget is fetched alone.
+    Memory beyond the targets that the caller keeps stays within a budget: buffers for blocks that are copied, at most
+    half of it, and targets that are not handed out yet. A target that finds no room in it is fetched alone.
     """
 
     def __init__(
@@ -87,11 +93,15 @@ class Transfer:
         self._readers: dict[str, OssReader] = {}
         self._files = files
         self._targets = targets
+        self._order = {target: number for number, target in enumerate(targets)}
         self._parts = _parts_of(targets)
         self._staging = staging
         self._budget = budget
         self._concurrency = concurrency
         self._whole_files = whole_files
+        # A large target that is copied needs buffers until it is whole, so that room for them is kept from the start.
+        parts = itertools.chain.from_iterable(self._parts.values())
+        self._buffers = staging.most_nbytes if any(_is_large(part.target) and part.is_copied for part in parts) else 0
         self._in_flight = 0
         self._held = 0
 
@@ -120,24 +130,52 @@ class Transfer:
                 for target in self._staging.finish():
                     self._held -= target.cost
                     yield target
+                # A tensor of which a part was never asked for would hold anything.
+                if any(target.left for target in self._targets):
+                    raise AssertionError("some blocks were not fetched")
         finally:
             self._staging.close()
             for reader in self._readers.values():
                 reader.close()
 
     def _batches(self) -> Iterator[list[tuple[_Fetch, str, str, "OssReader", int, int, None, memoryview]] | None]:
-        for fetch in self._fetches():
-            cost = sum(target.cost for target in _new_targets(fetch))
-            while not self._has_room(cost, fetch):
+        """Return the ranges of each object in order, and in turn those of all objects, as there is room for them."""
+        heads: deque[tuple[_Fetch, Iterator[_Fetch]]] = deque()
+        for file, parts in self._parts.items():
+            fetches = self._fetches_of(file, parts)
+            heads.extend((fetch, fetches) for fetch in itertools.islice(fetches, 1))
+        while heads:
+            place = self._next_of([fetch for fetch, _ in heads])
+            if place is None:
                 yield None
-            self._held += cost
+                continue
+            fetch, rest = heads[place]
+            del heads[place]
+            heads.extend((following, rest) for following in itertools.islice(rest, 1))
+            self._held += _cost(fetch)
             self._in_flight += 1
             yield [(fetch, *split_object(fetch.file), *self._range(fetch), self._memory(fetch))]
 
-    def _has_room(self, cost: int, fetch: _Fetch) -> bool:
-        if not fetch.direct and not self._staging.has_free(wait=self._in_flight == 0):
+    def _next_of(self, heads: Sequence[_Fetch]) -> int | None:
+        """Return the place of the first range that there is room for."""
+        for place, fetch in enumerate(heads):
+            if self._has_room(fetch):
+                return place
+        if self._in_flight > 0:
+            return None
+        # The objects hold the targets in the same order, so all before this one are whole.
+        return min(range(len(heads)), key=lambda place: self._number(heads[place]))
+
+    def _has_room(self, fetch: _Fetch) -> bool:
+        if not fetch.direct and not self._staging.has_free():
             return False
-        return self._in_flight == 0 or self._held + self._staging.nbytes + cost <= self._budget
+        cost = _cost(fetch)
+        buffers = max(self._buffers, self._staging.nbytes if fetch.direct else self._staging.next_nbytes)
+        # What a target still lacks needs no more memory than a buffer.
+        return cost == 0 or self._held + cost + buffers <= self._budget
+
+    def _number(self, fetch: _Fetch) -> int:
+        return min((self._order[part.target] for part in fetch.parts), default=-1)
 
     def _range(self, fetch: _Fetch) -> tuple["OssReader", int, int, None]:
         return self._reader(fetch.file), fetch.start, fetch.nbytes, None
@@ -162,6 +200,12 @@ class Transfer:
         fetch: _Fetch = fetched.tag
         self._in_flight -= 1
         check_fetched(fetch.parts[0].target.name if fetch.parts else None, fetch.file, fetched)
+        whole = self._copied(fetch)
+        # Nothing is received meanwhile, and the next target may need the memory of these.
+        return whole if self._in_flight > 0 else [*whole, *self._staging.finish()]
+
+    def _copied(self, fetch: _Fetch) -> list[Target]:
+        """Copy what has arrived to its places, and return the targets that are whole by now."""
         if fetch.stage is None:
             return [part.target for part in fetch.parts if part.target.received()]
         whole = []
@@ -174,16 +218,6 @@ class Transfer:
                 whole.append(part.target)
         return list(self._staging.give_back(fetch.stage, whole))
 
-    def _fetches(self) -> Iterator[_Fetch]:
-        """Return all ranges: those of one object in order, and in turn those of all objects."""
-        waiting = deque(self._fetches_of(file, parts) for file, parts in self._parts.items())
-        while waiting:
-            fetches = waiting.popleft()
-            fetch = next(fetches, None)
-            if fetch is not None:
-                yield fetch
-                waiting.append(fetches)
-
     def _fetches_of(self, file: str, parts: Sequence[_Part]) -> Iterator[_Fetch]:
         group = _Fetch(file, 0, 0)
         if file in self._whole_files:
@@ -194,12 +228,15 @@ class Transfer:
             yield from pieces
         for part in parts:
             block = part.block
-            direct = part.target.is_direct(block, part.source, part.place)
-            if direct and block.nbytes >= _SMALL:
+            if block.nbytes >= _SMALL and not part.is_copied:
+                if group.nbytes:
+                    yield group
+                    group = _Fetch(file, 0, 0)
                 yield _Fetch(file, block.start, block.nbytes, [part], direct=True)
                 continue
             end = group.start + group.nbytes
-            if group.nbytes and 0 <= block.start - end <= GAP and block.start + block.nbytes - group.start <= STAGE:
+            near = group.nbytes and 0 <= block.start - end <= GAP and block.start + block.nbytes - group.start <= STAGE
+            if near and _may_join(group, part.target):
                 group.parts.append(part)
                 group.nbytes = block.start + block.nbytes - group.start
                 continue
@@ -237,9 +274,21 @@ def _parts_of(targets: Sequence[Target]) -> dict[str, list[_Part]]:
         for file, block, (source, place) in target.blocks():
             found.setdefault(file, []).append(_Part(target, block, source, place))
             target.left += 1
-    for parts in found.values():
-        parts.sort(key=lambda part: part.block.start)
     return found
+
+
+def _may_join(group: _Fetch, target: Target) -> bool:
+    # The end of one large target must not wait until there is room for the next one.
+    others = {part.target for part in group.parts} - {target}
+    return not others or not (_is_large(target) or any(map(_is_large, others)))
+
+
+def _is_large(target: Target) -> bool:
+    return target.cost > STAGE
+
+
+def _cost(fetch: _Fetch) -> int:
+    return sum(target.cost for target in _new_targets(fetch))
 
 
 def _new_targets(fetch: _Fetch) -> list[Target]:
