@@ -17,10 +17,10 @@ import fsspec
 from datasets import load_dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from osstorchconnector import OssClient, OssSafetensor
+from osstorchconnector import OssClient
 from osstorchconnector.fsspec import FsspecFileSystem, use_client
 from osstorchconnector.testing import ConnectionArguments, Emulator
-from osstorchconnector.transformers import OssTrainerCallback
+from osstorchconnector.transformers import OssTrainerCallback, load_pretrained, save_pretrained
 
 BUCKET = "models"
 BASE = f"oss://{BUCKET}/base/"
@@ -29,25 +29,10 @@ TEXTS = f"oss://{BUCKET}/texts/*.jsonl"
 LENGTH = 16
 
 
-def save(model: GPT2LMHeadModel, folder: str, connection: ConnectionArguments) -> None:
-    """Store a model in the files that `from_pretrained` knows: its weights, and its configuration last."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
-    OssSafetensor(**connection).save_file(state, f"{folder}model.safetensors", metadata={"format": "pt"})
-    OssClient(**connection).put(f"{folder}config.json", json.dumps(model.config.to_dict()).encode())
-
-
-def load(folder: str, connection: ConnectionArguments) -> GPT2LMHeadModel:
-    """Load a model. Each tensor is received into memory of its own."""
-    config = GPT2Config(**json.loads(OssClient(**connection).get(f"{folder}config.json")))
-    state = OssSafetensor(**connection).load_file(f"{folder}model.safetensors")
-    # The weights of its head are those of its embedding, and are not stored twice.
-    return GPT2LMHeadModel.from_pretrained(None, config=config, state_dict=state)
-
-
 def upload(connection: ConnectionArguments) -> None:
     """Upload the model that is fine-tuned, and the texts."""
     sizes = {"n_layer": 1, "n_head": 2, "n_embd": 16, "vocab_size": 128, "n_positions": LENGTH}
-    save(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)), BASE, connection)
+    save_pretrained(GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)), BASE, **connection)
     for shard in range(2):
         lines = [json.dumps({"text": f"object {number} is fast"}) for number in range(shard * 32, shard * 32 + 32)]
         OssClient(**connection).put(f"oss://{BUCKET}/texts/{shard}.jsonl", "\n".join(lines).encode())
@@ -81,16 +66,16 @@ def main() -> int:
             disable_tqdm=True,
         )
         trainer = Trainer(
-            load(BASE, connection),
+            load_pretrained(BASE, **connection),
             arguments,
             train_dataset=texts.map(tokens, remove_columns=texts.column_names),
             callbacks=[checkpoints],
         )
         before = trainer.evaluate(trainer.train_dataset)["eval_loss"]
         trainer.train(resume_from_checkpoint=checkpoints.fetch(arguments.output_dir))
-        save(trainer.model, TUNED, connection)
+        save_pretrained(trainer.model, TUNED, **connection)
 
-        trainer.model = load(TUNED, connection)
+        trainer.model = load_pretrained(TUNED, **connection)
         after = trainer.evaluate(trainer.train_dataset)["eval_loss"]
         print(f"{len(texts)} texts; loss {before:.2f} before, {after:.2f} with {TUNED}, newest {checkpoints.latest()}")
         return 0 if after < before / 2 else 1
