@@ -77,12 +77,17 @@ assert sorted(item.name for item in shuffled) == [item.name for item in archive]
 """,
     ),
     "guides/accelerate.md": Scene(
-        """
+        CONNECTION
+        + """
 import torch
 model = torch.nn.Linear(1, 1)
 optimizer = torch.optim.SGD(model.parameters())
 loader = torch.utils.data.DataLoader(torch.zeros(4, 1))
 def train_one_step(accelerator, model, optimizer, loader): pass
+""",
+        ends="""
+saved = [item.name for item in client.list("oss://bucket/run-1/", delimiter="/")]
+assert saved == ["run-1/step-100/", "run-1/step-200/"]
 """,
         replaced={"range(step, 1000)": "range(step, 200)"},
         needs=("accelerate",),
