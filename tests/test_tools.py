@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -283,3 +284,28 @@ def test_the_outcomes_of_a_suite_are_counted() -> None:
     lines = ["test_b[x y] PASSED [ 1%]", "test_c FAILED", "test_d SKIPPED", "test_b[x y] ERROR"]
     report = "\n".join(f"tests/a.py::{line}" for line in lines)
     assert tool("test_suites").outcomes(report) == {"tests/a.py::test_b[x y]": False, "tests/a.py::test_c": False}
+
+
+# They try pyarrow, scipy and tifffile beside what is installed for the tests, as docs/decisions/dependencies.md says.
+PARTLY_LEFT_OUT = {"tests/files/test_consumers.py", "tests/fsspec/test_speed.py"}
+
+
+def test_what_is_left_out_without_a_framework_belongs_to_a_group() -> None:
+    root = TOOLS.parent
+    groups = tool("test_frameworks").TESTS.values()
+    named = {test.partition("::")[0] for tests in groups for test in tests}
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = {
+        re.split(r"[\[><=]", requirement)[0]
+        for extra in ("test", "demo", "dev", "docs", "bench", "contract")
+        for requirement in project[extra]
+    }
+    # The names that their packages are imported by, if these differ.
+    installed |= {"kubernetes_validate", "opentelemetry", "prometheus_client", "PIL", "yaml", "numpy"}
+    found = {
+        str(path.relative_to(root))
+        for path in (root / "tests").rglob("test_*.py")
+        for module in re.findall(r'importorskip\("(\w+)', path.read_text())
+        if module not in installed
+    }
+    assert found - named == PARTLY_LEFT_OUT

@@ -2,10 +2,11 @@
 
 ``python tools/test_frameworks.py [--python PYTHON] [GROUP...]`` runs some groups of ways, by default all. Other rows of
 the page stay. Some groups have no rows: ``epochs`` runs trainings whose ranks are out of step, ``checkpoints`` the
-tests and the examples of the integrations that keep checkpoints, ``files`` the tests of libraries that open ``oss://``
-with fsspec, ``openmmlab`` those of MMEngine and MMDetection, ``ultralytics`` those of YOLO, ``torchtitan`` that of its
-checkpointer. Without ``--python`` it installs what is missing into an environment of its own, and for ``torchtitan``
-into another one, because that needs older libraries.
+tests and the examples of the integrations that keep checkpoints, ``models`` those of models that Transformers and
+Diffusers build, ``files`` the tests of libraries that open ``oss://`` with fsspec, ``openmmlab`` those of MMEngine and
+MMDetection, ``ultralytics`` those of YOLO, ``torchtitan`` that of its checkpointer. Without ``--python`` it installs
+what is missing into an environment of its own, and for ``torchtitan`` into another one, because that needs older
+libraries.
 """
 
 import argparse
@@ -42,7 +43,11 @@ TESTS: Final = {
         "tests/test_examples.py::test_an_example_of_a_framework_runs",
         "tests/docs/test_pages.py::test_the_python_of_a_page_runs[guides/accelerate.md]",
     ),
-    "files": ("tests/fsspec/test_libraries.py",),
+    "models": ("tests/model/test_diffusers.py", "tests/model/test_transformers.py"),
+    "files": (
+        "tests/fsspec/test_libraries.py",
+        "tests/docs/test_pages.py::test_the_python_of_a_page_runs[guides/fsspec.md]",
+    ),
     "openmmlab": ("tests/integrations/test_mmengine.py", "tests/integrations/test_mmdetection.py"),
     "ultralytics": ("tests/integrations/test_ultralytics.py",),
     "torchtitan": ("tests/fsspec/test_torchtitan.py",),
