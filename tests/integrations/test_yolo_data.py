@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from osstorchconnector import OssClient, OssConfigError, OssError, OssFormatError, OssNotFoundError
+from osstorchconnector.integrations.ultralytics import label_cache
 from osstorchconnector.integrations.ultralytics.class_folders import find_samples, read_class_folders
 from osstorchconnector.integrations.ultralytics.data_yaml import read_data_yaml
 from osstorchconnector.integrations.ultralytics.images import find_images
@@ -385,6 +386,20 @@ def test_a_cache_in_the_place_of_another_users_link_is_not_followed(
     Path(cache.name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         scanned(client, bucket, cache)
+
+
+def test_a_damaged_cache_is_no_cache(client: OssClient, bucket: str) -> None:
+    upload(client, f"oss://{bucket}/d", box_dataset(2, 0))
+    scan, _ = scanned(client, bucket, None)
+    content = label_cache._packed("key", scan)
+    assert same(label_cache._unpacked(content, "key"), scan)
+    # The headers and the directory of the archive, and what is between.
+    for place in range(len(content)):
+        for bit in (1, 32):
+            damaged = bytearray(content)
+            damaged[place] ^= bit
+            found = label_cache._unpacked(bytes(damaged), "key")
+            assert found is None or same(found, scan)
 
 
 @pytest.mark.parametrize("change", ["label", "new label", "image", "rules", "cut short", "no archive"])

@@ -224,12 +224,5 @@ class OssFileSystem(FileSystemBase):
         return True
 
 
-def file_system_of(client: OssClient) -> OssFileSystem:
-    """Return the file system of a client that exists."""
-    file_system = OssFileSystem.__new__(OssFileSystem)
-    file_system._client = client  # noqa: SLF001 - in place of the initializer
-    return file_system
-
-
 OssDCPFileSystem = OssFileSystem
 """The other name, which the documentation of the original uses."""

@@ -34,7 +34,7 @@ from torch.distributed.fsdp import (
 from osstorchconnector.checkpoint.history import METADATA
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.credentials.shield import guards_methods
-from osstorchconnector.dcp.file_system import OssFileSystem, file_system_of
+from osstorchconnector.dcp.file_system import OssFileSystem
 from osstorchconnector.dcp.metadata import read_metadata
 from osstorchconnector.exceptions import OssConfigError, OssError, OssKeyError, OssNotFoundError
 from osstorchconnector.lightning.checkpoint_io import NOT_GIVEN, REST, NotGiven, OssCheckpointIO
@@ -101,7 +101,7 @@ class _ShardedCheckpoints:
             data = stream.getvalue()
             state = {**state, _REST_ENTRY: torch.frombuffer(bytearray(data), dtype=torch.uint8)}
         client = oss._client  # noqa: SLF001 - one package
-        dcp.save(state, storage_writer=file_system_of(client).writer(uri))
+        dcp.save(state, storage_writer=OssFileSystem.of_client(client).writer(uri))
 
         def publish() -> None:
             # Lightning itself looks for it, in a copy of the checkpoint on a disk.
@@ -192,7 +192,7 @@ class _ShardedCheckpoints:
         return loaded
 
     def _file_system(self) -> OssFileSystem:
-        return file_system_of(self._oss()._client)  # noqa: SLF001 - one package
+        return OssFileSystem.of_client(self._oss()._client)  # noqa: SLF001 - one package
 
 
 def _sharded_states(module: torch.nn.Module) -> AbstractContextManager[Any]:

@@ -211,8 +211,8 @@ def _unpacked(content: bytes, key: str) -> Scan | None:
                 )
             ]
             return Scan(images, head["corrupt"], head["missing"], head["empty"])
-    except (ValueError, KeyError, TypeError, EOFError, StopIteration, zipfile.BadZipFile):
-        # A file that was cut short or is of another kind: the scan replaces it.
+    except (ValueError, KeyError, TypeError, EOFError, StopIteration, RuntimeError, zipfile.BadZipFile):
+        # A file that is damaged or of another kind: the scan replaces it.
         return None
 
 
