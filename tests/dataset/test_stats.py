@@ -215,6 +215,34 @@ def test_a_pause_inside_an_epoch_is_time_of_workers_that_stay(emulator: Emulator
     assert dataset.stats().program_seconds > 2 * pause * 0.9
 
 
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_a_pause_after_a_loop_that_was_left_early(emulator: Emulator, kind: type[Dataset]) -> None:
+    pause = 3.0
+    dataset = kind.from_prefix(PLACE, transform=read, **emulator.connection)
+    loader = DataLoader(dataset, batch_size=10, num_workers=1, persistent_workers=True)
+    for _ in loader:
+        break
+    time.sleep(pause)
+    for _ in loader:
+        pass
+    stats = dataset.stats()
+    # Only a worker of an iterable dataset is in the middle of an iteration.
+    is_counted = kind is OssIterableDataset
+    assert (stats.program_seconds > 0.9 * pause) == is_counted, stats
+    assert (stats.seconds < pause) != is_counted, stats
+
+
+def test_a_pause_between_two_loops_without_workers(emulator: Emulator) -> None:
+    pause = 1.0
+    for kind, is_counted in ((OssIterableDataset, False), (OssMapDataset, True)):
+        dataset = kind.from_prefix(PLACE, transform=read, **emulator.connection)
+        for _ in range(2):
+            loop(dataset, 0)
+            time.sleep(pause)
+        assert (dataset.stats().program_seconds > 0.9 * pause) == is_counted, dataset.stats()
+        assert dataset.stats().seconds < 2 * pause
+
+
 def test_a_slow_worker_counts_each_sample(emulator: Emulator) -> None:
     dataset = OssIterableDataset.from_prefix(PLACE, transform=read_very_slowly, **emulator.connection)
     batches = iter(DataLoader(dataset, batch_size=1, num_workers=1, prefetch_factor=1))

@@ -23,7 +23,8 @@ class DatasetStats:
         waiting_seconds: Of these, waiting for objects or for the listing.
         transform_seconds: Of these, running the transform.
         program_seconds: All the rest: between two samples. Without workers, the training step; in a worker, collating,
-            sending, and waiting until the loader takes the next batch.
+            sending, and waiting until the loader takes the next batch. A persistent worker of an iterable dataset waits
+            for it until the next loop begins, if the program left the one before early.
         has_workers: Whether DataLoader workers read.
         requests: Requests that the reading processes sent meanwhile.
         retries: Of these, those that were sent because an attempt had failed.
