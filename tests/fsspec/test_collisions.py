@@ -118,6 +118,20 @@ def test_an_object_with_the_name_of_a_directory_is_not_left_out(
     }
 
 
+def test_a_slash_at_the_end_keeps_the_object_that_has_the_name_of_a_deleted_directory(
+    files: FsspecFileSystem, client: OssClient, fill: Callable[..., str]
+) -> None:
+    bucket = fill("q", "q/", "q/r")
+    files.rm(f"{bucket}/q/", recursive=True)
+    assert stored(client, bucket) == {"q": b"bytes of q"}
+    # There is no directory, so it is the object.
+    files.rm(f"{bucket}/q/", recursive=True)
+    assert stored(client, bucket) == {}
+    fill("q", "q/r")
+    files.rm([f"{bucket}/q"], recursive=True)
+    assert stored(client, bucket) == {}
+
+
 def test_a_program_that_may_read_only_below_a_directory_reads_there(tmp_path: Path) -> None:
     with Emulator(buckets=["bucket"]) as emulator:
         client = emulator.client()

@@ -254,12 +254,11 @@ class Finding(Listing):
         """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
-        given = path if isinstance(path, (list, tuple, set)) else [path]
+        given = _listed(path)
         names: set[str] = set()
         tops: set[str] = set()
-        only_below: set[str] = set()
         with self._noting() as noted:
-            for one, name in zip(given, self._strip_protocol(list(given)), strict=True):
+            for name in self._strip_protocol(given):
                 if not assume_literal and MAGIC.search(name):
                     matches = self.glob(name, maxdepth=maxdepth, detail=True, **options)
                     names.update(matches)
@@ -269,15 +268,17 @@ class Finding(Listing):
                         self._add_trees(names, matched, None if maxdepth is None else maxdepth - 1)
                 elif recursive:
                     tops.add(name)
-                    if stringify_path(one).endswith("/"):
-                        only_below.add(name)
                 else:
                     names.add(name)
             self._add_trees(names, sorted(tops), maxdepth)
-            self._add_objects(names, tops - only_below)
+            self._add_objects(names, tops - self._only_directories(path))
         if not names:
             raise OssNotFoundError(f"there is no object and no directory {' or '.join(map(str, given))}")
         return sorted(names)
+
+    def _only_directories(self, path: Any) -> set[str]:  # noqa: ANN401 - a path, or a list of them
+        """Return the names of paths that end with a slash: they mean no object of the same name."""
+        return {self._strip_protocol(one) for one in _listed(path) if stringify_path(one).endswith("/")}
 
     def _add_trees(self, names: set[str], tops: list[str], maxdepth: int | None) -> None:
         """Add those paths that exist, and what lies below them."""
@@ -380,6 +381,10 @@ def outermost(names: Iterable[str]) -> list[str]:
         if not kept or not name.startswith(f"{kept[-1]}/"):
             kept.append(name)
     return kept
+
+
+def _listed(path: Any) -> list[Any]:  # noqa: ANN401 - a path, or a list of them
+    return list(path) if isinstance(path, (list, tuple, set)) else [path]
 
 
 def _base(name: str) -> str:

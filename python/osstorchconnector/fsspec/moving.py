@@ -178,7 +178,8 @@ class Moving(Reading):
 
         Args:
             path: An object, a pattern, a directory with `recursive`, or a list of these.
-            recursive: Delete what lies below directories.
+            recursive: Delete what lies below directories. If there is an object of a directory's name, it is deleted
+                too, unless the path ends with a slash.
             maxdepth: Most levels.
 
         Raises:
@@ -195,10 +196,11 @@ class Moving(Reading):
             self._at_once(self._check_file, [name for name in names if name not in infos])
             self._delete(names)
             return
+        directories = self._only_directories(path)
         for name in outermost(names) if maxdepth is None else names:
             self._made -= {made for made in self._made if f"{made}/".startswith(f"{name}/")}
             if maxdepth is None:
-                self._delete_below(name)
+                self._delete_below(name, is_directory=name in directories)
             else:
                 self._delete(self.find(name, maxdepth=maxdepth))
 
@@ -411,7 +413,7 @@ class Moving(Reading):
         if self.info(name)["type"] == "directory":
             raise _is_a_directory(name, what)
 
-    def _delete_below(self, name: str) -> None:
+    def _delete_below(self, name: str, *, is_directory: bool) -> None:
         bucket, key = self._split(name)
         native = self.client._native_client  # noqa: SLF001 - the package's own
         deleted = False
@@ -420,7 +422,7 @@ class Moving(Reading):
                 # With the objects that mark directories.
                 native.delete_many(bucket, [row[0] for row in rows])
                 deleted = True
-        if key:
+        if key and not (is_directory and deleted):
             try:
                 self.client.head(f"oss://{name}")
             except OssNotFoundError:
