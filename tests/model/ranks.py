@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from osstorchconnector import OssClient
-from osstorchconnector.model import OssModel, machine, open_model, targets
+from osstorchconnector.model import OssModel, machine, open_model, staging, targets
 from osstorchconnector.testing import ConnectionArguments
 from tests.model.models import put, random_tensors, raw, same, shared_tensors
 
@@ -54,9 +54,13 @@ def read_slices(connection: ConnectionArguments, uri: str) -> bool:
 def fail(connection: ConnectionArguments, uri: str, how: str) -> str | None:
     """Load a model; rank 1 fails."""
     fails = dist.get_rank() == 1
-    with open_model(f"{uri}nothing/" if fails and how == "open" else uri, **connection, share="node") as model:
-        if fails and how == "names":
-            return str(model.load(["embed.weight"]))
+    wrong: dict[str, dict[str, Any]] = {"client": {"cred_path": "/nothing"}, "budget": {"budget": 5}}
+    options: Any = {**connection, **(wrong.get(how, {}) if fails else {})}
+    with open_model(f"{uri}nothing/" if fails and how == "open" else uri, **options, share="node") as model:
+        if fails and how in {"device", "closed", "names"}:
+            return str(_load_wrongly(model, how))
+        if fails and how == "copy":
+            _fail_to_copy()
         if fails and how == "memory":
             _refuse_large_4()
         for name, _ in model:
@@ -78,6 +82,19 @@ def read_apart(connection: ConnectionArguments, uri: str, budgets: Any, shares: 
         return same(model.load(), shared_tensors())
 
 
+def _load_wrongly(model: OssModel, how: str) -> dict[str, torch.Tensor]:
+    if how == "closed":
+        model.close()
+    return model.load(["embed.weight"] if how == "names" else None, device="nowhere" if how == "device" else "cpu")
+
+
+def _fail_to_copy() -> None:
+    def copy(*_: object) -> None:
+        raise RuntimeError("the accelerator has fallen off the bus")
+
+    staging.Staging.copy = copy  # type: ignore[method-assign, assignment]
+
+
 def _refuse_large_4() -> None:
     allocate = targets.Target.allocate
 
@@ -93,15 +110,15 @@ def open_apart(connection: ConnectionArguments, uri: str, folder: str) -> None:
     """Open a model on two ranks, between which it is replaced."""
     opened_here = OssModel._open
 
-    def open_in_turn(model: OssModel, variant: str | None) -> Any:
+    def open_in_turn(model: OssModel, *arguments: Any) -> Any:
         if dist.get_rank() == 0:
-            found = opened_here(model, variant)
+            found = opened_here(model, *arguments)
             put(OssClient(**connection), uri, random_tensors(2))
             Path(folder, "replaced").touch()
             return found
         while not Path(folder, "replaced").exists():
             pass
-        return opened_here(model, variant)
+        return opened_here(model, *arguments)
 
     OssModel._open = open_in_turn  # type: ignore[method-assign, assignment]
     with open_model(uri, **connection, share="node") as model:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from osstorchconnector import OssClient
+from osstorchconnector import OssClient, OssConfigError
 from osstorchconnector.testing import Emulator
 from tests.dcp.worlds import Worlds
-from tests.model.models import put, put_index, put_shards, random_tensors, shared_tensors
+from tests.model.models import opened, put, put_index, put_shards, random_tensors, shared_tensors
 
 # The first test waits until torch is imported, and each rank opens connections.
 pytestmark = pytest.mark.slow(100)
@@ -88,15 +88,23 @@ def test_a_rank_that_cannot_fetch_fails_all(emulator: Emulator, worlds: Worlds, 
     assert all(outcome.error is not None for outcome in outcomes)
 
 
-@pytest.mark.parametrize("how", ["open", "raise", "leave", "memory", "names"])
+@pytest.mark.parametrize(
+    "how", ["client", "budget", "open", "device", "closed", "raise", "leave", "memory", "copy", "names"]
+)
 def test_a_rank_that_fails_fails_all(emulator: Emulator, worlds: Worlds, shared_model: str, how: str) -> None:
     outcomes = worlds.run(3, "fail", connection=emulator.connection, uri=shared_model, how=how)
     errors = [outcome.error or "" for outcome in outcomes]
+    alone = "rank 1 could not load the model, so no rank does: "
     expected = {
-        "open": "rank 1 could not load the model, so no rank does: OssNotFoundError",
-        "raise": "rank 1 could not load the model, so no rank does: rank 1 has not read to the end",
-        "leave": "rank 1 could not load the model, so no rank does: rank 1 has not read to the end",
-        "memory": "rank 1 could not load the model, so no rank does: tensor 'large.4' of oss://",
+        "client": f"{alone}OssCredentialsError: credential file '/nothing' cannot be read",
+        "budget": f"{alone}OssConfigError: budget must be at least",
+        "device": f"{alone}OssConfigError: device must be a torch device",
+        "closed": f"{alone}ValueError: I/O operation on closed model",
+        "copy": f"{alone}RuntimeError: the accelerator has fallen off the bus",
+        "open": f"{alone}OssNotFoundError",
+        "raise": f"{alone}rank 1 has not read to the end",
+        "leave": f"{alone}rank 1 has not read to the end",
+        "memory": f"{alone}tensor 'large.4' of oss://",
         "names": "rank 1 asks for other tensors than rank 0",
     }[how]
     assert expected in errors[0], errors
@@ -112,6 +120,11 @@ def test_ranks_with_other_arguments(
     outcomes = worlds.run(2, "read_apart", **arguments, budgets=budgets, shares=shares)
     expected = "rank 1 has opened the model with another budget or share than rank 0"
     assert all(expected in (outcome.error or "") for outcome in outcomes), outcomes
+
+
+def test_sharing_needs_a_process_group(emulator: Emulator, shared_model: str) -> None:
+    with pytest.raises(OssConfigError, match="share needs a process group with a backend for the CPU"):
+        opened(emulator, shared_model, share="node")
 
 
 def test_a_killed_rank_fails_the_others_and_leaves_nothing(

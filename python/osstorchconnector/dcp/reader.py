@@ -207,7 +207,7 @@ class OssStorageReader(FileSystemReader):
             return plan
         machine = None
         if self._shares and world_size(self._group) > 1:
-            check_group(self._group)
+            check_group(self._group, "share_replicated")
             machine = this_machine()
         meta = None if self._metadata is None else self._metadata.storage_meta
         return dataclasses.replace(plan, storage_data=RankInfo(getattr(meta, "save_id", None), machine))

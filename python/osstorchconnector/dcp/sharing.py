@@ -76,8 +76,12 @@ class SharedItem:
         return self.file, self.offset, self.name
 
 
-def check_group(group: dist.ProcessGroup | None) -> None:
+def check_group(group: dist.ProcessGroup | None, needed_by: str) -> None:
     """Check that a process group can send main memory.
+
+    Args:
+        group: The group; None: the default group.
+        needed_by: The argument that needs it, for the message.
 
     Raises:
         OssConfigError: The group has no backend for the CPU.
@@ -86,7 +90,7 @@ def check_group(group: dist.ProcessGroup | None) -> None:
         check_cpu_backend(group)
     except (AttributeError, RuntimeError) as error:
         raise OssConfigError(
-            "share_replicated needs a process group with a backend for the CPU: "
+            f"{needed_by} needs a process group with a backend for the CPU: "
             "init_process_group('cpu:gloo,cuda:nccl'), or process_group=dist.new_group(backend='gloo')"
         ) from error
 

@@ -9,7 +9,7 @@ from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
-from osstorchconnector.model.model import OssModel, Share
+from osstorchconnector.model.model import OssModel, Share, before_opening
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -76,25 +76,26 @@ def load_checkpoint_and_dispatch(
         set_module_tensor_to_device,
     )
 
-    client = OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
-    devices: DeviceMap | None = device_map if not isinstance(device_map, str) else None
-    if isinstance(device_map, str):
-        limits: Any = max_memory
-        if device_map != "sequential":
-            limits = get_balanced_memory(
-                model,
-                max_memory=limits,
-                no_split_module_classes=no_split_module_classes,
-                dtype=dtype,
-                low_zero=device_map == "balanced_low_0",
+    with before_opening(share, process_group):
+        client = OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
+        devices: DeviceMap | None = device_map if not isinstance(device_map, str) else None
+        if isinstance(device_map, str):
+            limits: Any = max_memory
+            if device_map != "sequential":
+                limits = get_balanced_memory(
+                    model,
+                    max_memory=limits,
+                    no_split_module_classes=no_split_module_classes,
+                    dtype=dtype,
+                    low_zero=device_map == "balanced_low_0",
+                )
+            devices = infer_auto_device_map(
+                model, max_memory=limits, no_split_module_classes=no_split_module_classes, dtype=dtype
             )
-        devices = infer_auto_device_map(
-            model, max_memory=limits, no_split_module_classes=no_split_module_classes, dtype=dtype
-        )
-    if devices is not None and "disk" in {str(device) for device in devices.values()}:
-        raise OssConfigError(
-            "device_map puts a part of the model on the disk: download it, and give its folder to Accelerate"
-        )
+        if devices is not None and "disk" in {str(device) for device in devices.values()}:
+            raise OssConfigError(
+                "device_map puts a part of the model on the disk: download it, and give its folder to Accelerate"
+            )
     if callable(getattr(model, "tie_weights", None)):
         # `init_empty_weights` makes a parameter of its own for each name.
         model.tie_weights()  # type: ignore[operator]

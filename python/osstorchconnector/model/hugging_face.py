@@ -12,7 +12,7 @@ from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
-from osstorchconnector.model.model import OssModel, Share
+from osstorchconnector.model.model import OssModel, Share, before_opening
 from osstorchconnector.model.pretrained import Saved, directory_of, fetch_small_files
 
 if TYPE_CHECKING:
@@ -68,11 +68,14 @@ def load_pretrained(
     import transformers  # noqa: PLC0415 - slow
 
     warn_if_untested("transformers", *_TESTED)
-    client = OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
-    directory = directory_of(uri)
     with tempfile.TemporaryDirectory(prefix="osst-model-") as name:
         folder = Path(name)
-        fetch_small_files(client, directory, folder)
+        with before_opening(share, process_group):
+            client = OssClient(
+                endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config
+            )
+            directory = directory_of(uri)
+            fetch_small_files(client, directory, folder)
         with OssModel(client, directory, variant=variant, share=share, process_group=process_group) as opened:
             return load_from(opened, folder, cls or _class_of(folder, directory, transformers), dtype=dtype, **options)
 

@@ -5,13 +5,16 @@ import mmap
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch.distributed as dist
 
 from osstorchconnector.dcp.sharing import this_machine
 from osstorchconnector.exceptions import OssConfigError, OssError
+
+Value = TypeVar("Value")
 
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the names in it are random, and belong to this user alone
 
@@ -38,7 +41,7 @@ class Ranks:
         self.group = group
         self.rank = dist.get_rank(group)
         self.size = dist.get_world_size(group)
-        machines = gathered(f"{this_machine()}/{_shared_memory_id()}", group)
+        machines = gathered(f"{this_machine()}/{_folder_id()}", group)
         self.local = [rank for rank, machine in enumerate(machines) if machine == machines[self.rank]]
         self.counts = {machines.count(machine) for machine in machines}
         self._first_of = [machines.index(machine) for machine in machines]
@@ -60,10 +63,33 @@ class Ranks:
 
 
 def gathered(value: Any, group: dist.ProcessGroup | None) -> list[Any]:  # noqa: ANN401 - what pickles
-    """Return the values of all ranks."""
+    """Return the values of all ranks.
+
+    Raises:
+        OssError: A rank has died, or does not answer.
+    """
     values: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(values, value, group)
+    try:
+        dist.all_gather_object(values, value, group)
+    except RuntimeError as error:
+        raise OssError(f"rank {dist.get_rank(group)} has lost another rank: {error}") from error
     return values
+
+
+def together(act: Callable[[], Value], group: dist.ProcessGroup | None) -> Value:
+    """Return what a function returns on this rank, if it fails on none.
+
+    Raises:
+        Exception: This rank's own failure.
+        OssError: Another rank has failed.
+    """
+    try:
+        value = act()
+    except Exception as error:
+        raise_together(error, group)
+        raise
+    raise_together(None, group)
+    return value
 
 
 def raise_together(failure: Exception | None, group: dist.ProcessGroup | None) -> None:
@@ -87,28 +113,29 @@ def shared_memory(size: int, ranks: Ranks) -> mmap.mmap:
     Raises:
         OssConfigError: There is not enough memory for it, or a rank of the machine cannot open it.
     """
-    descriptor, path, failure = -1, "", ""
+    descriptor, path, failure, memory = -1, "", "", None
     if ranks.is_leader:
         try:
-            descriptor, path = tempfile.mkstemp(prefix="osst-model-", dir=_SHARED_MEMORY if _usable() else None)
+            descriptor, path = tempfile.mkstemp(prefix="osst-model-", dir=_folder())
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
             failure = f"{error.strerror or error}"
     try:
         # All ranks take part in this and the next step, whatever happened before it.
         path, failure = gathered((path, failure), ranks.group)[ranks.local[0]]
-        if not failure and descriptor < 0:
+        if not failure:
             try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                descriptor = descriptor if descriptor >= 0 else os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                memory = mmap.mmap(descriptor, size)
             except OSError as error:
                 failure = f"rank {ranks.rank} cannot open it: {error.strerror or error}"
         failures = [text for text in gathered(failure, ranks.group) if text]
-        if failures:
+        if failures or memory is None:
             raise OssConfigError(
                 f"a machine needs {size} bytes of shared memory, and {socket.gethostname()} says: {failures[0]}; give "
                 "the container more (--shm-size), or a smaller budget to open_model"
             )
-        return mmap.mmap(descriptor, size)
+        return memory
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -117,10 +144,10 @@ def shared_memory(size: int, ranks: Ranks) -> mmap.mmap:
                 Path(path).unlink()
 
 
-def _usable() -> bool:
-    return os.access(_SHARED_MEMORY, os.W_OK)
+def _folder() -> Path:
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
 
 
-def _shared_memory_id() -> str:
+def _folder_id() -> str:
     # Containers of one machine may have shared memory of their own.
-    return str(_SHARED_MEMORY.stat().st_dev) if _usable() else tempfile.gettempdir()
+    return f"{_folder()}/{_folder().stat().st_dev}"

@@ -1,9 +1,10 @@
 """A model in OSS: what it holds, and its tensors, fetched with many requests at a time."""
 
+import contextlib
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -74,10 +75,6 @@ class OssModel:
         Raises:
             OssError: As there.
         """
-        if not isinstance(budget, int) or budget < 2 * STAGE:
-            raise OssConfigError(f"budget must be at least {2 * STAGE} bytes, got {budget!r}")
-        if not isinstance(concurrency, int) or concurrency < 1:
-            raise OssConfigError(f"concurrency must be at least 1, got {concurrency!r}")
         self._client = client
         self._budget = budget
         self._concurrency = concurrency
@@ -86,32 +83,29 @@ class OssModel:
         self._closed = False
         self.uri: Final = uri
         self._ranks: Ranks | None = None
-        if share is None:
-            layout, self._model = self._open(variant)
-        else:
-            layout = self._open_together(variant, share, process_group)
+        self._model = OpenedModel({}, {}, {})
+        layout = self._open(variant, share) if share is None else self._open_together(variant, share, process_group)
         self.form: Final[Form] = layout.form
 
-    def _open(self, variant: str | None) -> tuple[Layout, OpenedModel]:
+    def _open(self, variant: str | None, share: Share | None) -> Layout:
+        if not isinstance(self._budget, int) or self._budget < 2 * STAGE:
+            raise OssConfigError(f"budget must be at least {2 * STAGE} bytes, got {self._budget!r}")
+        if not isinstance(self._concurrency, int) or self._concurrency < 1:
+            raise OssConfigError(f"concurrency must be at least 1, got {self._concurrency!r}")
+        if share not in {"node", "job", None}:
+            raise OssConfigError(f"share must be 'node' or 'job', got {share!r}")
         layout = find_model(self._client, self.uri, variant)
-        return layout, open_tensors(self._client, layout)
+        self._model = open_tensors(self._client, layout)
+        return layout
 
     def _open_together(self, variant: str | None, share: Share, group: "ProcessGroup | None") -> Layout:
         # Only sharing needs torch.distributed.
         from osstorchconnector.dcp.sharing import check_group  # noqa: PLC0415
-        from osstorchconnector.model.machine import Ranks, raise_together  # noqa: PLC0415
+        from osstorchconnector.model.machine import Ranks, together  # noqa: PLC0415
 
-        if share not in {"node", "job"}:
-            raise OssConfigError(f"share must be 'node' or 'job', got {share!r}")
-        check_group(group)
-        failure: Exception | None = None
-        layout, self._model = Layout("file", (), None, self.uri), OpenedModel({}, {}, {})
+        check_group(group, "share")
         try:
-            layout, self._model = self._open(variant)
-        except Exception as error:  # noqa: BLE001 - raised below, when the other ranks know of it
-            failure = error
-        try:
-            raise_together(failure, group)
+            layout = together(lambda: self._open(variant, share), group)
             self._ranks = Ranks(group, across=share == "job")
         except BaseException:
             self._model.close()
@@ -169,8 +163,10 @@ class OssModel:
             OssError: A tensor could not be fetched; the message names it and its object.
             MemoryError: There is no memory for a tensor; the message names it.
         """
-        wish = self._wish(dtype, device, pin_memory=pin_memory, kept=False)
-        transfer = self._transfer(self._targets(names, slices, wish))
+        targets = self._targets(
+            lambda: self._targets_of(names, slices, _wish(dtype, device, pin_memory=pin_memory, kept=False))
+        )
+        transfer = self._transfer(targets)
         return ((target.name, target.hand_out()) for target in transfer.run())
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -201,8 +197,9 @@ class OssModel:
             OssError: As :meth:`iterate` does.
             MemoryError: There is no memory for a tensor.
         """
-        wish = self._wish(dtype, device, pin_memory=pin_memory, kept=True)
-        targets = self._targets(names, slices, wish)
+        targets = self._targets(
+            lambda: self._targets_of(names, slices, _wish(dtype, device, pin_memory=pin_memory, kept=True))
+        )
         self._run(targets, progress=progress)
         return {target.name: target.tensor for target in targets}
 
@@ -228,9 +225,7 @@ class OssModel:
             OssConfigError: A tensor has another shape.
             OssError: As :meth:`iterate` does.
         """
-        if not isinstance(tensors, Mapping):
-            raise OssConfigError(f"tensors must be a dictionary of tensors, got {type(tensors).__name__}")
-        targets = self._targets(tensors, slices, Wish(), tensors)
+        targets = self._targets(lambda: self._targets_of(tensors, slices, Wish(), tensors))
         self._run(targets, progress=progress)
 
     def close(self) -> None:
@@ -254,7 +249,7 @@ class OssModel:
 
     def __repr__(self) -> str:
         """Return the URI, and how much the model holds."""
-        if "_model" not in self.__dict__:
+        if "form" not in self.__dict__:
             # The initializer failed, and a traceback with locals shows its frame.
             return f"{type(self).__name__}(...)"
         return f"OssModel({self.uri!r}, form={self.form!r}, tensors={len(self.tensors)}, nbytes={self.nbytes})"
@@ -266,7 +261,6 @@ class OssModel:
                 advance(math.prod(target.shape) * target.stored_dtype.itemsize)
 
     def _transfer(self, targets: list[Target]) -> "Transfer | SharedTransfer":
-        self._check_usable()
         if self._ranks is not None:
             from osstorchconnector.model.shared_transfer import SharedTransfer  # noqa: PLC0415 - as above
 
@@ -297,33 +291,29 @@ class OssModel:
         # Another tensor of an object is one that nobody asked for, or the index does not name.
         return frozenset(uri for uri, file in self._model.files.items() if wanted.issuperset(file.header.tensors))
 
-    def _targets(
+    def _targets(self, make: Callable[[], list[Target]]) -> list[Target]:
+        """Make the places of the tensors; if ranks share the model, all of them or none."""
+        if not self._owner.is_this_process():
+            raise OssError(
+                f"{self.uri} was opened in process {self._owner.pid}, not in {os.getpid()}: open it in this one"
+            )
+        if self._ranks is None:
+            return make()
+        from osstorchconnector.model.machine import together  # noqa: PLC0415 - as above
+
+        return together(make, self._ranks.group)
+
+    def _targets_of(
         self,
         names: Iterable[str] | None,
         slices: Mapping[str, Slices] | None,
         wish: Wish,
         given: Mapping[str, torch.Tensor] | None = None,
     ) -> list[Target]:
-        if self._ranks is None:
-            return self._own_targets(names, slices, wish, given)
-        from osstorchconnector.model.machine import raise_together  # noqa: PLC0415 - as above
-
-        failure: Exception | None = None
-        targets: list[Target] = []
-        try:
-            targets = self._own_targets(names, slices, wish, given)
-        except Exception as error:  # noqa: BLE001 - raised below, when the other ranks know of it
-            failure = error
-        raise_together(failure, self._ranks.group)
-        return targets
-
-    def _own_targets(
-        self,
-        names: Iterable[str] | None,
-        slices: Mapping[str, Slices] | None,
-        wish: Wish,
-        given: Mapping[str, torch.Tensor] | None,
-    ) -> list[Target]:
+        if self._closed:
+            raise ValueError("I/O operation on closed model")
+        if given is not None and not isinstance(given, Mapping):
+            raise OssConfigError(f"tensors must be a dictionary of tensors, got {type(given).__name__}")
         if isinstance(names, str):
             raise OssConfigError(f"names must be a list of names, not one text: [{names!r}]")
         chosen = self._model.tensors if names is None else dict.fromkeys(names)
@@ -337,26 +327,20 @@ class OssModel:
                 targets.append(Target(info, box, wish, None if given is None else given[name]))
         return targets
 
-    def _wish(
-        self, dtype: torch.dtype | None, device: str | int | torch.device, *, pin_memory: bool, kept: bool
-    ) -> Wish:
-        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise OssConfigError(f"dtype must be a torch type of floating-point numbers, got {dtype!r}")
-        try:
-            place = torch.device(device)
-        except (TypeError, RuntimeError) as error:
-            raise OssConfigError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from error
-        if pin_memory and place.type != "cpu":
-            raise OssConfigError(f"only tensors in main memory can be pinned, and device is {device!r}")
-        return Wish(place, dtype, pin_memory, kept)
 
-    def _check_usable(self) -> None:
-        if not self._owner.is_this_process():
-            raise OssError(
-                f"{self.uri} was opened in process {self._owner.pid}, not in {os.getpid()}: open it in this one"
-            )
-        if self._closed:
-            raise ValueError("I/O operation on closed model")
+@contextlib.contextmanager
+def before_opening(share: Share | None, process_group: "ProcessGroup | None") -> Iterator[None]:
+    """Let a failure in the block, before a model is opened, fail the other ranks too, which wait at the opening."""
+    try:
+        yield
+    except Exception as error:
+        if share is not None:
+            from osstorchconnector.dcp.sharing import check_group  # noqa: PLC0415 - as above
+            from osstorchconnector.model.machine import raise_together  # noqa: PLC0415
+
+            check_group(process_group, "share")
+            raise_together(error, process_group)
+        raise
 
 
 @guarded
@@ -403,7 +387,8 @@ def open_model(
         OssNotFoundError: There is no model, or an object of it is missing.
         OssFormatError: The directory holds two models or an incomplete one, or an object is malformed.
     """
-    client = OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
+    with before_opening(share, process_group):
+        client = OssClient(endpoint, cred_path, config_path, cred_provider=cred_provider, region=region, config=config)
     return OssModel(
         client,
         uri,
@@ -432,3 +417,15 @@ def _box(info: TensorInfo, slices: Slices | None) -> Box:
     every = (*given, *(slice(None) for _ in range(len(info.shape) - len(given))))
     ranges = [range(length)[one] for length, one in zip(info.shape, every, strict=True)]
     return tuple((one.start, max(one.start, one.stop)) for one in ranges)
+
+
+def _wish(dtype: torch.dtype | None, device: str | int | torch.device, *, pin_memory: bool, kept: bool) -> Wish:
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise OssConfigError(f"dtype must be a torch type of floating-point numbers, got {dtype!r}")
+    try:
+        place = torch.device(device)
+    except (TypeError, RuntimeError) as error:
+        raise OssConfigError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from error
+    if pin_memory and place.type != "cpu":
+        raise OssConfigError(f"only tensors in main memory can be pinned, and device is {device!r}")
+    return Wish(place, dtype, pin_memory, kept)

@@ -143,7 +143,7 @@ class SharedTransfer:
                 self._receive(fetcher, number)
                 if 0 < number <= len(self._rounds):
                     whole += self._copy(number - 1, view, staging)
-            except (OssError, MemoryError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - raised below, when the other ranks know of it
                 failure = error
             if failure is None:
                 yield from whole
@@ -221,7 +221,7 @@ class SharedTransfer:
         self._ended = True
         try:
             dist.all_reduce(has_failed, dist.ReduceOp.MAX, group)
-            reasons = gathered(None if failure is None else str(failure), group) if has_failed.item() else []
+            reasons = gathered(_reason(failure), group) if has_failed.item() else []
         except RuntimeError as error:
             raise failure or OssError(f"rank {self._ranks.rank} has lost another rank: {error}") from error
         if failure is not None:
@@ -297,6 +297,12 @@ class SharedTransfer:
                     f"the bytes received of {uri} have CRC-64 {crc}, the object has {expected}: they were corrupted on "
                     "the way; load the model again"
                 )
+
+
+def _reason(failure: BaseException | None) -> str | None:
+    if failure is None or isinstance(failure, (OssError, MemoryError)):
+        return None if failure is None else str(failure)
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _units(
