@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -69,6 +70,20 @@ def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
     selected = set(kept.values())
     config.hook.pytest_deselected(items=[item for item in items if item not in selected])
     items[:] = kept.values()
+
+
+@pytest.fixture(autouse=True)
+def _workers_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no later test wait for the workers of a loader that an exception keeps in a cycle.
+
+    The garbage collector ends the queues of such a loader first, so its workers hear nothing, and torch kills each after
+    five seconds.
+    """
+    yield
+    utilities = sys.modules.get("torch.utils.data._utils")
+    if utilities is not None and multiprocessing.active_children():
+        monkeypatch.setattr(utilities, "MP_STATUS_CHECK_INTERVAL", 0.1)
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

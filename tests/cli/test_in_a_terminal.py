@@ -119,7 +119,7 @@ def test_progress_shows_bytes_objects_and_the_rate(
     (tmp_path / "without").mkdir()
     (tmp_path / "without" / "tqdm.py").write_text("raise ImportError")
     path = os.pathsep.join([*([] if bar else [str(tmp_path / "without")]), *sys.path])
-    with emulator.fault(operation="GetObject", bucket=bucket, bandwidth=20 << 20):
+    with emulator.fault(operation="GetObject", bucket=bucket, bandwidth=5 << 20):
         status, shown = ended(terminal("cp", "-r", f"oss://{bucket}/p", tmp_path / "target", PYTHONPATH=path))
     assert status == 0
     last = shown.rstrip().split("\r")[-1]
