@@ -1,9 +1,13 @@
 """What this package does, as spans of OpenTelemetry and as ranges in a profiler of torch."""
 
+import socket
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 import torch
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -14,6 +18,7 @@ from torch.profiler import profile
 from osstorchconnector import (
     DataObject,
     OssCheckpoint,
+    OssConfig,
     OssError,
     OssFileSystem,
     OssIterableDataset,
@@ -107,6 +112,51 @@ def test_a_request_is_described_as_the_conventions_have_it(emulator: Emulator, e
     assert failed.end_time is not None
     assert repeated.start_time is not None
     assert failed.start_time < failed.end_time <= repeated.start_time + 1_000_000
+
+
+def test_the_duration_of_requests_is_a_histogram_as_the_conventions_have_it(emulator: Emulator) -> None:
+    reader = InMemoryMetricReader()
+    trace(TracerProvider(), MeterProvider([reader]))
+    try:
+        dataset = OssMapDataset.from_objects(["oss://traced/data/00"], **emulator.connection)
+        with emulator.fault(key="data/00", error="InternalError", times=1):
+            assert dataset[0].read() == b"12345"
+    finally:
+        spans.use_tracer(None)
+    data = reader.get_metrics_data()
+    assert data is not None
+    (metric,) = data.resource_metrics[0].scope_metrics[0].metrics
+    assert (metric.name, metric.unit) == ("http.client.request.duration", "s")
+    server, port = urlsplit(emulator.endpoint).hostname, urlsplit(emulator.endpoint).port
+    where = {"http.request.method": "GET", "server.address": server, "server.port": port}
+    found = {(point.attributes or {})["http.response.status_code"]: point for point in metric.data.data_points}
+    assert found[200].attributes == where | {"http.response.status_code": 200}
+    assert found[500].attributes == where | {"http.response.status_code": 500, "error.type": "500"}
+    for point in found.values():
+        assert isinstance(point, HistogramDataPoint)
+        assert point.count == 1
+        assert 0 < point.sum < 10
+        assert point.explicit_bounds[0] == 0.005
+
+
+def test_a_request_without_an_answer_names_the_kind_of_its_failure(
+    emulator: Emulator, exporter: InMemorySpanExporter
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    dataset = OssMapDataset.from_objects(
+        ["oss://traced/data/00"],
+        f"http://127.0.0.1:{port}",
+        region=emulator.region,
+        cred_path=emulator.cred_path,
+        config=OssConfig(max_attempts=1),
+    )
+    with pytest.raises(OssError, match="data/00"):
+        dataset[0].read()
+    (failed,) = finished(exporter)["oss.get"]
+    assert failed.attributes is not None
+    assert failed.attributes["error.type"] == "no_connection"
+    assert (failed.attributes["server.address"], failed.attributes["server.port"]) == ("127.0.0.1", port)
 
 
 def test_an_iteration_has_its_requests(emulator: Emulator, exporter: InMemorySpanExporter) -> None:

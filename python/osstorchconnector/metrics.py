@@ -94,6 +94,9 @@ _METRICS: Final = (
     _Metric("dataset_program_seconds", "time between two samples", "s", _datasets(lambda s: s.program_seconds)),
 )
 
+#: Seconds, as the semantic conventions name them.
+_DURATION_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+
 
 class PrometheusCollector:
     """Hands the numbers of this process to ``prometheus_client``.
@@ -166,7 +169,7 @@ def observe(meter_provider: "MeterProvider | None" = None) -> None:
         create(f"oss.{metric.name}", [callback(metric)], unit=metric.unit, description=metric.help)
 
 
-def trace(tracer_provider: "TracerProvider | None" = None) -> None:
+def trace(tracer_provider: "TracerProvider | None" = None, meter_provider: "MeterProvider | None" = None) -> None:
     """Let OpenTelemetry have a span of each batch, iteration and checkpoint of this process, with its requests in it.
 
     Call it once in each process, after the program has set its provider; in DataLoader workers, from
@@ -175,14 +178,26 @@ def trace(tracer_provider: "TracerProvider | None" = None) -> None:
     In them are those of their requests, each attempt one: ``oss.get``, ``oss.list`` and so on. A request that was sent
     before its batch was asked for begins before it.
 
+    How long those requests took goes into the histogram ``http.client.request.duration``, in seconds, with method,
+    status, server and kind of error, as the `semantic conventions
+    <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>`__ have it.
+
     Args:
         tracer_provider: Where spans go. Default: the provider of the program.
+        meter_provider: Where the histogram goes. Default: the provider of the program.
 
     Raises:
         ImportError: ``opentelemetry-api`` is not installed.
     """
+    from opentelemetry.metrics import get_meter  # noqa: PLC0415 - an extra
     from opentelemetry.trace import get_tracer  # noqa: PLC0415 - an extra
 
     from osstorchconnector._native import __version__  # noqa: PLC0415 - as the line above
 
-    use_tracer(get_tracer("osstorchconnector", __version__, tracer_provider))
+    durations = get_meter("osstorchconnector", __version__, meter_provider).create_histogram(
+        "http.client.request.duration",
+        unit="s",
+        description="Duration of HTTP client requests.",
+        explicit_bucket_boundaries_advisory=_DURATION_BOUNDS,
+    )
+    use_tracer(get_tracer("osstorchconnector", __version__, tracer_provider), durations)

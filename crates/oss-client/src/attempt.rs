@@ -14,6 +14,7 @@ use crate::{
     audit::Audit,
     credentials::Secrets,
     error::{Error, ErrorKind},
+    metrics::cause_of,
     sync::lock,
 };
 
@@ -22,6 +23,10 @@ use crate::{
 pub struct Attempt {
     /// What the request does, as [`crate::metrics::OPERATIONS`] has it.
     pub operation: &'static str,
+    /// Name or address of the server, without brackets.
+    pub server: Arc<str>,
+    /// Its port.
+    pub port: u16,
     /// Bucket, absent for requests to the service.
     pub bucket: Option<String>,
     /// Object key.
@@ -46,6 +51,8 @@ pub struct Attempt {
     pub received: u64,
     /// Why it failed; no secret.
     pub failure: Option<String>,
+    /// The kind of the failure, as [`crate::metrics::CAUSES`] has them.
+    pub cause: Option<&'static str>,
 }
 
 /// Longest text of a failure; servers and proxies send whole pages.
@@ -189,6 +196,7 @@ impl Watch {
             Some(secrets) => secrets.hidden_in(error.clone()).reason(),
             None => error.reason(),
         });
+        self.attempt.cause = Some(cause_of(error));
     }
 }
 
@@ -216,6 +224,7 @@ impl Answered {
         }
         self.attempt.total = self.started.elapsed();
         self.attempt.failure = Some(error.reason());
+        self.attempt.cause = Some(cause_of(error));
         self.onlookers.see(&self.attempt);
     }
 }
@@ -227,6 +236,8 @@ mod tests {
     pub(crate) fn attempt(key: &str) -> Attempt {
         Attempt {
             operation: "get",
+            server: "127.0.0.1".into(),
+            port: 80,
             bucket: Some("bucket".to_owned()),
             key: Some(key.to_owned()),
             range: Some("bytes=0-9".to_owned()),
@@ -239,6 +250,7 @@ mod tests {
             sent: 0,
             received: 10,
             failure: None,
+            cause: None,
         }
     }
 

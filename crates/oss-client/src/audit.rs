@@ -112,6 +112,8 @@ mod tests {
     fn attempt(number: usize, total: Duration, failure: Option<&str>) -> Attempt {
         Attempt {
             operation: "get",
+            server: "127.0.0.1".into(),
+            port: 80,
             bucket: Some("bucket".to_owned()),
             key: Some("key".to_owned()),
             range: None,
@@ -124,6 +126,7 @@ mod tests {
             sent: 0,
             received: 0,
             failure: failure.map(str::to_owned),
+            cause: failure.map(|_| "other"),
         }
     }
 

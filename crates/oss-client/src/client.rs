@@ -165,7 +165,7 @@ impl Client {
             let (host, head, signature) = self.sign(request, signer)?;
             let operation = Operation::of(&request.method, request.key.is_some());
             let secrets = Secrets::new(signing.clone(), signature);
-            let mut watch = self.watch(request, operation, budget);
+            let mut watch = self.watch(request, &host, operation, budget);
             let timeouts = Timeouts::new(self.config(), budget.deadline);
             let asked = Instant::now();
             let answer = self.shared.pool.transport.exchange(&host, &head, &request.body, timeouts).await;
@@ -210,7 +210,13 @@ impl Client {
     }
 
     /// Follows the next attempt, if someone looks on.
-    fn watch(&self, request: &Request, operation: Operation, budget: &mut RetryBudget) -> Option<Box<Watch>> {
+    fn watch(
+        &self,
+        request: &Request,
+        host: &Arc<str>,
+        operation: Operation,
+        budget: &mut RetryBudget,
+    ) -> Option<Box<Watch>> {
         budget.answered = None;
         if self.shared.config.audit.is_none() && self.trace.is_none() && !is_logged() {
             return None;
@@ -218,6 +224,8 @@ impl Client {
         let range = request.headers.get(header::RANGE).and_then(|range| range.to_str().ok());
         let attempt = Attempt {
             operation: OPERATIONS[operation as usize],
+            server: Arc::clone(host),
+            port: self.config().endpoint.as_ref().map_or(0, Endpoint::port_or_default),
             bucket: request.bucket.clone(),
             key: request.key.clone(),
             range: range.map(str::to_owned),
@@ -230,6 +238,7 @@ impl Client {
             sent: request.body.len() as u64,
             received: 0,
             failure: None,
+            cause: None,
         };
         let (audit, trace) = (self.shared.config.audit.clone(), self.trace.clone());
         Some(Watch::begin(attempt, Onlookers { audit, trace }))

@@ -76,6 +76,11 @@ impl Cause {
     }
 }
 
+/// The name of the cause of a failure.
+pub(crate) fn cause_of(error: &Error) -> &'static str {
+    CAUSES[Cause::of(error) as usize]
+}
+
 /// Upper ends of the classes of times to the first byte, in microseconds; a last class has no end. Those from 5 ms on
 /// are the ones that OpenTelemetry's conventions name for `http.client.request.duration`; OSS inside one region answers
 /// faster.

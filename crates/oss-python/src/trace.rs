@@ -51,6 +51,8 @@ fn described<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyD
     let found = PyDict::new(py);
     let began = attempt.began.duration_since(UNIX_EPOCH).unwrap_or_default();
     found.set_item("operation", attempt.operation)?;
+    found.set_item("server", &*attempt.server)?;
+    found.set_item("port", attempt.port)?;
     found.set_item("bucket", attempt.bucket.as_deref())?;
     found.set_item("key", attempt.key.as_deref())?;
     found.set_item("range", attempt.range.as_deref())?;
@@ -63,5 +65,6 @@ fn described<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyD
     found.set_item("sent", attempt.sent)?;
     found.set_item("received", attempt.received)?;
     found.set_item("failure", attempt.failure.as_deref())?;
+    found.set_item("cause", attempt.cause)?;
     Ok(found)
 }

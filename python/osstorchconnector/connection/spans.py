@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 from osstorchconnector._native import ObjectStream, Trace, swap_trace
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import Histogram
     from opentelemetry.trace import Span, Tracer
 
 P = ParamSpec("P")
@@ -21,18 +22,20 @@ Result = TypeVar("Result")
 
 _PREFIX: Final = "osstorchconnector."
 _METHODS: Final = {"get": "GET", "list": "GET", "head": "HEAD", "put": "PUT", "post": "POST", "delete": "DELETE"}
+_FIRST_ERROR: Final = 400
 _NOTHING: Final = nullcontext()
 
 _tracer: "Tracer | None" = None
+_durations: "Histogram | None" = None
 _ask_torch: Callable[[], bool] | None = None
 # What was begun before the program asked for it.
 _begun_ahead: Final["weakref.WeakKeyDictionary[ObjectStream, Trace]"] = weakref.WeakKeyDictionary()
 
 
-def use_tracer(tracer: "Tracer | None") -> None:
-    """Make spans from now on, or no more."""
-    global _tracer  # noqa: PLW0603 - there is one for the process, as of OpenTelemetry itself
-    _tracer = tracer
+def use_tracer(tracer: "Tracer | None", durations: "Histogram | None" = None) -> None:
+    """Make spans from now on, and record how long their requests took, or no more."""
+    global _tracer, _durations
+    _tracer, _durations = tracer, durations
 
 
 def operation(name: str, uri: str) -> AbstractContextManager[object]:
@@ -147,12 +150,19 @@ class TracedSpan:
 
 
 def _export(tracer: "Tracer", context: Any, attempt: dict[str, Any]) -> None:  # noqa: ANN401 - an extra's type
-    from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context  # noqa: PLC0415 - an extra
 
     began: int = attempt["began"]
-    names = {
-        "http.request.method": _METHODS[attempt["operation"]],
-        "http.response.status_code": attempt["status"],
+    conventional = _present(
+        {
+            "http.request.method": _METHODS[attempt["operation"]],
+            "http.response.status_code": attempt["status"],
+            "server.address": attempt["server"],
+            "server.port": attempt["port"],
+            "error.type": _error_type(attempt),
+        }
+    )
+    others = {
         "http.request.resend_count": attempt["number"] - 1 or None,
         "http.request.body.size": attempt["sent"] or None,
         "http.response.body.size": attempt["received"],
@@ -167,12 +177,26 @@ def _export(tracer: "Tracer", context: Any, attempt: dict[str, Any]) -> None:  #
         f"oss.{attempt['operation']}",
         context,
         SpanKind.CLIENT,
-        {name: value for name, value in names.items() if value is not None},
+        conventional | _present(others),
         start_time=began,
     )
     if attempt["failure"] is not None:
         span.set_status(Status(StatusCode.ERROR, attempt["failure"]))
     span.end(began + attempt["total"])
+    if _durations is not None:
+        _durations.record(attempt["total"] / 1e9, conventional, set_span_in_context(span, context))
+
+
+def _present(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _error_type(attempt: dict[str, Any]) -> str | None:
+    """Return what went wrong, in few words: the conventions want the status where there is one."""
+    if attempt["failure"] is None:
+        return None
+    status = attempt["status"]
+    return str(status) if status is not None and status >= _FIRST_ERROR else attempt["cause"]
 
 
 # The span that this thread is in.
