@@ -76,8 +76,8 @@ def _keep_fast(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _workers_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let no later test wait for the workers of a loader that an exception keeps in a cycle.
 
-    The garbage collector ends the queues of such a loader first, so its workers hear nothing, and torch kills each after
-    five seconds.
+    The garbage collector ends the queues of such a loader first, so its workers hear nothing, and torch kills each
+    after five seconds.
     """
     yield
     utilities = sys.modules.get("torch.utils.data._utils")
