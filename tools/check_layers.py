@@ -143,10 +143,10 @@ def torch_findings(package: Path = PACKAGE) -> list[str]:
 RUST_LAYERS = [
     ["proxy", "sync"],
     ["error"],
-    ["backoff", "buffer", "coalesce", "concurrency", "credentials", "descriptors", "headers", "memory"],
+    ["backoff", "buffer", "coalesce", "concurrency", "credentials", "descriptors", "headers", "memory", "metrics"],
     ["attempt", "audit"],
     ["config"],
-    ["metrics", "order", "sizes"],
+    ["order", "sizes"],
     ["catalogue"],
     ["advice", "local", "retry", "tls"],
     ["request", "transport"],
