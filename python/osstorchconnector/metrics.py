@@ -183,8 +183,8 @@ def trace(tracer_provider: "TracerProvider | None" = None, meter_provider: "Mete
     <https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>`__ have it.
 
     Args:
-        tracer_provider: Where spans go. Default: the provider of the program.
-        meter_provider: Where the histogram goes. Default: the provider of the program.
+        tracer_provider: What gets the spans. Default: the provider of the program.
+        meter_provider: What gets the histogram. Default: the provider of the program.
 
     Raises:
         ImportError: ``opentelemetry-api`` is not installed.
