@@ -14,7 +14,8 @@ from osstorchconnector import OssClient, OssConfigError, OssError, OssFormatErro
 from osstorchconnector.integrations.ultralytics import label_cache
 from osstorchconnector.integrations.ultralytics.class_folders import find_samples, read_class_folders
 from osstorchconnector.integrations.ultralytics.data_yaml import read_data_yaml
-from osstorchconnector.integrations.ultralytics.images import find_images
+from osstorchconnector.integrations.ultralytics.fetching import heads
+from osstorchconnector.integrations.ultralytics.images import StoredObject, find_images
 from osstorchconnector.integrations.ultralytics.label_cache import LabelCache
 from osstorchconnector.integrations.ultralytics.labels import LabelRules, label_key, parse_label
 from osstorchconnector.integrations.ultralytics.scan import scan_images
@@ -287,6 +288,16 @@ def test_a_header_that_is_cut_short_needs_more(form: str) -> None:
 
 def scanned(client: OssClient, bucket: str, cache: LabelCache | None, rules: LabelRules | None = RULES) -> Any:
     return scan_images(client, find_images(client, f"/{bucket}/d/images/train"), rules, cache, undecodable)
+
+
+def test_first_bytes_are_those_of_the_object_alone(client: OssClient, bucket: str) -> None:
+    contents = [b"", b"1", b"x" * 99, b"y" * 100, b"z" * 300]
+    for number, content in enumerate(contents):
+        client.put(f"oss://{bucket}/d/{number}.jpg", content)
+    found = find_images(client, f"/{bucket}/d")
+    # Without a listing, no size is known.
+    for images in (found, [StoredObject(image.bucket, image.key) for image in found]):
+        assert dict(heads(client, images, 100)) == {number: content[:100] for number, content in enumerate(contents)}
 
 
 def test_a_scan_finds_shapes_and_labels(client: OssClient, bucket: str) -> None:

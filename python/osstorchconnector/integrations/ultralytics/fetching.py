@@ -39,19 +39,9 @@ def heads(client: OssClient, objects: Sequence[StoredObject], count: int) -> Ite
     Raises:
         OssError: An object cannot be fetched.
     """
+    lengths = [count if image.size is None else min(count, image.size) for image in objects]
     ranges = (
-        [
-            (
-                index,
-                image.bucket,
-                image.key,
-                image.size,
-                0,
-                count if image.size is None else min(count, image.size),
-                None,
-                None,
-            )
-        ]
+        [(index, image.bucket, image.key, image.size, 0, lengths[index], None, None)]
         for index, image in enumerate(objects)
     )
     with client._native_client.range_fetcher(  # noqa: SLF001 - as above
@@ -61,8 +51,9 @@ def heads(client: OssClient, objects: Sequence[StoredObject], count: int) -> Ite
             if fetched.error is not None:
                 raise fetched.error
             if fetched.intact:
+                # The memory may be larger than the object.
                 start = fetched.offset
-                yield fetched.tag, bytes(memoryview(fetched.memory)[start : start + count])
+                yield fetched.tag, bytes(memoryview(fetched.memory)[start : start + lengths[fetched.tag]])
             else:
                 # It is smaller, and its size was not known.
                 image = objects[fetched.tag]
