@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -410,6 +411,44 @@ def test_a_copy_of_the_file_system_takes_options(emulator: Emulator, bucket: str
     files.pipe_file(source, b"bytes")
     with pytest.raises(OssConfigError, match=r"options is \{\}: allowed is WriteOptions or None"):
         getattr(files, way)(f"{bucket}/source", *arguments, write_options={})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda files, name, _: files.pipe_file(name, b"second"),
+        lambda files, name, _: files.pipe({name: b"second"}),
+        lambda files, name, _: files.touch(name),
+        lambda files, name, _: files.get_mapper(name.rpartition("/")[0]).update({"k": b"second"}),
+        lambda files, name, _: files.write_bytes(name, b"second"),
+        lambda files, name, local: files.put_file(local, name),
+        lambda files, name, local: files.put(local, name),
+        lambda files, name, _: files.cp_file(name.replace("/k", "/other"), name),
+        lambda files, name, _: files.cp(name.replace("/k", "/other"), name),
+    ],
+)
+def test_no_call_of_the_file_system_replaces_a_protected_object(
+    emulator: Emulator, bucket: str, tmp_path: Path, write: Callable[[FsspecFileSystem, str, str], object]
+) -> None:
+    emulator.client().put(f"oss://{bucket}/other", b"second")
+    (tmp_path / "second").write_bytes(b"second")
+    client = connected(emulator, WriteOptions(forbid_overwrite=True))
+    client.put(f"oss://{bucket}/k", b"first")
+    files = FsspecFileSystem(client=client, skip_instance_cache=True)
+    with pytest.raises(OssExistsError):
+        write(files, f"{bucket}/k", str(tmp_path / "second"))
+    assert client.get(f"oss://{bucket}/k") == b"first"
+
+
+@pytest.mark.parametrize("way", ["cp", "mv"])
+def test_what_marks_a_directory_is_protected_and_stops_no_copy(emulator: Emulator, bucket: str, way: str) -> None:
+    client = connected(emulator, WriteOptions(forbid_overwrite=True))
+    for key in ("d/", "d/file", "t/"):
+        client.put(f"oss://{bucket}/{key}", key.encode())
+    files = FsspecFileSystem(client=client, skip_instance_cache=True)
+    getattr(files, way)(f"{bucket}/d/", f"{bucket}/t/", recursive=True)
+    assert client.get(f"oss://{bucket}/t/file") == b"d/file"
+    assert [client.get(f"oss://{bucket}/{key}") for key in ("d/", "t/")] == [b"d/", b"t/"]
 
 
 @pytest.mark.parametrize("size", [10, 2 * PART])

@@ -204,7 +204,8 @@ class FsspecFileSystem(Moving):
             with self.open(path, "xb" if mode == "create" else "wb", **options) as writer:
                 writer.write(value)
             return
-        self.client.put(self._uri(path), value, forbid_overwrite=mode == "create")
+        # False would undo what the configuration says.
+        self.client.put(self._uri(path), value, forbid_overwrite=True if mode == "create" else None)
         self.invalidate_cache(self._parent(path))
 
     def pipe(self, path: Any, value: Any = None, **options: Any) -> None:  # noqa: ANN401 - a path, or a dict

@@ -13,7 +13,7 @@ from osstorchconnector._native import ObjectTable
 from osstorchconnector.connection.uri import split_object
 from osstorchconnector.connection.write_options import WriteOptions, check_options
 from osstorchconnector.credentials.shield import guards_methods
-from osstorchconnector.exceptions import OssNotFoundError
+from osstorchconnector.exceptions import OssExistsError, OssNotFoundError
 from osstorchconnector.files.writing import writing
 from osstorchconnector.fsspec.collisions import Pairs, check_downloads, check_objects, check_uploads
 from osstorchconnector.fsspec.finding import MAGIC, outermost
@@ -121,13 +121,16 @@ class Moving(Reading):
             self._forget_below(pair[0])
 
     def _copy_marker(self, pair: tuple[str, str]) -> bool:
-        """Copy the object that marks a directory, and return whether there is one. Some programs write bytes to it."""
+        """Copy the object that marks a directory, if there is one that may be copied, and return whether it was.
+
+        Some programs write bytes to it. One at the target stays if the configuration protects objects.
+        """
         source, target = (f"oss://{name}/" for name in pair)
         if source == target or not all(self._split(name)[1] for name in pair):
             return False
         try:
             self.client.copy(source, target)
-        except OssNotFoundError:
+        except (OssNotFoundError, OssExistsError):
             return False
         self.invalidate_cache(self._parent(pair[1]))
         return True
