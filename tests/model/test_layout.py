@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from osstorchconnector import OssClient, OssFileSystem, OssFormatError, OssNotFoundError
+from osstorchconnector.model.blocks import Chunk, overlap
 from osstorchconnector.testing import Emulator
 from tests.model.models import opened, put, put_index, put_shards, random_tensors, same
 
@@ -73,6 +74,9 @@ def test_a_variant(emulator: Emulator, client: OssClient, bucket: str, old_style
         assert same(model.load(), OTHER)
     with opened(emulator, f"oss://{bucket}/", variant="fp16") as model:
         assert same(model.load(), {**TENSORS, "more": torch.ones(1)})
+        put(client, f"oss://{bucket}/model.ema.fp16.safetensors", OTHER)
+    with opened(emulator, f"oss://{bucket}/", variant="fp16") as model:
+        assert same(model.load(), {**TENSORS, "more": torch.ones(1)})
     with pytest.raises(OssNotFoundError, match="no safetensors object of the variant 'bf16', but model"):
         opened(emulator, f"oss://{bucket}/", variant="bf16")
 
@@ -98,6 +102,23 @@ def test_a_distributed_checkpoint_in_the_form_of_safetensors(
     put(client, f"{uri}/model.safetensors", TENSORS)
     with pytest.raises(OssFormatError, match=r"holds two models, model.safetensors and a distributed checkpoint"):
         opened(emulator, uri)
+
+
+def test_chunks_that_overlap_are_found_among_many() -> None:
+    def chunk(begin: tuple[int, ...], shape: tuple[int, ...]) -> Chunk:
+        return Chunk("file", 0, 0, begin, shape)
+
+    rows = [chunk((number, 0), (1, 4)) for number in range(20_000)]
+    columns = [chunk((0, number), (4, 2)) for number in range(0, 20, 2)]
+    for apart in (rows, columns, [chunk((0, 0), (2, 2)), chunk((2, 0), (2, 2)), chunk((0, 2), (4, 1))], []):
+        assert not overlap(apart)
+    for together in (
+        [*rows, chunk((19_000, 1), (1, 1))],
+        [*columns, chunk((3, 19), (1, 1))],
+        [chunk((), ()), chunk((), ())],
+        [chunk((0,), (9,)), chunk((1,), (1,)), chunk((8,), (1,))],
+    ):
+        assert overlap(together)
 
 
 def test_tensors_in_several_shards_are_put_together(emulator: Emulator, client: OssClient, bucket: str) -> None:

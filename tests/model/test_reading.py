@@ -178,6 +178,19 @@ def test_given_tensors_of_another_shape_or_name(emulator: Emulator, model_uri: s
             model.load_into({"layer.0.mask": torch.empty(4, dtype=torch.bool)})
         with pytest.raises(OssKeyError, match="has no tensor 'other'"):
             model.load_into({"other": torch.empty(4)})
+        wrong: list[tuple[str, object, str]] = [
+            (
+                "layer.0.mask",
+                torch.empty(3, dtype=torch.bool, device="meta"),
+                "cannot fill a tensor on the device meta",
+            ),
+            ("layer.0.norm", torch.empty(64, dtype=torch.int64), "is torch.bfloat16, which the given .* cannot hold"),
+            ("layer.1.complex", torch.empty(9), "is torch.complex64, which the given .* cannot hold"),
+            ("layer.0.mask", [True, False, True], "needs a tensor to fill, got list"),
+        ]
+        for name, tensor, message in wrong:
+            with pytest.raises(OssConfigError, match=f"tensor '{name}' of oss://.*safetensors {message}"):
+                model.load_into({name: tensor})  # type: ignore[dict-item]
         part = torch.empty(10, 1024)
         model.load_into({"embed.weight": part}, slices={"embed.weight": slice(5, 15)})
 

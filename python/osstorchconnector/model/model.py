@@ -222,7 +222,8 @@ class OssModel:
 
         Raises:
             OssKeyError: There is no tensor of a name.
-            OssConfigError: A tensor has another shape.
+            OssConfigError: A tensor has another shape, is on the device ``meta``, or has a type that cannot hold the
+                numbers, such as whole numbers for fractions.
             OssError: As :meth:`iterate` does.
         """
         targets = self._targets(lambda: self._targets_of(tensors, slices, Wish(), tensors))

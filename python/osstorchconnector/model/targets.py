@@ -75,7 +75,7 @@ class Target:
             given: The tensor that receives it. Its type and device decide.
 
         Raises:
-            OssConfigError: The given tensor has another shape.
+            OssConfigError: The given tensor has another shape, no memory, or a type that cannot hold the numbers.
             OssFormatError: This version of torch does not have the type.
         """
         self.name = info.name
@@ -85,13 +85,10 @@ class Target:
         self.box = box
         self._wish = wish
         self.shape = torch.Size(high - low for low, high in box)
+        if given is not None:
+            self._check_given(given)
         self._tensor = None if given is None else given.detach()
         self._given = given
-        if given is not None and given.shape != self.shape:
-            raise OssConfigError(
-                f"tensor {info.name!r} of {info.files[0]} has the shape {tuple(self.shape)}, and the given tensor has "
-                f"{tuple(given.shape)}"
-            )
         self.dtype = wish.dtype_of(self.stored_dtype) if given is None else given.dtype
         self.cost = 0 if given is not None or wish.kept else self.shape.numel() * self.dtype.itemsize
 
@@ -173,6 +170,22 @@ class Target:
             # date.
             torch.autograd.graph.increment_version(self._given)
         return self.left == 0
+
+    def _check_given(self, given: object) -> None:
+        what = f"tensor {self.name!r} of {self._info.files[0]}"
+        if not isinstance(given, torch.Tensor):
+            raise OssConfigError(f"{what} needs a tensor to fill, got {type(given).__name__}")
+        if given.shape != self.shape:
+            raise OssConfigError(
+                f"{what} has the shape {tuple(self.shape)}, and the given tensor has {tuple(given.shape)}"
+            )
+        if given.device.type == "meta":
+            raise OssConfigError(
+                f"{what} cannot fill a tensor on the device meta, which has no memory: use load() and "
+                "load_state_dict(..., assign=True), or to_empty() before"
+            )
+        if given.dtype != self.stored_dtype and not torch.can_cast(self.stored_dtype, given.dtype):
+            raise OssConfigError(f"{what} is {self.stored_dtype}, which the given tensor of {given.dtype} cannot hold")
 
     def _fits(self, block: Block) -> bool:
         places = block.part(self.box)
