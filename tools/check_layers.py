@@ -32,7 +32,7 @@ def dependencies(crate: str) -> set[str]:
 # From the bottom to the top: a module may import its own layer and those before it. The longest name that fits counts,
 # so that the writer of archives, which lists a dataset, stands above the format of archives, which datasets read.
 PYTHON_LAYERS = [
-    ["_json", "_lazy", "_native", "_printable", "_second_names", "_tested_versions", "_torch"],
+    ["_closing", "_json", "_lazy", "_native", "_printable", "_second_names", "_tested_versions", "_torch"],
     ["exceptions"],
     ["process"],
     ["credentials"],

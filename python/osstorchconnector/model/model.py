@@ -2,18 +2,18 @@
 
 import contextlib
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
 
+from osstorchconnector._closing import Closing
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.credentials.shield import guarded, guards_methods
-from osstorchconnector.exceptions import OssConfigError, OssError, OssKeyError
+from osstorchconnector.exceptions import OssConfigError, OssKeyError
 from osstorchconnector.files.progress import progress_bar
 from osstorchconnector.model.blocks import STAGE, Box, whole_box
 from osstorchconnector.model.layout import Form, Layout, find_model
@@ -40,7 +40,7 @@ _CONCURRENCY: Final = 64
 
 
 @guards_methods
-class OssModel:
+class OssModel(Closing):
     """The tensors of a model. :func:`open_model` makes it.
 
     Threads may share it. It does not pickle, and a forked child opens its own.
@@ -238,16 +238,6 @@ class OssModel:
                 self._closed = True
                 self._model.close()
 
-    def __enter__(self) -> Self:
-        """Return the model."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def __repr__(self) -> str:
         """Return the URI, and how much the model holds."""
         if "form" not in self.__dict__:
@@ -294,10 +284,7 @@ class OssModel:
 
     def _targets(self, make: Callable[[], list[Target]]) -> list[Target]:
         """Make the places of the tensors; if ranks share the model, all of them or none."""
-        if not self._owner.is_this_process():
-            raise OssError(
-                f"{self.uri} was opened in process {self._owner.pid}, not in {os.getpid()}: open it in this one"
-            )
+        self._owner.check(self.uri)
         if self._ranks is None:
             return make()
         from osstorchconnector.model.machine import together  # noqa: PLC0415 - as above

@@ -4,9 +4,9 @@ import contextlib
 import io
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
+from osstorchconnector._closing import Closing
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
 from osstorchconnector.connection.uri import check_bucket
@@ -26,7 +26,7 @@ _ON_DISK: Final = ".osstorchconnector"
 
 
 @guards_methods
-class OssModelConnector:
+class OssModelConnector(Closing):
     """Reads models from OSS, as the original's class of this name does, but without changing ``open`` or a library.
 
     Another process sees the directories that it prepares too, so that no library must be preloaded there.
@@ -141,16 +141,6 @@ class OssModelConnector:
                 with contextlib.suppress(OSError):
                     (directory / _ON_DISK).rmdir()
         self._prepared = {}
-
-    def __enter__(self) -> Self:
-        """Return the connector."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __reduce__(self) -> Any:  # noqa: ANN401 - as `object` has it
         """Raise TypeError: what it prepared belongs to its process."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from osstorchconnector.credentials.shield import guards_methods
-from osstorchconnector.exceptions import OssError
 from osstorchconnector.process.owner import Owner
 
 if TYPE_CHECKING:
@@ -242,8 +241,7 @@ class ModelObject(io.RawIOBase):
     def _check_open(self) -> None:
         if self.closed:
             raise ValueError(f"I/O operation on closed object {self.uri}")
-        if not self._owner.is_this_process():
-            raise OssError(f"{self.uri} was opened in process {self._owner.pid}: open it in this one")
+        self._owner.check(self.uri)
 
     def __repr__(self) -> str:
         """Return the URI and the size."""

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from osstorchconnector.exceptions import OssError
+
 Value = TypeVar("Value")
 
 
@@ -19,6 +21,18 @@ class Owner:
     def is_this_process(self) -> bool:
         """Return whether this process made the value, not one that it was forked from."""
         return self.pid == os.getpid()
+
+    def check(self, what: str) -> None:
+        """Check that this process made the value. Call it before a lock that a fork may have copied is taken.
+
+        Args:
+            what: The value, for the message.
+
+        Raises:
+            OssError: Another process made it.
+        """
+        if not self.is_this_process():
+            raise OssError(f"{what} was opened in process {self.pid}, not in {os.getpid()}: open it in this one")
 
 
 class PerProcess(Generic[Value]):

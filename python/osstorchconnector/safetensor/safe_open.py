@@ -1,19 +1,19 @@
 """An opened safetensors object or directory of shards, whose tensors are fetched when they are asked for."""
 
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from types import EllipsisType, TracebackType
-from typing import Any, Final, Self
+from types import EllipsisType
+from typing import Any, Final
 
 import torch
 
+from osstorchconnector._closing import Closing
 from osstorchconnector.connection.client import OssClient, get_bounded
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.credentials.shield import guards_methods
-from osstorchconnector.exceptions import OssConfigError, OssError, OssFormatError, OssKeyError, OssNotFoundError
+from osstorchconnector.exceptions import OssConfigError, OssFormatError, OssKeyError, OssNotFoundError
 from osstorchconnector.process.owner import Owner
 from osstorchconnector.safetensor.frameworks import Device, Framework, framework_of
 from osstorchconnector.safetensor.header import LENGTH_BYTES, TensorRange, length_in, read_header
@@ -30,7 +30,7 @@ _BATCH: Final = 128 << 20
 
 
 @guards_methods
-class OssSafeOpen:
+class OssSafeOpen(Closing):
     """The tensors of a safetensors object, or of a directory of shards. Each is fetched when you ask for it.
 
     Threads may share it. It does not pickle, and a forked child opens its own.
@@ -192,16 +192,6 @@ class OssSafeOpen:
                 shard.close()
             self._shards = {}
 
-    def __enter__(self) -> Self:
-        """Return the object."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def _names(self) -> list[str]:
         return list(self._shard(self._uri).tensors if self._map is None else self._map)
 
@@ -212,7 +202,7 @@ class OssSafeOpen:
 
     def _open_shards(self, uris: Iterable[str]) -> None:
         """Read the headers of shards, several at a time."""
-        _check_process(self._owner, self._uri)
+        self._owner.check(self._uri)
         with self._lock:
             missing = sorted(set(uris) - self._shards.keys())
         if len(missing) > 1:
@@ -221,7 +211,7 @@ class OssSafeOpen:
                     pass
 
     def _shard(self, uri: str) -> "_Shard":
-        _check_process(self._owner, uri)
+        self._owner.check(uri)
         with self._lock:
             shard = self._known(uri)
         if shard is None:
@@ -324,7 +314,7 @@ class _Shard:
 
     def part(self, framework: Framework, place: TensorRange, shape: tuple[int, ...], start: int, end: int) -> Any:  # noqa: ANN401 - of the framework
         """Fetch bytes of a tensor straight into the memory of a new one."""
-        _check_process(self._owner, self._file.uri)
+        self._owner.check(self._file.uri)
         framework.check(place)
         memory = torch.empty(end - start, dtype=torch.uint8)
         view: Any = memory.numpy()
@@ -341,7 +331,7 @@ class _Shard:
 
     def tensors_at(self, framework: Framework, places: list[TensorRange]) -> list[Any]:
         """Fetch several whole tensors at the same time. Several threads may call this."""
-        _check_process(self._owner, self._file.uri)
+        self._owner.check(self._file.uri)
         memories = [torch.empty(place.end - place.start, dtype=torch.uint8) for place in places]
         views: list[tuple[int, Any]] = [
             (place.start, memory.numpy()) for place, memory in zip(places, memories, strict=True) if memory.numel()
@@ -381,12 +371,6 @@ def _batches(places: dict[str, tuple[_Shard, TensorRange]]) -> Iterator[tuple[_S
             batch[name] = place
             filled += length
         yield shard, batch
-
-
-def _check_process(owner: Owner, uri: str) -> None:
-    # Checked before a lock is taken: a thread that held it at the fork does not exist here and never releases it.
-    if not owner.is_this_process():
-        raise OssError(f"{uri} was opened in process {owner.pid}, not in {os.getpid()}: open it in this one")
 
 
 def _is_whole_number(value: object) -> bool:
