@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_does_not_count_and_is_not_fetched(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("name", ["../out", "/out", "deep/../../out", ""])
+@pytest.mark.parametrize("name", ["../out", "/out", "deep/../../out", "", "a\0b"])
 def test_a_list_cannot_name_files_outside_of_the_folder(
     folders: CheckpointFolders, client: OssClient, bucket: str, tmp_path: Path, name: str
 ) -> None:
@@ -127,6 +127,13 @@ def test_a_list_cannot_name_files_outside_of_the_folder(
     client.put(uri, json.dumps(document).encode())
     with pytest.raises(OssIntegrityError, match="outside of the folder"):
         folders.fetch("checkpoint-1", tmp_path / "b")
+
+
+def test_a_size_below_zero_is_damage(folders: CheckpointFolders, client: OssClient, bucket: str) -> None:
+    listed = {"name": "a", "key": "a", "size": -5, "crc64": 0}
+    client.put(f"oss://{bucket}/run/checkpoint-1/{LIST}", json.dumps({"version": 1, "files": [listed]}).encode())
+    with pytest.raises(OssIntegrityError, match="is damaged: 'a' has -5 bytes"):
+        folders.fetch("checkpoint-1", Path("unused"))
 
 
 def test_a_list_of_a_later_release_is_refused(folders: CheckpointFolders, client: OssClient, bucket: str) -> None:

@@ -95,8 +95,14 @@ def read_list(client: "OssClient", uri: str) -> list[StoredFile] | None:
             raise
         raise OssIntegrityError(f"{uri}/{LIST} is damaged: {error}; use another checkpoint") from error
     for file in files:
+        if file.size < 0:
+            raise OssIntegrityError(
+                f"{uri}/{LIST} is damaged: {file.name!r} has {file.size} bytes; use another checkpoint"
+            )
         # A name is joined to a local folder.
-        if any(part in {"", ".", ".."} for path in (file.name, file.key) for part in path.split("/")):
+        if "\0" in file.name or any(
+            part in {"", ".", ".."} for path in (file.name, file.key) for part in path.split("/")
+        ):
             raise OssIntegrityError(f"{uri}/{LIST} names {file.name!r}, which may lie outside of the folder")
     return files
 
