@@ -269,6 +269,13 @@ def test_time_between_batches_counts_when_the_next_one_is_asked_for(emulator: Em
     assert dataset.stats().samples == 3
 
 
+def test_an_object_that_is_left_out_counts_as_a_sample(emulator: Emulator) -> None:
+    named = [f"{PLACE}000", f"{PLACE}missing", f"{PLACE}001"]
+    dataset = OssIterableDataset.from_objects(named, transform=read, on_error="skip", **emulator.connection)
+    assert list(dataset) == [1000, 1000]
+    assert dataset.stats().samples == 3
+
+
 def test_a_copy_inside_the_process_counts_with_the_dataset_and_a_pickled_one_for_itself(emulator: Emulator) -> None:
     dataset = OssIterableDataset.from_prefix(PLACE, **emulator.connection)
     assert len(list(copy.deepcopy(dataset))) == OBJECTS

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from osstorchconnector import OssClient, OssNotFoundError
+from osstorchconnector import OssClient, OssConfigError, OssNotFoundError
 from osstorchconnector.fsspec import FsspecFileSystem
 from osstorchconnector.testing import Emulator
 
@@ -38,6 +38,20 @@ def test_a_cache_on_the_disk_notices_that_an_object_was_replaced(
     client.put(uri, new)
     # This one never looks again, and says so in its documentation.
     assert read() == (old if kind == "simplecache" else new)
+
+
+def test_a_cache_that_fsspec_does_not_have_is_named(client: OssClient, bucket: str) -> None:
+    uri = f"oss://{bucket}/object"
+    client.put(uri, b"content")
+    for options, given in (({}, {"cache_type": "wrong"}), ({"default_cache_type": "wrong"}, {})):
+        files = fsspec.filesystem("oss", client=client, **options)
+        with pytest.raises(
+            OssConfigError, match=f"{uri} cannot be opened: fsspec has no cache 'wrong', only .*readahead"
+        ):
+            files.open(uri, **given)
+    for cache in ("none", "readahead", "bytes", "all"):
+        with files.open(uri, cache_type=cache) as file:
+            assert file.read() == b"content"
 
 
 def test_an_archive_is_read_by_its_url(client: OssClient, bucket: str) -> None:

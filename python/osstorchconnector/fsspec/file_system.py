@@ -3,6 +3,7 @@
 import shutil
 from typing import TYPE_CHECKING, Any, Final
 
+from fsspec.caching import caches
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
@@ -86,7 +87,7 @@ class FsspecFileSystem(Moving):
                 ``encoding``, ``errors``, ``newline``.
 
         Raises:
-            OssConfigError: There is no such mode.
+            OssConfigError: There is no such mode, or no such cache.
             OssExistsError: The object exists, and the mode is ``"xb"``.
             OssNotFoundError: The object does not exist.
         """
@@ -113,9 +114,12 @@ class FsspecFileSystem(Moving):
         uri = self._uri(path)
         check_options("write_options", write_options)
         if mode == "rb":
-            reader = self.client.reader(uri)
             block_size = block_size or self._default_block_size
             cache_type = cache_type or self._default_cache_type
+            if cache_type is not None and cache_type not in caches:
+                known = ", ".join(sorted(name for name in caches if name))
+                raise OssConfigError(f"{uri} cannot be opened: fsspec has no cache {cache_type!r}, only {known}")
+            reader = self.client.reader(uri)
             if block_size is None and cache_type is None:
                 return reader
             return CachedFile(
