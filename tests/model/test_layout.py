@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from osstorchconnector import OssClient, OssFileSystem, OssFormatError, OssNotFoundError
+from osstorchconnector.model import layout
 from osstorchconnector.model.blocks import Chunk, overlap
 from osstorchconnector.testing import Emulator
 from tests.model.models import opened, put, put_index, put_shards, random_tensors, same
@@ -166,6 +167,21 @@ def test_no_model(emulator: Emulator, client: OssClient, bucket: str) -> None:
         opened(emulator, f"oss://{bucket}/run/model")
     with pytest.raises(OssNotFoundError):
         opened(emulator, f"oss://{bucket}/run/model.safetensors")
+
+
+def test_a_directory_of_very_many_objects(
+    emulator: Emulator, client: OssClient, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_MOST_LISTED", 5)
+    for number in range(6):
+        put(client, f"oss://{bucket}/a{number}.safetensors", OTHER)
+    with pytest.raises(
+        OssNotFoundError, match="none of the usual names of a model, and holds more than 5 objects: give"
+    ):
+        opened(emulator, f"oss://{bucket}/")
+    put(client, f"oss://{bucket}/model.safetensors", TENSORS)
+    with opened(emulator, f"oss://{bucket}/") as model:
+        assert same(model.load(), TENSORS)
 
 
 @pytest.mark.parametrize("shards", [1, 3])

@@ -85,7 +85,8 @@ def test_each_rank_gets_its_slices(emulator: Emulator, client: OssClient, worlds
 def test_a_rank_that_cannot_fetch_fails_all(emulator: Emulator, worlds: Worlds, shared_model: str) -> None:
     with emulator.fault(operation="GetObject", key="*00002-of*", nth=5, error="AccessDenied"):
         outcomes = worlds.run(3, "read", connection=emulator.connection, uri=shared_model, share="node")
-    assert all(outcome.error is not None for outcome in outcomes)
+    assert all("of oss://" in (outcome.error or "") for outcome in outcomes), outcomes
+    assert all("could not be read" in (outcome.error or "") for outcome in outcomes), outcomes
 
 
 @pytest.mark.parametrize(

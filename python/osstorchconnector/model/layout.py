@@ -2,15 +2,18 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from osstorchconnector.connection.client import OssClient, get_bounded
 from osstorchconnector.connection.nearest import nothing_below
 from osstorchconnector.connection.uri import split_prefix
 from osstorchconnector.exceptions import OssFormatError, OssNotFoundError, OssPermissionError
 from osstorchconnector.safetensor.shards import LONGEST_INDEX, read_index
+
+if TYPE_CHECKING:
+    from osstorchconnector._native import DataObject
 
 Form = Literal["index", "shards", "file", "checkpoint"]
 
@@ -74,11 +77,19 @@ def find_model(client: OssClient, uri: str, variant: str | None = None) -> Layou
     if uri.endswith(".json"):
         return _indexed(client, uri)
     directory = uri if uri.endswith("/") else f"{uri}/"
+    items: list[DataObject] = []
+    unlisted = None
     try:
-        names = list(_names(client, directory))
+        items = list(itertools.islice(client.list(directory, delimiter="/"), _MOST_LISTED + 1))
     except OssPermissionError:
         # Some keys may read objects and not list them.
-        return _unlisted(client, directory, variant)
+        unlisted = "may not be listed"
+    if len(items) > _MOST_LISTED:
+        unlisted = f"holds more than {_MOST_LISTED} objects"
+    if unlisted is not None:
+        return _unlisted(client, directory, variant, unlisted)
+    _, prefix = split_prefix(directory)
+    names = [name for item in items if (name := item.name.removeprefix(prefix)) and not name.endswith("/")]
     candidates = _candidates(names)
     chosen = _choose(candidates, names, directory, variant)
     if chosen is None:
@@ -90,14 +101,6 @@ def find_model(client: OssClient, uri: str, variant: str | None = None) -> Layou
         return _indexed(client, directory + candidate.index)
     files = _complete(candidate, directory)
     return Layout("file" if len(files) == 1 else "shards", tuple(directory + name for name in files), None, directory)
-
-
-def _names(client: OssClient, directory: str) -> Iterator[str]:
-    _, prefix = split_prefix(directory)
-    for item in itertools.islice(client.list(directory, delimiter="/"), _MOST_LISTED):
-        name = item.name.removeprefix(prefix)
-        if name and not name.endswith("/"):
-            yield name
 
 
 def indices_before(file: str) -> list[str]:
@@ -189,8 +192,18 @@ def _indexed(client: OssClient, uri: str) -> Layout:
     return Layout("index", tuple(dict.fromkeys(sorted(index.values()))), index, uri)
 
 
-def _unlisted(client: OssClient, directory: str, variant: str | None) -> Layout:
-    """Find a model by the usual names."""
+def _unlisted(client: OssClient, directory: str, variant: str | None, why: str) -> Layout:
+    """Find a model by the usual names.
+
+    Args:
+        client: Reads the index.
+        directory: The directory.
+        variant: The variant whose objects are meant.
+        why: Why its other names are not known, for the message.
+
+    Raises:
+        OssNotFoundError: There is none.
+    """
     infix = "" if variant is None else f".{variant}"
     missing: OssNotFoundError | None = None
     for stem in _STEMS:
@@ -206,7 +219,7 @@ def _unlisted(client: OssClient, directory: str, variant: str | None) -> Layout:
             continue
         return Layout("file", (uri,), None, directory)
     raise OssNotFoundError(
-        f"{directory} has none of the usual names of a model, and may not be listed: give the URI of its index or file"
+        f"{directory} has none of the usual names of a model, and {why}: give the URI of its index or file"
     ) from missing
 
 

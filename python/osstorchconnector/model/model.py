@@ -43,7 +43,8 @@ _CONCURRENCY: Final = 64
 class OssModel(Closing):
     """The tensors of a model. :func:`open_model` makes it.
 
-    Threads may share it. It does not pickle, and a forked child opens its own.
+    Threads may share it, but those of a rank that shares it with other ranks take turns. It does not pickle, and a
+    forked child opens its own.
 
     Attributes:
         uri: The URI that was opened.

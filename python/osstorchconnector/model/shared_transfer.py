@@ -222,6 +222,8 @@ class SharedTransfer:
         try:
             dist.all_reduce(has_failed, dist.ReduceOp.MAX, group)
             reasons = gathered(_reason(failure), group) if has_failed.item() else []
+        except OssError as error:
+            raise failure or error from None
         except RuntimeError as error:
             raise failure or OssError(f"rank {self._ranks.rank} has lost another rank: {error}") from error
         if failure is not None:

@@ -217,12 +217,13 @@ class OssSafeOpen(Closing):
         if shard is None:
             # Without the lock, since others may be opened meanwhile.
             opened = _Shard(self._client, uri)
-            with self._lock:
-                shard = self._known(uri)
-                if shard is None:
-                    shard = self._shards[uri] = opened
-            if shard is not opened:
-                opened.close()
+            try:
+                with self._lock:
+                    shard = self._known(uri) or self._shards.setdefault(uri, opened)
+            finally:
+                # Another thread has opened it, or closed all, meanwhile.
+                if shard is not opened:
+                    opened.close()
         return shard
 
     def _known(self, uri: str) -> "_Shard | None":
@@ -301,10 +302,14 @@ class _Shard:
         self._file = client.reader(uri)
         self._owner = Owner()
         self._lock = threading.Lock()
-        size = self._file.size
-        head = self._file.read(LENGTH_BYTES)
-        head += self._file.read(length_in(head, size))
-        header = read_header(head, size, self._file.uri)
+        try:
+            size = self._file.size
+            head = self._file.read(LENGTH_BYTES)
+            head += self._file.read(length_in(head, size))
+            header = read_header(head, size, self._file.uri)
+        except BaseException:
+            self._file.close()
+            raise
         self.tensors = header.tensors
         self.metadata = header.metadata
 
