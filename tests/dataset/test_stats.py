@@ -271,7 +271,8 @@ def test_time_between_batches_counts_when_the_next_one_is_asked_for(emulator: Em
 
 def test_an_object_that_is_left_out_counts_as_a_sample(emulator: Emulator) -> None:
     named = [f"{PLACE}000", f"{PLACE}missing", f"{PLACE}001"]
-    dataset = OssIterableDataset.from_objects(named, transform=read, on_error="skip", **emulator.connection)
+    options: Any = {"on_error": "skip", "even": "none", **emulator.connection}
+    dataset = OssIterableDataset.from_objects(named, transform=read, **options)
     assert list(dataset) == [1000, 1000]
     assert dataset.stats().samples == 3
 

@@ -17,7 +17,7 @@ class DatasetStats:
     """How the readers of a dataset spent their time, in this process and in its DataLoader workers.
 
     Attributes:
-        samples: Samples that were delivered.
+        samples: Samples that were delivered. Objects that failed count too, also if ``on_error`` left them out.
         seconds: From the beginning of each iteration to its end or to now, all readers together: two workers count two
             seconds in one.
         waiting_seconds: Of these, waiting for objects or for the listing.
