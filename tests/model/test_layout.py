@@ -148,6 +148,8 @@ def test_tensors_in_several_shards_are_put_together(emulator: Emulator, client: 
         (["m-00001-of-00002"], r"lacks shard 2 of 2 beside m-00001-of-00002\.safetensors"),
         (["m-00001-of-00001", "m-00001-of-00002"], "files of two models under one name"),
         (["m-00001-of-00001", "m"], "files of two models under one name"),
+        (["m-1-of-2", "m-00001-of-00002", "m-00002-of-00002"], "files of two models under one name"),
+        (["m-00001-of-99999999999999"], "lacks shard 2 of 99999999999999"),
     ],
 )
 def test_two_models_or_half_a_model_are_refused(

@@ -166,23 +166,22 @@ def _complete(candidate: _Candidate, directory: str) -> list[str]:
     """
     ranks: dict[str, dict[tuple[int, int], str]] = {}
     for name, (rank, number, count) in candidate.files.items():
-        ranks.setdefault(rank, {})[number, count] = name
+        shards = ranks.setdefault(rank, {})
+        (_, first_count), first = next(iter(shards.items()), ((number, count), name))
+        if first_count != count or (number, count) in shards:
+            other = shards.get((number, count), first)
+            raise OssFormatError(
+                f"{directory} holds files of two models under one name, such as {other} and {name}, and no index: make "
+                "an index that names the file of each tensor, or delete the files that do not belong to it"
+            )
+        shards[number, count] = name
     ordered = []
     for _, shards in sorted(ranks.items()):
-        counts = {count for _, count in shards}
-        some = next(iter(shards.values()))
-        if len(counts) > 1:
-            raise OssFormatError(
-                f"{directory} holds files of two models under one name, such as {some} and "
-                f"{next(name for (_, count), name in shards.items() if count != min(counts))}, and no index: make an "
-                "index that names the file of each tensor, or delete the files that do not belong to it"
-            )
-        (count,) = counts
-        missing = sorted({*range(1, count + 1)} - {number for number, _ in shards}) if count else []
-        if missing:
-            raise OssFormatError(
-                f"{directory} lacks shard {missing[0]} of {count} beside {some}: the model is incomplete"
-            )
+        (_, count), some = next(iter(shards.items()))
+        # Everybody who may write to the bucket chooses the count.
+        missing = next((number for number in range(1, count + 1) if (number, count) not in shards), None)
+        if missing is not None:
+            raise OssFormatError(f"{directory} lacks shard {missing} of {count} beside {some}: the model is incomplete")
         ordered += [shards[place] for place in sorted(shards)]
     return ordered
 
