@@ -1,5 +1,6 @@
 """A secret in an argument of any public method is in no frame of this package when an exception leaves the method."""
 
+import ast
 import contextlib
 import gc
 import importlib
@@ -8,10 +9,12 @@ import re
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+import osstorchconnector
 from osstorchconnector import (
     OssCheckpoint,
     OssClient,
@@ -29,7 +32,7 @@ from osstorchconnector import (
     Writer,
     generate_tar_archive,
 )
-from osstorchconnector.credentials.shield import guarded
+from osstorchconnector.credentials.shield import _PROVIDERS, guarded
 from osstorchconnector.fsspec import FsspecFileSystem
 from osstorchconnector.model import open_model
 from tests.credentials.test_tracebacks import KEY, SECRET
@@ -232,6 +235,39 @@ def test_a_mix_in_that_cannot_be_made_by_itself_is_guarded_too() -> None:
     own = [member for name, member in vars(mix_in).items() if not name.startswith("_") and inspect.isfunction(member)]
     assert own
     assert all(hasattr(member, "__wrapped__") for member in own)
+
+
+# Only guarded functions call them.
+INNER: Final = {"connect", "resolve"}
+
+
+def takes_a_provider(node: ast.AST) -> bool:
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    return any(argument.arg.endswith("cred_provider") for argument in arguments)
+
+
+def test_every_entry_that_takes_a_provider_is_guarded_also_those_of_libraries_that_are_not_installed() -> None:
+    found: dict[str, bool] = {}
+    for path in Path(osstorchconnector.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)) or node.name in INNER:
+                continue
+            if any(map(takes_a_provider, node.body if isinstance(node, ast.ClassDef) else [node])):
+                decorators = {one.id for one in node.decorator_list if isinstance(one, ast.Name)}
+                found[node.name] = not decorators.isdisjoint({"guards_methods", "guarded", "shielded"})
+    assert {"OSSDetDataset", "OSSYOLODataset", "make_oss_trainer", "OssClient"} <= found.keys()
+    assert [name for name, is_guarded in found.items() if not is_guarded] == []
+
+
+@pytest.mark.parametrize("name", sorted(_PROVIDERS))
+def test_an_argument_that_may_be_the_keys_themselves_is_in_no_frame(name: str) -> None:
+    namespace: dict[str, Any] = {"__name__": "osstorchconnector.made_up"}
+    exec(f"def entry({name}):\n    raise ValueError", namespace)
+    failed, leaks = check(name, lambda: guarded(namespace["entry"])(KEY))
+    assert failed
+    assert leaks == []
 
 
 def test_frames_without_a_secret_stay() -> None:

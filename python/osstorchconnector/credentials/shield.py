@@ -9,7 +9,7 @@ from typing import Final, ParamSpec, TypeVar
 
 _PACKAGE: Final = __name__.partition(".")[0]
 
-_PROVIDERS: Final = frozenset({"cred_provider", "provider"})
+_PROVIDERS: Final = frozenset({"cred_provider", "oss_cred_provider", "provider"})
 
 # URLs are in lists of arguments by bucket, at most.
 _DEPTH: Final = 3

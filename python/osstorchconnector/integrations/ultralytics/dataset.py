@@ -11,6 +11,7 @@ from ultralytics.utils import LOCAL_RANK, LOGGER, colorstr
 
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.exceptions import OssConfigError, OssFormatError
 from osstorchconnector.integrations.ultralytics.batch_images import BatchImages
 from osstorchconnector.integrations.ultralytics.connection import DataSettings
@@ -28,6 +29,7 @@ _MEASURED: Final = 5
 _TASKS: Final = ("detect", "segment", "pose", "obb")
 
 
+@guards_methods
 class OSSYOLODataset(YOLODataset):  # type: ignore[misc]
     """A ``YOLODataset`` of images and labels in OSS: those below a prefix, or those that a manifest names.
 

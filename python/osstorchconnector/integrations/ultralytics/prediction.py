@@ -11,6 +11,7 @@ from ultralytics.utils import LOGGER
 
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.credentials.shield import guards_methods
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.integrations.ultralytics.decoding import decode
 from osstorchconnector.integrations.ultralytics.fetching import ImageReader
@@ -22,6 +23,7 @@ _FLAGS = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}
 Batch = tuple[list[str], list[Any], list[str]]
 
 
+@guards_methods
 class OssImages(LoadImagesAndVideos):  # type: ignore[misc]
     """The images below a prefix, or those that a manifest names, for ``YOLO(...).predict(source=...)``.
 

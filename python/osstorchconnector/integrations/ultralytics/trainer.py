@@ -14,6 +14,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 from osstorchconnector._tested_versions import warn_if_untested
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.integrations.ultralytics.classification import OSSClassificationDataset
 from osstorchconnector.integrations.ultralytics.connection import DataSettings
 from osstorchconnector.integrations.ultralytics.dataset import yolo_dataset
@@ -129,6 +130,7 @@ def trainer_class(settings: DataSettings, task: str) -> type[Any]:
     return class_of_task(settings, task, _OssTraining, TRAINERS)
 
 
+@guarded
 def make_oss_trainer(
     endpoint: str,
     cred_path: str = "",

@@ -8,6 +8,7 @@ from ultralytics.models import yolo
 
 from osstorchconnector.connection.client import OssClient
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.credentials.shield import guarded
 from osstorchconnector.exceptions import OssConfigError
 from osstorchconnector.integrations.ultralytics.classification import OSSClassificationDataset
 from osstorchconnector.integrations.ultralytics.connection import DataSettings
@@ -91,6 +92,7 @@ def validator_class(settings: DataSettings, task: str) -> type[Any]:
     return class_of_task(settings, task, _OssValidation, VALIDATORS)
 
 
+@guarded
 def make_oss_validator(
     endpoint: str,
     cred_path: str = "",
