@@ -14,7 +14,7 @@ from osstorchconnector.testing import Emulator
 from tests.model.models import Tensors, opened, put, put_index, put_shards, random_tensors, same
 
 
-def test_a_truncated_shard(emulator: Emulator, client: OssClient, bucket: str, tensors: Tensors) -> None:
+def test_a_truncated_shard(emulator: Emulator, client: OssClient, bucket: str) -> None:
     body = safetensors.torch.save({"first": torch.ones(5), "second": torch.ones(500)})
     for cut in (1, 1500):
         client.put(f"oss://{bucket}/model.safetensors", body[:-cut])
@@ -23,7 +23,6 @@ def test_a_truncated_shard(emulator: Emulator, client: OssClient, bucket: str, t
     client.put(f"oss://{bucket}/model.safetensors", body[:20])
     with pytest.raises(OssFormatError, match=r"model\.safetensors is not a safetensors file"):
         opened(emulator, f"oss://{bucket}/")
-    assert tensors
 
 
 def test_an_index_that_names_a_missing_shard_or_tensor(

@@ -130,7 +130,9 @@ def test_columns_are_fetched_alone_where_their_pieces_are_long(
         assert sum(request.response_bytes for request in emulator.requests()) == tensor.nbytes
 
 
-@pytest.mark.parametrize("slices", [slice(0, 10, 2), (slice(1), 3), 5, (slice(1), slice(1), slice(1))])
+@pytest.mark.parametrize(
+    "slices", [slice(0, 10, 2), slice("a"), slice(0.5), (slice(1), 3), 5, (slice(1), slice(1), slice(1))]
+)
 def test_other_indices_are_refused(emulator: Emulator, model_uri: str, slices: object) -> None:
     with opened(emulator, model_uri) as model, pytest.raises(OssConfigError, match=r"slices of tensor 'embed.weight'"):
         model.load(slices={"embed.weight": slices})  # type: ignore[dict-item]
@@ -187,6 +189,8 @@ def test_given_tensors_of_another_shape_or_name(emulator: Emulator, model_uri: s
             ("layer.0.norm", torch.empty(64, dtype=torch.int64), "is torch.bfloat16, which the given .* cannot hold"),
             ("layer.1.complex", torch.empty(9), "is torch.complex64, which the given .* cannot hold"),
             ("layer.0.mask", [True, False, True], "needs a tensor to fill, got list"),
+            ("layer.0.ids", torch.arange(17).to_sparse(), "cannot fill a tensor with the layout torch.sparse_coo"),
+            ("layer.0.ids", torch.ones(1, dtype=torch.int64).expand(17), "cannot fill .* share memory: give a clone"),
         ]
         for name, tensor, message in wrong:
             with pytest.raises(OssConfigError, match=f"tensor '{name}' of oss://.*safetensors {message}"):
@@ -219,6 +223,9 @@ def test_wrong_arguments(emulator: Emulator, model_uri: str) -> None:
             model.load("embed.weight")
         with pytest.raises(OssConfigError, match="device must be"):
             model.load(device="nowhere")
+        for device in ("xpu:77", "cuda:77"):
+            with pytest.raises(OssConfigError, match=f"device '{device}' does not exist here: "):
+                model.load(device=device)
         with pytest.raises(OssConfigError, match="only tensors in main memory can be pinned"):
             model.load(device="meta", pin_memory=True)
 

@@ -398,14 +398,20 @@ def _box(info: TensorInfo, slices: Slices | None) -> Box:
     if slices is None:
         return whole_box(info.shape)
     given = slices if isinstance(slices, tuple) else (slices,)
-    if len(given) > len(info.shape) or not all(isinstance(one, slice) and one.step in {None, 1} for one in given):
+    if len(given) > len(info.shape) or not all(map(_is_plain, given)):
         raise OssConfigError(
-            f"slices of tensor {info.name!r} must be slices without a step, at most {len(info.shape)} of them, got "
-            f"{slices!r}"
+            f"slices of tensor {info.name!r} must be slices of whole numbers without a step, at most "
+            f"{len(info.shape)} of them, got {slices!r}"
         )
     every = (*given, *(slice(None) for _ in range(len(info.shape) - len(given))))
     ranges = [range(length)[one] for length, one in zip(info.shape, every, strict=True)]
     return tuple((one.start, max(one.start, one.stop)) for one in ranges)
+
+
+def _is_plain(one: object) -> bool:
+    if not isinstance(one, slice) or one.step not in {None, 1}:
+        return False
+    return all(end is None or hasattr(end, "__index__") for end in (one.start, one.stop))
 
 
 def _wish(dtype: torch.dtype | None, device: str | int | torch.device, *, pin_memory: bool, kept: bool) -> Wish:
@@ -417,4 +423,10 @@ def _wish(dtype: torch.dtype | None, device: str | int | torch.device, *, pin_me
         raise OssConfigError(f"device must be a torch device such as 'cpu' or 'cuda:0', got {device!r}") from error
     if pin_memory and place.type != "cpu":
         raise OssConfigError(f"only tensors in main memory can be pinned, and device is {device!r}")
+    try:
+        torch.empty(1, device=place, pin_memory=pin_memory)
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        # Otherwise it would look as if it had no memory.
+        pinned = " or cannot be pinned" if pin_memory else ""
+        raise OssConfigError(f"device {device!r} does not exist here{pinned}: {error}") from error
     return Wish(place, dtype, pin_memory, kept)

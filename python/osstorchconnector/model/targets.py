@@ -75,7 +75,8 @@ class Target:
             given: The tensor that receives it. Its type and device decide.
 
         Raises:
-            OssConfigError: The given tensor has another shape, no memory, or a type that cannot hold the numbers.
+            OssConfigError: The given tensor has another shape, no memory for each element, or a type that cannot hold
+                the numbers.
             OssFormatError: This version of torch does not have the type.
         """
         self.name = info.name
@@ -179,6 +180,10 @@ class Target:
             raise OssConfigError(
                 f"{what} has the shape {tuple(self.shape)}, and the given tensor has {tuple(given.shape)}"
             )
+        if given.layout != torch.strided:
+            raise OssConfigError(f"{what} cannot fill a tensor with the layout {given.layout}: give a dense one")
+        if any(stride == 0 and size > 1 for size, stride in zip(given.shape, given.stride(), strict=True)):
+            raise OssConfigError(f"{what} cannot fill a tensor whose elements share memory: give a clone() of it")
         if given.device.type == "meta":
             raise OssConfigError(
                 f"{what} cannot fill a tensor on the device meta, which has no memory: use load() and "
