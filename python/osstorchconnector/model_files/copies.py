@@ -147,13 +147,14 @@ class LocalCopies:
         if not owner.is_this_process():
             return False
         last = lock.take()
-        if last and self._keep:
-            # Forked processes use it too. They must not have it alone.
-            lock.share()
-        elif last:
+        if not last:
+            lock.close()
+            return False
+        if not self._keep:
             self._remove_locked(name, lock)
-        lock.close()
-        return last
+        # Forked processes must not have it alone.
+        lock.end()
+        return True
 
     def _fill(
         self,
