@@ -173,3 +173,23 @@ def test_cached_listings_below_a_deleted_directory_are_forgotten(fill: Callable[
     assert "another-bucket" in files.ls("", detail=False)
     files.rmdir("another-bucket")
     assert "another-bucket" not in files.ls("", detail=False)
+
+
+def test_threads_that_list_at_the_same_time_forget_a_written_file_once(fill: Callable[..., str]) -> None:
+    bucket = fill("d/x")
+    files = fsspec.filesystem("oss", use_listings_cache=True)
+
+    class Written:
+        aborted = False
+
+        @property
+        def etag(self) -> str:
+            # Another thread comes first.
+            files._being_written.clear()
+            return "etag"
+
+    files.ls(f"{bucket}/d")
+    files._being_written.append((f"{bucket}/d", Written()))
+    fill("d/y")
+    assert files.ls(f"{bucket}/d", detail=False) == [f"{bucket}/d/x", f"{bucket}/d/y"]
+    assert files._being_written == []

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -179,7 +180,9 @@ class Listing(ClientFileSystem):
             is_over = writer.etag is not None or writer.aborted or getattr(writer, "appended", False)
             self.invalidate_cache(parent)
             if is_over:
-                self._being_written.remove((parent, writer))
+                # Several threads list at the same time, and one of them is the first.
+                with suppress(ValueError):
+                    self._being_written.remove((parent, writer))
 
     def _cached_listing(self, name: str) -> list[Entry] | None:
         self._forget_written()
