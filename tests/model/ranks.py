@@ -1,9 +1,11 @@
 """The functions that the ranks of a world run."""
 
+import errno
 import os
 import signal
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -59,8 +61,8 @@ def fail(connection: ConnectionArguments, uri: str, how: str) -> str | None:
     with open_model(f"{uri}nothing/" if fails and how == "open" else uri, **options, share="node") as model:
         if fails and how in {"device", "closed", "names"}:
             return str(_load_wrongly(model, how))
-        if fails and how == "copy":
-            _fail_to_copy()
+        if fails and how in {"copy", "map"}:
+            _break(how)
         if fails and how == "memory":
             _refuse_large_4()
         for name, _ in model:
@@ -88,11 +90,17 @@ def _load_wrongly(model: OssModel, how: str) -> dict[str, torch.Tensor]:
     return model.load(["embed.weight"] if how == "names" else None, device="nowhere" if how == "device" else "cpu")
 
 
-def _fail_to_copy() -> None:
+def _break(what: str) -> None:
     def copy(*_: object) -> None:
         raise RuntimeError("the accelerator has fallen off the bus")
 
-    staging.Staging.copy = copy  # type: ignore[method-assign, assignment]
+    def map_(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    if what == "copy":
+        staging.Staging.copy = copy  # type: ignore[method-assign, assignment]
+    else:
+        machine.mmap = SimpleNamespace(mmap=map_)  # type: ignore[attr-defined, assignment]
 
 
 def _refuse_large_4() -> None:

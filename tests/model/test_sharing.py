@@ -90,7 +90,7 @@ def test_a_rank_that_cannot_fetch_fails_all(emulator: Emulator, worlds: Worlds, 
 
 
 @pytest.mark.parametrize(
-    "how", ["client", "budget", "open", "device", "closed", "raise", "leave", "memory", "copy", "names"]
+    "how", ["client", "budget", "open", "device", "closed", "raise", "leave", "memory", "copy", "map", "names"]
 )
 def test_a_rank_that_fails_fails_all(emulator: Emulator, worlds: Worlds, shared_model: str, how: str) -> None:
     outcomes = worlds.run(3, "fail", connection=emulator.connection, uri=shared_model, how=how)
@@ -106,6 +106,7 @@ def test_a_rank_that_fails_fails_all(emulator: Emulator, worlds: Worlds, shared_
         "raise": f"{alone}rank 1 has not read to the end",
         "leave": f"{alone}rank 1 has not read to the end",
         "memory": f"{alone}tensor 'large.4' of oss://",
+        "map": "says: rank 1 cannot open it: Cannot allocate memory; give the container more",
         "names": "rank 1 asks for other tensors than rank 0",
     }[how]
     assert expected in errors[0], errors

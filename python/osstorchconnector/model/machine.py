@@ -99,7 +99,10 @@ def raise_together(failure: Exception | None, group: dist.ProcessGroup | None) -
         Exception: This rank's own failure.
         OssError: Another rank has failed.
     """
-    texts = gathered(None if failure is None else f"{type(failure).__name__}: {failure}", group)
+    try:
+        texts = gathered(None if failure is None else f"{type(failure).__name__}: {failure}", group)
+    except OssError as lost:
+        raise failure or lost from None
     if failure is not None:
         raise failure
     for rank, text in enumerate(texts):
