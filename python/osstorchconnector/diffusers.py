@@ -70,10 +70,10 @@ def load_pretrained(
         cls: The class of the pipeline or the model. Default: the one that the directory names.
         torch_dtype: The type of the weights. Default: as stored.
         variant: As for :func:`~osstorchconnector.model.open_model`.
-        options: Of a pipeline: more arguments of ``from_pretrained``, such as parts of it.
+        options: Of a pipeline: more arguments of ``from_pretrained``, such as parts of it. A model has none.
 
     Raises:
-        OssConfigError: The directory names no class that Diffusers has.
+        OssConfigError: The directory names no class that Diffusers has, or an option is for pipelines.
         OssFormatError: A model lacks a tensor, or has others.
         OssNotFoundError: The directory has no model.
         OssError: A tensor could not be fetched.
@@ -87,6 +87,8 @@ def load_pretrained(
         folder = Path(name)
         fetch_small_files(client, directory, folder)
         if not (folder / _PIPELINE).exists():
+            if options:
+                raise OssConfigError(f"{directory} is a model, and {next(iter(options))!r} is an option of pipelines")
             found = cls or _named(diffusers, _read(folder / "config.json", directory).get("_class_name"), directory)
             with OssModel(client, directory, variant=variant) as opened:
                 return _model(opened, folder, found, torch_dtype)

@@ -69,6 +69,8 @@ def test_a_pipeline_from_oss_answers_as_the_one_saved(emulator: Emulator, client
 
 def test_what_does_not_fit(emulator: Emulator, client: OssClient, bucket: str) -> None:
     save_pretrained(unet(), f"oss://{bucket}/unet/", **emulator.connection)
+    with pytest.raises(OssConfigError, match="is a model, and 'subfolder' is an option of pipelines"):
+        load_pretrained(f"oss://{bucket}/unet/", **emulator.connection, subfolder="ema")
     put(client, f"oss://{bucket}/unet/diffusion_pytorch_model.safetensors", {"other": torch.ones(2)})
     with pytest.raises(OssFormatError, match="does not fit a UNet2DModel"):
         load_pretrained(f"oss://{bucket}/unet/", **emulator.connection)

@@ -130,6 +130,8 @@ def test_what_is_no_model_of_transformers(emulator: Emulator, client: OssClient,
         client.put(f"oss://{bucket}/saved/config.json", f'{{"architectures": ["{name}"]}}'.encode())
         with pytest.raises(OssConfigError, match=rf"names the architecture '{name}'.*give cls="):
             load_pretrained(f"oss://{bucket}/saved/", **emulator.connection)
+    with pytest.raises(OssConfigError, match="subfolder='ema': give the URI of the folder itself"):
+        load_pretrained(f"oss://{bucket}/saved/", **emulator.connection, subfolder="ema")
     client.put(f"oss://{bucket}/saved/config.json", b"{")
     with pytest.raises(OssFormatError, match=r"config\.json is not the configuration of a model"):
         load_pretrained(f"oss://{bucket}/saved/", **emulator.connection)

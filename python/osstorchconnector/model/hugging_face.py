@@ -58,15 +58,17 @@ def load_pretrained(
         variant: As for :func:`~osstorchconnector.model.open_model`, and so are the next arguments.
         share: See there.
         process_group: See there.
-        options: More arguments of ``from_pretrained``.
+        options: More arguments of ``from_pretrained``, except ``subfolder``: give the URI of the folder.
 
     Raises:
-        OssConfigError: The configuration names no class that Transformers has.
+        OssConfigError: An argument is wrong, or the configuration names no class that Transformers has.
         OssNotFoundError: The directory has no model, or lacks a file of it.
         OssError: A tensor could not be fetched.
     """
     import transformers  # noqa: PLC0415 - slow
 
+    if "subfolder" in options:
+        raise OssConfigError(f"subfolder={options['subfolder']!r}: give the URI of the folder itself")
     warn_if_untested("transformers", *_TESTED)
     with tempfile.TemporaryDirectory(prefix="osst-model-") as name:
         folder = Path(name)
