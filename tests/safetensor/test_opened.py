@@ -114,6 +114,20 @@ def test_a_replaced_shard_is_an_error_and_nothing_is_returned(manager: OssSafete
             opened.get_tensors()
 
 
+@pytest.mark.parametrize("place", ["model.safetensors", "model/"])
+def test_the_tensor_that_a_truncated_file_lacks_is_named(
+    manager: OssSafetensor, client: OssClient, bucket: str, place: str
+) -> None:
+    uri = f"oss://{bucket}/{place}"
+    manager.save_file({"a": torch.zeros(10), "b": torch.zeros(10)}, uri)
+    (shard,) = [item.uri for item in client.list(uri) if item.uri.endswith(".safetensors")]
+    client.put(shard, client.get(shard)[:-1])
+    with pytest.raises(
+        OssFormatError, match=f"{shard} is not a safetensors file: .* ends inside of tensor 'b', at byte"
+    ):
+        manager.load_file(uri)
+
+
 def test_a_missing_shard_is_named(manager: OssSafetensor, client: OssClient, bucket: str) -> None:
     uri = f"oss://{bucket}/model/"
     manager.save_file(several(), uri, shard_bytes=500)

@@ -141,7 +141,7 @@ def read_header(head: bytes, size: int, name: str) -> Header:
                 order = opened.offset_keys()
                 metadata = opened.metadata()
         except safetensors.SafetensorError as error:
-            raise OssFormatError(f"{name} is not a safetensors file: {error}") from None
+            raise OssFormatError(f"{name} is not a safetensors file: {error}{_cut_off(head, size)}") from None
         except OSError as error:
             # An empty file cannot be mapped.
             raise OssFormatError(f"{name} is not a safetensors file: {error.strerror or error}") from None
@@ -217,3 +217,14 @@ def _sparse_file(head: bytes, size: int) -> Iterator[str]:
             file.write(head)
         os.truncate(descriptor, size)
         yield path
+
+
+def _cut_off(head: bytes, size: int) -> str:
+    """Return which tensor of a refused file is the first that the file has not all bytes of."""
+    try:
+        entries = json.loads(head[LENGTH_BYTES:])
+        ends = sorted((entry["data_offsets"][1], name) for name, entry in entries.items() if name != "__metadata__")
+        end, name = next((end, name) for end, name in ends if len(head) + end > size)
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+        return ""
+    return f"; it ends inside of tensor {name!r}, at byte {size} of {len(head) + end}: store the file again"

@@ -1,11 +1,9 @@
 """The header of a safetensors object in OSS, read with one request of its bytes if it is short."""
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from osstorchconnector.connection.client import OssClient
-from osstorchconnector.exceptions import OssFormatError
 from osstorchconnector.safetensor.header import LENGTH_BYTES, Header, length_in, read_header
 
 if TYPE_CHECKING:
@@ -49,21 +47,7 @@ def open_file(client: OssClient, uri: str) -> OpenedFile:
             rest = bytearray(length - len(first))
             reader.readinto_many([(len(first), rest)], concurrent=True, verify=False)
             head += rest
-        try:
-            return OpenedFile(reader, read_header(bytes(head), size, uri), length)
-        except OssFormatError as error:
-            raise OssFormatError(f"{error}{_cut_off(head, size)}") from None
+        return OpenedFile(reader, read_header(bytes(head), size, uri), length)
     except BaseException:
         reader.close()
         raise
-
-
-def _cut_off(head: bytearray, size: int) -> str:
-    """Return which tensor of a refused file is the first that the file has not all bytes of."""
-    try:
-        entries = json.loads(head[LENGTH_BYTES:])
-        ends = sorted((entry["data_offsets"][1], name) for name, entry in entries.items() if name != "__metadata__")
-        end, name = next((end, name) for end, name in ends if len(head) + end > size)
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
-        return ""
-    return f"; it ends inside of tensor {name!r}, at byte {size} of {len(head) + end}: store the file again"
