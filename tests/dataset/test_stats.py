@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from osstorchconnector import DataObject, DatasetStats, OssClient, OssConfig, Os
 from osstorchconnector.dataset import reading_time
 from osstorchconnector.dataset.private_directory import PrivateDirectory
 from osstorchconnector.dataset.stats_file import StatsFile
+from osstorchconnector.process.worker import Share
 from osstorchconnector.testing import Emulator
 from tests.faults.objects import ObjectServer, Refusal, uri
 from tests.faults.readers import connect
@@ -396,3 +398,18 @@ def test_a_worker_keeps_no_iteration_that_was_left() -> None:
     del left
     gc.collect()
     assert gone.wait(10)
+
+
+def test_what_a_worker_begins_may_be_published_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[Any] = []
+
+    def publish(running: Any) -> None:
+        running.publish()
+        published.append(running)
+
+    publisher = SimpleNamespace(add=publish)
+    monkeypatch.setattr(reading_time, "_publishers", SimpleNamespace(get=lambda _: publisher))
+    monkeypatch.setattr(reading_time, "worker_share", lambda: Share(0, 1))
+    reading = reading_time.ReadingTime(PrivateDirectory(), "kind", "place")
+    begun = [reading.begin(), reading.batches()]
+    assert published == begun

@@ -51,8 +51,6 @@ class Pass:
         self._is_over = False
         # Two threads may publish: the reader's, and one that asks for the numbers or publishes from time to time.
         self._publishing = threading.Lock()
-        if self._workers:
-            _publishers.get(_Publisher).add(self)
 
     def trace(self) -> AbstractContextManager[None]:
         """Begin a span, if the program traces: it ends with the iteration, and has what is begun in the block."""
@@ -187,9 +185,12 @@ class ReadingTime:
         return self._batches.get(lambda: self._begun(Batches(self._file, self._place)))
 
     def _begun(self, begun: Running) -> Running:
-        if not self._passes and worker_share() is not None:
-            # A worker ends without a word, and functions of `atexit` do not run in it.
-            Finalize(self, _publish, args=(self._passes,), exitpriority=0)
+        if worker_share() is not None:
+            if not self._passes:
+                # A worker ends without a word, and functions of `atexit` do not run in it.
+                Finalize(self, _publish, args=(self._passes,), exitpriority=0)
+            # Not before it is whole: the other thread may publish it at once.
+            _publishers.get(_Publisher).add(begun)
         self._passes.add(begun)
         return begun
 
