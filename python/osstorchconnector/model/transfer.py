@@ -279,8 +279,8 @@ def _parts_of(targets: Sequence[Target]) -> dict[str, list[_Part]]:
 
 def _may_join(group: _Fetch, target: Target) -> bool:
     # The end of one large target must not wait until there is room for the next one.
-    others = {part.target for part in group.parts} - {target}
-    return not others or not (_is_large(target) or any(map(_is_large, others)))
+    last = group.parts[-1].target if group.parts else target
+    return last is target or not (_is_large(last) or _is_large(target))
 
 
 def _is_large(target: Target) -> bool:
