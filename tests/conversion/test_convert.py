@@ -389,6 +389,21 @@ def test_one_of_two_models_is_chosen(emulator: Emulator, client: OssClient, buck
     assert torch.load(tmp_path / "other.pt")["a"] == 3.0
 
 
+@pytest.mark.parametrize("other", ["other-00001-of-00001", "model-00001-of-00002", "consolidated"])
+@pytest.mark.parametrize("where", ["bucket", "disk"])
+def test_two_models_without_an_index_are_not_mixed(
+    emulator: Emulator, client: OssClient, place: Any, tmp_path: Path, where: str, other: str
+) -> None:
+    (tmp_path / "from").mkdir()
+    names = ["model-00001-of-00001", other] + ["model-00002-of-00002"] * other.startswith("model")
+    for name in names:
+        store("safetensors", where, place(where, f"from/{name}.safetensors"), {name: torch.ones(1)}, emulator)
+    first, second = sorted(f"{name}.safetensors" for name in names[:2])
+    with pytest.raises(OssFormatError, match=f"has no index, and holds 2 models, with {first} and {second}: put each"):
+        convert_checkpoint(place(where, "from"), str(tmp_path / "to.pt"), client)
+    assert not (tmp_path / "to.pt").exists()
+
+
 class Code:
     """Makes a file when it is unpickled."""
 

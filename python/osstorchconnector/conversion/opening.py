@@ -24,7 +24,7 @@ from osstorchconnector.exceptions import OssConfigError, OssFormatError, OssNotF
 from osstorchconnector.files.transfer import is_remote
 from osstorchconnector.safetensor.header import library
 from osstorchconnector.safetensor.safe_open import OssSafeOpen
-from osstorchconnector.safetensor.shards import INDEX_NAME, missing_shard, read_index
+from osstorchconnector.safetensor.shards import INDEX_NAME, first_of_each_model, missing_shard, read_index
 
 _METADATA: Final = ".metadata"
 _SHARDING: Final = "DCP_SHARDING_INFO"
@@ -81,7 +81,7 @@ def _open_remote(uri: str, client: OssClient) -> Source:
         raise OssFormatError(f"{uri} holds {len(found)} models, {' and '.join(found)}: give the URI of one index")
     if not found:
         found = [name for name in sorted(names) if name.endswith(_SAFETENSORS)]
-        _check_complete(found, uri)
+        _check_whole(found, uri)
     if found:
         return _remote_safetensors([directory + name for name in found], uri, client)
     raise OssConfigError(f"{uri} is no checkpoint: it has neither {_METADATA} nor safetensors files")
@@ -154,7 +154,13 @@ def _local_safetensors(files: list[Path], place: str) -> Source:
     return _with_aliases(Source(place, tensors, fetch, texts=texts))
 
 
-def _check_complete(names: Sequence[str], place: str) -> None:
+def _check_whole(names: Sequence[str], place: str) -> None:
+    """Check that files without an index are one model, as far as their names say, and all of it."""
+    if len(models := first_of_each_model(names)) > 1:
+        raise OssFormatError(
+            f"{place} has no index, and holds {len(models)} models, with {' and '.join(models)}: "
+            "put each into a directory of its own"
+        )
     if (missing := missing_shard(names)) is not None:
         raise OssFormatError(f"{place} is not complete: {missing} is missing")
 
@@ -164,7 +170,7 @@ def _local_index(files: list[Path], place: str) -> dict[str, str] | None:
     index = Path(place) / INDEX_NAME
     if not index.is_file():
         if Path(place).is_dir():
-            _check_complete([file.name for file in files], place)
+            _check_whole([file.name for file in files], place)
         return None
     wanted = {name: Path(file).name for name, file in read_index(index.read_bytes(), str(index)).items()}
     missing = sorted(set(wanted.values()) - {file.name for file in files})

@@ -31,6 +31,8 @@ _MOST_LISTED: Final = 10_000
 _METADATA_NAME: Final = ".metadata"
 # As Hugging Face and this package name shards.
 _NUMBERED: Final = re.compile(r"(.*-)(\d+)-of-(\d+)\.safetensors")
+# What each process puts before the names of its files, in a distributed save of torch.
+_OF_PROCESS: Final = re.compile(r"shard-\d+-")
 
 
 def other_object(client: "OssClient", uri: str, missing: OssNotFoundError) -> tuple[str, bool]:
@@ -73,6 +75,15 @@ def other_object(client: "OssClient", uri: str, missing: OssNotFoundError) -> tu
     else:
         remedy = "none of them is a safetensors object: give another directory"
     raise OssNotFoundError(f"{said}, but {shown}; {remedy}", bucket=bucket, key=prefix)
+
+
+def first_of_each_model(names: Iterable[str]) -> list[str]:
+    """Return the first file of each numbered series, and of all files without numbers: as many models as names show."""
+    models: dict[tuple[str, str] | None, str] = {}
+    for name in sorted(names):
+        match = _NUMBERED.fullmatch(_OF_PROCESS.sub("", name, count=1))
+        models.setdefault(match and (match[1], match[3]), name)
+    return list(models.values())
 
 
 def missing_shard(names: Iterable[str]) -> str | None:
