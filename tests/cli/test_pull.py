@@ -88,6 +88,21 @@ def test_a_file_that_differs_is_fetched_again(
     assert path.stat().st_mtime != 1
 
 
+@pytest.mark.parametrize("limit", [3000, 2999])
+def test_a_small_file_is_compared_also_if_size_and_time_are_equal(
+    osst: Osst, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    osst("pull", model, tmp_path)
+    path = tmp_path / "tokenizer.json"
+    moment = path.stat().st_mtime
+    path.write_bytes(b"x" * path.stat().st_size)
+    os.utime(path, (moment, moment))
+    monkeypatch.setattr(download, "_COMPARED", limit)
+    small = limit >= path.stat().st_size
+    assert f"{int(small)} fetched, {7 - small} up to date" in osst("pull", model, tmp_path).err
+    assert (path.read_bytes() == SMALL["tokenizer.json"]) is small
+
+
 def test_json_and_dry_run_and_verbose(osst: Osst, model: str, tmp_path: Path) -> None:
     planned = osst("pull", model, tmp_path / "to", "--dry-run", "--json", "--weights").documents
     assert {document["status"] for document in planned} == {"planned"}

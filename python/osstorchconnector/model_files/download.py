@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _AT_A_TIME: Final = 4
 _ATTEMPTS: Final = 3
 _CHUNK: Final = 8 << 20
+# Up to this size, a file is always compared by checksum: one request, and no wait for the disk that anybody notices.
+_COMPARED: Final = 8 << 20
 _PATIENCE_SECONDS: Final = 1.0
 
 
@@ -130,7 +132,10 @@ def _check_version(file: "ModelFile", etag: str, size: int) -> None:
 
 
 def is_current(client: "OssClient", file: "ModelFile", path: Path) -> bool:
-    """Return whether a local file is like its object: by size and time, or else by checksum.
+    """Return whether a local file is like its object: by checksum, or a large one by size and time if they are equal.
+
+    OSS tells times in whole seconds, so that they do not show every change. A small file without a stored checksum is
+    not known to be like its object.
 
     Raises:
         OssError: The object cannot be asked for its checksum.
@@ -140,11 +145,13 @@ def is_current(client: "OssClient", file: "ModelFile", path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
-    if int(status.st_mtime) == int(file.modified) and status.st_size == file.size and path.is_file():
+    same_time = int(status.st_mtime) == int(file.modified)
+    if same_time and file.size > _COMPARED and status.st_size == file.size and path.is_file():
         return True
     if matching_crc64(client, file, path) is None:
         return False
-    os.utime(path, (file.modified, file.modified))
+    if not same_time:
+        os.utime(path, (file.modified, file.modified))
     return True
 
 
