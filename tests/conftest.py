@@ -8,16 +8,18 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 
 # Workers of a DataLoader import it while they start. If the garbage collector runs during this import and deletes an
 # object whose end imports something, the import breaks (CPython before 3.12). Forked workers find it imported already.
 import numpy.random  # noqa: F401
 import pytest
 
-from osstorchconnector import OssClient
+from osstorchconnector import OssClient, OssError
 from osstorchconnector.testing import Emulator
 
 LONGEST_SECONDS = 300
+LARGE_BYTES = 1 << 20
 
 # Importing torch takes two seconds of a processor. A forkserver that has torch spends them once, not for each worker.
 # The forkserver does not import the package itself: a started process gets its data in a pickle and nothing else.
@@ -109,8 +111,11 @@ def client(emulator: Emulator) -> OssClient:
 
 
 @pytest.fixture
-def bucket(client: OssClient) -> str:
+def bucket(client: OssClient) -> Iterator[str]:
     """An empty bucket that no other test uses."""
     name = f"test-{uuid.uuid4().hex[:16]}"
     client.create_bucket(name)
-    return name
+    yield name
+    # The server keeps objects in memory. What a test has protected or removed itself is small.
+    with suppress(OssError):
+        client.delete_many([item.uri for item in client.list(f"oss://{name}/") if item.size >= LARGE_BYTES])
