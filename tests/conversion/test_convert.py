@@ -389,6 +389,19 @@ def test_one_of_two_models_is_chosen(emulator: Emulator, client: OssClient, buck
     assert torch.load(tmp_path / "other.pt")["a"] == 3.0
 
 
+def test_the_index_of_a_directory_on_a_disk_has_any_name(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    for name in ("one", "two"):
+        safetensors.torch.save_file({name: torch.ones(1)}, tmp_path / f"from/{name}.safetensors")
+        index = {"metadata": {}, "weight_map": {name: f"{name}.safetensors"}}
+        (tmp_path / f"from/{name}.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(OssFormatError, match=r"holds 2 models, one\..* and two\..*: move all but one away"):
+        convert_checkpoint(str(tmp_path / "from"), str(tmp_path / "to.pt"))
+    (tmp_path / "from/one.safetensors.index.json").unlink()
+    convert_checkpoint(str(tmp_path / "from"), str(tmp_path / "to.pt"))
+    assert torch.load(tmp_path / "to.pt").keys() == {"two"}
+
+
 @pytest.mark.parametrize("other", ["other-00001-of-00001", "model-00001-of-00002", "consolidated"])
 @pytest.mark.parametrize("where", ["bucket", "disk"])
 def test_two_models_without_an_index_are_not_mixed(

@@ -3,7 +3,7 @@
 import glob
 import io
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -74,11 +74,8 @@ def _open_remote(uri: str, client: OssClient) -> Source:
     if _METADATA in names:
         stored = OssStorageReader(OssFileSystem.of_client(client), directory.rstrip("/"))
         return _distributed(stored, uri, stored.read_metadata())
-    found = [name for name in sorted(names) if name.endswith(_INDEX)]
-    if INDEX_NAME in found:
-        found = [INDEX_NAME]
-    if len(found) > 1:
-        raise OssFormatError(f"{uri} holds {len(found)} models, {' and '.join(found)}: give the URI of one index")
+    index = _index_among(names, uri, "give the URI of one index")
+    found = [index] if index is not None else []
     if not found:
         found = [name for name in sorted(names) if name.endswith(_SAFETENSORS)]
         _check_whole(found, uri)
@@ -154,6 +151,16 @@ def _local_safetensors(files: list[Path], place: str) -> Source:
     return _with_aliases(Source(place, tensors, fetch, texts=texts))
 
 
+def _index_among(names: Iterable[str], place: str, remedy: str) -> str | None:
+    """Return the index of a directory: that of the usual name, or the only one; None without one."""
+    found = sorted(name for name in names if name.endswith(_INDEX))
+    if INDEX_NAME in found:
+        return INDEX_NAME
+    if len(found) > 1:
+        raise OssFormatError(f"{place} holds {len(found)} models, {' and '.join(found)}: {remedy}")
+    return found[0] if found else None
+
+
 def _check_whole(names: Sequence[str], place: str) -> None:
     """Check that files without an index are one model, as far as their names say, and all of it."""
     if len(models := first_of_each_model(names)) > 1:
@@ -167,11 +174,15 @@ def _check_whole(names: Sequence[str], place: str) -> None:
 
 def _local_index(files: list[Path], place: str) -> dict[str, str] | None:
     """Return the file of each tensor; None without an index."""
-    index = Path(place) / INDEX_NAME
-    if not index.is_file():
-        if Path(place).is_dir():
-            _check_whole([file.name for file in files], place)
+    directory = Path(place)
+    if not directory.is_dir():
         return None
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    name = _index_among(names, place, "move all but one away")
+    if name is None:
+        _check_whole([file.name for file in files], place)
+        return None
+    index = directory / name
     wanted = {name: Path(file).name for name, file in read_index(index.read_bytes(), str(index)).items()}
     missing = sorted(set(wanted.values()) - {file.name for file in files})
     if missing:
