@@ -47,14 +47,14 @@ def available_memory() -> int | None:
         return None
     values = {line.partition(":")[0]: int(line.split()[1]) * _KIB for line in lines if line.startswith("Mem")}
     found = [values[name] for name in ("MemAvailable",) if name in values]
-    limit = _number(_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")
-    used = _number(_CGROUP / "memory.current", _CGROUP / "memory/memory.usage_in_bytes")
+    limit = number_in(_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")
+    used = number_in(_CGROUP / "memory.current", _CGROUP / "memory/memory.usage_in_bytes")
     if limit is not None and used is not None:
         found.append(max(0, limit - used))
     return min(found, default=None)
 
 
-def _number(*paths: Path) -> int | None:
+def number_in(*paths: Path) -> int | None:
     """Return the number in the first file that has one; a file may also say that there is no limit."""
     for path in paths:
         try:

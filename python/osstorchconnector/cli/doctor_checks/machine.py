@@ -8,6 +8,7 @@ from typing import Final
 
 from osstorchconnector.cli.doctor_checks.finding import Finding, ok, warning
 from osstorchconnector.connection.config import OssConfig
+from osstorchconnector.files.space import number_in
 
 _GIB: Final = 1 << 30
 _MIB: Final = 1 << 20
@@ -51,10 +52,10 @@ def _memory(config: OssConfig) -> list[Finding]:
     if not info:
         return []
     total, available = info["MemTotal"], info["MemAvailable"]
-    limit = _number(_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")
+    limit = number_in(_CGROUP / "memory.max", _CGROUP / "memory/memory.limit_in_bytes")
     text = f"{available / _GIB:.1f} of {total / _GIB:.1f} GiB are available"
     if limit is not None and limit < total:
-        used = _number(_CGROUP / "memory.current", _CGROUP / "memory/memory.usage_in_bytes") or 0
+        used = number_in(_CGROUP / "memory.current", _CGROUP / "memory/memory.usage_in_bytes") or 0
         available = min(available, limit - used)
         text += f"; the container may use {limit / _GIB:.1f} GiB, of which {(limit - used) / _GIB:.1f} are free"
     text += f"; each process reads ahead up to {config.prefetch_bytes / _MIB:.0f} MiB"
@@ -123,16 +124,6 @@ def _quota() -> float | None:
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
     except (OSError, ValueError):
-        quota = str(_number(_CGROUP / "cpu/cpu.cfs_quota_us") or "max")
-        period = str(_number(_CGROUP / "cpu/cpu.cfs_period_us") or 1)
+        quota = str(number_in(_CGROUP / "cpu/cpu.cfs_quota_us") or "max")
+        period = str(number_in(_CGROUP / "cpu/cpu.cfs_period_us") or 1)
     return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
-
-
-def _number(*paths: Path) -> int | None:
-    """Return the number in the first file that has one; a file may also say that there is no limit."""
-    for path in paths:
-        try:
-            return int(path.read_text())
-        except (OSError, ValueError):
-            continue
-    return None
